@@ -1,0 +1,37 @@
+"""What the function is told by its environment. The keys are the stack's parameters in capitals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_KEYS = (
+    "NAME_PREFIX",
+    "HOME_REGION",
+    "KNOWN_NETWORKS",
+    "ACCOUNT_LABEL",
+    "ALERT_TOPIC_ARN",
+    "TWILIO_SECRET_ARN",
+    "TWILIO_BASE_URL",
+    "LEDGER_TABLE_NAME",
+)
+
+
+class Settings(NamedTuple):
+    """The function's settings; texts as they stand in the environment, empty where a key is missing."""
+
+    name_prefix: str
+    home_region: str
+    known_networks: str
+    account_label: str
+    alert_topic_arn: str
+    twilio_secret_arn: str
+    twilio_base_url: str
+    ledger_table_name: str
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the keys; a missing one is empty, since an alert that is sent with less beats one that is not."""
+        return cls(*(environment.get(key, "") for key in ENVIRONMENT_KEYS))

@@ -1,0 +1,242 @@
+"""The words of this project. ``./inv`` lists them; ``./inv --help WORD`` explains one."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke import Collection, Context, Exit, task
+
+ROOT = Path(__file__).resolve().parent
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
+
+from tooling import settings, terraform  # noqa: E402 - after the source roots are known
+from tooling.word import exit_codes, refuse_dry_run  # noqa: E402 - after the source roots are known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tooling.account import Account
+    from tooling.screen import Screen
+
+with exit_codes("tasks.py", lambda code: Exit(code=code)):
+    DEFAULTS = terraform.defaults(ROOT / "terraform-bootstrap")
+TARGET = {
+    "profile": "AWS profile; default: `profile` in signwatch.toml, else the environment's credentials",
+    "account": "12-digit account id; credentials of another are refused; default: `account` in signwatch.toml",
+    "region": f"home Region; default: `region` in signwatch.toml, else {DEFAULTS['region']}",
+    "prefix": f"the stack's name and all names' prefix; default: `prefix` in signwatch.toml, else {DEFAULTS['prefix']}",
+    "config": "configuration file; default: signwatch.toml",
+}
+NO_ROLE = {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
+REPLACE = {"allow_replace": "allow what would replace or delete resources that keep evidence; default: off"}
+
+
+def word(*, writes: bool, help: dict[str, str], iterable: tuple[str, ...] = ()) -> Callable[..., Any]:  # noqa: A002 - Invoke's own name
+    """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes."""
+
+    def decorate(body: Callable[..., None]) -> Any:
+        @functools.wraps(body)
+        def run(context: Context, *args: Any, **flags: Any) -> None:
+            with exit_codes(body.__name__, lambda code: Exit(code=code)):
+                if writes:
+                    refuse_dry_run(body.__name__, dry=bool(context.config.run.dry))
+                body(context, *args, **flags)
+
+        return task(run, help=help, iterable=list(iterable), positional=[])
+
+    return decorate
+
+
+def _screen() -> Screen:
+    from tooling.screen import Screen
+
+    return Screen()
+
+
+def _enter(chosen: settings.Settings, *, assume: bool) -> tuple[Account, Any]:
+    """Open the account, read the bootstrap's contract, and act as the deploy role unless told otherwise."""
+    from tooling import account, bootstrap
+
+    aws = account.open(chosen)
+    made = bootstrap.outputs(aws, chosen.prefix)
+    return (account.assume(aws, made.deploy_role_arn) if assume else aws), made
+
+
+def _settings(target: dict[str, Any], assignments: list[str] | None = None) -> settings.Settings:
+    return settings.Settings.load(**target, assignments=assignments or ())
+
+
+@word(writes=True, help=TARGET | REPLACE)
+def bootstrap(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    allow_replace: bool = False,
+) -> None:
+    """Make the buckets and roles with Terraform (init, plan, apply) and write the contract that deploy reads."""
+    from tooling import account as accounts
+    from tooling import bootstrap as bootstraps
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    terraform.find()
+    screen, aws = _screen(), accounts.open(chosen)
+    place = bootstraps.Place.of(chosen)
+    made = bootstraps.apply(chosen, aws, place, announce=screen.announce, show=screen.plan, allow_replace=allow_replace)
+    screen.heading("Contract")
+    screen.pairs(vars(made))
+
+
+@word(writes=True, help={})
+def package(_c: Context) -> None:
+    """Build the function's zip and its layer's zip into dist/; the same inputs give the same bytes."""
+    from tooling import package as packages
+
+    screen = _screen()
+    made = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
+    for artifact in (made.code, made.layer):
+        screen.announce(f"{artifact.path.relative_to(ROOT)}  {artifact.size / 1024:.0f} KiB  key {artifact.key}")
+
+
+DEPLOY = {"set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"}
+
+
+@word(writes=True, help=TARGET | DEPLOY | NO_ROLE | REPLACE, iterable=("set",))
+def deploy(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    set: list[str] | None = None,  # noqa: A002 - the flag is called --set
+    no_assume_role: bool = False,
+    allow_replace: bool = False,
+) -> None:
+    """Package, upload what is new, show the change set, execute it, follow it to outputs or first real cause."""
+    from tooling import package as packages
+    from tooling import stack
+
+    target = {"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config}
+    chosen = _settings(target, set)
+    stack.check(chosen)
+    screen = _screen()
+    aws, made = _enter(chosen, assume=not no_assume_role)
+    artifacts = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
+    shown = stack.deploy(aws, chosen, made, artifacts, console=screen.stack(), allow_replace=allow_replace)
+    screen.heading("Outputs")
+    screen.pairs(shown)
+
+
+@word(writes=False, help=TARGET | NO_ROLE)
+def outputs(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Show the live stack's outputs."""
+    from tooling import stack
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    _screen().pairs(stack.outputs(aws, chosen))
+
+
+@word(writes=True, help=TARGET | NO_ROLE)
+def secret(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Fill the Twilio secret from questions that are not echoed, or from one JSON object on standard input."""
+    from tooling import secret as secrets
+    from tooling import stack
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    arn = stack.outputs(aws, chosen)["TwilioSecretArn"]
+    given = secrets.read(sys.stdin)
+    secrets.put(aws, arn, given)
+    _screen().announce(f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on.")
+
+
+CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
+
+
+@word(writes=True, help=TARGET | CONFIRM | NO_ROLE)
+def destroy(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    confirm: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
+    from tooling import stack
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    screen = _screen()
+    aws, made = _enter(chosen, assume=not no_assume_role)
+    stack.confirm(chosen.prefix, confirm)
+    kept = stack.destroy(aws, chosen, made, console=screen.stack())
+    screen.announce(f"Stack {chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
+
+
+@word(writes=False, help={})
+def scan(_c: Context) -> None:
+    """Check everything static: checkov, ruff, mypy, cfn-lint, shellcheck, terraform fmt and validate."""
+    from tooling import scan as scans
+
+    screen = _screen()
+    report = scans.run(ROOT, ROOT / "dist", announce=screen.announce)
+    for line in report.lines():
+        screen.announce(line)
+    if not report.passed:
+        raise Exit(code=1)
+
+
+PARTS = {
+    "unit": "the unit tests only; default: all tests",
+    "terraform": "the tests that run Terraform only; default: all tests",
+}
+
+
+@word(writes=False, help=PARTS)
+def test(_c: Context, unit: bool = False, terraform: bool = False) -> None:
+    """Run everything that runs: unit tests, the real checkov, and Terraform's tests."""
+    _test(unit=unit, terraform=terraform)
+
+
+def _test(**chosen: bool) -> None:
+    from tooling import suite
+
+    parts = {name for name, wanted in chosen.items() if wanted}
+    code = suite.run(ROOT, ROOT / "dist", parts=parts, extra=[])
+    if code:
+        raise Exit(code=code)
+
+
+@word(writes=False, help={})
+def check(context: Context) -> None:
+    """Run scan and then test."""
+    scan(context)
+    _test()
+
+
+namespace = Collection(bootstrap, package, deploy, outputs, secret, destroy, scan, test, check)

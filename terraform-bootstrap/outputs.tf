@@ -1,0 +1,50 @@
+locals {
+  contract = {
+    template_bucket_name   = aws_s3_bucket.templates.bucket
+    artifact_bucket_name   = aws_s3_bucket.artifacts.bucket
+    access_log_bucket_name = aws_s3_bucket.access_logs.bucket
+    deploy_role_arn        = aws_iam_role.deploy.arn
+    service_role_arn       = aws_iam_role.service.arn
+    boundary_policy_arn    = aws_iam_policy.boundary.arn
+  }
+}
+
+# The contract again, where a second laptop and a pipeline can read it without the state.
+resource "aws_ssm_parameter" "contract" {
+  #checkov:skip=CKV2_AWS_34:names and ARNs that every deploy must read, nothing secret among them
+  #checkov:skip=CKV_AWS_337:names and ARNs that every deploy must read, nothing secret among them
+  for_each = local.contract
+  name     = "/${var.prefix}/bootstrap/${each.key}"
+  type     = "String"
+  value    = each.value
+}
+
+output "template_bucket_name" {
+  description = "The bucket that holds the templates."
+  value       = local.contract.template_bucket_name
+}
+
+output "artifact_bucket_name" {
+  description = "The bucket that holds the zips."
+  value       = local.contract.artifact_bucket_name
+}
+
+output "access_log_bucket_name" {
+  description = "The bucket that takes access logs."
+  value       = local.contract.access_log_bucket_name
+}
+
+output "deploy_role_arn" {
+  description = "The role that deploys."
+  value       = local.contract.deploy_role_arn
+}
+
+output "service_role_arn" {
+  description = "The role that CloudFormation acts as."
+  value       = local.contract.service_role_arn
+}
+
+output "boundary_policy_arn" {
+  description = "The permissions boundary of each role that the stacks make."
+  value       = local.contract.boundary_policy_arn
+}

@@ -1,0 +1,7 @@
+provider "aws" {
+  region              = var.region
+  allowed_account_ids = [var.account_id]
+  default_tags {
+    tags = { "signwatch:prefix" = var.prefix }
+  }
+}

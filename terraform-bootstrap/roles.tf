@@ -1,0 +1,349 @@
+locals {
+  partition   = data.aws_partition.current.partition
+  root_arn    = "arn:${local.partition}:iam::${var.account_id}:root"
+  role_arns   = "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-*"
+  stack_arns  = ["arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}/*", "arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}-*/*"]
+  deploy_name = "${var.prefix}-deploy"
+  stack_name  = "${var.prefix}-cloudformation"
+  deploy_arn  = "arn:${local.partition}:iam::${var.account_id}:role/${local.deploy_name}"
+  service_arn = "arn:${local.partition}:iam::${var.account_id}:role/${local.stack_name}"
+  here        = "${var.region}:${var.account_id}"
+
+  # Identity Center puts its Region into the path of a role, except us-east-1; the suffix is sixteen characters and changes.
+  sso_role_arns = flatten([for name in var.sso_permission_set_names : [
+    "arn:${local.partition}:iam::${var.account_id}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_${name}_????????????????",
+    "arn:${local.partition}:iam::${var.account_id}:role/aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_${name}_????????????????",
+  ]])
+}
+
+# --- the deploy role: what ./inv deploy, outputs, secret and destroy act as ------------------------------------------
+
+data "aws_iam_policy_document" "deploy_trust" {
+  dynamic "statement" {
+    for_each = length(local.sso_role_arns) > 0 ? ["permission sets"] : []
+    content {
+      sid     = "PermissionSets"
+      actions = ["sts:AssumeRole"]
+      principals {
+        type        = "AWS"
+        identifiers = [local.root_arn]
+      }
+      condition {
+        test     = "ArnLike"
+        variable = "aws:PrincipalArn"
+        values   = local.sso_role_arns
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.trusted_principal_arns) > 0 ? ["principals"] : []
+    content {
+      sid     = "Principals"
+      actions = ["sts:AssumeRole"]
+      principals {
+        type        = "AWS"
+        identifiers = var.trusted_principal_arns
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "deploy" {
+  name               = local.deploy_name
+  description        = "Deploys the stacks of ${var.prefix} through CloudFormation"
+  assume_role_policy = data.aws_iam_policy_document.deploy_trust.json
+}
+
+data "aws_iam_policy_document" "deploy" {
+  statement {
+    sid = "DeployTheStacks"
+    actions = [
+      "cloudformation:CancelUpdateStack", "cloudformation:ContinueUpdateRollback", "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet",
+      "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResources",
+      "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:GetTemplate", "cloudformation:TagResource",
+      "cloudformation:UpdateTerminationProtection",
+    ]
+    resources = local.stack_arns
+  }
+  statement {
+    sid       = "HandCloudFormationItsRole"
+    actions   = ["iam:PassRole"]
+    resources = [local.service_arn]
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["cloudformation.amazonaws.com"]
+    }
+  }
+  statement {
+    sid       = "UploadWhatIsNew"
+    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
+    resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
+  }
+  statement {
+    sid       = "SeeWhatIsThere"
+    actions   = ["s3:ListBucket"]
+    resources = [local.bucket_arns.templates, local.bucket_arns.artifacts]
+  }
+  statement {
+    sid       = "ReadTheContract"
+    actions   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]
+    resources = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/*"]
+  }
+  statement {
+    sid       = "FillTheSecret" # CloudFormation names it after its logical id and marks it with its stack, a child of ours
+    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signwatch:prefix"
+      values   = [var.prefix]
+    }
+  }
+  statement {
+    sid       = "SealTheSecret"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${var.region}.amazonaws.com", "s3.${var.region}.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "deploy" {
+  name   = "deploy"
+  role   = aws_iam_role.deploy.id
+  policy = data.aws_iam_policy_document.deploy.json
+}
+
+# --- the boundary: the most that any role of the stacks can ever do ---------------------------------------------------
+
+data "aws_iam_policy_document" "boundary" {
+  statement {
+    sid       = "Logs"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = [for group in ["/aws/lambda/${var.prefix}-*", "/aws/cloudtrail/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}:*"]
+  }
+  statement {
+    sid       = "Ledger"
+    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*", "arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*/index/*"]
+  }
+  statement {
+    sid       = "Secret"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+  }
+  statement {
+    sid       = "Email"
+    actions   = ["sns:Publish"]
+    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Queues"
+    actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+    resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Keys"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+  }
+}
+
+resource "aws_iam_policy" "boundary" {
+  name        = "${var.prefix}-boundary"
+  description = "The most that a role of the ${var.prefix} stacks can do, whatever its own policies say"
+  policy      = data.aws_iam_policy_document.boundary.json
+}
+
+# --- the service role: what CloudFormation itself may do --------------------------------------------------------------
+
+data "aws_iam_policy_document" "service_trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = ["cloudformation.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
+    }
+  }
+}
+
+resource "aws_iam_role" "service" {
+  name               = local.stack_name
+  description        = "CloudFormation makes and changes the stacks of ${var.prefix} as this role"
+  assume_role_policy = data.aws_iam_policy_document.service_trust.json
+}
+
+data "aws_iam_policy_document" "service_resources" {
+  statement {
+    sid       = "NestedStacks"
+    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
+    resources = local.stack_arns
+  }
+  statement {
+    sid       = "ReadTemplatesAndZips"
+    actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+    resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
+  }
+  statement {
+    sid = "TrailBucket"
+    actions = [
+      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetBucketLogging", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:ListBucket", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
+      "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+    ]
+    resources = ["arn:${local.partition}:s3:::${var.prefix}-cloudtrailstack-*"]
+  }
+  statement {
+    sid       = "Trail"
+    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
+    resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
+  }
+  statement {
+    sid       = "LogGroups"
+    actions   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:DescribeLogGroups", "logs:DisassociateKmsKey", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource", "logs:UntagResource"]
+    resources = [for group in ["/aws/lambda/${var.prefix}-*", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}:*"]
+  }
+  statement {
+    sid       = "Function"
+    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetPolicy", "lambda:ListTags", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
+    resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Layer"
+    actions   = ["lambda:DeleteLayerVersion", "lambda:GetLayerVersion", "lambda:PublishLayerVersion"]
+    resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*", "arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
+  }
+  statement {
+    sid       = "Rules"
+    actions   = ["events:DeleteRule", "events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource", "events:UntagResource"]
+    resources = ["arn:${local.partition}:events:${local.here}:rule/${var.prefix}-*", "arn:${local.partition}:events:${local.here}:rule/*/${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Alarms"
+    actions   = ["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "NoResourceLevel" # these calls know no resource (Service Authorization Reference)
+    actions   = ["cloudtrail:DescribeTrails", "cloudwatch:DescribeAlarms", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "secretsmanager:GetRandomPassword"]
+    resources = ["*"]
+  }
+}
+
+data "aws_iam_policy_document" "service_foundation" {
+  statement {
+    sid       = "Topic"
+    actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetSubscriptionAttributes", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:Unsubscribe", "sns:UntagResource"]
+    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Queues"
+    actions   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
+    resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Ledger"
+    actions   = ["dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:ListTagsOfResource", "dynamodb:TagResource", "dynamodb:UntagResource", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive"]
+    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Secret"
+    actions   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:UpdateSecret"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+  }
+  statement {
+    sid       = "Keys" # a key's id is AWS's invention; the tag that CloudFormation hands down tells ours
+    actions   = ["kms:CancelKeyDeletion", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UpdateKeyDescription"]
+    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signwatch:prefix"
+      values   = [var.prefix]
+    }
+  }
+  statement {
+    sid       = "TagNewKeys"
+    actions   = ["kms:TagResource", "kms:UntagResource"]
+    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/signwatch:prefix"
+      values   = [var.prefix]
+    }
+  }
+  statement {
+    sid       = "KeyNames"
+    actions   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+    resources = ["arn:${local.partition}:kms:${local.here}:alias/${var.prefix}-*", "arn:${local.partition}:kms:${local.here}:key/*"]
+  }
+  statement {
+    sid       = "ReadRoles"
+    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:ListRoleTags"]
+    resources = [local.role_arns]
+  }
+  statement {
+    sid       = "MakeRolesWithinTheBoundary"
+    actions   = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"]
+    resources = [local.role_arns]
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PermissionsBoundary"
+      values   = [aws_iam_policy.boundary.arn]
+    }
+  }
+  statement {
+    sid       = "KeepRoles"
+    actions   = ["iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription"]
+    resources = [local.role_arns]
+  }
+  statement {
+    sid       = "HandRolesToTheirServices"
+    actions   = ["iam:PassRole"]
+    resources = [local.role_arns]
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["cloudtrail.amazonaws.com", "lambda.amazonaws.com"]
+    }
+  }
+  statement {
+    sid       = "NeverItselfOrTheDeployRole"
+    effect    = "Deny"
+    actions   = ["iam:*"]
+    resources = [local.deploy_arn, local.service_arn]
+  }
+  statement {
+    sid       = "NeverTheBoundary"
+    effect    = "Deny"
+    actions   = ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion"]
+    resources = [aws_iam_policy.boundary.arn, local.role_arns]
+  }
+}
+
+resource "aws_iam_policy" "service_resources" {
+  #checkov:skip=CKV_AWS_355:the one statement on all resources holds only calls that know no resource, each named in it
+  #checkov:skip=CKV_AWS_290:the one statement on all resources holds only calls that know no resource, each named in it
+  name   = "${var.prefix}-cloudformation-resources"
+  policy = data.aws_iam_policy_document.service_resources.json
+}
+
+resource "aws_iam_policy" "service_foundation" {
+  name   = "${var.prefix}-cloudformation-foundation"
+  policy = data.aws_iam_policy_document.service_foundation.json
+}
+
+resource "aws_iam_role_policy_attachment" "service" {
+  for_each   = { resources = aws_iam_policy.service_resources.arn, foundation = aws_iam_policy.service_foundation.arn }
+  role       = aws_iam_role.service.name
+  policy_arn = each.value
+}

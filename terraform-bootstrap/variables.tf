@@ -1,0 +1,62 @@
+variable "account_id" {
+  description = "The account in which everything is made."
+  type        = string
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account_id))
+    error_message = "account_id must be the 12 digits of an AWS account."
+  }
+}
+
+variable "region" {
+  description = "The home Region, in which the buckets and the stack live."
+  type        = string
+  default     = "us-east-1"
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region must be the name of a Region, such as eu-west-1."
+  }
+}
+
+variable "prefix" {
+  description = "The name of the stack and the beginning of every other name."
+  type        = string
+  default     = "signwatch"
+  validation {
+    condition     = can(regex("^[a-z](-?[a-z0-9]){2,19}$", var.prefix))
+    error_message = "prefix must have 3 to 20 lower-case letters, digits and single hyphens, and begin with a letter."
+  }
+}
+
+variable "sso_permission_set_names" {
+  description = "The Identity Center permission sets of this account whose holders may deploy."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for name in var.sso_permission_set_names : can(regex("^[A-Za-z0-9+=,.@-]{1,32}$", name))])
+    error_message = "sso_permission_set_names must be plain names of permission sets, without wildcards."
+  }
+}
+
+variable "trusted_principal_arns" {
+  description = "The ARNs of further IAM users, roles or account roots that may deploy."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for arn in var.trusted_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(root|(user|role)/[A-Za-z0-9+=,.@_/-]+)$", arn))])
+    error_message = "trusted_principal_arns must be ARNs of IAM users, roles or account roots, without wildcards."
+  }
+  validation {
+    condition     = length(var.trusted_principal_arns) + length(var.sso_permission_set_names) > 0
+    error_message = "Name at least one of sso_permission_set_names and trusted_principal_arns, or nobody may deploy."
+  }
+}
+
+variable "old_version_days" {
+  description = "Days after which old versions of objects are deleted; 0 keeps them for ever."
+  type        = number
+  default     = 90
+  validation {
+    condition     = var.old_version_days >= 0 && floor(var.old_version_days) == var.old_version_days
+    error_message = "old_version_days must be a whole number, 0 or more."
+  }
+}

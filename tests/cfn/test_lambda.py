@@ -1,0 +1,135 @@
+"""The function: what it runs on, what it is told, what it may do, and where its failures go."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.templates import ACCOUNT, REGION, installation, load, statements
+
+MADE = installation()["lambda"]
+FUNCTION = MADE.properties("Function")
+ROLE = MADE.properties("Role")
+LAMBDA = {"Service": "lambda.amazonaws.com"}
+HERE = f"{REGION}:{ACCOUNT}"
+LEDGER = f"arn:aws:dynamodb:{HERE}:table/signwatch-ledger"
+TOPIC = f"arn:aws:sns:{HERE}:signwatch-alerts"
+FAILED = f"arn:aws:sqs:{HERE}:signwatch-failed-events"
+RIGHTS = {  # everything that the function may do
+    ("logs:CreateLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
+    ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
+    ("dynamodb:GetItem", LEDGER),
+    ("dynamodb:PutItem", LEDGER),
+    ("dynamodb:UpdateItem", LEDGER),
+    ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
+    ("sns:Publish", TOPIC),
+    ("sqs:SendMessage", FAILED),
+    ("kms:Decrypt", "<MainKey.Arn>"),
+    ("kms:Decrypt", "<TopicKey.Arn>"),
+    ("kms:GenerateDataKey", "<TopicKey.Arn>"),
+}
+MOST_OF_ENVIRONMENT = 4096  # bytes of all keys and values (Lambda quotas)
+
+
+class TestFunction:
+    def test_it_runs_the_handler_on_the_agreed_runtime(self) -> None:
+        expected = {
+            "FunctionName": "signwatch-function",
+            "Runtime": "python3.14",
+            "Architectures": ["arm64"],
+            "Handler": "signwatch.handler.handler",
+            "MemorySize": 256,
+            "Timeout": 60,
+        }
+        assert {key: FUNCTION[key] for key in expected} == expected
+
+    def test_its_code_and_layer_come_from_the_artifact_bucket(self) -> None:
+        layer = MADE.properties("Layer")
+        assert FUNCTION["Code"] == {"S3Bucket": "signwatch-artifacts", "S3Key": "function/code.zip"}
+        assert layer["Content"] == {"S3Bucket": "signwatch-artifacts", "S3Key": "layer/layer.zip"}
+        assert FUNCTION["Layers"] == ["<Layer>"]
+
+    def test_the_layer_serves_its_runtime_on_both_processors(self) -> None:
+        layer = MADE.properties("Layer")
+        assert layer["CompatibleRuntimes"] == [FUNCTION["Runtime"]]
+        assert set(layer["CompatibleArchitectures"]) == {"arm64", "x86_64"}
+
+    def test_it_logs_into_the_group_that_is_there_before_it(self) -> None:
+        assert load("lambda")["Resources"]["Function"]["Properties"]["LoggingConfig"] == {
+            "LogGroup": {"Ref": "LogGroup"}
+        }
+
+    def test_an_event_is_tried_three_times_within_six_hours_and_then_kept(self) -> None:
+        (config,) = MADE.of_type("AWS::Lambda::EventInvokeConfig").values()
+        assert config == {
+            "FunctionName": "signwatch-function",
+            "Qualifier": "$LATEST",
+            "MaximumRetryAttempts": 2,
+            "MaximumEventAgeInSeconds": 21600,
+        }
+        assert FUNCTION["DeadLetterConfig"] == {"TargetArn": FAILED}
+
+    def test_it_reserves_no_concurrency_unless_it_is_asked_to(self) -> None:
+        assert "ReservedConcurrentExecutions" not in FUNCTION
+        asked = installation(ReservedConcurrency="5")["lambda"].properties("Function")
+        assert asked["ReservedConcurrentExecutions"] == "5"
+
+
+class TestEnvironment:
+    def test_each_key_is_the_parameter_of_its_name_in_capitals(self) -> None:
+        written = load("lambda")["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+        for key, value in written.items():
+            assert capitals(value["Ref"]) == key
+
+    def test_it_is_what_the_function_reads(self) -> None:
+        made = installation(KnownNetworks="203.0.113.0/24", AccountLabel="Shop")["lambda"]
+        assert made.properties("Function")["Environment"]["Variables"] == {
+            "NAME_PREFIX": "signwatch",
+            "HOME_REGION": REGION,
+            "KNOWN_NETWORKS": "203.0.113.0/24",
+            "ACCOUNT_LABEL": "Shop",
+            "ALERT_TOPIC_ARN": TOPIC,
+            "TWILIO_SECRET_ARN": "<TwilioSecret>",
+            "TWILIO_BASE_URL": "https://api.twilio.com",
+            "LEDGER_TABLE_NAME": "signwatch-ledger",
+        }
+
+    def test_the_longest_values_that_the_parent_takes_fit_into_it(self) -> None:
+        declared = load("parent")["Parameters"]
+        longest = {
+            "KnownNetworks": "1" * declared["KnownNetworks"]["MaxLength"],
+            "AccountLabel": "x" * 20,
+            "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
+            "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",
+        }
+        variables = installation(**longest)["lambda"].properties("Function")["Environment"]["Variables"]
+        secret = f"arn:aws:secretsmanager:{HERE}:secret:TwilioSecret-0123456789ab-012345"
+        size = sum(len(key) + len(value) for key, value in variables.items()) + len(secret)
+        assert size < MOST_OF_ENVIRONMENT
+
+
+def capitals(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
+
+
+class TestRole:
+    def test_lambda_alone_takes_it(self) -> None:
+        (one,) = statements(ROLE["AssumeRolePolicyDocument"])
+        assert (one["Principal"], one["Action"]) == (LAMBDA, ["sts:AssumeRole"])
+        assert FUNCTION["Role"] == f"arn:aws:iam::{ACCOUNT}:role/signwatch-function"
+
+    def test_it_may_do_exactly_this(self) -> None:
+        given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
+        rights = [(action, on) for one in given for action in one["Action"] for on in one["Resource"]]
+        assert sorted(rights) == sorted(RIGHTS)
+
+    def test_it_uses_a_key_only_by_way_of_the_service_that_holds_the_data(self) -> None:
+        services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}, "<TopicKey.Arn>": {"sns"}}
+        given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
+        keys = {one["Resource"][0]: one["Condition"] for one in given if one["Action"][0].startswith("kms:")}
+        assert set(keys) == set(services)
+        for key, condition in keys.items():
+            assert list(condition) == ["StringEquals"]
+            assert list(condition["StringEquals"]) == ["kms:ViaService"]
+            via = condition["StringEquals"]["kms:ViaService"]
+            found = {via} if isinstance(via, str) else set(via)
+            assert found == {f"{service}.{REGION}.amazonaws.com" for service in services[key]}

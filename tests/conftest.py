@@ -1,0 +1,40 @@
+"""What holds for every test: no way into a real AWS account."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import botocore.httpsession
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class RealEndpointError(BaseException):
+    """A test tried to reach something that is not on this machine; nothing may catch that."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the AWS configuration of the person who runs the tests, and refuse every endpoint but loopback."""
+    folder = tmp_path_factory.mktemp("aws")
+    sent = botocore.httpsession.URLLib3Session.send
+
+    def send(session: Any, request: Any) -> Any:
+        if urlsplit(request.url).hostname not in LOOPBACK:
+            raise RealEndpointError(request.url)
+        return sent(session, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, str(folder / "none"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setattr(botocore.httpsession.URLLib3Session, "send", send)
+        yield

@@ -1,0 +1,33 @@
+"""Somebody who listens to what a task says instead of a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tooling.stack import Console
+
+if TYPE_CHECKING:
+    from tooling.watch import Event
+
+
+@dataclass
+class Listener:
+    """Keeps the lines, the planned changes, the change table and the events that a run showed."""
+
+    lines: list[str] = field(default_factory=list)
+    planned: list[Any] = field(default_factory=list)
+    changes: list[Any] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def announce(self, text: str) -> None:
+        self.lines.append(text)
+
+    def plan(self, changes: Any) -> None:
+        self.planned.extend(changes)
+
+    def stack(self) -> Console:
+        return Console(announce=self.announce, table=self.changes.extend, event=self.events.append)
+
+    def text(self) -> str:
+        return "\n".join(self.lines)

@@ -1,0 +1,37 @@
+"""The errors a task may end in: each says where, what, and what to try, and carries its kind's exit code."""
+
+from __future__ import annotations
+
+
+class ToolError(Exception):
+    """A task cannot go on. ``str()`` gives the sentence for the person at the terminal.
+
+    where: the file, resource, account or command concerned; what: what is wrong; remedy: what to try.
+    """
+
+    exit_code = 1
+
+    def __init__(self, where: str, what: str, remedy: str) -> None:
+        super().__init__(where, what, remedy)
+        self.where, self.what, self.remedy = where, what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}\nTry: {self.remedy}"
+
+
+class FailedError(ToolError):
+    """A finding, or a failure that AWS reported: exit code 1."""
+
+    exit_code = 1
+
+
+class RefusedError(ToolError):
+    """Refused before any write (input, account, missing tool): exit code 2."""
+
+    exit_code = 2
+
+
+class UnknownStateError(ToolError):
+    """AWS goes on without us, or the state is unknown: exit code 3."""
+
+    exit_code = 3

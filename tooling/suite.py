@@ -1,0 +1,45 @@
+"""pytest, run the way the words ask for: which parts, and with which environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from tooling.environment import ensure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MARKS = {
+    "unit": "not (terraform or local or scan)",
+    "terraform": "terraform",
+}
+
+
+def expression(parts: Iterable[str]) -> str:
+    """Return pytest's mark expression for these parts; empty for all of them."""
+    return " or ".join(f"({MARKS[part]})" for part in sorted(parts))
+
+
+def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[str] = ()) -> int:
+    """Run the chosen parts, or everything; return pytest's exit code. Its own closing line comes last."""
+    chosen = set(parts)
+    if chosen != {"unit"}:
+        ensure("scan", root)
+    dist.mkdir(exist_ok=True)
+    marks = expression(chosen)
+    workers = ["-n", "2", "--dist", "loadgroup"] if chosen != {"unit"} else []
+    command = [sys.executable, "-m", "pytest", *workers, *(["-m", marks] if marks else []), *extra]
+    with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
+        return subprocess.run(command, cwd=root, env=_environment(folder), check=False).returncode
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """This process's environment without any way into a real account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_") or name == "AWS_CA_BUNDLE"}
+    nowhere = {name: os.path.join(folder, "aws") for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}  # noqa: PTH118 - a plain text for the child
+    return {**kept, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1"}
