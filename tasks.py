@@ -213,14 +213,15 @@ def scan(_c: Context) -> None:
 
 PARTS = {
     "unit": "the unit tests only; default: all tests",
+    "end_to_end": "the tests on the laptop's AWS only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
 }
 
 
 @word(writes=False, help=PARTS)
-def test(_c: Context, unit: bool = False, terraform: bool = False) -> None:
-    """Run everything that runs: unit tests, the real checkov, and Terraform's tests."""
-    _test(unit=unit, terraform=terraform)
+def test(_c: Context, unit: bool = False, end_to_end: bool = False, terraform: bool = False) -> None:
+    """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the laptop's AWS."""
+    _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
 
 
 def _test(**chosen: bool) -> None:
@@ -239,4 +240,20 @@ def check(context: Context) -> None:
     _test()
 
 
-namespace = Collection(bootstrap, package, deploy, outputs, secret, destroy, scan, test, check)
+DEMO = {
+    "keep": "leave it running afterwards and print how to talk to it with the AWS CLI; default: off",
+    "event": "a file with an EventBridge event or a CloudTrail record of your own to send; default: five sign-ins",
+    "port": "port of the laptop's AWS; default: a free one",
+}
+
+
+@word(writes=True, help=DEMO)
+def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | None = None) -> None:
+    """Run the whole chain on this machine, with no AWS account: bootstrap, deploy, five sign-ins, the texts."""
+    from tooling import demo as demos
+
+    terraform.find()
+    demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
+
+
+namespace = Collection(bootstrap, package, deploy, outputs, secret, destroy, scan, test, check, demo)

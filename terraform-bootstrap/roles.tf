@@ -1,13 +1,19 @@
 locals {
   partition   = data.aws_partition.current.partition
   root_arn    = "arn:${local.partition}:iam::${var.account_id}:root"
-  role_arns   = "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-*"
+  role_arns   = [for name in ["function", "trail"] : "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-${name}"]
   stack_arns  = ["arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}/*", "arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}-*/*"]
   deploy_name = "${var.prefix}-deploy"
   stack_name  = "${var.prefix}-cloudformation"
   deploy_arn  = "arn:${local.partition}:iam::${var.account_id}:role/${local.deploy_name}"
   service_arn = "arn:${local.partition}:iam::${var.account_id}:role/${local.stack_name}"
   here        = "${var.region}:${var.account_id}"
+
+  # Computed and not read from the policy, so that a plan shows every document before anything is made.
+  boundary_name = "${var.prefix}-boundary"
+  boundary_arn  = "arn:${local.partition}:iam::${var.account_id}:policy/${local.boundary_name}"
+
+  log_group_arns = [for group in ["/aws/lambda/${var.prefix}-function", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
 
   # Identity Center puts its Region into the path of a role, except us-east-1; the suffix is sixteen characters and changes.
   sso_role_arns = flatten([for name in var.sso_permission_set_names : [
@@ -155,7 +161,7 @@ data "aws_iam_policy_document" "boundary" {
 }
 
 resource "aws_iam_policy" "boundary" {
-  name        = "${var.prefix}-boundary"
+  name        = local.boundary_name
   description = "The most that a role of the ${var.prefix} stacks can do, whatever its own policies say"
   policy      = data.aws_iam_policy_document.boundary.json
 }
@@ -186,8 +192,18 @@ resource "aws_iam_role" "service" {
 data "aws_iam_policy_document" "service_resources" {
   statement {
     sid       = "NestedStacks"
-    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
+    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
     resources = local.stack_arns
+  }
+  statement {
+    sid       = "HandNestedStacksItself" # CloudFormation passes the role of a stack on to each stack nested in it
+    actions   = ["iam:PassRole"]
+    resources = [local.service_arn]
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["cloudformation.amazonaws.com"]
+    }
   }
   statement {
     sid       = "ReadTemplatesAndZips"
@@ -195,27 +211,34 @@ data "aws_iam_policy_document" "service_resources" {
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
   }
   statement {
-    sid = "TrailBucket"
+    sid = "TrailBucket" # a generated name: stack, logical id and a random end in lower case, the stack's part cut where 63 characters are too few
     actions = [
-      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetBucketLogging", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock",
-      "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:ListBucket", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
+      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketCORS", "s3:GetBucketLogging",
+      "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging",
+      "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration",
+      "s3:GetLifecycleConfiguration", "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
       "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
     ]
-    resources = ["arn:${local.partition}:s3:::${var.prefix}-cloudtrailstack-*"]
+    resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
   }
   statement {
     sid       = "Trail"
-    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
+    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
     resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
   }
   statement {
     sid       = "LogGroups"
-    actions   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:DescribeLogGroups", "logs:DisassociateKmsKey", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource", "logs:UntagResource"]
-    resources = [for group in ["/aws/lambda/${var.prefix}-*", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}:*"]
+    actions   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:DescribeIndexPolicies", "logs:DisassociateKmsKey", "logs:GetDataProtectionPolicy", "logs:PutRetentionPolicy"]
+    resources = [for arn in local.log_group_arns : "${arn}:*"]
+  }
+  statement {
+    sid       = "LogGroupTags" # these calls alone want the ARN without its end (CloudWatch Logs, overview of managing access)
+    actions   = ["logs:ListTagsForResource", "logs:TagResource", "logs:UntagResource"]
+    resources = local.log_group_arns
   }
   statement {
     sid       = "Function"
-    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetPolicy", "lambda:ListTags", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
+    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig", "lambda:ListTags", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
@@ -234,8 +257,13 @@ data "aws_iam_policy_document" "service_resources" {
     resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:${var.prefix}-*"]
   }
   statement {
+    sid       = "SeeAlarms" # asked of all alarms at once
+    actions   = ["cloudwatch:DescribeAlarms"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:*"]
+  }
+  statement {
     sid       = "NoResourceLevel" # these calls know no resource (Service Authorization Reference)
-    actions   = ["cloudtrail:DescribeTrails", "cloudwatch:DescribeAlarms", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "secretsmanager:GetRandomPassword"]
+    actions   = ["cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"]
     resources = ["*"]
   }
 }
@@ -243,7 +271,7 @@ data "aws_iam_policy_document" "service_resources" {
 data "aws_iam_policy_document" "service_foundation" {
   statement {
     sid       = "Topic"
-    actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetSubscriptionAttributes", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:Unsubscribe", "sns:UntagResource"]
+    actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
     resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
   }
   statement {
@@ -253,7 +281,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "Ledger"
-    actions   = ["dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:ListTagsOfResource", "dynamodb:TagResource", "dynamodb:UntagResource", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive"]
+    actions   = ["dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource", "dynamodb:TagResource", "dynamodb:UntagResource", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive"]
     resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
   }
   statement {
@@ -263,7 +291,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "Keys" # a key's id is AWS's invention; the tag that CloudFormation hands down tells ours
-    actions   = ["kms:CancelKeyDeletion", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UpdateKeyDescription"]
+    actions   = ["kms:CancelKeyDeletion", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
     resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
     condition {
       test     = "StringEquals"
@@ -273,7 +301,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "TagNewKeys"
-    actions   = ["kms:TagResource", "kms:UntagResource"]
+    actions   = ["kms:TagResource"]
     resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
     condition {
       test     = "StringEquals"
@@ -289,27 +317,27 @@ data "aws_iam_policy_document" "service_foundation" {
   statement {
     sid       = "ReadRoles"
     actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:ListRoleTags"]
-    resources = [local.role_arns]
+    resources = local.role_arns
   }
   statement {
     sid       = "MakeRolesWithinTheBoundary"
     actions   = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"]
-    resources = [local.role_arns]
+    resources = local.role_arns
     condition {
       test     = "StringEquals"
       variable = "iam:PermissionsBoundary"
-      values   = [aws_iam_policy.boundary.arn]
+      values   = [local.boundary_arn]
     }
   }
   statement {
     sid       = "KeepRoles"
     actions   = ["iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription"]
-    resources = [local.role_arns]
+    resources = local.role_arns
   }
   statement {
     sid       = "HandRolesToTheirServices"
     actions   = ["iam:PassRole"]
-    resources = [local.role_arns]
+    resources = local.role_arns
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
@@ -317,16 +345,16 @@ data "aws_iam_policy_document" "service_foundation" {
     }
   }
   statement {
-    sid       = "NeverItselfOrTheDeployRole"
-    effect    = "Deny"
-    actions   = ["iam:*"]
-    resources = [local.deploy_arn, local.service_arn]
+    sid         = "NeverChangeItselfOrTheDeployRole"
+    effect      = "Deny"
+    not_actions = ["iam:PassRole"]
+    resources   = [local.deploy_arn, local.service_arn]
   }
   statement {
     sid       = "NeverTheBoundary"
     effect    = "Deny"
     actions   = ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion"]
-    resources = [aws_iam_policy.boundary.arn, local.role_arns]
+    resources = concat([local.boundary_arn], local.role_arns)
   }
 }
 

@@ -22,7 +22,7 @@ variable "prefix" {
   type        = string
   default     = "signwatch"
   validation {
-    condition     = can(regex("^[a-z](-?[a-z0-9]){2,19}$", var.prefix))
+    condition     = can(regex("^[a-z](-?[a-z0-9]){2,19}$", var.prefix)) && length(var.prefix) <= 20
     error_message = "prefix must have 3 to 20 lower-case letters, digits and single hyphens, and begin with a letter."
   }
 }

@@ -1,4 +1,4 @@
-"""What holds for every test: no way into a real AWS account."""
+"""What holds for every test: no way into a real AWS account, and one laptop's AWS a test process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from urllib.parse import urlsplit
 import botocore.httpsession
 import pytest
 
+from tooling.environment import ensure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tooling.local.cloud import Cloud
+    from tooling.local.phone import Phone
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -38,3 +43,23 @@ def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setattr(botocore.httpsession.URLLib3Session, "send", send)
         yield
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The laptop's AWS; a test takes an account of its own on it."""
+    from tooling.local.cloud import Cloud
+
+    folder = tmp_path_factory.mktemp("cloud")
+    with Cloud.start(ensure("local"), ensure("runtime"), folder / "state") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def phone() -> Iterator[Phone]:
+    """The loopback Twilio."""
+    from tooling import rehearsal
+    from tooling.local.phone import Phone
+
+    with Phone.start(accounts={rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}) as running:
+        yield running

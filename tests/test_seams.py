@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 PURE = {"signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
-    "pipeline": {"signin", "networks", "verdict", "message", "delivery", "settings", "journal"},
+    "pipeline": {"record", "signin", "networks", "verdict", "message", "delivery", "settings", "journal"},
     "verdict": {"signin"},
-    "message": {"signin", "verdict"},
+    "message": {"record", "signin", "verdict"},
     "journal": set(),
     "settings": set(),
-    "signin": set(),
+    "record": set(),
+    "signin": {"record"},
     "networks": set(),
     "sms": set(),
 }
 THIRD_PARTY = {  # what each part may use beside the standard library
     "signwatch": {"boto3", "botocore", "twilio"},
     "tooling": {"boto3", "botocore", "hcl2", "lark", "yaml", "rich"},  # lark: the errors of hcl2
+    "tooling.local": {"boto3", "botocore", "ministack", "hypercorn", "awslambdaric"},
     "tasks": {"invoke"},
 }
+LAPTOP_ONLY = {"tooling.demo", "tooling.rehearsal"}  # the demo and what it shares with the end-to-end tests
 REGISTRY_HOSTS = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.(org|com)|deb\.debian\.org|proxy\.golang\.org")
 MACHINE_PATHS = re.compile(r"(?<![\w.:$}~*-])/(?:work|root|home|Users|farm)/\w")
 
@@ -59,7 +62,7 @@ MODULES = own_modules()
 
 
 def part_of(module: str) -> str:
-    return next(part for part in ("signwatch", "tooling", "tasks") if is_in(module, part))
+    return next(part for part in ("signwatch", "tooling.local", "tooling", "tasks") if is_in(module, part))
 
 
 def is_in(module: str, package: str) -> bool:
@@ -132,7 +135,8 @@ class TestImports:
         assert known <= {f"signwatch.{name}" for name in FUNCTION_MAY_IMPORT[module]}
 
     @pytest.mark.parametrize(
-        "module", ["signwatch.verdict", "signwatch.message", "signwatch.signin", "signwatch.networks"]
+        "module",
+        ["signwatch.verdict", "signwatch.message", "signwatch.record", "signwatch.signin", "signwatch.networks"],
     )
     def test_a_pure_leaf_uses_the_standard_library_alone(self, module: str) -> None:
         assert [found for found in imports(module) if not is_standard(found.module) and not is_ours(found.module)] == []
@@ -146,6 +150,18 @@ class TestImports:
     def test_the_tooling_takes_only_pure_modules_from_the_function(self, module: str) -> None:
         taken = [found for found in imports(module) if is_in(found.module, "signwatch")]
         assert {found.module for found in taken} <= {f"signwatch.{name}" for name in PURE}
+
+    @pytest.mark.parametrize("module", [*ours_in("tooling"), "tasks"])
+    def test_the_laptops_aws_serves_the_demo_and_the_tests_alone(self, module: str) -> None:
+        laptop = [found for found in imports(module) if is_in(found.module, "tooling.local")]
+        assert not laptop or module in LAPTOP_ONLY
+        shows = [found for found in imports(module) if found.module in LAPTOP_ONLY]
+        assert not shows or module in LAPTOP_ONLY or (module == "tasks" and all(found.is_lazy for found in shows))
+
+    @pytest.mark.parametrize("module", ours_in("tooling.local"))
+    def test_the_laptops_aws_knows_no_other_part_of_the_tooling(self, module: str) -> None:
+        known = [found for found in imports(module) if is_ours(found.module)]
+        assert [found for found in known if not is_in(found.module, "tooling.local")] == []
 
     def test_an_import_that_is_forbidden_would_be_seen(self) -> None:
         assert "invoke" in {found.module for found in imports("tasks")}

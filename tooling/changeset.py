@@ -115,28 +115,29 @@ _REMEDY = "mend what AWS names above, then run invoke deploy again"
 
 
 def _ready(cloudformation: Any, request: Request, arn: str, stack_id: str) -> ChangeSet:
-    found = _settled(cloudformation, arn)
+    found = _settled(cloudformation, arn, stack_id)
     if found["Status"] == "CREATE_COMPLETE":
-        return ChangeSet(arn, stack_id, tuple(_changes(cloudformation, arn)))
+        return ChangeSet(arn, stack_id, tuple(_changes(cloudformation, arn, StackName=stack_id)))
     reason = found.get("StatusReason", "no reason given")
-    cloudformation.delete_change_set(ChangeSetName=arn)
+    cloudformation.delete_change_set(ChangeSetName=arn, StackName=stack_id)
     if any(text in reason.lower() for text in NOTHING):
         return ChangeSet(arn, stack_id, ())
     raise FailedChangeSetError(f"stack {request.stack}", f"the change set failed: {reason}", _REMEDY)
 
 
-def _settled(cloudformation: Any, arn: str) -> dict[str, Any]:
+def _settled(cloudformation: Any, arn: str, stack_id: str) -> dict[str, Any]:
     pause = 0.1
     while True:
-        found: dict[str, Any] = cloudformation.describe_change_set(ChangeSetName=arn)
+        found: dict[str, Any] = cloudformation.describe_change_set(ChangeSetName=arn, StackName=stack_id)
         if found["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
             return found
         time.sleep(pause)
         pause = min(pause * 1.5, 3)
 
 
-def _changes(cloudformation: Any, arn: str) -> list[Change]:
-    pages = cloudformation.get_paginator("describe_change_set").paginate(ChangeSetName=arn)
+def _changes(cloudformation: Any, arn: str, **stack: str) -> list[Change]:
+    """List the changes; the stack of a nested change set, which is known to AWS alone, is left out."""
+    pages = cloudformation.get_paginator("describe_change_set").paginate(ChangeSetName=arn, **stack)
     listed: list[Change] = []
     for page in pages:
         for item in page["Changes"]:

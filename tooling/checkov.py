@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tooling import templates
+from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,15 +89,22 @@ def judge(told: Sequence[Any], expected: Sequence[str], settings: str) -> Judgem
 
 def _expected(root: Path, folders: Sequence[str]) -> list[str]:
     """Each template with a resource that checkov knows a check for, and each Terraform file that holds a resource."""
-    found = []
-    for path in sorted(file for folder in folders for file in (root / folder).glob("*")):
-        if path.suffix == ".yaml":
-            kinds = {body.get("Type") for body in templates.load(path).get("Resources", {}).values()}
-            if kinds - UNCHECKED:
-                found.append(path.name)
-        elif path.suffix == ".tf" and "\nresource " in "\n" + path.read_text(encoding="utf-8"):
-            found.append(path.name)
-    return found
+    files = sorted(file for folder in folders for file in (root / folder).glob("*"))
+    return [file.name for file in files if _is_expected(file)]
+
+
+def _is_expected(path: Path) -> bool:
+    if path.suffix == ".yaml":
+        return bool(_kinds(path) - UNCHECKED)
+    return path.suffix == ".tf" and "\nresource " in "\n" + path.read_text(encoding="utf-8")
+
+
+def _kinds(path: Path) -> set[str]:
+    """The types of the template's resources; a name for the unknown when it cannot be read, so that it is expected."""
+    try:
+        return {str(body.get("Type")) for body in templates.load(path).get("Resources", {}).values()}
+    except RefusedError:
+        return {"unreadable"}
 
 
 def _path(check: dict[str, Any]) -> str:

@@ -35,6 +35,8 @@ class Environment(NamedTuple):
 ENVIRONMENTS = {
     "tasks": Environment(".venv", "requirements/tasks.txt", "tasks and tests"),
     "scan": Environment(".venv-scan", "requirements/scan.txt", "checkov, which must live alone"),
+    "local": Environment(".venv-local", "requirements/local.txt", "the laptop's AWS"),
+    "runtime": Environment(".venv-runtime", "requirements/runtime.txt", "the function's runtime"),
 }
 
 
@@ -50,7 +52,7 @@ def ensure(name: str, root: Path = ROOT) -> Path:
     environment = ENVIRONMENTS[name]
     folder, requirements = root / environment.folder, root / environment.requirements
     python = folder / "bin" / "python"
-    base = sys.executable
+    base = newest_python() if name == "runtime" else sys.executable
     stamp = hashlib.sha256(requirements.read_bytes() + str(folder).encode()).hexdigest()
     if not _is_current(folder, stamp):
         with requirements.open("rb") as lock:

@@ -35,7 +35,8 @@ KEPT = ("twilio/rest/__init__.py", "twilio/rest/api/*")  # of what PRUNED names
 CAUSES = (
     ("DO NOT MATCH THE HASHES", "a download is not the file that was locked", "find out what the package index serves"),
     ("No matching distribution", "a pinned package has no pure wheel on the package index", "pin a release that has"),
-    ("hashes are required", "a package has no hash", "lock it again as layer/README.md says"),
+    ("Hashes are required", "a package has no hash", "lock it again as layer/README.md says"),
+    ("versions pinned with ==", "a package is not pinned to one release", "lock it again as layer/README.md says"),
     ("No module named pip", "this Python has no pip", "run ./inv, which makes an environment with pip"),
 )
 OFFLINE = ("could not be downloaded", "check that pip reaches its package index from this machine, then run it again")
@@ -48,7 +49,7 @@ def inputs(requirements: Path) -> list[tuple[str, bytes]]:
     """
     try:
         text = requirements.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RefusedError(str(requirements), "cannot be read", "restore the file with git") from error
     lines = [line.strip() for line in text.splitlines()]
     pins = "\n".join(line for line in lines if line and not line.startswith("#"))

@@ -231,13 +231,14 @@ def _execute(
     try:
         changeset.refuse_losses(made.changes, allow_replace=allow_replace)
     except RefusedError:
-        cloudformation.delete_change_set(ChangeSetName=made.arn)
+        cloudformation.delete_change_set(ChangeSetName=made.arn, StackName=made.stack_id)
         raise
     if request.kind == "CREATE":
         cloudformation.update_termination_protection(StackName=made.stack_id, EnableTerminationProtection=True)
     watch = Watch(cloudformation, made.stack_id, console.event)
     watch.start()
-    cloudformation.execute_change_set(ChangeSetName=made.arn, ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}")
+    token = f"deploy-{uuid.uuid4().hex[:12]}"
+    cloudformation.execute_change_set(ChangeSetName=made.arn, StackName=made.stack_id, ClientRequestToken=token)
     status = _watched(watch, settings.stack)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(watch, status, f"stack {settings.stack}")

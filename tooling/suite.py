@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKS = {
-    "unit": "not (terraform or local or scan)",
+    "unit": "not (terraform or local or end_to_end or scan)",
+    "end_to_end": "local or end_to_end",
     "terraform": "terraform",
 }
 
@@ -29,7 +30,8 @@ def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[st
     """Run the chosen parts, or everything; return pytest's exit code. Its own closing line comes last."""
     chosen = set(parts)
     if chosen != {"unit"}:
-        ensure("scan", root)
+        for name in ("local", "runtime", "scan"):
+            ensure(name, root)
     dist.mkdir(exist_ok=True)
     marks = expression(chosen)
     workers = ["-n", "2", "--dist", "loadgroup"] if chosen != {"unit"} else []

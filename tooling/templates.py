@@ -42,7 +42,7 @@ def load(path: Path) -> dict[str, Any]:
     """Return the template at ``path``; RefusedError when it cannot be read."""
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RefusedError(str(path), f"cannot be read ({error})", "mend the template, then: invoke scan") from error
     if not isinstance(found, dict):
         raise RefusedError(str(path), "is not a template", "restore the file with git")

@@ -52,7 +52,12 @@ def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], Non
 
 
 def newest_variant(aws: Account, bucket: str, key: str) -> str:
-    """Return the byte-code variant of ``key`` that lies in ``bucket``, or ``key`` itself where there is none."""
+    """Return the byte-code variant of a plain ``key`` that lies in ``bucket``, else ``key`` itself.
+
+    A key with byte-code stands: its bytes are known here, so the upload can hold the stored object against them.
+    """
+    if not key.endswith("-plain.zip"):
+        return key
     stem = key.rpartition("-")[0] + "-cp"
     found = aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=stem, ExpectedBucketOwner=aws.account)
     keys = sorted(item["Key"] for item in found.get("Contents", []))

@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import journal
-from signwatch.ledger import Ledger
+from signwatch.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from signwatch.message import Message
@@ -24,24 +24,28 @@ class DeliveryError(Exception):
 
 
 class Report(NamedTuple):
-    """What became of the texts: how many were accepted, and a sentence for each that was not."""
+    """What became of the texts: sent now, reached now or before, a sentence for each failure, worth another try."""
 
-    accepted: int
-    failed: tuple[str, ...]
-    again: bool
+    sent: int = 0
+    reached: int = 0
+    failed: tuple[str, ...] = ()
+    again: bool = False
 
 
 def deliver(message: Message, key: str, dependencies: Dependencies) -> None:
     """Send the text to each recipient and the e-mail to the topic; what a channel already has is not repeated.
 
-    Raises DeliveryError when trying again may still help.
+    ``key`` is the alert's in the ledger, empty for an event without an id. Raises DeliveryError when trying again may
+    still help.
     """
     book = _Book(key, dependencies)
+    if book.entry.finished:
+        return
     texts = _texts(message, book, dependencies)
     mailed = _email(message, texts, book, dependencies)
-    _log(texts, dependencies, mailed=mailed)
-    if texts.again or not mailed:
-        raise DeliveryError("; ".join((*texts.failed, *(() if mailed else ("the e-mail could not be sent",)))))
+    _log(key, texts, dependencies, mailed=mailed)
+    if texts.again or mailed == "failed":
+        raise DeliveryError("; ".join((*texts.failed, f"e-mail: {mailed}")))
     book.finish()
 
 
@@ -54,105 +58,123 @@ class _Book:
     """The ledger, with its own faults written down and never in the way."""
 
     def __init__(self, key: str, dependencies: Dependencies) -> None:
-        self.now, self.ledger = dependencies.clock(), None
-        self.done: frozenset[str] = frozenset()
+        self.key, self.now, self.entry = key, dependencies.clock(), Entry()
+        self.ledger: Ledger | None = None
         try:
-            table = dependencies.settings.ledger_table_name
-            self.ledger = Ledger(dependencies.client("dynamodb"), table, key)
-            self.done = self.ledger.delivered(self.now)
+            self.ledger = Ledger(dependencies.client("dynamodb"), dependencies.settings.ledger_table_name, key)
+            self.entry = self.ledger.claim(self.now)
         except Exception as error:  # noqa: BLE001 - a ledger that is down must never cost an alert
             self._complain(error)
+
+    def has(self, channel: str) -> bool:
+        return channel in self.entry.channels
 
     def mark(self, channel: str) -> None:
-        self._try("mark", channel)
-
-    def finish(self) -> None:
-        self._try("finish")
-
-    def _try(self, method: str, *arguments: str) -> None:
         try:
             if self.ledger:
-                getattr(self.ledger, method)(*arguments)
-        except Exception as error:  # noqa: BLE001 - a ledger that is down must never cost an alert
-            self._complain(error)
+                self.ledger.mark(channel)
+        except Exception as error:  # noqa: BLE001 - the next channel's mark may still succeed
+            _complain(self.key, "ledger", error, self.now)
+
+    def finish(self) -> None:
+        try:
+            if self.ledger:
+                self.ledger.finish()
+        except Exception as error:  # noqa: BLE001 - everybody has the alert; a repetition is harmless
+            _complain(self.key, "ledger", error, self.now)
 
     def _complain(self, error: Exception) -> None:
-        journal.write({"level": "ERROR", "problem": "ledger", "error": type(error).__name__}, {}, self.now)
-        self.ledger = None
+        self.ledger = None  # no more calls that would only wait
+        _complain(self.key, "ledger", error, self.now)
 
 
 def _texts(message: Message, book: _Book, dependencies: Dependencies) -> Report:
+    """Text everybody; whatever goes wrong in here, the e-mail still has its turn."""
+    try:
+        return _text_everybody(message, book, dependencies)
+    except Exception as error:  # noqa: BLE001 - even a layer that cannot be imported must leave the other channel
+        _complain(book.key, "texts", error, book.now)
+        return Report(failed=(f"the texts failed ({type(error).__name__})",), again=True)
+
+
+def _text_everybody(message: Message, book: _Book, dependencies: Dependencies) -> Report:
     from signwatch import sms
 
-    arn, now = dependencies.settings.twilio_secret_arn, dependencies.clock()
     try:
-        given = sms.secret(dependencies.client, arn, now)
+        given = sms.secret(dependencies.client, dependencies.settings.twilio_secret_arn, book.now)
     except sms.NoSecretError as error:
-        return Report(0, (f"no text was sent: {error}",), again=False)
-    accepted, failed, again = 0, [], False
-    for place, recipient in enumerate(given.recipients, 1):
-        channel = channel_of(recipient)
-        if channel in book.done:
-            accepted += 1
-            continue
+        return Report(failed=(f"no text was sent: {error}",))
+    recipients, sent, failed, again = given.recipients, 0, [], False
+    waiting = [recipient for recipient in recipients if not book.has(channel_of(recipient))]
+    for recipient in waiting:
         outcome, given = _text(message.text, recipient, given, dependencies)
         if outcome.state == "accepted":
-            accepted += 1
-            book.mark(channel)
+            sent += 1
+            book.mark(channel_of(recipient))
         else:
-            failed.append(f"the text to recipient {place} of {len(given.recipients)} was not sent: {outcome.why}")
+            failed.append(_sentence(recipients.index(recipient) + 1, len(recipients), outcome))
             again = again or outcome.state == "transient"
-    return Report(accepted, tuple(failed), again)
+    return Report(sent, len(recipients) - len(failed), tuple(failed), again)
+
+
+def _sentence(place: int, number: int, outcome: Outcome) -> str:
+    """Say what failed, naming a recipient by its place alone."""
+    hope = ", and is tried again" if outcome.state == "transient" else ""
+    return f"the text to recipient {place} of {number} was not sent{hope}: {outcome.why}"
 
 
 def _text(text: str, recipient: str, given: Secret, dependencies: Dependencies) -> tuple[Outcome, Secret]:
     """Send one text; refused credentials are read afresh once, since they may have been rotated."""
     from signwatch import sms
 
-    url, left = dependencies.settings.twilio_base_url, dependencies.seconds_left
-    outcome = sms.send(given, recipient, text, url, left)
-    if outcome.state == "credentials":
-        try:
-            given = sms.secret(
-                dependencies.client, dependencies.settings.twilio_secret_arn, dependencies.clock(), fresh=True
-            )
-        except sms.NoSecretError:
-            return outcome, given
-        outcome = sms.send(given, recipient, text, url, left)
-    return outcome, given
+    settings, left = dependencies.settings, dependencies.seconds_left
+    outcome = sms.send(given, recipient, text, settings.twilio_base_url, left)
+    if outcome.state != "credentials":
+        return outcome, given
+    try:
+        fresh = sms.secret(dependencies.client, settings.twilio_secret_arn, dependencies.clock(), fresh=True)
+    except sms.NoSecretError:
+        return outcome, given
+    if fresh == given:
+        return outcome, given
+    return sms.send(fresh, recipient, text, settings.twilio_base_url, left), fresh
 
 
-def _email(message: Message, texts: Report, book: _Book, dependencies: Dependencies) -> bool:
-    """Publish the alert to the topic, with what became of the texts; say whether it has been published."""
-    if EMAIL in book.done:
-        return True
-    told = (
-        "\n".join(("", *(sentence[:1].upper() + sentence[1:] + "." for sentence in texts.failed)))
-        if texts.failed
-        else ""
-    )
+def _email(message: Message, texts: Report, book: _Book, dependencies: Dependencies) -> str:
+    """Publish the alert to the topic, with what became of the texts; return sent, had (before) or failed."""
+    if book.has(EMAIL):
+        return "had"
+    told = [sentence[:1].upper() + sentence[1:] + "." for sentence in texts.failed]
+    body = "\n".join([message.body, "", *told] if told else [message.body])
     try:
         sns: Any = dependencies.client("sns")
-        sns.publish(
-            TopicArn=dependencies.settings.alert_topic_arn, Subject=message.subject, Message=message.body + told
-        )
+        sns.publish(TopicArn=dependencies.settings.alert_topic_arn, Subject=message.subject, Message=body)
     except Exception as error:  # noqa: BLE001 - the text may have gone out; what is missing is raised by the caller
-        values = {"level": "ERROR", "problem": "e-mail", "error": type(error).__name__}
-        journal.write(values, {}, dependencies.clock())
-        return False
+        _complain(book.key, "e-mail", error, book.now)
+        return "failed"
     book.mark(EMAIL)
-    return True
+    return "sent"
 
 
-def _log(texts: Report, dependencies: Dependencies, *, mailed: bool) -> None:
-    metrics: dict[str, float] = {"TextsSent": float(texts.accepted)}
-    if texts.failed and texts.accepted + len(texts.failed):
+def _log(key: str, texts: Report, dependencies: Dependencies, *, mailed: str) -> None:
+    metrics = {"TextsSent": float(texts.sent)}
+    if texts.failed:
         metrics["TextsFailed"] = float(len(texts.failed))
-    if mailed and not texts.accepted:
+    if mailed == "sent" and not texts.reached:
         metrics["FallbackUsed"] = 1.0
     values = {
         "level": "ERROR" if texts.failed else "INFO",
+        "event_id": _event_id(key),
         "delivery": list(texts.failed) or "complete",
-        "mailed": mailed,
+        "email": mailed,
     }
     journal.write(values, metrics, dependencies.clock())
+
+
+def _complain(key: str, problem: str, error: Exception, now: float) -> None:
+    values = {"level": "ERROR", "event_id": _event_id(key), "problem": problem, "error": type(error).__name__}
+    journal.write(values, {}, now)
+
+
+def _event_id(key: str) -> str:
+    return key.partition("#")[2]

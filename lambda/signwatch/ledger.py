@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-KEPT = 14 * 24 * 3600  # seconds, longer than any queue of ours keeps an event
+KEPT = 14 * 24 * 3600  # seconds, as long as any queue of ours keeps an event
+
+
+class Entry(NamedTuple):
+    """What the ledger knows of an alert: the channels that have it, and whether nothing is left to be done."""
+
+    channels: frozenset[str] = frozenset()
+    finished: bool = False
 
 
 class Ledger(NamedTuple):
@@ -17,13 +24,13 @@ class Ledger(NamedTuple):
     table: str
     key: str
 
-    def delivered(self, now: float) -> frozenset[str]:
-        """Claim the alert and return the channels that already have it.
+    def claim(self, now: float) -> Entry:
+        """Write the alert down, or return what is known of it already; ``now`` in seconds since 1970.
 
         Raises whatever the table raises; the caller decides to go on.
         """
         if not self.key:
-            return frozenset()
+            return Entry()
         try:
             self.dynamodb.put_item(
                 TableName=self.table,
@@ -36,28 +43,29 @@ class Ledger(NamedTuple):
                 ConditionExpression="attribute_not_exists(alert)",
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
-            return self._channels()
-        return frozenset()
+            return self._entry()
+        return Entry()
 
     def mark(self, channel: str) -> None:
         """Remember that ``channel`` has the alert."""
-        self._update("SET channels.#channel = :state", {"#channel": channel}, "delivered")
+        self._update("SET channels.#name = :state", channel, "delivered")
 
     def finish(self) -> None:
-        """Remember that every channel has it."""
-        self._update("SET #state = :state", {"#state": "state"}, "done")
+        """Remember that nothing is left to be done."""
+        self._update("SET #name = :state", "state", "done")
 
-    def _channels(self) -> frozenset[str]:
+    def _entry(self) -> Entry:
         key = {"alert": {"S": self.key}}
         item = self.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item", {})
-        return frozenset(item.get("channels", {}).get("M", {}))
+        channels = frozenset(item.get("channels", {}).get("M", {}))
+        return Entry(channels, item.get("state", {}).get("S") == "done")
 
-    def _update(self, expression: str, names: dict[str, str], state: str) -> None:
+    def _update(self, expression: str, name: str, state: str) -> None:
         if self.key:
             self.dynamodb.update_item(
                 TableName=self.table,
                 Key={"alert": {"S": self.key}},
                 UpdateExpression=expression,
-                ExpressionAttributeNames=names,
+                ExpressionAttributeNames={"#name": name},
                 ExpressionAttributeValues={":state": {"S": state}},
             )

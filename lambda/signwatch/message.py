@@ -1,33 +1,44 @@
 """Composing: the text for the phone and the e-mail, from an allow-list of fields; pure.
 
 A record holds text that strangers chose: names, user agents, error messages. Only the fields named here are shown,
-each capped, mapped to GSM-7, cleaned of control and direction characters, quoted, and made unclickable. The trusted
-part comes first. Sizes: GSM 03.38, two concatenated segments of 153 septets.
+each mapped to GSM-7, cleaned of control and direction characters, made unclickable, quoted, and capped after all that.
+The trusted part comes first. Sizes: GSM 03.38, two concatenated segments of 153 septets.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from datetime import UTC
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
+from signwatch.record import moment
 from signwatch.signin import SignIn, Unreadable
 
 if TYPE_CHECKING:
     from signwatch.verdict import Verdict
 
 MOST_SEPTETS = 306
-LONGEST_NAME, LONGEST_SOURCE, LONGEST_REGION, LONGEST_LABEL = 48, 45, 20, 20
+MOST_OF_SUBJECT = 99  # characters (Amazon SNS API reference, Publish: "less than 100 characters long")
+LABEL, EVENT_NAME, WHY, NAME, SOURCE, REGION, TAG = 20, 20, 45, 40, 45, 16, 8  # septets; together they fit
+READ = 256  # characters of a recorded text that are looked at; no name in AWS is longer than 128
 LATE = 120  # seconds after which the text states its delay
+HOUR, MINUTE = 3600, 60
 BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 EXTENDED = frozenset("^{}\\[~]|€")
-REPLACED = {"’": "'", "‘": "'", "“": "'", "”": "'", "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\t": " "}  # noqa: RUF001 - the point
+REPLACED = {"’": "'", "‘": "'", "`": "'", "“": "'", "”": "'", "–": "-", "—": "-", "…": "..."}  # noqa: RUF001 - the point
+DROPPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Mc", "Me")  # Unicode categories that show nothing of their own
+CLICKABLE = {".": ". ", "@": " at ", ":": ": "}  # a phone makes links of hosts, addresses and schemes
+DIALLABLE = re.compile(r"\d(?:[ ()./-]*\d){6,}")  # and of seven digits or more
+TAGS = frozenset("0123456789abcdefABCDEF-")
 MFA = {
     "yes": "MFA yes",
     "no": "MFA NO",
-    "provider": "MFA decided by your identity provider",
+    "provider": "MFA up to the identity provider",
     "unrecorded": "MFA not recorded",
 }
 
@@ -42,14 +53,16 @@ class Message(NamedTuple):
 
 def compose(sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, delay: int | None) -> Message:
     """Compose an alert; ``delay`` is the seconds from the sign-in to now, None when unknown."""
+    account = account_name(sign_in.account, label)
     lines = [
-        _headline(sign_in, label),
+        f"AWS SIGN-IN ALERT account {account}",
         *_facts(sign_in),
-        *_when(sign_in, delay),
-        f"Id {_plain(sign_in.event_id, 8) or 'none'}",
+        _when(sign_in, delay),
+        f"Id {_tag(sign_in.event_id, TAG) or 'none'}",
     ]
-    text = _fit("\n".join(lines))
-    return Message(text, _subject(sign_in, label), _body(sign_in, verdict, lines))
+    subject = f"AWS sign-in alert, account {account}: {_what(sign_in)}"
+    ascii_only = subject.encode("ascii", "replace").decode()[:MOST_OF_SUBJECT]
+    return Message(_capped("\n".join(lines), MOST_SEPTETS), ascii_only, _body(sign_in, verdict, lines))
 
 
 def septets(text: str) -> int:
@@ -58,94 +71,110 @@ def septets(text: str) -> int:
 
 
 def gsm(text: str) -> str:
-    """Map ``text`` to GSM-7: accents kept or dropped, control and direction characters gone, the rest ``?``."""
-    return "".join(_character(character) for character in text)
+    """Map ``text`` to one line of GSM-7: accents kept or dropped, what shows nothing dropped, the rest ``?``."""
+    return " ".join("".join(_character(character) for character in unicodedata.normalize("NFC", text)).split())
 
 
 def account_name(account: str, label: str) -> str:
     """Return the label of the account, or its last four digits."""
-    return _plain(label, LONGEST_LABEL) or (f"...{account[-4:]}" if account[-4:].isdigit() else "unknown")
+    digits = account[-4:] if account.isascii() and account.isdigit() else ""
+    return _safe(label, LABEL) or (f"...{digits}" if digits else "unknown")
 
 
-def _headline(sign_in: SignIn | Unreadable, label: str) -> str:
-    return f"AWS SIGN-IN ALERT account {account_name(sign_in.account, label)}"
+def _what(sign_in: SignIn | Unreadable) -> str:
+    if isinstance(sign_in, Unreadable):
+        return f"Unreadable sign-in ({_safe(sign_in.event_name, EVENT_NAME) or 'unnamed event'})"
+    return sign_in.what + (" FAILED" if sign_in.outcome == "failure" else "")
 
 
 def _facts(sign_in: SignIn | Unreadable) -> list[str]:
+    source = f"From: {_source(sign_in.source)}"
     if isinstance(sign_in, Unreadable):
-        name = _plain(sign_in.event_name, 30) or "unnamed event"
-        return [f"A sign-in record that could not be read ({name}): {sign_in.why}.", f"Who: {_quoted(sign_in.who)}"]
-    failed = " FAILED" if sign_in.outcome == "failure" else ""
-    return [
-        f"{sign_in.what}{failed}".capitalize()
-        if not sign_in.what.startswith("Identity")
-        else f"{sign_in.what}{failed}",
-        f"Who: {'root user' if sign_in.identity == 'root' else _quoted(sign_in.who)}",
-        f"From: {_source(sign_in.source)}",
-        MFA[sign_in.mfa],
-    ]
+        return [f"{_what(sign_in)}: {_safe(sign_in.why, WHY)}", f"Who: {_quoted(sign_in.who, NAME)}", source]
+    who = "root user" if sign_in.identity == "root" else _quoted(sign_in.who, NAME)
+    return [_what(sign_in), f"Who: {who}", source, MFA[sign_in.mfa]]
 
 
-def _when(sign_in: SignIn | Unreadable, delay: int | None) -> list[str]:
-    at = f"{_plain(sign_in.time, 20).replace('T', ' ').replace('Z', ' UTC') or 'time unknown'}"
-    region = _plain(sign_in.region, LONGEST_REGION)
-    late = f", {delay // 60} min ago" if delay is not None and delay > LATE else ""
-    return [f"{region} {at}{late}".strip()]
+def _when(sign_in: SignIn | Unreadable, delay: int | None) -> str:
+    at = moment(sign_in.time)
+    shown = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "time unknown"
+    late = f", {_ago(delay)} ago" if delay is not None and delay > LATE else ""
+    return f"{_safe(sign_in.region, REGION)} {shown}{late}".strip()
 
 
-def _subject(sign_in: SignIn | Unreadable, label: str) -> str:
-    what = "unreadable record" if isinstance(sign_in, Unreadable) else sign_in.what
-    return f"AWS sign-in alert, account {account_name(sign_in.account, label)}: {what}".encode(
-        "ascii", "replace"
-    ).decode()[:100]
+def _ago(delay: int) -> str:
+    return f"{delay // MINUTE} min" if delay < 2 * HOUR else f"{delay // HOUR} h"
 
 
 def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> str:
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Why: {'; '.join(gsm(reason) for reason in verdict.reasons)}",
-            f"CloudTrail event: {_plain(sign_in.event_id, 64) or 'without an id'}",
-            f"Account: {_plain(sign_in.account, 12) or 'unknown'}",
-            "",
-            "If this was you or somebody you know, add the address to the recognised networks.",
-            "If not: change the password, end the sessions, and look the event up in CloudTrail.",
-        ]
-    )
+    more = [
+        f"Why: {'; '.join(gsm(reason) for reason in verdict.reasons)}",
+        f"CloudTrail event: {_tag(sign_in.event_id, 64) or 'without an id'}",
+        f"Account: {_tag(sign_in.account, 12) or 'unknown'}",
+        "",
+        "If this was you or somebody you know, add the address to the recognised networks.",
+        "If not: change the password, end the sessions, and look the event up in CloudTrail.",
+    ]
+    return "\n".join([*lines, "", *more])
 
 
 def _source(source: str) -> str:
-    """An address as it is; anything else is a stranger's text."""
-    shown = _plain(source, LONGEST_SOURCE)
-    return shown if set(shown) <= set("0123456789abcdefABCDEF.:") else _quoted(source)
+    """An address, or a list of them, as it is; anything else is a stranger's text."""
+    parts = [part.strip() for part in source.split(",")]
+    return _capped(", ".join(parts), SOURCE) if all(map(_is_address, parts)) else _quoted(source, SOURCE - 2)
 
 
-def _quoted(value: str) -> str:
-    return f'"{_unclickable(_plain(value, LONGEST_NAME))}"'
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text)) and "%" not in text  # a zone id may hold anything, such as a host name
+    except ValueError:
+        return False
+
+
+def _tag(value: str, most: int) -> str:
+    """An id as it is, so that it can be searched for; what is not shaped like one is a stranger's text."""
+    return value[:most] if set(value) <= TAGS else _safe(value, most)
+
+
+def _quoted(value: str, most: int) -> str:
+    return f'"{_safe(value, most)}"'
+
+
+def _safe(value: str, most: int) -> str:
+    """What a stranger may have written, in at most ``most`` septets and with nothing in it to tap on."""
+    return _capped(_unclickable(gsm(value[:READ]).replace('"', "'")), most)
 
 
 def _unclickable(value: str) -> str:
-    """A phone makes links of dots, schemes and long numbers; a space behind each mark keeps it from doing so."""
-    return value.replace("://", ": / / ").replace(".", ". ").replace("@", " at ").replace("+", "+ ")
+    value = DIALLABLE.sub(_undiallable, value)
+    for mark, harmless in CLICKABLE.items():
+        value = value.replace(mark, harmless)
+    return " ".join(value.split())
 
 
-def _plain(value: str, most: int) -> str:
-    cleaned = " ".join(gsm(value).replace('"', "'").split())
-    return cleaned if len(cleaned) <= most else cleaned[: most - 3] + "..."
+def _undiallable(found: re.Match[str]) -> str:
+    groups = re.findall(r"\d{1,4}", found[0])
+    return "_".join(groups)
+
+
+def _capped(text: str, most: int) -> str:
+    """Cut ``text`` to ``most`` septets, with three dots where something is missing."""
+    text, rest = text[: most + 1], text[most + 1 :]  # a name may be long, and this takes time by the square of it
+    if not rest and septets(text) <= most:
+        return text
+    while septets(text) > most - 3:
+        text = text[:-1]
+    return text + "..."
 
 
 def _character(character: str) -> str:
-    character = REPLACED.get(character, character)
-    if len(character) > 1 or (character in BASIC and character not in "\r\n"):
+    if character in BASIC or character in EXTENDED:
         return character
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return " " if character in "\r\n" else ""
+    if character in REPLACED:
+        return REPLACED[character]
+    if character.isspace():
+        return " "
+    if unicodedata.category(character) in DROPPED:
+        return ""
     base = unicodedata.normalize("NFKD", character)[:1]
-    return base if base in BASIC and base not in "\r\n" else "?"
-
-
-def _fit(text: str) -> str:
-    while septets(text) > MOST_SEPTETS:
-        text = text[:-4] + "..." if text.endswith("...") else text[:-3] + "..."
-    return text
+    return base if base in BASIC else "?"

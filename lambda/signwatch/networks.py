@@ -20,6 +20,7 @@ PRIVATE = tuple(
         "fc00::/7",  # RFC 4193, unique local
     )
 )  # fmt: skip
+LENGTHS = frozenset(map(str, range(129)))
 ALLOWED = frozenset("0123456789abcdefABCDEF.:")
 
 Network = IPv4Network | IPv6Network
@@ -81,7 +82,7 @@ def _network(entry: str) -> Network:
     address, slash, length = entry.partition("/")
     if parse_address(address) is None:
         raise ValueError(f"{entry!r} is not an address or a range in CIDR form")
-    if slash and not (length.isascii() and length.isdigit() and str(int(length)) == length):
+    if slash and length not in LENGTHS:
         raise ValueError(f"{entry!r} has no prefix length behind the slash")
     try:
         network = ip_network(entry)

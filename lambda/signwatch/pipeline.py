@@ -6,11 +6,11 @@ A recognised sign-in takes the short way: one log line, no AWS call, neither bot
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import journal, networks
 from signwatch.message import compose
+from signwatch.record import moment
 from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
 from signwatch.verdict import Verdict, judge
 
@@ -65,7 +65,7 @@ def _log(reading: Reading, verdict: Verdict, delay: int | None, known: networks.
         "event_id": reading.event_id,
         "kind": type(reading).__name__ if isinstance(reading, (Step, NotASignIn, Unreadable)) else reading.what,
         "who": reading.who if isinstance(reading, (SignIn, Unreadable)) else "",
-        "source": reading.source if isinstance(reading, SignIn) else "",
+        "source": reading.source if isinstance(reading, (SignIn, Unreadable)) else "",
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "delay_s": delay,
@@ -80,16 +80,13 @@ def _delay(reading: Reading, now: float) -> int | None:
     """Return the seconds from the sign-in to now; None when its time cannot be read."""
     if not isinstance(reading, (SignIn, Unreadable)):
         return None
-    try:
-        at = datetime.strptime(reading.time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return max(0, round(now - at.timestamp()))
+    at = moment(reading.time)
+    return max(0, round(now - at.timestamp())) if at else None
 
 
 def _client(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
+    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
     return boto3.client(service, config=config)

@@ -8,21 +8,23 @@ cases".
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-SIGN_IN_EVENTS = {
-    ("signin.amazonaws.com", "consolelogin"): "console",
-    ("signin.amazonaws.com", "userauthentication"): "identity-center",
-    ("sso.amazonaws.com", "createtoken"): "token",
-    ("sso-oauth.amazonaws.com", "createtoken"): "token",
+from signwatch.record import Record, mapping, opened, text_of
+
+SIGN_IN_EVENTS = {  # service (the first label of the event source) and event name
+    ("signin", "consolelogin"): "console",
+    ("signin", "userauthentication"): "identity-center",
+    ("sso", "createtoken"): "token",
+    ("sso-oauth", "createtoken"): "token",
 }
 STEPS = {  # what AWS records beside the event that tells of the sign-in itself
-    ("signin.amazonaws.com", "checkmfa"): "the second factor was asked for",
-    ("signin.amazonaws.com", "getsignintoken"): "a console session was prepared",
-    ("signin.amazonaws.com", "credentialchallenge"): "a factor was asked for",
-    ("signin.amazonaws.com", "credentialverification"): "a factor was tried",
-    ("sso.amazonaws.com", "authenticate"): "the portal session began",
-    ("sso.amazonaws.com", "federate"): "the portal opened an account or application",
+    ("signin", "checkmfa"): "the second factor was asked for",
+    ("signin", "getsignintoken"): "a console session was prepared",
+    ("signin", "credentialchallenge"): "a factor was asked for",
+    ("signin", "credentialverification"): "a factor was tried",
+    ("sso", "authenticate"): "the portal session began",
+    ("sso", "federate"): "the portal opened an account or application",
 }
 REFRESHED = "a token was refreshed"
 GRANTS = {  # OAuth 2.0 grant types (RFC 6749, RFC 8628)
@@ -99,49 +101,31 @@ class Unreadable(NamedTuple):
 Reading = SignIn | Step | NotASignIn | Unreadable
 
 
-class _Event(NamedTuple):
-    """The EventBridge envelope (empty around a bare record) and the CloudTrail record in it."""
-
-    envelope: dict[str, Any]
-    record: dict[str, Any]
-
-    def text(self, key: str, envelope_key: str = "") -> str:
-        return _text(self.record, key) or _text(self.envelope, envelope_key)
-
-    def part(self, key: str) -> dict[str, Any]:
-        return _mapping(self.record.get(key))
-
-
 def read(event: object) -> Reading:
     """Read an EventBridge event or a bare CloudTrail record. Never raises: what cannot be read is Unreadable."""
     try:
-        return _read(_opened(event))
+        return _read(opened(event))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here is an alert, never silence
-        return _unreadable(_Event({}, {}), f"reading it failed ({type(error).__name__})")
+        return _unreadable(Record({}, {}), f"reading it failed ({type(error).__name__})")
 
 
-def _opened(event: object) -> _Event:
-    outer = _mapping(event)
-    return _Event(outer, _mapping(outer["detail"])) if "detail" in outer else _Event({}, outer)
-
-
-def _read(event: _Event) -> Reading:
-    if not event.record:
+def _read(event: Record) -> Reading:
+    if not event.detail:
         return _unreadable(event, "the event holds no CloudTrail record")
-    name = (event.text("eventSource").lower(), event.text("eventName").lower())
+    name = (event.text("eventSource").lower().partition(".")[0], event.text("eventName").lower())
     if not all(name):
         return _unreadable(event, "the record names no event")
     kind, why = SIGN_IN_EVENTS.get(name), STEPS.get(name)
     if kind == "token" and _grant(event) == "refresh":
         why = REFRESHED
     if why:
-        return Step(_event_id(event), event.text("eventName"), _account(event), why)
+        return Step(event.event_id, event.text("eventName"), event.account, why)
     if kind is None:
-        return NotASignIn(_event_id(event), event.text("eventName"), _account(event))
+        return NotASignIn(event.event_id, event.text("eventName"), event.account)
     return _sign_in(kind, event)
 
 
-def _sign_in(kind: str, event: _Event) -> Reading:
+def _sign_in(kind: str, event: Record) -> Reading:
     source, outcome = event.text("sourceIPAddress"), _outcome(kind, event)
     if not source:
         return _unreadable(event, "the record names no source address")
@@ -149,13 +133,13 @@ def _sign_in(kind: str, event: _Event) -> Reading:
         return _unreadable(event, "the record tells no outcome")
     identity = _identity(kind, event)
     return SignIn(
-        event_id=_event_id(event),
+        event_id=event.event_id,
         event_name=event.text("eventName"),
         kind=kind,
         what=_what(kind, identity, event),
         who=_who(event, identity),
         identity=identity,
-        account=_account(event),
+        account=event.account,
         region=event.text("awsRegion", "region"),
         source=source,
         outcome=outcome,
@@ -164,9 +148,9 @@ def _sign_in(kind: str, event: _Event) -> Reading:
     )
 
 
-def _outcome(kind: str, event: _Event) -> str:
+def _outcome(kind: str, event: Record) -> str:
     """Return success or failure, or nothing when the record does not tell; a success that is told is believed first."""
-    told = {_result(event, "responseElements"), _result(event, "serviceEventDetails")}
+    told = _results(event, "responseElements") | _results(event, "serviceEventDetails")
     failed = event.text("errorCode") or event.text("errorMessage")
     if "success" in told:
         return "success"
@@ -175,18 +159,18 @@ def _outcome(kind: str, event: _Event) -> str:
     return "success" if kind == "token" else ""  # CreateToken has no result: without an error it made a token
 
 
-def _result(event: _Event, place: str) -> str:
-    """Return the result, in lower case, that stands there under the event's own name."""
+def _results(event: Record, place: str) -> set[str]:
+    """Return the results, in lower case, that stand there under the event's own name in whatever case."""
     name = event.text("eventName").lower()
     found = [value for key, value in event.part(place).items() if isinstance(key, str) and key.lower() == name]
-    return found[0].strip().lower() if found and isinstance(found[0], str) else ""
+    return {value.strip().lower() for value in found if isinstance(value, str)}
 
 
-def _identity(kind: str, event: _Event) -> str:
+def _identity(kind: str, event: Record) -> str:
     """Return what kind of user it is, by the type or by the ARN; root wins, since it alerts from everywhere."""
     user = event.part("userIdentity")
-    resource = _text(user, "arn").rpartition(":")[2].partition("/")[0].lower()
-    told = (TYPES.get(_text(user, "type").lower()), RESOURCES.get(resource))
+    resource = text_of(user, "arn").rpartition(":")[2].partition("/")[0].lower()
+    told = (TYPES.get(text_of(user, "type").lower()), RESOURCES.get(resource))
     if "root" in told:
         return "root"
     if kind != "console":
@@ -194,39 +178,39 @@ def _identity(kind: str, event: _Event) -> str:
     return told[0] or told[1] or "unknown"
 
 
-def _who(event: _Event, identity: str) -> str:
+def _who(event: Record, identity: str) -> str:
     """The name a person would know: user name, session name of a role, typed name, else the Identity Center user id."""
     if identity == "root":
         return "root"
     user = event.part("userIdentity")
     names = (
-        _text(user, "userName"),
-        _text(user, "arn").rpartition("/")[2],
-        _text(event.part("additionalEventData"), "UserName"),
-        _text(_mapping(user.get("onBehalfOf")), "userId"),
-        _text(user, "principalId"),
+        text_of(user, "userName"),
+        text_of(user, "arn").partition("/")[2].rpartition("/")[2],
+        text_of(event.part("additionalEventData"), "UserName"),
+        text_of(mapping(user.get("onBehalfOf")), "userId"),
+        text_of(user, "principalId"),
     )
     return next((name for name in names if name and name != HIDDEN), "unknown")
 
 
-def _what(kind: str, identity: str, event: _Event) -> str:
+def _what(kind: str, identity: str, event: Record) -> str:
     if kind == "identity-center":
         return "Identity Center sign-in"
     if kind == "token":
         return " ".join(("Command line sign-in", *([f"({_grant(event)})"] if _grant(event) else [])))
-    session = _mapping(event.part("userIdentity").get("sessionContext"))
-    issuer = _text(_mapping(session.get("sessionIssuer")), "arn")
+    session = mapping(event.part("userIdentity").get("sessionContext"))
+    issuer = text_of(mapping(session.get("sessionIssuer")), "arn")
     through_portal = RESERVED_ROLE in issuer
     return WHAT.get("identity-center" if through_portal else identity, "Console sign-in")
 
 
-def _mfa(identity: str, event: _Event) -> str:
+def _mfa(identity: str, event: Record) -> str:
     """Only IAM users, root and Identity Center tell the truth about MFA (CloudTrail, sign-in events, on MFAUsed)."""
     extra = event.part("additionalEventData")
     if identity in ("root", "iam-user"):
-        return {"yes": "yes", "no": "no"}.get(_text(extra, "MFAUsed").lower(), "unrecorded")
+        return {"yes": "yes", "no": "no"}.get(text_of(extra, "MFAUsed").lower(), "unrecorded")
     if identity == "identity-center":
-        return _factors({factor.strip() for factor in _text(extra, "CredentialType").upper().split(",")} - {""})
+        return _factors({factor.strip() for factor in text_of(extra, "CredentialType").upper().split(",")} - {""})
     return "provider" if identity == "federated" else "unrecorded"
 
 
@@ -239,36 +223,19 @@ def _factors(passed: set[str]) -> str:
     return "yes" if len(passed) > 1 or "WEBAUTHN" in passed else "no"
 
 
-def _grant(event: _Event) -> str:
+def _grant(event: Record) -> str:
     asked = event.part("requestParameters")
-    return GRANTS.get((_text(asked, "grantType") or _text(asked, "grant_type")).lower(), "")
+    return GRANTS.get((text_of(asked, "grantType") or text_of(asked, "grant_type")).lower(), "")
 
 
-def _unreadable(event: _Event, why: str) -> Unreadable:
+def _unreadable(event: Record, why: str) -> Unreadable:
     return Unreadable(
-        event_id=_event_id(event),
+        event_id=event.event_id,
         event_name=event.text("eventName"),
-        account=_account(event),
+        account=event.account,
         region=event.text("awsRegion", "region"),
         source=event.text("sourceIPAddress"),
         time=event.text("eventTime", "time"),
         who=_who(event, _identity("console", event)),
         why=why,
     )
-
-
-def _event_id(event: _Event) -> str:
-    return event.text("eventID", "id")
-
-
-def _account(event: _Event) -> str:
-    return event.text("recipientAccountId", "account") or _text(event.part("userIdentity"), "accountId")
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(mapping: dict[str, Any], key: str) -> str:
-    value = mapping.get(key)
-    return value.strip() if isinstance(value, str) else ""

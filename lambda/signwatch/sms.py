@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECT, READ = 3.0, 7.0  # seconds
-NEEDED = CONNECT + READ + 5.0  # seconds that an attempt may take, and the rest of the work after it
+NEEDED = CONNECT + READ + 20.0  # seconds that an attempt may take, and the e-mail and the marks after it
+PAUSE = 0.5  # seconds before the second attempt
 KEPT = 300.0  # seconds for which a secret is believed
 BAD_CREDENTIALS = (401, 403)
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+NO_VALUE = "ResourceNotFoundException"  # Secrets Manager, GetSecretValue: also while there is no version yet
 FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
 
 _cache: dict[str, tuple[float, Secret]] = {}
@@ -59,36 +61,43 @@ def secret(client: Callable[[str], Any], arn: str, now: float, *, fresh: bool = 
     if kept and not fresh and now - kept[0] < KEPT:
         return kept[1]
     try:
-        read = parse(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
-    except NoSecretError:
-        raise
+        text = client("secretsmanager").get_secret_value(SecretId=arn).get("SecretString", "")
     except Exception as error:  # noqa: BLE001 - whatever keeps the secret away, the e-mail must still go out
         if kept:
             return kept[1]
-        raise NoSecretError(f"the secret could not be read ({type(error).__name__})") from None
+        why = "the secret is still empty" if type(error).__name__ == NO_VALUE else "the secret could not be read"
+        raise NoSecretError(f"{why} ({type(error).__name__})") from None
+    read = parse(text)
     _cache[arn] = (now, read)
     return read
 
 
 def parse(text: str) -> Secret:
     """Read the secret's JSON; raises NoSecretError, which never repeats it."""
+    if not text:
+        raise NoSecretError("the secret is still empty")
     try:
         found = json.loads(text)
-        recipients = tuple(str(number) for number in found["recipients"])
-        values = [str(found[name]) for name in FIELDS]
-    except (ValueError, KeyError, TypeError):
+        values, recipients = [found[name] for name in FIELDS], found["recipients"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise NoSecretError("the secret is not the JSON object that invoke secret writes") from None
-    if not recipients or not all(values):
+    if not isinstance(recipients, list) or not recipients or not all(map(_is_filled, [*values, *recipients])):
         raise NoSecretError("the secret names no recipient or lacks a value")
     account, key, key_secret, sender = values
-    return Secret(account, key, key_secret, sender, recipients)
+    return Secret(account, key, key_secret, sender, tuple(dict.fromkeys(recipients)))
+
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def send(given: Secret, recipient: str, text: str, base_url: str, seconds_left: Callable[[], float]) -> Outcome:
-    """Send one text; a passing fault is tried once more where the time allows it."""
+    """Send one text; a passing fault is tried once more. Nothing is begun that would cost the e-mail its time."""
+    if seconds_left() < NEEDED:
+        return Outcome("transient", "there was no time left")
     outcome = _attempt(given, recipient, text, base_url)
-    if outcome.state == "transient" and seconds_left() > NEEDED:
-        time.sleep(0.5)
+    if outcome.state == "transient" and seconds_left() >= NEEDED + PAUSE:
+        time.sleep(PAUSE)
         outcome = _attempt(given, recipient, text, base_url)
     return outcome
 
@@ -97,12 +106,12 @@ def _attempt(given: Secret, recipient: str, text: str, base_url: str) -> Outcome
     logging.getLogger("twilio.http_client").setLevel(logging.WARNING)  # at INFO it writes addresses and account ids
     sender = {"messaging_service_sid" if given.sender.startswith("MG") else "from_": given.sender}
     try:
-        http = _HttpClient(base_url)
-        client = Client(given.api_key_sid, given.api_key_secret, given.account_sid, http_client=http)
-        client.messages.create(to=recipient, body=text, **sender)
+        with _HttpClient(base_url) as http:
+            client = Client(given.api_key_sid, given.api_key_secret, given.account_sid, http_client=http)
+            client.messages.create(to=recipient, body=text, **sender)
     except TwilioRestException as error:
         return classify(error.status, error.code)
-    except (TwilioException, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever Twilio answers, the other recipients and the e-mail follow
         return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
     return Outcome("accepted", "")
 
@@ -121,13 +130,19 @@ class _HttpClient(TwilioHttpClient):  # type: ignore[misc] # twilio ships no typ
     """Twilio's own client with timeouts, sent to ``base_url``: https, or http to this machine alone."""
 
     def __init__(self, base_url: str) -> None:
-        super().__init__(timeout=READ)
+        super().__init__()
+        self.timeout = (CONNECT, READ)  # for each request; the constructor takes a single number only
         parts = urlsplit(base_url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")):
             raise ValueError("Twilio's base URL must be https, or http to the loopback address")
         self.base = parts
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        kwargs["timeout"] = (CONNECT, READ)
         moved = urlsplit(url)._replace(scheme=self.base.scheme, netloc=self.base.netloc)
         return super().request(method, urlunsplit(moved), *args, **kwargs)

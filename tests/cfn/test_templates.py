@@ -177,12 +177,14 @@ class TestPolicies:
             assert one["Principal"] == "*"
             assert one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
-    def test_every_role_is_bounded_and_named_after_the_prefix(self) -> None:
+    def test_every_role_is_bounded_and_has_a_name_that_the_bootstrap_lets_cloudformation_make(self) -> None:
         roles = [body for stack in installation().values() for body in stack.of_type("AWS::IAM::Role").values()]
-        assert len(roles) == 2
+        assert {role["RoleName"] for role in roles} == {
+            "signwatch-function",
+            "signwatch-trail",
+        }  # as roles.tf names them
         for role in roles:
             assert role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
-            assert role["RoleName"].startswith("signwatch-")
             assert "ManagedPolicyArns" not in role
 
     def test_every_skipped_check_is_known_and_has_a_reason_that_would_convince_a_stranger(self) -> None:
@@ -200,6 +202,10 @@ class TestLogGroups:
         groups = [body for stack in stacks.values() for body in stack.of_type("AWS::Logs::LogGroup").values()]
         assert len(groups) == 3
         assert {(body["RetentionInDays"], body["KmsKeyId"]) for body in groups} == {("731", "<MainKey.Arn>")}
+
+    def test_each_has_a_name_that_the_bootstrap_lets_cloudformation_make(self) -> None:
+        names = set(physical_names(installation(), "AWS::Logs::LogGroup"))
+        assert names == {"/aws/lambda/signwatch-function", "/aws/cloudtrail/signwatch", "/aws/events/signwatch"}
 
     def test_the_main_key_admits_exactly_them(self) -> None:
         policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]

@@ -1,0 +1,60 @@
+"""The CloudTrail record inside an EventBridge event, where every field may be missing or of another type.
+
+Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBridge, "Events delivered via CloudTrail".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+class Record(NamedTuple):
+    """The EventBridge envelope (empty around a bare record) and the CloudTrail record in it."""
+
+    envelope: dict[str, Any]
+    detail: dict[str, Any]
+
+    @property
+    def event_id(self) -> str:
+        """CloudTrail's id of the event, else EventBridge's."""
+        return self.text("eventID", "id")
+
+    @property
+    def account(self) -> str:
+        """The account that was signed in to, as far as anything in the event tells."""
+        return self.text("recipientAccountId", "account") or text_of(self.part("userIdentity"), "accountId")
+
+    def text(self, key: str, envelope_key: str = "") -> str:
+        """Return the text at ``key``, else the envelope's; empty where there is none."""
+        return text_of(self.detail, key) or text_of(self.envelope, envelope_key)
+
+    def part(self, key: str) -> dict[str, Any]:
+        """Return the object at ``key``; empty where there is none."""
+        return mapping(self.detail.get(key))
+
+
+def opened(event: object) -> Record:
+    """Return the record in an EventBridge event, or a bare record as it is."""
+    outer = mapping(event)
+    return Record(outer, mapping(outer["detail"])) if "detail" in outer else Record({}, outer)
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return ``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def text_of(found: dict[str, Any], key: str) -> str:
+    """Return the text at ``key`` without the space around it; empty for whatever is no text."""
+    value = found.get(key)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def moment(text: str) -> datetime | None:
+    """Return the moment that a record's time names ("2026-11-24T10:12:31Z"); None for what names none since 1970."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo and at.timestamp() >= 0 else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,131 @@
+mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{\"Version\": \"2012-10-17\", \"Statement\": []}" }
+  }
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::111122223333:policy/guard-mocked" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::111122223333:role/guard-mocked" }
+  }
+}
+
+variables {
+  account_id               = "111122223333"
+  region                   = "eu-west-1"
+  prefix                   = "guard"
+  sso_permission_set_names = ["Deployers"]
+}
+
+run "each_bucket_is_versioned_private_owned_by_its_account_encrypted_and_logged" {
+  assert {
+    condition     = { for name, one in aws_s3_bucket_versioning.kept : name => [one.bucket, one.versioning_configuration[0].status] } == { for name, id in local.all_buckets : name => [id, "Enabled"] }
+    error_message = "A bucket forgets old versions."
+  }
+  assert {
+    condition     = { for name, one in aws_s3_bucket_ownership_controls.enforced : name => [one.bucket, one.rule[0].object_ownership] } == { for name, id in local.all_buckets : name => [id, "BucketOwnerEnforced"] }
+    error_message = "A bucket knows other owners of its objects."
+  }
+  assert {
+    condition = {
+      for name, one in aws_s3_bucket_public_access_block.private :
+      name => [one.bucket, one.block_public_acls && one.block_public_policy && one.ignore_public_acls && one.restrict_public_buckets]
+    } == { for name, id in local.all_buckets : name => [id, true] }
+    error_message = "A bucket can be made public."
+  }
+  assert {
+    condition     = length(local.all_buckets) == 3 && { for name, one in aws_s3_bucket_policy.tls_only : name => one.bucket } == local.all_buckets
+    error_message = "A bucket has no policy."
+  }
+
+  assert {
+    condition = {
+      for name, one in aws_s3_bucket_server_side_encryption_configuration.encrypted :
+      name => one(one.rule).apply_server_side_encryption_by_default[0].sse_algorithm
+    } == { templates = "aws:kms", artifacts = "aws:kms", access_logs = "AES256" }
+    error_message = "A bucket is encrypted in another way."
+  }
+
+  assert {
+    condition = [
+      for one in [aws_s3_bucket_logging.templates, aws_s3_bucket_logging.artifacts] : [one.bucket, one.target_bucket, one.target_prefix]
+      ] == [
+      [aws_s3_bucket.templates.id, aws_s3_bucket.access_logs.id, "templates/"],
+      [aws_s3_bucket.artifacts.id, aws_s3_bucket.access_logs.id, "artifacts/"],
+    ]
+    error_message = "An access goes unlogged."
+  }
+}
+
+run "old_versions_go_after_the_chosen_days" {
+  variables {
+    old_version_days = 30
+  }
+  assert {
+    condition = {
+      for name, one in aws_s3_bucket_lifecycle_configuration.old_versions :
+      name => [one.bucket, one.rule[0].status, tostring(one.rule[0].noncurrent_version_expiration[0].noncurrent_days)]
+    } == { for name, id in local.all_buckets : name => [id, "Enabled", "30"] }
+    error_message = "Old versions stay longer or shorter."
+  }
+  assert {
+    condition     = alltrue([for one in aws_s3_bucket_lifecycle_configuration.old_versions : length(one.rule[0].expiration) == 0])
+    error_message = "Current versions would be deleted too."
+  }
+}
+
+run "old_versions_stay_for_ever_at_0_days_and_s3_takes_the_longest_names" {
+  command = plan
+  variables {
+    old_version_days = 0
+    prefix           = "a-prefix-of-20-chars"
+    region           = "ap-southeast-1"
+  }
+  assert {
+    condition     = alltrue([for name in values(local.buckets) : length(name) <= 63])
+    error_message = "A bucket's name is longer than 63 characters."
+  }
+  assert {
+    condition     = length(aws_s3_bucket_lifecycle_configuration.old_versions) == 0
+    error_message = "Old versions are deleted."
+  }
+}
+
+run "everything_is_named_after_the_prefix_and_the_contract_in_ssm_says_what_the_outputs_say" {
+  assert {
+    condition = { for one in aws_ssm_parameter.contract : one.name => nonsensitive(one.value) } == {
+      "/guard/bootstrap/template_bucket_name"   = output.template_bucket_name
+      "/guard/bootstrap/artifact_bucket_name"   = output.artifact_bucket_name
+      "/guard/bootstrap/access_log_bucket_name" = output.access_log_bucket_name
+      "/guard/bootstrap/deploy_role_arn"        = output.deploy_role_arn
+      "/guard/bootstrap/service_role_arn"       = output.service_role_arn
+      "/guard/bootstrap/boundary_policy_arn"    = output.boundary_policy_arn
+    }
+    error_message = "The contract and the outputs differ."
+  }
+  assert {
+    condition     = alltrue([for one in aws_ssm_parameter.contract : one.type == "String"])
+    error_message = "A deploy would read sealed text."
+  }
+
+  assert {
+    condition = [aws_s3_bucket.templates.bucket, aws_s3_bucket.artifacts.bucket, aws_s3_bucket.access_logs.bucket] == [
+      "guard-templates-111122223333-eu-west-1", "guard-artifacts-111122223333-eu-west-1", "guard-access-logs-111122223333-eu-west-1",
+    ]
+    error_message = "A bucket has another name."
+  }
+  assert {
+    condition = [
+      aws_iam_role.deploy.name, aws_iam_role.service.name, aws_iam_policy.boundary.name,
+      aws_iam_policy.service_resources.name, aws_iam_policy.service_foundation.name,
+    ] == ["guard-deploy", "guard-cloudformation", "guard-boundary", "guard-cloudformation-resources", "guard-cloudformation-foundation"]
+    error_message = "A role or policy has another name."
+  }
+  assert {
+    condition     = toset([for one in aws_iam_role_policy_attachment.service : one.role]) == toset(["guard-cloudformation"]) && length(aws_iam_role_policy_attachment.service) == 2
+    error_message = "A policy of CloudFormation's role hangs elsewhere."
+  }
+}

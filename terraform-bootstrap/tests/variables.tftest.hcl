@@ -1,0 +1,45 @@
+# Each variable refuses what would fail later, or succeed in the wrong place. Its sentence is held by
+# tests/tooling/test_terraform.py, because a test file can name the variable that refuses but not its words.
+mock_provider "aws" {
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{\"Version\": \"2012-10-17\", \"Statement\": []}" }
+  }
+}
+
+variables {
+  account_id               = "111122223333"
+  sso_permission_set_names = ["Deployers"]
+}
+
+run "hyphenated_accounts_cities_capitals_wildcards_and_negative_days_are_refused" {
+  command = plan
+  variables {
+    account_id               = "1111-2222-3333"
+    region                   = "Frankfurt"
+    prefix                   = "Signwatch"
+    sso_permission_set_names = ["*"]
+    old_version_days         = -1
+  }
+  expect_failures = [
+    var.account_id, var.region, var.prefix, var.sso_permission_set_names, var.old_version_days,
+  ]
+}
+
+run "double_hyphens_wildcards_in_names_and_parts_of_days_are_refused" {
+  command = plan
+  variables {
+    prefix                 = "sign--watch"
+    trusted_principal_arns = ["arn:aws:iam::111122223333:role/*"]
+    old_version_days       = 1.5
+  }
+  expect_failures = [var.prefix, var.trusted_principal_arns, var.old_version_days]
+}
+
+run "long_prefixes_and_nobody_at_all_are_refused" {
+  command = plan
+  variables {
+    prefix                   = "a-prefix-of-21-letter"
+    sso_permission_set_names = []
+  }
+  expect_failures = [var.prefix, var.trusted_principal_arns]
+}

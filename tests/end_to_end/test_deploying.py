@@ -1,0 +1,113 @@
+"""Bootstrap and deploy, again and again: what changes, what does not, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.listener import Listener
+from tooling import rehearsal, stack
+from tooling.errors import FailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tooling.rehearsal import Rehearsal
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("deploying")]
+
+SOURCES = ("cfn", "lambda", "layer", "terraform-bootstrap")
+
+
+@pytest.fixture(scope="module")
+def bootstrapped(prepare: Callable[[str], AbstractContextManager[Rehearsal]]) -> Iterator[Rehearsal]:
+    with prepare("333344445555") as stage:
+        yield stage
+
+
+@pytest.fixture
+def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
+    """The same account, deployed from a copy of the sources that a test may change."""
+    root = bootstrapped.settings.root
+    for source in SOURCES:
+        shutil.copytree(root / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "state"))
+    (tmp_path / "dist").mkdir()
+    if (root / "dist" / "layer").is_dir():  # the layer's wheels need not be fetched again
+        shutil.copytree(root / "dist" / "layer", tmp_path / "dist" / "layer")
+    return replace(bootstrapped, settings=replace(bootstrapped.settings, root=tmp_path))
+
+
+def deploy(stage: Rehearsal) -> Listener:
+    listener = Listener()
+    stage.deploy(rehearsal.built(stage.settings.root, listener.announce), listener.stack())
+    return listener
+
+
+def uploads(listener: Listener) -> list[str]:
+    return [line.split()[1] for line in listener.lines if line.startswith("uploading ")]
+
+
+def test_a_second_bootstrap_changes_nothing(bootstrapped: Rehearsal) -> None:
+    listener = Listener()
+    bootstrapped.bootstrap(listener.announce, listener.plan)
+    assert listener.planned == []
+    assert listener.lines[-1].startswith("No changes")
+
+
+def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Rehearsal) -> None:
+    deploy(bootstrapped)
+    again = deploy(bootstrapped)
+    assert uploads(again) == []
+    assert again.events == []
+    assert len([line for line in again.lines if line.startswith("Nothing changed")]) == 1
+
+
+def test_the_first_deploy_switches_termination_protection_on(bootstrapped: Rehearsal) -> None:
+    deploy(bootstrapped)
+    found = bootstrapped.enter().client("cloudformation").describe_stacks(StackName="signwatch")["Stacks"][0]
+    assert found["EnableTerminationProtection"] is True
+
+
+def test_a_changed_line_of_code_uploads_the_code_alone(bootstrapped: Rehearsal, checkout: Rehearsal) -> None:
+    deploy(bootstrapped)
+    with (checkout.settings.root / "lambda" / "signwatch" / "handler.py").open("a") as file:
+        file.write("# another line\n")
+    changed = deploy(checkout)
+    assert [key.partition("/")[0] for key in uploads(changed)] == ["function"]
+    assert {event.resource for event in changed.events if event.status == "UPDATE_COMPLETE"} >= {"Function"}
+
+
+def test_a_child_that_fails_is_rolled_back_and_named(bootstrapped: Rehearsal, checkout: Rehearsal) -> None:
+    deploy(bootstrapped)
+    before = stack.describe(bootstrapped.enter(), "signwatch")
+    bootstrapped.enter().client("sqs").create_queue(QueueName="taken")
+    template = checkout.settings.root / "cfn" / "lambda.yaml"
+    taken = "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
+    template.write_text(template.read_text().replace("Resources:\n", taken, 1))
+    with pytest.raises(FailedError) as failure:
+        deploy(checkout)
+    assert failure.value.exit_code == 1
+    assert "Taken" in failure.value.what
+    assert "already exists" in failure.value.what
+    after = stack.describe(bootstrapped.enter(), "signwatch")
+    assert before is not None
+    assert after is not None
+    assert after.status == "UPDATE_ROLLBACK_COMPLETE"
+    assert after.outputs == before.outputs
+
+
+def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:
+    deploy(bootstrapped)
+    aws, made = bootstrapped.as_deployer()
+    kept = stack.destroy(aws, bootstrapped.settings, made, console=Listener().stack())
+    assert {text.split()[0] for text in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
+    assert stack.describe(aws, "signwatch") is None
+    deploy(bootstrapped)
+    live = stack.describe(aws, "signwatch")
+    assert live is not None
+    assert live.status == "CREATE_COMPLETE"

@@ -1,0 +1,38 @@
+"""What the tests of the function share: a loopback Twilio, and a world of stand-ins with an empty cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from signwatch import sms
+from tests.support.dependencies import KEYS, World
+from tests.support.twilio import Twilio
+from tooling.local.phone import Phone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def loopback() -> Iterator[Phone]:
+    with Phone.start(accounts=KEYS) as running:
+        yield running
+
+
+@pytest.fixture
+def twilio(loopback: Phone) -> Twilio:
+    return Twilio(loopback, len(loopback.messages))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret from an earlier test, and no waiting between two attempts."""
+    monkeypatch.setattr(sms, "_cache", {})
+    monkeypatch.setattr(sms, "PAUSE", 0.0)

@@ -1,0 +1,270 @@
+"""Composing: what a text says, and that no record can make it longer, emptier or more tempting than that."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from signwatch import message, signin, verdict
+from tests.support.sign_ins import CASES, event
+
+ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
+EXAMPLE = signin.SignIn(
+    event_id="8a1edcc0-7b39-5a6b-bf97-31990bbd78a2",
+    event_name="ConsoleLogin",
+    kind="console",
+    what="Console sign-in",
+    who="Anaya",
+    identity="iam-user",
+    account="111122223333",
+    region="us-east-1",
+    source="198.51.100.23",
+    outcome="success",
+    mfa="no",
+    time="2026-11-24T10:12:31Z",
+)
+UNREADABLE = signin.Unreadable(
+    event_id="8a1edcc0-7b39-5a6b-bf97-31990bbd78a2",
+    event_name="ConsoleLogin",
+    account="111122223333",
+    region="us-east-1",
+    source="",
+    time="2026-11-24T10:12:31Z",
+    who="Anaya",
+    why="the record names no source address",
+)
+LINK = re.compile(r"\w\.\w|://|@|\bwww\b|:\w", re.ASCII)
+NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
+OURS = re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
+    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ h ago)?|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+$"
+    r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
+    re.MULTILINE,
+)
+ALPHABET = message.BASIC | message.EXTENDED | {"\n"}
+
+
+def composed(sign_in: signin.SignIn | signin.Unreadable, *, label: str = "", delay: int | None = None) -> str:
+    return message.compose(sign_in, ALERT, label=label, delay=delay).text
+
+
+def line(text: str, name: str) -> str:
+    (found,) = [one for one in text.splitlines() if one.startswith(f"{name}: ")]
+    return found.removeprefix(f"{name}: ")
+
+
+def test_a_text_says_what_who_where_from_when_and_which() -> None:
+    assert composed(EXAMPLE, label="production", delay=200).splitlines() == [
+        "AWS SIGN-IN ALERT account production",
+        "Console sign-in",
+        'Who: "Anaya"',
+        "From: 198.51.100.23",
+        "MFA NO",
+        "us-east-1 2026-11-24 10:12:31 UTC, 3 min ago",
+        "Id 8a1edcc0",
+    ]
+
+
+def test_the_text_of_an_unreadable_record_says_so_and_what_is_known() -> None:
+    assert composed(UNREADABLE).splitlines() == [
+        "AWS SIGN-IN ALERT account ...3333",
+        "Unreadable sign-in (ConsoleLogin): the record names no source address",
+        'Who: "Anaya"',
+        'From: ""',
+        "us-east-1 2026-11-24 10:12:31 UTC",
+        "Id 8a1edcc0",
+    ]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_that_alerts_can_be_told(name: str) -> None:
+    reading = signin.read(event(name))
+    if isinstance(reading, signin.SignIn | signin.Unreadable):
+        text = composed(reading)
+        assert "From: " in text
+        assert not text.endswith("...")
+
+
+@pytest.mark.parametrize("mfa", ["yes", "no", "provider", "unrecorded"])
+def test_every_state_of_mfa_that_is_read_can_be_told(mfa: str) -> None:
+    assert composed(EXAMPLE._replace(mfa=mfa)).splitlines()[4] == message.MFA[mfa]
+
+
+def test_a_failure_is_called_one() -> None:
+    root = EXAMPLE._replace(what="Root console sign-in", identity="root", who="root", outcome="failure")
+    assert composed(root).splitlines()[1:3] == ["Root console sign-in FAILED", "Who: root user"]
+
+
+def test_a_user_who_is_called_root_is_not_shown_as_the_root_user() -> None:
+    assert line(composed(EXAMPLE._replace(who="root user")), "Who") == '"root user"'
+
+
+@pytest.mark.parametrize(
+    ("delay", "told"),
+    [(None, ""), (0, ""), (120, ""), (121, ", 2 min ago"), (7199, ", 119 min ago"), (7200, ", 2 h ago")],
+)
+def test_a_late_text_says_how_late(delay: int | None, told: str) -> None:
+    assert composed(EXAMPLE, delay=delay).splitlines()[5] == f"us-east-1 2026-11-24 10:12:31 UTC{told}"
+
+
+def test_a_time_in_another_zone_is_told_in_utc_and_none_is_called_unknown() -> None:
+    assert "10:12:31 UTC" in composed(EXAMPLE._replace(time="2026-11-24T12:12:31+02:00"))
+    assert "us-east-1 time unknown" in composed(EXAMPLE._replace(time="soon"))
+
+
+@pytest.mark.parametrize(
+    ("account", "label", "told"),
+    [
+        ("111122223333", "", "...3333"),
+        ("111122223333", "production", "production"),
+        ("", "", "unknown"),
+        ("evil.com", "", "unknown"),
+        ("١١١١٢٢٢٢٣٣٣٣", "", "unknown"),
+        ("111122223333", "\u202e", "...3333"),
+        ("111122223333", "x" * 40, "x" * 17 + "..."),
+    ],
+)
+def test_the_account_goes_by_its_label_or_its_last_digits(account: str, label: str, told: str) -> None:
+    assert message.account_name(account, label) == told
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["198.51.100.23", "2001:db8:85a3::8a2e:370:7334", "::ffff:198.51.100.23", "203.0.113.10, 203.0.113.11"],
+)
+def test_an_address_is_shown_as_it_is(source: str) -> None:
+    assert line(composed(EXAMPLE._replace(source=source)), "From") == source
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("AWS Internal", '"AWS Internal"'),
+        ("cafe.de", '"cafe. de"'),
+        ("fe80::1%evil.com", None),
+        ("203.0.113.10, evil.com", None),
+        ("", '""'),
+    ],
+)
+def test_a_source_that_is_no_address_is_quoted_and_made_harmless(source: str, told: str | None) -> None:
+    shown = line(composed(EXAMPLE._replace(source=source)), "From")
+    assert shown == told or (told is None and shown[0] == shown[-1] == '"')
+    assert not LINK.search(shown)
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        ("jdoe@example.com", "jdoe at example. com"),
+        ("https://evil.example/x", "https: //evil. example/x"),
+        ("call +1 (900) 555-0199 now", "call +1_900_555_0199 now"),
+        ("19005550199", "1900_5550_199"),
+        ("544894e8-80c1-707f-60e3-3ba6510dfac1", "544894e8-80c1-707f-60e3-3ba6510dfac1"),
+        ('x"\nFrom: 203.0.113.10', "x' From: 2030_1131_0"),
+        ("evil\uff0ecom \u202emoc\u200b", "evil. com moc"),
+        ("Ren\u00e9e Jos\u0065\u0301 \u0141ukasz \u65e5\u672c", "Renée José ?ukasz ??"),
+        ("", ""),
+    ],
+)
+def test_a_name_is_made_harmless_and_stays_readable(who: str, told: str) -> None:
+    shown = line(composed(EXAMPLE._replace(who=who)), "Who")
+    assert shown == f'"{told}"' or who.startswith('x"')
+    assert not LINK.search(shown)
+    assert not NUMBER.search(shown)
+
+
+def test_a_name_cannot_begin_a_line_of_its_own() -> None:
+    text = composed(EXAMPLE._replace(who='x"\r\n\u2028\x85\x0bFrom: 203.0.113.10'))
+    assert line(text, "From") == "198.51.100.23"
+    assert len(text.splitlines()) == 7
+
+
+def test_a_long_name_is_cut_and_pushes_nothing_out() -> None:
+    text = composed(EXAMPLE._replace(who="[" * 500))
+    assert line(text, "Who") == '"' + "[" * 18 + '..."'
+    assert text.endswith("Id 8a1edcc0")
+
+
+def test_characters_of_the_extension_table_count_twice() -> None:
+    assert message.septets("a[€~") == 7
+    assert message.septets("") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "mapped"),
+    [
+        ("Größe à la carte", "Größe à la carte"),
+        ("ç ő ﬁ", "c o f"),
+        ("\u201cx\u201d \u2013 \u2018y\u2019 \u2026 `", "'x' - 'y' ... '"),
+        ("a\u0000b\u202ec\u200bd\ue000e\ud800f", "abcdef"),
+        ("z\u0335\u0336\u0489", "z"),
+        ("a\tb\u00a0\r\nc", "a b c"),
+        ("日本 😀", "?? ?"),
+        ("[]{}\\~^|€", "[]{}\\~^|€"),
+    ],
+)
+def test_text_is_mapped_to_one_line_of_gsm_7(text: str, mapped: str) -> None:
+    assert message.gsm(text) == mapped
+
+
+def test_the_e_mail_says_the_same_and_how_to_look_it_up() -> None:
+    told = message.compose(EXAMPLE, ALERT, label="production", delay=200)
+    assert told.body.startswith(told.text + "\n")
+    for part in ("Why: unrecognised source", f"CloudTrail event: {EXAMPLE.event_id}", "Account: 111122223333"):
+        assert part in told.body.splitlines()
+    assert told.subject == "AWS sign-in alert, account production: Console sign-in"
+
+
+def hostile(chance: random.Random) -> str:
+    """A text as a stranger might choose it, from all of Unicode or from what hurts most."""
+    pieces = (
+        lambda: chr(chance.randrange(0x110000)),
+        lambda: chance.choice("[]{}~|^\\€"),
+        lambda: chance.choice(["http://evil.example/", "evil.com", "a@b.co", "+49 151 2345678", "tel:", "\r\n", '"']),
+        lambda: chance.choice("\u202e\u200b\u2066\x00\x1b\u0301\ufe0f\uff0e\u3002"),
+        lambda: chance.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"]) * chance.randint(1, 30),
+    )
+    return "".join(chance.choice(pieces)() for _ in range(chance.choice([0, 1, 3, 9, 25])))
+
+
+def disguised(chance: random.Random) -> signin.SignIn | signin.Unreadable:
+    """A sign-in whose recorded fields are all hostile; what we write ourselves stays as it is."""
+    if chance.random() < 0.3:
+        return signin.Unreadable(*(hostile(chance) for _ in signin.Unreadable._fields))
+    fields = {name: hostile(chance) for name in ("event_id", "who", "account", "region", "source", "time")}
+    issued = {
+        "what": chance.choice(["Identity Center console sign-in", "Command line sign-in (authorization code)"]),
+        "mfa": chance.choice(list(message.MFA)),
+        "outcome": chance.choice(["success", "failure"]),
+    }
+    return EXAMPLE._replace(**fields, **issued)
+
+
+def test_no_hostile_record_makes_a_text_that_is_too_long_unclean_clickable_or_without_its_facts() -> None:
+    chance = random.Random(17)  # noqa: S311 - the same texts each time
+    for _ in range(1000):
+        sign_in, label = disguised(chance), hostile(chance)
+        told = message.compose(sign_in, ALERT, label=label, delay=chance.choice([None, 0, 10**9]))
+        lines = told.text.split("\n")
+        what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
+        assert message.septets(told.text) <= message.MOST_SEPTETS
+        assert ALPHABET.issuperset(told.text)
+        assert re.fullmatch(r"AWS SIGN-IN ALERT account \S.*", lines[0])
+        assert lines[1].startswith(what)
+        assert lines[2].startswith('Who: "')
+        assert re.fullmatch(r'From: (".*"|[0-9A-Fa-f:., ]+)', lines[3])
+        assert re.fullmatch(r"Id .+", lines[-1])
+        assert len(lines) == (7 if isinstance(sign_in, signin.SignIn) else 6)
+        assert_harmless(told.body)
+        assert told.subject.isascii()
+        assert told.subject.isprintable()
+        assert len(told.subject) < 100
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing to tap on, but for what AWS alone writes."""
+    shown = OURS.sub("", text)
+    assert not LINK.search(shown), text
+    assert not NUMBER.search(shown), text
+    assert ALPHABET.issuperset(text), text

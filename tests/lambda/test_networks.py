@@ -1,0 +1,139 @@
+"""Recognised networks: what is inside, what never is, and what is refused as an entry."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from signwatch import networks
+
+OFFICE = networks.parse("203.0.113.0/24, 198.51.100.7, 2001:db8::/32, ::ffff:192.0.2.0/120")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "203.0.113.0",
+        "203.0.113.255",
+        "198.51.100.7",
+        "2001:db8::10",
+        "2001:DB8:0:0::10",
+        "::ffff:203.0.113.9",
+        "192.0.2.200",
+    ],
+)
+def test_an_address_inside_is_recognised(source: str) -> None:
+    assert networks.recognises(OFFICE, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "203.0.114.0",
+        "198.51.100.8",
+        "2001:db9::1",
+        "192.0.3.0",
+        "",
+        "AWS Internal",
+        "signin.amazonaws.com",
+        "HIDDEN_DUE_TO_SECURITY_REASONS",
+        "203.0.113.10, 203.0.113.11",
+        "203.0.113.10:443",
+        "203.0.113.0/24",
+        "203.0.113.010",
+        "2001:db8::1%eth0",
+        " 203.0.113.10",
+        "203.0.113.10\n",
+        "٢٠٣.0.113.10",
+        3405803786,
+        b"\xcb\x00q\x0a",
+        True,
+        None,
+        ["203.0.113.10"],
+        ip_address("203.0.113.10"),
+    ],
+)
+def test_whatever_is_not_one_plain_address_inside_is_not_recognised(source: object) -> None:
+    assert not networks.recognises(OFFICE, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "127.0.0.1",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+    ],
+)
+def test_a_private_address_is_never_recognised_even_when_it_is_listed(source: str) -> None:
+    listed = networks.parse(source)
+    assert len(listed.usable) == 1
+    assert not networks.recognises(listed, source)
+    assert not networks.recognises(listed, f"::ffff:{source}" if "." in source else source)
+
+
+def test_an_empty_list_recognises_nothing() -> None:
+    for text in ("", " , ,"):
+        assert networks.parse(text) == networks.Networks((), ())
+        assert not networks.recognises(networks.parse(text), "203.0.113.10")
+
+
+WRONG = [
+    "0.0.0.0/0",
+    "::/0",
+    "1.0.0.0/7",
+    "2000::/18",
+    "::ffff:0:0/96",
+    "::ffff:0:0/90",
+    "203.0.113.5/24",
+    "203.0.113.0/33",
+    "203.0.113.0/255.255.255.0",
+    "203.0.113.0/",
+    "203.0.113.0/024",
+    "203.0.113.0/٢٤",
+    "203.0.113.0/" + "9" * 5000,
+    "example.com",
+    "2001:db8::1%eth0/128",
+    "/24",
+]
+
+
+@pytest.mark.parametrize("entry", WRONG, ids=lambda entry: entry[:24])
+def test_an_unusable_entry_is_set_aside_and_costs_no_other_entry(entry: str) -> None:
+    found = networks.parse(f"{entry},203.0.113.0/24")
+    assert found == networks.Networks((ip_network("203.0.113.0/24"),), (entry,))
+
+
+@pytest.mark.parametrize("entry", WRONG, ids=lambda entry: entry[:24])
+def test_an_unusable_entry_is_refused_with_a_sentence_before_it_is_written(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"is not|has no prefix|is wider"):
+        networks.parse_strictly(f"203.0.113.0/24,{entry}")
+
+
+def test_the_widest_ranges_are_still_usable() -> None:
+    assert len(networks.parse_strictly("11.0.0.0/8, 2000::/19")) == 2
+
+
+def test_it_agrees_with_counting_in_whole_numbers() -> None:
+    """A second way to decide: an address is inside when its number lies between the first and the last of a range."""
+    chance = random.Random(11)  # noqa: S311 - the same addresses each time
+    for _ in range(1000):
+        bits, total = (chance.randint(8, 32), 32) if chance.random() < 0.5 else (chance.randint(19, 128), 128)
+        base = (chance.getrandbits(total) >> (total - bits)) << (total - bits)
+        near = base ^ (1 << chance.randrange(total))
+        first = ip_network((base, bits)).network_address if total == 32 else ip_network((ip_address(base), bits))[0]
+        address = ip_address(near) if total == 32 or near >= 1 << 32 else None
+        if address is None or first.version != address.version:
+            continue
+        inside = base <= near < base + (1 << (total - bits))
+        is_private = any(address in private for private in networks.PRIVATE)
+        found = networks.recognises(networks.parse(f"{first}/{bits}"), str(address))
+        assert found == (inside and not is_private), (first, bits, address)

@@ -1,0 +1,149 @@
+"""What the function is given in a test: stand-ins for the AWS clients, written by hand, that keep what they are asked.
+
+Each takes faults: what ``fails`` names raises. Nothing here speaks to AWS.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from signwatch.pipeline import Dependencies
+from signwatch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = 1_795_687_200.0  # 2026-11-26 10:00 UTC, in seconds since 1970
+FIRST, SECOND = "+15005550009", "+15005550010"
+KEY_SID, KEY_SECRET = "SK" + "0" * 31 + "2", "a-key-for-the-loopback-only"
+FILLED = {
+    "account_sid": "AC" + "0" * 31 + "1",
+    "api_key_sid": KEY_SID,
+    "api_key_secret": KEY_SECRET,
+    "sender": "+15005550006",
+    "recipients": [FIRST, SECOND],
+}
+KEYS = {KEY_SID: KEY_SECRET}
+SETTINGS = Settings(
+    name_prefix="signwatch",
+    home_region="us-east-1",
+    known_networks="",
+    account_label="production",
+    alert_topic_arn="arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
+    twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
+    twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
+    ledger_table_name="signwatch-ledger",
+)
+
+
+class ConditionalCheckFailedException(Exception):  # noqa: N818 - DynamoDB's own name
+    """As boto3's client names it in its ``exceptions``."""
+
+
+class ResourceNotFoundException(Exception):  # noqa: N818 - Secrets Manager's own name
+    """What GetSecretValue raises for a secret without a version."""
+
+
+class AccessDeniedError(Exception):
+    """Any refusal."""
+
+
+@dataclass
+class Faulty:
+    """A client that writes down its calls; ``fails`` names the ones that raise."""
+
+    fails: set[str] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+
+    def call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.fails:
+            raise AccessDeniedError(name)
+
+
+@dataclass
+class Table(Faulty):
+    """DynamoDB with one table: conditional puts, and the two update expressions that the ledger uses."""
+
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    class exceptions:  # noqa: N801 - as boto3's client has it
+        ConditionalCheckFailedException = ConditionalCheckFailedException
+
+    def put_item(self, **asked: Any) -> None:
+        self.call("put_item")
+        assert (asked["TableName"], asked["ConditionExpression"]) == (
+            SETTINGS.ledger_table_name,
+            "attribute_not_exists(alert)",
+        )
+        key = asked["Item"]["alert"]["S"]
+        if key in self.items:
+            raise ConditionalCheckFailedException
+        self.items[key] = asked["Item"]
+
+    def get_item(self, **asked: Any) -> dict[str, Any]:
+        self.call("get_item")
+        assert asked["ConsistentRead"] is True
+        found = self.items.get(asked["Key"]["alert"]["S"])
+        return {"Item": found} if found else {}
+
+    def update_item(self, **asked: Any) -> None:
+        self.call("update_item")
+        item = self.items[asked["Key"]["alert"]["S"]]
+        name, value = asked["ExpressionAttributeNames"]["#name"], asked["ExpressionAttributeValues"][":state"]
+        target: dict[str, Callable[[], dict[str, Any]]] = {
+            "SET channels.#name = :state": lambda: item["channels"]["M"],
+            "SET #name = :state": lambda: item,
+        }
+        target[asked["UpdateExpression"]]()[name] = value
+
+
+@dataclass
+class Secrets(Faulty):
+    """Secrets Manager with one secret; None while it is empty."""
+
+    text: str | None = field(default_factory=lambda: json.dumps(FILLED))
+
+    def get_secret_value(self, **asked: Any) -> dict[str, Any]:
+        self.call("get_secret_value")
+        assert asked == {"SecretId": SETTINGS.twilio_secret_arn}
+        if self.text is None:
+            raise ResourceNotFoundException
+        return {"SecretString": self.text}
+
+
+@dataclass
+class Topic(Faulty):
+    """SNS with one topic, and what was published."""
+
+    mails: list[dict[str, str]] = field(default_factory=list)
+
+    def publish(self, **asked: str) -> None:
+        self.call("publish")
+        assert asked.pop("TopicArn") == SETTINGS.alert_topic_arn
+        self.mails.append(asked)
+
+
+@dataclass
+class World:
+    """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
+
+    table: Table = field(default_factory=Table)
+    secrets: Secrets = field(default_factory=Secrets)
+    topic: Topic = field(default_factory=Topic)
+    missing: set[str] = field(default_factory=set)
+    made: list[str] = field(default_factory=list)
+    now: float = NOW
+    seconds_left: Callable[[], float] = lambda: 60.0
+
+    def client(self, service: str) -> Any:
+        self.made.append(service)
+        if service in self.missing:
+            raise AccessDeniedError(service)
+        return {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}[service]
+
+    def dependencies(self, **changes: str) -> Dependencies:
+        settings = SETTINGS._replace(**changes)
+        return Dependencies(settings, lambda: self.now, self.client, self.seconds_left)

@@ -1,0 +1,112 @@
+"""pytest as the words ask for it: which marks, which environments, and no way into a real account."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.repository import ROOT
+from tooling import suite
+
+
+class Runs:
+    """Stands for the environments and for pytest, which ends with ``code``."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code, self.ensured, self.command, self.options = code, list[str](), list[str](), dict[str, Any]()
+        self.folder_existed = False
+
+    def ensure(self, name: str, root: Path) -> Path:
+        assert root == ROOT
+        self.ensured.append(name)
+        return root
+
+    def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        self.command, self.options = command, options
+        self.folder_existed = Path(options["env"]["AWS_CONFIG_FILE"]).parent.is_dir()
+        return subprocess.CompletedProcess(command, self.code)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    runs = Runs()
+    monkeypatch.setattr(suite, "ensure", runs.ensure)
+    monkeypatch.setattr(subprocess, "run", runs.run)
+    return runs
+
+
+def marks(command: list[str]) -> str | None:
+    return command[command.index("-m", 3) + 1] if "-m" in command[3:] else None
+
+
+@pytest.mark.parametrize(
+    ("parts", "expression"),
+    [
+        (set(), ""),
+        ({"unit"}, "(not (terraform or local or end_to_end or scan))"),
+        ({"terraform"}, "(terraform)"),
+        ({"end_to_end"}, "(local or end_to_end)"),
+        ({"unit", "terraform"}, "(terraform) or (not (terraform or local or end_to_end or scan))"),
+    ],
+)
+def test_the_parts_become_one_mark_expression(parts: set[str], expression: str) -> None:
+    assert suite.expression(parts) == expression
+
+
+def test_unit_tests_need_no_other_environment_and_one_process(runs: Runs, tmp_path: Path) -> None:
+    suite.run(ROOT, tmp_path / "dist", parts={"unit"})
+    assert runs.ensured == []
+    assert "-n" not in runs.command
+    assert marks(runs.command) == suite.expression({"unit"})
+
+
+def test_everything_needs_all_environments_and_deselects_nothing(runs: Runs, tmp_path: Path) -> None:
+    suite.run(ROOT, tmp_path / "dist")
+    assert set(runs.ensured) == {"local", "runtime", "scan"}
+    assert marks(runs.command) is None
+    assert runs.command[runs.command.index("-n") + 1] == "2"
+
+
+def test_unit_tests_together_with_another_part_are_not_taken_for_unit_tests_alone(runs: Runs, tmp_path: Path) -> None:
+    suite.run(ROOT, tmp_path / "dist", parts=["unit", "end_to_end"])
+    assert runs.ensured
+
+
+@pytest.mark.parametrize("code", [0, 1, 5])
+def test_the_exit_code_is_that_of_pytest(runs: Runs, tmp_path: Path, code: int) -> None:
+    runs.code = code
+    assert suite.run(ROOT, tmp_path / "dist", parts={"unit"}) == code
+
+
+def test_more_arguments_are_handed_on_and_it_runs_in_the_checkout(runs: Runs, tmp_path: Path) -> None:
+    suite.run(ROOT, tmp_path / "dist", parts={"unit"}, extra=["-x", "tests/cfn"])
+    assert runs.command[-2:] == ["-x", "tests/cfn"]
+    assert runs.options["cwd"] == ROOT
+    assert (tmp_path / "dist").is_dir()
+
+
+def test_the_tests_see_no_aws_configuration_of_whoever_runs_them(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "bundle.pem")
+    monkeypatch.setenv("SIGNWATCH_PROVIDER_MIRROR", "mirror")
+    suite.run(ROOT, tmp_path / "dist", parts={"unit"})
+    environment = runs.options["env"]
+    assert "mine" not in environment.values()
+    assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert (environment["AWS_CA_BUNDLE"], environment["SIGNWATCH_PROVIDER_MIRROR"]) == ("bundle.pem", "mirror")
+    assert runs.folder_existed
+    assert not Path(environment["AWS_CONFIG_FILE"]).parent.exists()
+
+
+def test_every_mark_of_the_project_belongs_to_a_part() -> None:
+    import tomllib
+
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    for mark in (line.partition(":")[0] for line in options["markers"]):
+        assert mark in suite.MARKS["unit"]

@@ -1,0 +1,101 @@
+"""Templates read as plain data, and the digest that names their folder in the bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.repository import ROOT
+from tooling import templates
+from tooling.errors import RefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(folder: Path, text: str) -> dict[str, Any]:
+    (folder / "x.yaml").write_text(text)
+    return templates.load(folder / "x.yaml")
+
+
+class TestLoad:
+    @pytest.mark.parametrize(
+        ("short", "long"),
+        [
+            ("!Ref Topic", {"Ref": "Topic"}),
+            ("!Condition HasTopic", {"Condition": "HasTopic"}),
+            ("!GetAtt Topic.Arn", {"Fn::GetAtt": ["Topic", "Arn"]}),
+            ("!GetAtt Stack.Outputs.Arn", {"Fn::GetAtt": ["Stack", "Outputs.Arn"]}),
+            ("!GetAtt [Topic, Arn]", {"Fn::GetAtt": ["Topic", "Arn"]}),
+            ("!Sub '${A}-x'", {"Fn::Sub": "${A}-x"}),
+            ("!If [Has, !Ref A, !Sub b]", {"Fn::If": ["Has", {"Ref": "A"}, {"Fn::Sub": "b"}]}),
+            (
+                "!Transform {Name: Include, Parameters: {A: !Ref B}}",
+                {"Fn::Transform": {"Name": "Include", "Parameters": {"A": {"Ref": "B"}}}},
+            ),
+        ],
+    )
+    def test_a_short_function_becomes_its_long_form(self, tmp_path: Path, short: str, long: dict[str, Any]) -> None:
+        assert load(tmp_path, f"A: {short}\n") == {"A": long}
+
+    def test_every_template_of_the_repository_is_read(self) -> None:
+        for path in (ROOT / "cfn").glob("*.yaml"):
+            assert templates.load(path)["Resources"]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("A: 1\nB: {C: 1, C: 2}\n", "the key 'C' stands twice"),
+            ("A: [1\n", "cannot be read"),
+            ("A: !!python/object/apply:os.getcwd []\n", "cannot be read"),
+            ("- A\n", "is not a template"),
+            ("", "is not a template"),
+        ],
+    )
+    def test_what_is_no_template_is_refused_by_its_path(self, tmp_path: Path, text: str, said: str) -> None:
+        with pytest.raises(RefusedError) as refused:
+            load(tmp_path, text)
+        assert refused.value.where == str(tmp_path / "x.yaml")
+        assert said in refused.value.what
+
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(RefusedError, match=r"none\.yaml: cannot be read"):
+            templates.load(tmp_path / "none.yaml")
+
+    def test_bytes_that_are_no_text_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.yaml").write_bytes(b"A: \xff\n")
+        with pytest.raises(RefusedError, match=r"x\.yaml: cannot be read"):
+            templates.load(tmp_path / "x.yaml")
+
+
+class TestDigest:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "a.yaml").write_text("A: 1\n")
+        (tmp_path / "b.yaml").write_text("B: 1\n")
+        return tmp_path
+
+    def test_it_follows_from_names_and_contents_alone(
+        self, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        other = tmp_path_factory.mktemp("other")
+        for name in ("b.yaml", "a.yaml"):
+            (other / name).write_bytes((folder / name).read_bytes())
+        (other / "notes.md").write_text("not a template")
+        assert templates.digest(other) == templates.digest(folder)
+
+    @pytest.mark.parametrize("change", ["content", "name", "addition"])
+    def test_it_changes_with_every_template(self, folder: Path, change: str) -> None:
+        before = templates.digest(folder)
+        if change == "content":
+            (folder / "b.yaml").write_text("B: 2\n")
+        elif change == "name":
+            (folder / "b.yaml").rename(folder / "c.yaml")
+        else:
+            (folder / "c.yaml").write_text("C: 1\n")
+        assert templates.digest(folder) != before
+
+    def test_it_has_the_form_that_the_parent_asks_for(self, folder: Path) -> None:
+        assert len(templates.digest(folder)) == 32
+        assert set(templates.digest(folder)) <= set("0123456789abcdef")

@@ -1,0 +1,96 @@
+"""Who may do what: the emulator's policy engine, asked as AWS's services ask for themselves and for a role.
+
+Sources: AWS global condition context keys (aws:PrincipalArn), Lambda execution role.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import Any, NamedTuple
+
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam, sts
+
+SESSION_SECONDS = 12 * 3600
+_lock = threading.Lock()
+_sessions: dict[tuple[str, str], Credentials] = {}
+
+
+class Credentials(NamedTuple):
+    """Temporary credentials of a role session."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+
+
+def install() -> None:
+    """Resolve aws:PrincipalArn of a role session to the ARN of its role, path included, as AWS does."""
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolved(key: str, context: Any) -> Any:
+        if key.lower() == "aws:principalarn" and ":assumed-role/" in context.principal_arn:
+            name = iam_evaluator._role_name_from_assumed_arn(context.principal_arn)
+            if role := iam._roles.get_scoped(context.principal_arn.split(":")[4], None, name):
+                return role["Arn"]
+        return resolve(key, context)
+
+    iam_evaluator._resolve_condition_key = resolved
+
+
+def service_may(
+    policy: str | dict[str, Any] | None, service: str, action: str, resource: str, source_arn: str, **keys: str
+) -> bool:
+    """Whether a resource's policy lets an AWS service do this for ``source_arn``; ``keys`` are more context keys."""
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account="",
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+        secure_transport=True,
+        service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": get_account_id(), **keys},
+    )
+    answer = iam_evaluator.evaluate_resource_policy(policy or {}, context, service=service)
+    return bool(answer.decision == "Allow")
+
+
+def role_may(role_arn: str, action: str, resource: str) -> bool:
+    """Whether a session of the role may do this: its policies within its boundary, and the resource's own policy."""
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
+    key = session(role_arn, "check").access_key_id
+    return iam_evaluator.enforce(key, action, action.partition(":")[0], get_region(), resource) is None
+
+
+def session(role_arn: str, name: str) -> Credentials:
+    """Return credentials of a session of the role with this name, the same ones for as long as they are valid."""
+    with _lock:
+        known = _sessions.get((role_arn, name))
+        if known is None or sts._sessions.get(known.access_key_id, {}).get("Expiration", 0) < time.time() + 900:
+            known = _sessions[role_arn, name] = _begin(role_arn, name)
+        return known
+
+
+def _begin(role_arn: str, name: str) -> Credentials:
+    account, role = role_arn.split(":")[4], role_arn.rpartition("/")[2]
+    known = iam._roles.get_scoped(account, None, role) or {}
+    begun = Credentials(f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32))
+    sts.register_session(
+        begun.access_key_id,
+        {
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{name}",
+            "UserId": f"{known.get('RoleId', 'AROAUNKNOWN')}:{name}",
+            "SecretAccessKey": begun.secret_access_key,
+            "SessionToken": begun.session_token,
+            "Expiration": time.time() + SESSION_SECONDS,
+            "AccountId": account,
+            "PrincipalType": "AssumedRole",
+        },
+    )
+    return begun

@@ -1,0 +1,238 @@
+"""Signwatch on the laptop's AWS: brought up by the same code that serves a real account, then watched at work.
+
+The demo shows it to a person and the end-to-end tests ask it questions. Nothing here is used for a real account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tooling import account, bootstrap, package, secret, stack
+from tooling.environment import ensure
+from tooling.errors import FailedError
+from tooling.local.cloud import Cloud
+from tooling.local.phone import Phone
+from tooling.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tooling.account import Account
+    from tooling.package import Artifacts
+    from tooling.stack import Console
+
+ACCOUNT = "111122223333"
+TWILIO: dict[str, Any] = {
+    "account_sid": "AC" + "0" * 31 + "1",
+    "api_key_sid": "SK" + "0" * 31 + "2",
+    "api_key_secret": "a-key-for-the-loopback-only",
+    "sender": "+15005550006",
+    "recipients": ["+15005550009"],
+}
+LONGEST = 30.0  # seconds that a sign-in may take from the bus to the function's log line
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One sign-in's way through: the rules that matched, the raw copies, the function's decision, the texts."""
+
+    event_id: str
+    rules: tuple[str, ...]
+    raw_copies: int
+    decision: Mapping[str, Any]
+    texts: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A laptop's AWS, a loopback Twilio, and the settings of one account on them."""
+
+    cloud: Cloud
+    phone: Phone
+    settings: Settings
+    place: bootstrap.Place
+
+    def enter(self) -> Account:
+        """Open the account as the person who owns it."""
+        return account.open(self.settings)
+
+    def as_deployer(self) -> tuple[Account, bootstrap.Bootstrap]:
+        """Open the account as the deploy role that the bootstrap made."""
+        aws = self.enter()
+        made = bootstrap.outputs(aws, self.settings.prefix)
+        return account.assume(aws, made.deploy_role_arn), made
+
+    def bootstrap(
+        self, announce: Callable[[str], None], show: Callable[[list[bootstrap.Change]], None]
+    ) -> bootstrap.Bootstrap:
+        """Run the bootstrap."""
+        return bootstrap.apply(self.settings, self.enter(), self.place, announce=announce, show=show)
+
+    def deploy(self, artifacts: Artifacts, console: Console, **parameters: str) -> dict[str, str]:
+        """Deploy the stack with the settings' parameters and these; return its outputs."""
+        aws, made = self.as_deployer()
+        chosen = replace(self.settings, parameters={**self.settings.parameters, **parameters})
+        return stack.deploy(aws, chosen, made, artifacts, console=console)
+
+    def fill_secret(self, **changes: Any) -> None:
+        """Put the loopback Twilio's credentials into the stack's secret."""
+        aws, _ = self.as_deployer()
+        secret.put(aws, stack.outputs(aws, self.settings)["TwilioSecretArn"], {**TWILIO, **changes})
+
+    def sign_in(self, event: Mapping[str, Any]) -> Passage:
+        """Let CloudTrail record ``event`` and follow it to the function's decision.
+
+        Raises FailedError when it does not come through.
+        """
+        start, before = time.monotonic(), len(self.phone.messages)
+        sent = self.cloud.send([dict(event)])[0]
+        event_id = str(event["detail"].get("eventID", ""))
+        if not sent["delivered"]:
+            raise FailedError(f"event {event_id}", f"was not delivered: {sent['reason']}", "is the trail logging?")
+        outputs = stack.outputs(self.enter(), self.settings)
+        decision = self._decision(outputs["FunctionLogGroupName"], event_id)
+        seconds = time.monotonic() - start
+        copies = self._until(lambda: self._lines(outputs["RawEventLogGroupName"], event_id)) or []
+        texts = tuple(message["body"] for message in self.phone.messages[before:])
+        return Passage(event_id, self._matching(event), len(copies), decision, texts, seconds)
+
+    def log_lines(self) -> list[str]:
+        """Return everything that the function has logged."""
+        group = stack.outputs(self.enter(), self.settings)["FunctionLogGroupName"]
+        return self._lines(group, "")
+
+    def _decision(self, group: str, event_id: str) -> Mapping[str, Any]:
+        def look() -> list[Any]:
+            lines = (_json(line) for line in self._lines(group, event_id))
+            return [line for line in lines if line.get("event_id") == event_id and "verdict" in line]
+
+        found = self._until(look)
+        if not found:
+            said = "\n".join(self._lines(group, "")[-20:])
+            what = f"the function made no decision within {LONGEST:.0f} s; it logged:\n{said}"
+            raise FailedError(f"event {event_id}", what, "read the log above")
+        decision: Mapping[str, Any] = found[-1]
+        return decision
+
+    def _lines(self, group: str, text: str) -> list[str]:
+        pages = self.enter().client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return [event["message"] for page in pages for event in page["events"] if text in event["message"]]
+
+    def _matching(self, event: Mapping[str, Any]) -> tuple[str, ...]:
+        events = self.enter().client("events")
+        rules = events.list_rules(NamePrefix=self.settings.prefix)["Rules"]
+        told = json.dumps(event)
+        asked = [(rule, events.test_event_pattern(EventPattern=rule["EventPattern"], Event=told)) for rule in rules]
+        return tuple(rule["Name"] for rule, answer in asked if answer["Result"])
+
+    @staticmethod
+    def _until(look: Callable[[], list[Any]]) -> list[Any]:
+        end = time.monotonic() + LONGEST
+        while not (found := look()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return found
+
+
+@contextmanager
+def begin(
+    folder: Path,
+    *,
+    root: Path = ROOT,
+    account_id: str = ACCOUNT,
+    port: int = 0,
+    parameters: Mapping[str, str] | None = None,
+) -> Iterator[Rehearsal]:
+    """Start the laptop's AWS and the loopback Twilio with all their files below ``folder``; stop both at the end.
+
+    Meanwhile this process's own AWS settings point at the laptop alone.
+    """
+    keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
+    local, runtime = ensure("local", root), ensure("runtime", root)
+    with (
+        Cloud.start(local, runtime, folder / "cloud", port=port) as cloud,
+        Phone.start(accounts=keys) as phone,
+        prepared(cloud, phone, folder, root=root, account_id=account_id, parameters=parameters) as rehearsal,
+    ):
+        yield rehearsal
+
+
+@contextmanager
+def prepared(
+    cloud: Cloud,
+    phone: Phone,
+    folder: Path,
+    *,
+    root: Path = ROOT,
+    account_id: str = ACCOUNT,
+    parameters: Mapping[str, str] | None = None,
+) -> Iterator[Rehearsal]:
+    """Prepare an account on a laptop's AWS that runs already."""
+    settings = Settings.load(account=account_id, config=os.devnull, root=root)
+    mine = {"AlertEmail": "owner@example.com", "TwilioBaseUrl": phone.url, **(parameters or {})}
+    trust = {"trusted_principal_arns": [f"arn:aws:iam::{account_id}:root"], "old_version_days": 0}
+    settings = replace(settings, parameters=mine, bootstrap=trust)
+    place = bootstrap.Place(folder / "terraform", folder / "terraform.tfstate")
+    with _environment(cloud.environment(account_id, settings.region), folder):
+        yield Rehearsal(cloud, phone, settings, place)
+
+
+def built(root: Path, announce: Callable[[str], None]) -> Artifacts:
+    """Build the zips as ``invoke package`` does."""
+    return package.build(root, root / "dist", announce=announce)
+
+
+def now(record: Mapping[str, Any], account_id: str, region: str) -> dict[str, Any]:
+    """Return an EventBridge event that carries ``record`` (an event or a bare CloudTrail record) as if it happened now.
+
+    The record keeps who and where; it gets a new id, this moment, and the account and Region of the rehearsal.
+    """
+    detail = dict(record.get("detail", record))
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    detail |= {"eventID": str(uuid.uuid4()), "eventTime": moment, "recipientAccountId": account_id, "awsRegion": region}
+    kinds = {"awsapicall": "AWS API Call", "awsserviceevent": "AWS Service Event"}
+    kind = kinds.get(str(detail.get("eventType", "")).lower(), "AWS Console Sign In")
+    service = str(detail.get("eventSource", "")).partition(".")[0]
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": record.get("detail-type", f"{kind} via CloudTrail"),
+        "source": record.get("source", f"aws.{service}"),
+        "account": account_id,
+        "time": moment,
+        "region": region,
+        "resources": [],
+        "detail": detail,
+    }
+
+
+def _json(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Replace every AWS setting of this process by ``values``, and put the old ones back."""
+    (folder / "aws-config").write_text("")
+    kept = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
+        del os.environ[name]
+    files = {name: str(folder / "aws-config") for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}
+    os.environ.update({**values, **files})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
