@@ -1,0 +1,91 @@
+"""The form that all own policies share, and how they read statements of access policies."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from checkov.cloudformation.checks.resource.base_resource_check import BaseResourceCheck
+from checkov.common.models.enums import CheckCategories, CheckResult
+from monitor_site import Resource, Site, around
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Policy(BaseResourceCheck):
+    """One rule about the resources of ``kinds``; the docstring of each subclass is the sentence that a scan shows."""
+
+    number: ClassVar[int]
+    kinds: ClassVar[tuple[str, ...]]
+
+    def __init__(self) -> None:
+        super().__init__(
+            name=inspect.cleandoc(type(self).__doc__ or ""),
+            id=f"CKV_SIGNWATCH_{self.number}",
+            categories=[CheckCategories.LOGGING],
+            supported_resources=list(self.kinds),
+        )
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        """Say whether ``resource`` of ``site`` keeps the rule."""
+        raise NotImplementedError
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Judge one resource; what cannot be judged fails, as checkov drops a check that raises."""
+        try:
+            site = around(Path(_file(conf)))
+            name = self.entity_path.rsplit(":", 1)[1]
+            file = Path(_file(conf)).name
+            resource = next(found for found in site.resources if (found.file, found.name) == (file, name))
+            kept = self._holds(resource, site)
+        except Exception:  # noqa: BLE001 - checkov would count a check that raises as neither passed nor failed
+            return CheckResult.FAILED
+        return CheckResult.PASSED if kept else CheckResult.FAILED
+
+
+def _file(node: Any) -> str:
+    """Return the path that checkov notes in every mapping which it reads."""
+    if isinstance(node, dict) and "__file__" in node:
+        return str(node["__file__"])
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return next((path for path in map(_file, inner) if path), "")
+
+
+def each(value: Any) -> list[Any]:
+    """Return ``value`` as a list: itself, or the one item that it is, or nothing."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def allows(document: Any, service: str = "") -> Iterator[dict[str, Any]]:
+    """Yield each Allow statement of an access policy, of this service as principal where one is named."""
+    for statement in each(document.get("Statement")):
+        principal = statement.get("Principal")
+        named = each(principal.get("Service")) if isinstance(principal, dict) else []
+        if statement.get("Effect") == "Allow" and (not service or service in named):
+            yield statement
+
+
+def covers(statement: dict[str, Any], action: str, resource: str) -> bool:
+    """Say whether a statement speaks of ``action`` on ``resource``, wildcards understood."""
+    actions = any(fnmatch.fnmatchcase(action, given) for given in each(statement.get("Action")))
+    return actions and any(matches(resource, given) for given in each(statement.get("Resource")))
+
+
+def matches(text: str, pattern: Any) -> bool:
+    """Compare as IAM does: ``*`` stands for anything, and a bracket for itself."""
+    return isinstance(pattern, str) and fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
+
+
+def conditions(statement: dict[str, Any], key: str) -> list[Any]:
+    """Every value that a statement's conditions ask of ``key``, whatever the operator."""
+    asked = statement.get("Condition", {}).values()
+    return [value for keys in asked for name, given in keys.items() if name == key for value in each(given)]
+
+
+def fits(statement: dict[str, Any], key: str, text: str) -> bool:
+    """Say whether a statement's conditions on ``key`` let ``text`` through; no condition lets everything through."""
+    asked = conditions(statement, key)
+    return not asked or any(matches(text, pattern) for pattern in asked)

@@ -1,0 +1,182 @@
+"""Policies on the rules: what they match, whom they hand it to, and that they are let in there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from monitor_policy import Policy, allows, covers, each, fits
+
+if TYPE_CHECKING:
+    from monitor_site import Resource, Site
+
+RULE, PERMISSION, FUNCTION = "AWS::Events::Rule", "AWS::Lambda::Permission", "AWS::Lambda::Function"
+STACK = "AWS::CloudFormation::Stack"
+SERVICE = "events.amazonaws.com"
+ALL_EVENTS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+SIGN_INS = (  # source, eventSource and eventName of what tells of a sign-in (CloudTrail user guide, sign-in events)
+    ("aws.signin", "signin.amazonaws.com", "ConsoleLogin"),
+    ("aws.signin", "signin.amazonaws.com", "UserAuthentication"),
+    ("aws.sso", "sso.amazonaws.com", "UserAuthentication"),
+    ("aws.sso-oauth", "sso-oauth.amazonaws.com", "CreateToken"),
+)
+SHORTEST_AGE, FEWEST_TRIES = 3600, 10
+
+
+class RuleIsOn(Policy):
+    """A rule is enabled for all management events, reading ones too: plain ENABLED leaves those out."""
+
+    number, kinds = 20, (RULE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return resource.properties.get("State") == ALL_EVENTS
+
+
+class RuleIsNotNarrowed(Policy):
+    """A rule matches by source and name of the event alone, as any further key can leave sign-ins out."""
+
+    number, kinds = 21, (RULE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        pattern = resource.properties["EventPattern"]
+        return set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {"eventSource", "eventName"}
+
+
+class SignInsAreMatched(Policy):
+    """The rules together name every kind of sign-in: console, Identity Center portal, and command line through it."""
+
+    number, kinds = 22, (STACK,)
+
+    def _holds(self, _resource: Resource, site: Site, /) -> bool:
+        patterns = [rule.properties["EventPattern"] for rule in site.of(RULE)]
+        return all(any(_names(pattern, sign_in) for pattern in patterns) for sign_in in SIGN_INS)
+
+
+def _names(pattern: dict[str, Any], sign_in: tuple[str, str, str]) -> bool:
+    detail = pattern.get("detail", {})
+    given = (pattern.get("source", []), detail.get("eventSource", []), detail.get("eventName", []))
+    return all(wanted in listed for wanted, listed in zip(sign_in, given, strict=True))
+
+
+class RuleListensOnChosenBus(Policy):
+    """A rule listens on the bus that the owner chose for the installation."""
+
+    number, kinds = 23, (RULE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        chosen = "${EventBusName}" if "EventBusName" in site.root_parameters() else "default"
+        return str(resource.properties.get("EventBusName", "default")) == chosen
+
+
+class RuleHasTargets(Policy):
+    """A rule hands each event to the function, and to a log group of the installation as a raw copy."""
+
+    number, kinds = 24, (RULE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        given = {target["Arn"] for target in each(resource.properties.get("Targets"))}
+        groups = {group.arn.removesuffix(":*") for group in site.of("AWS::Logs::LogGroup")}
+        return bool(given & {made.arn for made in site.of(FUNCTION)}) and bool(given & groups)
+
+
+class TargetIsTriedAgain(Policy):
+    """A rule tries each target again, ten times or more and for an hour or more."""
+
+    number, kinds = 25, (RULE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        tries = [target.get("RetryPolicy", {}) for target in each(resource.properties.get("Targets"))]
+        often = all(given.get("MaximumRetryAttempts", 185) >= FEWEST_TRIES for given in tries)
+        return often and all(given.get("MaximumEventAgeInSeconds", 86400) >= SHORTEST_AGE for given in tries)
+
+
+class TargetHasQueue(Policy):
+    """What a target does not take waits in a queue of the installation."""
+
+    number, kinds = 26, (RULE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        queues = {queue.arn for queue in site.of("AWS::SQS::Queue")}
+        targets = each(resource.properties.get("Targets"))
+        return all(target.get("DeadLetterConfig", {}).get("Arn") in queues for target in targets)
+
+
+class RuleMaySendToQueue(Policy):
+    """The queue's policy lets the rule put there what a target does not take."""
+
+    number, kinds = 27, (RULE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        found = [policy.properties["PolicyDocument"] for policy in site.of("AWS::SQS::QueuePolicy")]
+        grants = [grant for document in found for grant in allows(document, SERVICE)]
+        grants = [grant for grant in grants if fits(grant, "aws:SourceArn", resource.arn)]
+        queues = {
+            t["DeadLetterConfig"]["Arn"] for t in each(resource.properties.get("Targets")) if "DeadLetterConfig" in t
+        }
+        made = queues & {queue.arn for queue in site.of("AWS::SQS::Queue")}
+        return all(any(covers(grant, "sqs:SendMessage", queue) for grant in grants) for queue in made)
+
+
+class RuleMayInvoke(Policy):
+    """A permission lets the rule invoke the function."""
+
+    number, kinds = 28, (RULE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        functions = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
+        return any(
+            _lets(p.properties, resource.arn) and p.properties["FunctionName"] in functions for p in site.of(PERMISSION)
+        )
+
+
+def _lets(permission: dict[str, Any], rule: str) -> bool:
+    action = permission.get("Action") == "lambda:InvokeFunction" and permission.get("Principal") == SERVICE
+    return action and permission.get("SourceArn", rule) == rule
+
+
+class PermissionNamesRule(Policy):
+    """A permission for EventBridge names the rule, so that no other account's rule invokes the function."""
+
+    number, kinds = 29, (PERMISSION,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return "SourceArn" in resource.properties or resource.properties.get("Principal") != SERVICE
+
+
+class PermissionNamesNoAccount(Policy):
+    """A permission for EventBridge asks for no source account, which EventBridge does not send for a rule."""
+
+    number, kinds = 30, (PERMISSION,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return "SourceAccount" not in resource.properties
+
+
+class RuleMayWriteRawCopy(Policy):
+    """A resource policy of CloudWatch Logs lets EventBridge write the raw copy to its log group."""
+
+    number, kinds = 31, ("AWS::Logs::ResourcePolicy",)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        document = json.loads(resource.properties["PolicyDocument"])
+        grants = list(allows(document, SERVICE))
+        groups = [group.arn for group in site.of("AWS::Logs::LogGroup")]
+        given = {target["Arn"] for rule in site.of(RULE) for target in each(rule.properties.get("Targets"))}
+        raw = [group for group in groups if group.removesuffix(":*") in given]
+        return all(any(covers(grant, "logs:PutLogEvents", group) for grant in grants) for group in raw)
+
+
+POLICIES = (
+    RuleIsOn(),
+    RuleIsNotNarrowed(),
+    SignInsAreMatched(),
+    RuleListensOnChosenBus(),
+    RuleHasTargets(),
+    TargetIsTriedAgain(),
+    TargetHasQueue(),
+    RuleMaySendToQueue(),
+    RuleMayInvoke(),
+    PermissionNamesRule(),
+    PermissionNamesNoAccount(),
+    RuleMayWriteRawCopy(),
+)
