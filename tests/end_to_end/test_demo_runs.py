@@ -1,0 +1,78 @@
+"""``./inv demo`` as a person runs it: the texts that the phone shows, two at once, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tooling.settings import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("demo")]
+
+EXPECTED = [  # title of the sign-in, what its one text says, or None for no text
+    ("recognised address", None),
+    ("unknown address", r"demo.*Anaya.*198\.51\.100\.23.*MFA"),
+    ("root user", r"demo.*root.*203\.0\.113\.10.*MFA"),
+    ("Identity Center user", r"demo.*544894e8.*2001:db8:85a3::8a2e:370:7334.*MFA"),
+    ("cannot be read", r"demo.*"),
+]
+
+
+def start(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.Popen(
+        [str(ROOT / "inv"), "demo", *flags], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def texts(shown: str) -> list[str]:
+    """The bodies in the panels called "text message", each on one line."""
+    panels = re.findall(r"╭─ text message.*?╮\n(.*?)╰", shown, re.DOTALL)
+    return [" ".join(line.strip("│ ") for line in panel.splitlines()).strip() for panel in panels]
+
+
+def sections(shown: str) -> list[str]:
+    return re.split(r"^\d\. ", shown, flags=re.MULTILINE)[1:]
+
+
+def test_two_demos_at_once_both_show_the_expected_texts_and_leave_nothing(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    running = [start(folder) for folder in folders]
+    shown = [process.communicate(timeout=170)[0] for process in running]
+    for process, output, folder in zip(running, shown, folders, strict=True):
+        assert process.returncode == 0, output
+        assert len(sections(output)) == len(EXPECTED)
+        for section, (title, pattern) in zip(sections(output), EXPECTED, strict=True):
+            assert title in section
+            found = texts(section)
+            assert len(found) == (0 if pattern is None else 1), section
+            assert pattern is None or re.search(pattern, found[0]), found
+        assert list(folder.iterdir()) == []
+        left = subprocess.run(
+            ["ps", "-o", "args=", "-s", str(process.pid)], capture_output=True, text=True, check=False
+        )
+        assert left.stdout.strip() == ""
+
+
+def test_a_record_of_ones_own_is_sent(tmp_path: Path) -> None:
+    record = tmp_path / "mine.json"
+    record.write_text(
+        '{"eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",'
+        ' "userIdentity": {"type": "IAMUser", "userName": "carla"}, "sourceIPAddress": "192.0.2.200",'
+        ' "responseElements": {"ConsoleLogin": "Success"}, "additionalEventData": {"MFAUsed": "Yes"}}'
+    )
+    process = start(tmp_path / "own", "--event", str(record))
+    shown = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, shown
+    assert len(texts(shown)) == 1
+    assert "carla" in texts(shown)[0]
+    assert "192.0.2.200" in texts(shown)[0]
