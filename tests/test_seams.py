@@ -14,10 +14,12 @@ import pytest
 
 from signwatch import settings as function_settings
 from tests.support.repository import ROOT, files
-from tooling import bootstrap, environment, stack, templates
+from tooling import bootstrap, environment, stack, templates, terraform
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.joint
 
 PURE = {"signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
@@ -217,11 +219,7 @@ def functions() -> list[dict[str, Any]]:
 
 
 def terraform_outputs() -> set[str]:
-    import hcl2
-
-    folder = ROOT / "terraform-bootstrap"
-    options = hcl2.SerializationOptions(strip_string_quotes=True)
-    parsed = [hcl2.loads(path.read_text(), serialization_options=options) for path in sorted(folder.glob("*.tf"))]
+    parsed = [terraform.parsed_text(path.read_text()) for path in sorted((ROOT / "terraform-bootstrap").glob("*.tf"))]
     return {name for file in parsed for block in file.get("output", []) for name in block if name != "__is_block__"}
 
 

@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.panel import Panel
-from rich.text import Text
-
 from tooling import rehearsal
 from tooling.errors import FailedError, RefusedError
 
@@ -111,7 +108,7 @@ def _print_way(screen: Screen, passage: Passage) -> None:
     screen.announce(f"   raw copy  {passage.raw_copies} in the log group")
     screen.announce(f"   function  {json.dumps(dict(passage.decision))}")
     for text in passage.texts:
-        screen.rich.print(Panel(Text(text), title="text message", width=44, title_align="left"))
+        screen.phone(text)
     if not passage.texts:
         screen.announce("   no text")
     screen.announce(f"   {passage.seconds:.2f} s from the event to the decision")

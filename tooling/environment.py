@@ -47,7 +47,7 @@ class BrokenEnvironmentError(Exception):
 def ensure(name: str, root: Path = ROOT) -> Path:
     """Return the Python of environment ``name``, making the environment first where it is missing or out of date.
 
-    Raises BrokenEnvironmentError when pip cannot install the locked packages.
+    Raises BrokenEnvironmentError when pip cannot install the locked packages, and for a link in the folder's place.
     """
     environment = ENVIRONMENTS[name]
     folder, requirements = root / environment.folder, root / environment.requirements
@@ -86,6 +86,11 @@ def _is_current(folder: Path, stamp: str) -> bool:
 
 
 def _make(environment: Environment, folder: Path, requirements: Path, base: str, stamp: str) -> None:
+    if folder.is_symlink():  # to clear it would empty whatever it points at
+        raise BrokenEnvironmentError(
+            f"{environment.folder}: is a link to {folder.resolve()}, which is out of date and is not ours to empty.\n"
+            f"Try: remove the link {environment.folder}, then run ./inv again."
+        )
     start = time.monotonic()
     print(f"inv: making {environment.folder} for {environment.purpose} ...", file=sys.stderr, flush=True)
     if base == sys.executable:

@@ -99,33 +99,30 @@ class Rehearsal:
         if not sent["delivered"]:
             raise FailedError(f"event {event_id}", f"was not delivered: {sent['reason']}", "is the trail logging?")
         outputs = stack.outputs(self.enter(), self.settings)
-        decision = self._decision(outputs["FunctionLogGroupName"], event_id)
+        logs = self.enter().client("logs")
+        decision = self._decision(logs, outputs["FunctionLogGroupName"], event_id)
         seconds = time.monotonic() - start
-        copies = self._until(lambda: self._lines(outputs["RawEventLogGroupName"], event_id)) or []
+        copies = self._until(lambda: _lines(logs, outputs["RawEventLogGroupName"], event_id))
         texts = tuple(message["body"] for message in self.phone.messages[before:])
         return Passage(event_id, self._matching(event), len(copies), decision, texts, seconds)
 
     def log_lines(self) -> list[str]:
         """Return everything that the function has logged."""
-        group = stack.outputs(self.enter(), self.settings)["FunctionLogGroupName"]
-        return self._lines(group, "")
+        aws = self.enter()
+        return _lines(aws.client("logs"), stack.outputs(aws, self.settings)["FunctionLogGroupName"], "")
 
-    def _decision(self, group: str, event_id: str) -> Mapping[str, Any]:
+    def _decision(self, logs: Any, group: str, event_id: str) -> Mapping[str, Any]:
         def look() -> list[Any]:
-            lines = (_json(line) for line in self._lines(group, event_id))
+            lines = (_json(line) for line in _lines(logs, group, event_id))
             return [line for line in lines if line.get("event_id") == event_id and "verdict" in line]
 
         found = self._until(look)
         if not found:
-            said = "\n".join(self._lines(group, "")[-20:])
+            said = "\n".join(_lines(logs, group, "")[-20:])
             what = f"the function made no decision within {LONGEST:.0f} s; it logged:\n{said}"
             raise FailedError(f"event {event_id}", what, "read the log above")
         decision: Mapping[str, Any] = found[-1]
         return decision
-
-    def _lines(self, group: str, text: str) -> list[str]:
-        pages = self.enter().client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
-        return [event["message"] for page in pages for event in page["events"] if text in event["message"]]
 
     def _matching(self, event: Mapping[str, Any]) -> tuple[str, ...]:
         events = self.enter().client("events")
@@ -212,6 +209,11 @@ def now(record: Mapping[str, Any], account_id: str, region: str) -> dict[str, An
         "resources": [],
         "detail": detail,
     }
+
+
+def _lines(logs: Any, group: str, text: str) -> list[str]:
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+    return [event["message"] for page in pages for event in page["events"] if text in event["message"]]
 
 
 def _json(line: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console as Rich
 from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -62,6 +63,11 @@ class Screen:
         width = max(map(len, values), default=0)
         for name, value in values.items():
             self.announce(f"{name:<{width}}  {value}")
+
+    def phone(self, text: str) -> None:
+        """Print a text message as a phone would show it, whole."""
+        panel = Panel(Text(text), title="text message", width=44, title_align="left")
+        self.rich.print(panel, soft_wrap=False)  # a panel wraps by itself; soft wrapping would cut its lines
 
     def stack(self) -> Console:
         """Return the parts that stack operations need."""

@@ -239,21 +239,20 @@ def _execute(
     watch.start()
     token = f"deploy-{uuid.uuid4().hex[:12]}"
     cloudformation.execute_change_set(ChangeSetName=made.arn, StackName=made.stack_id, ClientRequestToken=token)
-    status = _watched(watch, settings.stack)
+    stop = None if request.kind == "CREATE" else f"aws cloudformation cancel-update-stack --stack-name {settings.stack}"
+    status = _watched(watch, f"stack {settings.stack}", stop)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(watch, status, f"stack {settings.stack}")
 
 
-def _watched(watch: Watch, stack: str) -> str:
+def _watched(watch: Watch, where: str, stop: str | None) -> str:
+    """Follow the operation to its end; ``stop`` is the command that AWS has for stopping it, if it has one."""
     try:
         return watch.wait()
     except KeyboardInterrupt:
         print()  # the terminal shows ^C on a line of its own
-        raise InterruptedWatchError(
-            f"stack {stack}",
-            "interrupted here; CloudFormation goes on with it",
-            f"watch it in the console; to stop an update: aws cloudformation cancel-update-stack --stack-name {stack}",
-        ) from None
+        remedy = f"watch it in the console; to stop it: {stop}" if stop else "watch it in the console to its end"
+        raise InterruptedWatchError(where, "interrupted here; CloudFormation goes on with it", remedy) from None
 
 
 class InterruptedWatchError(UnknownStateError):
@@ -276,7 +275,7 @@ def _delete(aws: Account, live: Live, role: str | None, console: Console) -> tup
     watch = Watch(cloudformation, live.stack_id, console.event)
     watch.start()
     cloudformation.delete_stack(StackName=live.stack_id, **({"RoleARN": role} if role else {}))
-    status = _watched(watch, live.stack_id)
+    status = _watched(watch, live.stack_id, None)
     if status != "DELETE_COMPLETE":
         raise _failure(watch, status, live.stack_id)
     return tuple(f"{event.kind} {event.physical_id}" for event in watch.events if event.status == "DELETE_SKIPPED")

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKS = {
-    "unit": "not (terraform or local or end_to_end or scan)",
+    "unit": "not (joint or terraform or local or end_to_end or scan)",
     "end_to_end": "local or end_to_end",
     "terraform": "terraform",
 }
+# A file's tests stay in one process, which bootstraps once for all of them; the order of the files is kept, for the
+# long ones come early.
+PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+UNIT = ("tests/lambda", "tests/tooling")  # where unit tests lie; to collect the others takes longer than to run these
 
 
 def expression(parts: Iterable[str]) -> str:
@@ -34,8 +38,8 @@ def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[st
             ensure(name, root)
     dist.mkdir(exist_ok=True)
     marks = expression(chosen)
-    workers = ["-n", "2", "--dist", "loadgroup"] if chosen != {"unit"} else []
-    command = [sys.executable, "-m", "pytest", *workers, *(["-m", marks] if marks else []), *extra]
+    where = UNIT if chosen == {"unit"} else PROCESSES
+    command = [sys.executable, "-m", "pytest", *where, *(["-m", marks] if marks else []), *extra]
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
         return subprocess.run(command, cwd=root, env=_environment(folder), check=False).returncode
 

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as SafeLoader  # ten times faster; some builds of PyYAML come without it
+except ImportError:
+    from yaml import SafeLoader  # type: ignore[assignment] # the same loader in Python
+
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(SafeLoader):
     """YAML with CloudFormation's short-form functions; refuses a key that stands twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own signature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
@@ -24,19 +25,26 @@ def defaults(folder: Path) -> dict[str, Any]:
 
     Raises RefusedError when the file is missing or cannot be parsed.
     """
-    import hcl2
     from lark.exceptions import LarkError
 
-    options = hcl2.SerializationOptions(strip_string_quotes=True)
     path = folder / "variables.tf"
     try:
-        parsed = hcl2.loads(path.read_text(), serialization_options=options)
+        parsed = parsed_text(path.read_text())
     except (OSError, ValueError, LarkError) as error:
         raise RefusedError(str(path), f"cannot be read ({error})", "restore the file with git") from error
     variables = {
         name: body for block in parsed.get("variable", []) for name, body in block.items() if name != "__is_block__"
     }
     return {name: body["default"] for name, body in variables.items() if "default" in body}
+
+
+@functools.lru_cache(maxsize=16)
+def parsed_text(text: str) -> dict[str, Any]:
+    """Return a Terraform file's content as hcl2 gives it; remembered, for a word asks for the defaults many times."""
+    import hcl2
+
+    found: dict[str, Any] = hcl2.loads(text, serialization_options=hcl2.SerializationOptions(strip_string_quotes=True))
+    return found
 
 
 def find() -> str:

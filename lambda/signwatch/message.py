@@ -120,6 +120,8 @@ def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> s
 
 def _source(source: str) -> str:
     """An address, or a list of them, as it is; anything else is a stranger's text."""
+    if not source.strip():
+        return "not recorded"
     parts = [part.strip() for part in source.split(",")]
     return _capped(", ".join(parts), SOURCE) if all(map(_is_address, parts)) else _quoted(source, SOURCE - 2)
 

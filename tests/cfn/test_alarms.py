@@ -8,6 +8,8 @@ from signwatch import journal
 from tests.support.repository import ROOT
 from tests.support.templates import ACCOUNT, REGION, installation
 
+pytestmark = pytest.mark.joint
+
 MADE = installation()["alarms"]
 ALARMS = MADE.of_type("AWS::CloudWatch::Alarm")
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:signwatch-alerts"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.templates import ACCOUNT, REGION, installation, statement, statements
+
+pytestmark = pytest.mark.joint
 
 MADE = installation()["cloudtrail"]
 TRAIL = MADE.properties("Trail")

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.templates import ACCOUNT, REGION, Made, installation, load, statement, statements, walk
 
+pytestmark = pytest.mark.joint
+
 MADE = installation()["eventbridge"]
 RULES = MADE.of_type("AWS::Events::Rule")
 HERE = f"{REGION}:{ACCOUNT}"

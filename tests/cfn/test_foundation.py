@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.templates import ACCOUNT, REGION, installation, load, statement, statements, walk
+
+pytestmark = pytest.mark.joint
 
 MADE = installation()["foundation"]
 MAIN = MADE.properties("MainKey")["KeyPolicy"]

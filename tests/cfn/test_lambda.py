@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.support.templates import ACCOUNT, REGION, installation, load, statements
+
+pytestmark = pytest.mark.joint
 
 MADE = installation()["lambda"]
 FUNCTION = MADE.properties("Function")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.templates import ACCOUNT, REGION, STACK, VALUES, child_of, installation, load, walk
 
+pytestmark = pytest.mark.joint
+
 CHILDREN = {name: body for name, body in load("parent")["Resources"].items() if body["Type"] == STACK}
 PARAMETERS = load("parent")["Parameters"]
 INVENTED = {  # the values that AWS invents, the only ones that are read from a child

@@ -12,6 +12,8 @@ from tests.support.repository import ROOT
 from tooling import environment, mutations
 from tooling.errors import RefusedError
 
+pytestmark = pytest.mark.joint
+
 POLICIES = ROOT / "cfn" / "policies"
 EXAMPLES = sorted((POLICIES / "examples").glob("*.toml"))
 FAULTS = mutations.load(ROOT / mutations.FAULTS)

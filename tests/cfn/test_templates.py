@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.templates import ACCOUNT, NAMES, REGION, Made, installation, load, statements, text, walk
 
+pytestmark = pytest.mark.joint
+
 ORDER = ["Description", "Metadata", "Parameters", "Rules", "Mappings", "Conditions", "Resources", "Outputs"]
 CHILDREN = [name for name in NAMES if name != "parent"]
 NAME_PROPERTIES = [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tooling.rehearsal import Rehearsal
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("deploying")]
+pytestmark = pytest.mark.end_to_end
 
 SOURCES = ("cfn", "lambda", "layer", "terraform-bootstrap")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tooling.local.phone import Phone
     from tooling.rehearsal import Passage, Rehearsal
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("sign_ins")]
+pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "222233334444"
 RECORDS = json.loads(SIGN_INS.read_text(encoding="utf-8"))

@@ -19,6 +19,8 @@ from tooling.local.phone import LARGEST_BODY, Phone, segments
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.local
+
 ACCOUNT, KEY, KEY_SECRET = "AC" + "0" * 31 + "1", "SK" + "0" * 31 + "2", "a-key-for-the-loopback-only"
 SENDER, RECIPIENT = "+15005550006", "+15005550009"
 SECRET = sms.Secret(ACCOUNT, KEY, KEY_SECRET, SENDER, (RECIPIENT,))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.aws import STACK_ID, Paginator, client_error
+from tests.support.refusals import refusal_of
 from tooling import changeset
 from tooling.changeset import Change
 from tooling.errors import FailedError, RefusedError
@@ -215,15 +216,32 @@ class TestRefuseLosses:
         assert kind in changeset.KEPT
 
     def test_a_possible_replacement_is_only_shown(self) -> None:
-        changeset.refuse_losses(self.change("AWS::S3::Bucket", replacement="maybe"), allow_replace=False)
+        assert (
+            refusal_of(
+                lambda: changeset.refuse_losses(
+                    self.change("AWS::S3::Bucket", replacement="maybe"), allow_replace=False
+                )
+            )
+            == ""
+        )
 
     @pytest.mark.parametrize(("action", "replacement"), [("Remove", ""), ("Modify", "yes")])
     def test_what_holds_nothing_may_be_replaced(self, action: str, replacement: str) -> None:
-        changeset.refuse_losses(self.change("AWS::Lambda::LayerVersion", action, replacement), allow_replace=False)
+        assert (
+            refusal_of(
+                lambda: changeset.refuse_losses(
+                    self.change("AWS::Lambda::LayerVersion", action, replacement), allow_replace=False
+                )
+            )
+            == ""
+        )
 
     def test_a_new_or_changed_bucket_is_no_loss(self) -> None:
-        for action in ("Add", "Modify"):
-            changeset.refuse_losses(self.change("AWS::S3::Bucket", action), allow_replace=False)
+        changes = self.change("AWS::S3::Bucket", "Add") + self.change("AWS::S3::Bucket", "Modify")
+        assert refusal_of(lambda: changeset.refuse_losses(changes, allow_replace=False)) == ""
 
     def test_a_person_may_allow_it(self) -> None:
-        changeset.refuse_losses(self.change("AWS::S3::Bucket", "Remove"), allow_replace=True)
+        assert (
+            refusal_of(lambda: changeset.refuse_losses(self.change("AWS::S3::Bucket", "Remove"), allow_replace=True))
+            == ""
+        )

@@ -122,6 +122,14 @@ class TestEnsure:
         ensure("tasks", root)
         assert len(builder.made) == 2
 
+    def test_what_a_link_points_at_is_never_emptied(self, root: Path, builder: Builder, tmp_path: Path) -> None:
+        theirs = tmp_path / "theirs"
+        builder.fill(theirs)
+        (root / ".venv").symlink_to(theirs)
+        with pytest.raises(BrokenEnvironmentError, match=f"link to {theirs}.*\nTry: remove the link .venv"):
+            ensure("tasks", root)
+        assert builder.made == []
+
     def test_each_has_a_folder_of_its_own(self, root: Path, builder: Builder) -> None:
         assert {ensure(name, root).parents[1] for name in ("tasks", "scan", "local")} == set(builder.made)
         assert len({made.folder for made in ENVIRONMENTS.values()}) == len(ENVIRONMENTS)

@@ -45,6 +45,14 @@ def test_names_and_values_stand_in_two_columns(screen: Screen, capsys: pytest.Ca
     assert capsys.readouterr().out == f"A         1\nLongName  {LONG}\n"
 
 
+def test_a_text_message_is_shown_whole(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Unreadable sign-in (ConsoleLogin): the record names no source address\nfrom an unknown place"
+    screen.phone(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert {len(line) for line in lines} == {44}
+    assert " ".join(line.strip("│ ") for line in lines[1:-1]) == text.replace("\n", " ")
+
+
 def test_no_names_print_nothing(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
     screen.pairs({})
     assert capsys.readouterr().out == ""

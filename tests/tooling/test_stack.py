@@ -370,8 +370,17 @@ class TestInterruption:
         with pytest.raises(stack.InterruptedWatchError, match="interrupted here; CloudFormation goes on") as stopped:
             world.deploy()
         assert stopped.value.exit_code == 130
-        assert "aws cloudformation cancel-update-stack --stack-name signwatch" in stopped.value.remedy
+        assert stopped.value.remedy == "watch it in the console to its end"
         assert "execute_change_set" in world.cloudformation.names()
+
+    def test_an_update_alone_has_a_command_that_stops_it(
+        self, deployed: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.interrupt(monkeypatch)
+        deployed.choose(AccountLabel="shop")
+        with pytest.raises(stack.InterruptedWatchError) as stopped:
+            deployed.deploy()
+        assert stopped.value.remedy.endswith("aws cloudformation cancel-update-stack --stack-name signwatch")
 
     def test_ctrl_c_while_a_stack_is_deleted_says_the_same(
         self, deployed: World, monkeypatch: pytest.MonkeyPatch
@@ -380,6 +389,7 @@ class TestInterruption:
         with pytest.raises(stack.InterruptedWatchError) as stopped:
             deployed.destroy()
         assert stopped.value.exit_code == 130
+        assert "cancel" not in stopped.value.remedy
         assert "delete_stack" in deployed.cloudformation.names()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ def marks(command: list[str]) -> str | None:
     ("parts", "expression"),
     [
         (set(), ""),
-        ({"unit"}, "(not (terraform or local or end_to_end or scan))"),
+        ({"unit"}, "(not (joint or terraform or local or end_to_end or scan))"),
         ({"terraform"}, "(terraform)"),
         ({"end_to_end"}, "(local or end_to_end)"),
-        ({"unit", "terraform"}, "(terraform) or (not (terraform or local or end_to_end or scan))"),
+        ({"unit", "terraform"}, "(terraform) or (not (joint or terraform or local or end_to_end or scan))"),
     ],
 )
 def test_the_parts_become_one_mark_expression(parts: set[str], expression: str) -> None:
@@ -60,6 +61,7 @@ def test_unit_tests_need_no_other_environment_and_one_process(runs: Runs, tmp_pa
     suite.run(ROOT, tmp_path / "dist", parts={"unit"})
     assert runs.ensured == []
     assert "-n" not in runs.command
+    assert all((ROOT / folder).is_dir() and folder in runs.command for folder in suite.UNIT)
     assert marks(runs.command) == suite.expression({"unit"})
 
 
@@ -102,6 +104,13 @@ def test_the_tests_see_no_aws_configuration_of_whoever_runs_them(
     assert (environment["AWS_CA_BUNDLE"], environment["SIGNWATCH_PROVIDER_MIRROR"]) == ("bundle.pem", "mirror")
     assert runs.folder_existed
     assert not Path(environment["AWS_CONFIG_FILE"]).parent.exists()
+
+
+def test_a_file_outside_the_unit_tests_folders_holds_no_unit_test() -> None:
+    elsewhere = [path for path in (ROOT / "tests").rglob("test_*.py") if not path.is_relative_to(ROOT / "tests/lambda")]
+    for path in elsewhere:
+        if not path.is_relative_to(ROOT / "tests/tooling"):
+            assert re.search(r"^pytestmark = .*mark\.(joint|local|end_to_end)\b", path.read_text(), re.MULTILINE), path
 
 
 def test_every_mark_of_the_project_belongs_to_a_part() -> None:

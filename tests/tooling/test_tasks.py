@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.joint
+
 
 def loaded() -> Any:
     """A copy of tasks.py of our own: Invoke takes the help sentences out of a task when it reads them."""

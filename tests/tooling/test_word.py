@@ -9,6 +9,7 @@ import pytest
 from botocore import exceptions
 
 from tests.support.aws import client_error
+from tests.support.refusals import refusal_of
 from tooling import stack, word
 from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, UnknownStateError
@@ -120,4 +121,4 @@ def test_a_dry_run_is_refused_before_anything_is_done() -> None:
 
 
 def test_a_run_without_dry_goes_on() -> None:
-    word.refuse_dry_run("deploy", dry=False)
+    assert refusal_of(lambda: word.refuse_dry_run("deploy", dry=False)) == ""

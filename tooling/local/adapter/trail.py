@@ -13,10 +13,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region
+from ministack.core.responses import get_account_id
 from ministack.services import cloudtrail, cloudwatch_logs, iam, kms, s3
 from ministack.services.cloudformation import provisioners
+
+from tooling.local.adapter.access import service_may
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,8 +130,8 @@ def _check_bucket(bucket: str, prefix: str, trail: str) -> None:
     policy, arn = s3._bucket_policies.get(bucket), f"arn:aws:s3:::{bucket}"
     logs = "/".join(part for part in (arn, prefix, "AWSLogs", get_account_id(), "object") if part)
     acl = {"s3:x-amz-acl": "bucket-owner-full-control"}
-    may_read = _allows(policy, "s3:GetBucketAcl", arn, trail)
-    if not (may_read and _allows(policy, "s3:PutObject", logs, trail, **acl)):
+    may_read = service_may(policy, SERVICE, "s3:GetBucketAcl", arn, trail)
+    if not (may_read and service_may(policy, SERVICE, "s3:PutObject", logs, trail, **acl)):
         what = f"Incorrect S3 bucket policy is detected for bucket: {bucket}"
         raise TrailError(what, "InsufficientS3BucketPolicyException")
 
@@ -141,7 +142,7 @@ def _check_key(key: str, trail: str, bucket: str) -> None:
     if record is None:
         raise TrailError(f"KMS key {key} does not exist", "KmsKeyDoesNotExistException")
     context = {"kms:encryptioncontext:aws:cloudtrail:arn": trail}
-    if not _allows(record.get("Policy"), "kms:GenerateDataKey", record["Arn"], trail, **context):
+    if not service_may(record.get("Policy"), SERVICE, "kms:GenerateDataKey", record["Arn"], trail, **context):
         what = f"Insufficient permissions to access S3 bucket {bucket} or KMS key {record['Arn']}."
         raise TrailError(what, "InsufficientEncryptionPolicyException")
 
@@ -155,18 +156,3 @@ def _check_log_group(arn: str, role: str) -> None:
     if role.rpartition("/")[2] not in iam._roles:
         what = f"Access denied. Check the trust relationships for your role: there is none with the ARN {role!r}"
         raise TrailError(what, "InvalidCloudWatchLogsRoleArnException")
-
-
-def _allows(policy: Any, action: str, resource: str, trail: str, **context: str) -> bool:
-    request = iam_evaluator.EvalContext(
-        principal_arn="",
-        principal_type="Service",
-        principal_account="",
-        action=action,
-        resource_arn=resource,
-        region=get_region(),
-        secure_transport=True,
-        service_context={"aws:sourcearn": trail, "aws:sourceaccount": get_account_id(), **context},
-    )
-    answer = iam_evaluator.evaluate_resource_policy(policy, request, service=SERVICE)
-    return bool(answer.decision == "Allow")
