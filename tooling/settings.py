@@ -61,7 +61,9 @@ class Settings:
         """
         file = _read(config, root)
         defaults = terraform.defaults(root / "terraform-bootstrap")
-        _refuse_unknown_variables(file.get("bootstrap", {}), set(defaults) - {"region", "prefix"})
+        _check_variables(
+            file.get("bootstrap", {}), {k: v for k, v in defaults.items() if k not in ("region", "prefix")}
+        )
         settings = cls(
             account=account or file.get("account", ""),
             region=region or file.get("region") or defaults["region"],
@@ -89,12 +91,22 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
     return found
 
 
-def _refuse_unknown_variables(chosen: Mapping[str, Any], known: set[str]) -> None:
+def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Terraform passes over a variable that it does not know; a misspelt one would then trust somebody else."""
-    for name in chosen:
-        if name not in known:
-            remedy = f"use {', '.join(sorted(known))} as in signwatch.example.toml"
+    for name, value in chosen.items():
+        if name not in defaults:
+            remedy = f"use {', '.join(sorted(defaults))} as in signwatch.example.toml"
             raise RefusedError(f"[bootstrap] {name}", "is not a variable that is set there", remedy)
+        if not _is_like(value, defaults[name]):
+            what = f"is {value!r}, and takes a value like {defaults[name]!r}"
+            raise RefusedError(f"[bootstrap] {name}", what, "write it as in signwatch.example.toml")
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a variable with this default takes the value; lists hold texts."""
+    if isinstance(default, list):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return type(value) is type(default)
 
 
 def _texts(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 HEALTHY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 HUSK = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED")
+LEAVING = {
+    "DELETE_FAILED": "see its events in the console for what could not be deleted, mend it, and run: invoke destroy",
+    "UPDATE_ROLLBACK_FAILED": "mend what its events name, and run: aws cloudformation continue-update-rollback",
+}
 TAG = "signwatch:prefix"
 
 
@@ -72,8 +76,10 @@ def describe(aws: Account, name: str) -> Live | None:
 
 
 def outputs(aws: Account, settings: Settings) -> dict[str, str]:
-    """Return the live stack's outputs; RefusedError when it was never deployed."""
+    """Return the live stack's outputs; RefusedError when it was never deployed, or is somebody else's."""
     live = describe(aws, settings.stack)
+    if live:
+        _refuse_stranger(settings, live)
     if live is None or not live.outputs:
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
@@ -121,7 +127,12 @@ def _refuse_foreign(settings: Settings, live: Live) -> None:
     if live.status.endswith("_IN_PROGRESS"):
         what = f"is busy ({live.status}): somebody else's operation goes on"
         raise UnknownStateError(where, what, "wait until it has ended, then run the same word again")
-    if live.tags.get(TAG) != settings.prefix:
+    _refuse_stranger(settings, live)
+
+
+def _refuse_stranger(settings: Settings, live: Live) -> None:
+    where = f"stack {settings.stack}"
+    if live.status != "REVIEW_IN_PROGRESS" and live.tags.get(TAG) != settings.prefix:
         what = f"({live.status}) was not made by this tool: it has no tag {TAG}={settings.prefix}"
         raise RefusedError(where, what, "choose another --prefix, or look after that stack by hand")
 
@@ -134,8 +145,7 @@ def prepare(aws: Account, settings: Settings) -> tuple[dict[str, Any], Live | No
         _refuse_foreign(settings, live)
     if live and live.status not in (*HEALTHY, *HUSK, "REVIEW_IN_PROGRESS"):
         what = f"is in state {live.status}, which no deploy can leave"
-        remedy = "see its events in the console; continue-update-rollback (AWS CLI) leaves UPDATE_ROLLBACK_FAILED"
-        raise FailedError(f"stack {settings.stack}", what, remedy)
+        raise FailedError(f"stack {settings.stack}", what, LEAVING.get(live.status, "see its events in the console"))
     return declared, live
 
 
@@ -164,8 +174,13 @@ def deploy(
         console.announce(f"Stack {settings.stack} is left over from a failed first deploy ({live.status}): deleting it")
         _delete(aws, live, None, console)
         live = None
+    before = live.parameters if live else {}
+    for line in parameters.differences(before, wanted):
+        console.announce(line)
     request = _request(settings, bootstrap, wanted, live)
     _execute(aws, settings, request, console, allow_replace=allow_replace)
+    if before.get("AlertEmail") != wanted["AlertEmail"]:
+        console.announce(f"AWS mails a confirmation to {wanted['AlertEmail']}: click its link, or no e-mail arrives.")
     return outputs(aws, settings)
 
 
@@ -230,6 +245,7 @@ def _execute(
     console.table(made.changes)
     try:
         changeset.refuse_losses(made.changes, allow_replace=allow_replace)
+        changeset.refuse_unseen(made, request.kind, allow_replace=allow_replace)
     except RefusedError:
         cloudformation.delete_change_set(ChangeSetName=made.arn, StackName=made.stack_id)
         raise

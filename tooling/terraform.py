@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
+INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
 UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 
 
@@ -105,6 +106,10 @@ class Terraform:
         done = _finish([find(), *arguments], self.folder, environment)
         if done.returncode not in good:
             said = (done.stderr or done.stdout).strip()
+            if INVALID in said:
+                raise RefusedError(
+                    "terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml"
+                )
             raise FailedError(f"terraform {arguments[0]}", f"failed:\n{said}", _remedy(arguments[0]))
         return done
 

@@ -75,6 +75,8 @@ class _Book:
                 self.ledger.mark(channel)
         except Exception as error:  # noqa: BLE001 - the next channel's mark may still succeed
             _complain(self.key, "ledger", error, self.now)
+            if type(error).__name__.endswith("TimeoutError"):
+                self.ledger = None  # to wait so long once more would cost the time of a text or of the e-mail
 
     def finish(self) -> None:
         try:
@@ -103,7 +105,7 @@ def _text_everybody(message: Message, book: _Book, dependencies: Dependencies) -
     try:
         given = sms.secret(dependencies.client, dependencies.settings.twilio_secret_arn, book.now)
     except sms.NoSecretError as error:
-        return Report(failed=(f"no text was sent: {error}",))
+        return Report(failed=(f"no text was sent: {error}",), again=error.passing)
     recipients, sent, failed, again = given.recipients, 0, [], False
     waiting = [recipient for recipient in recipients if not book.has(channel_of(recipient))]
     for recipient in waiting:

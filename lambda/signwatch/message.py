@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import UTC
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -97,7 +96,7 @@ def _facts(sign_in: SignIn | Unreadable) -> list[str]:
 
 def _when(sign_in: SignIn | Unreadable, delay: int | None) -> str:
     at = moment(sign_in.time)
-    shown = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "time unknown"
+    shown = at.strftime("%Y-%m-%d %H:%M:%S UTC") if at else "time unknown"
     late = f", {_ago(delay)} ago" if delay is not None and delay > LATE else ""
     return f"{_safe(sign_in.region, REGION)} {shown}{late}".strip()
 

@@ -5,7 +5,7 @@ Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBrid
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
@@ -52,9 +52,9 @@ def text_of(found: dict[str, Any], key: str) -> str:
 
 
 def moment(text: str) -> datetime | None:
-    """Return the moment that a record's time names ("2026-11-24T10:12:31Z"); None for what names none since 1970."""
+    """Return the moment in UTC that a record's time names ("2026-11-24T10:12:31Z"); None for none since 1970."""
     try:
         at = datetime.fromisoformat(text)
-        return at if at.tzinfo and at.timestamp() >= 0 else None
+        return at.astimezone(UTC) if at.tzinfo and at.timestamp() >= 0 else None
     except (ValueError, OverflowError):
         return None

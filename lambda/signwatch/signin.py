@@ -18,6 +18,8 @@ SIGN_IN_EVENTS = {  # service (the first label of the event source) and event na
     ("sso", "createtoken"): "token",
     ("sso-oauth", "createtoken"): "token",
 }
+SERVICES = frozenset(service for service, _ in SIGN_IN_EVENTS)  # AWS may record an event under another one of them
+SIGN_IN_NAMES = frozenset(name for _, name in SIGN_IN_EVENTS)
 STEPS = {  # what AWS records beside the event that tells of the sign-in itself
     ("signin", "checkmfa"): "the second factor was asked for",
     ("signin", "getsignintoken"): "a console session was prepared",
@@ -120,6 +122,8 @@ def _read(event: Record) -> Reading:
         why = REFRESHED
     if why:
         return Step(event.event_id, event.text("eventName"), event.account, why)
+    if kind is None and name[0] in SERVICES and name[1] in SIGN_IN_NAMES:
+        return _unreadable(event, "the event comes from an unusual service")
     if kind is None:
         return NotASignIn(event.event_id, event.text("eventName"), event.account)
     return _sign_in(kind, event)

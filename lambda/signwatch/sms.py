@@ -42,7 +42,14 @@ class Secret(NamedTuple):
 
 
 class NoSecretError(Exception):
-    """There are no usable credentials; the text says why without repeating any of them."""
+    """There are no usable credentials; the text says why without repeating any of them.
+
+    ``passing`` says that another try may find them.
+    """
+
+    def __init__(self, why: str, *, passing: bool = False) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 class Outcome(NamedTuple):
@@ -65,8 +72,9 @@ def secret(client: Callable[[str], Any], arn: str, now: float, *, fresh: bool = 
     except Exception as error:  # noqa: BLE001 - whatever keeps the secret away, the e-mail must still go out
         if kept:
             return kept[1]
-        why = "the secret is still empty" if type(error).__name__ == NO_VALUE else "the secret could not be read"
-        raise NoSecretError(f"{why} ({type(error).__name__})") from None
+        empty = type(error).__name__ == NO_VALUE
+        why = "the secret is still empty" if empty else "the secret could not be read"
+        raise NoSecretError(f"{why} ({type(error).__name__})", passing=not empty) from None
     read = parse(text)
     _cache[arn] = (now, read)
     return read

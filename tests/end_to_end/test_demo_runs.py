@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,11 @@ def texts(shown: str) -> list[str]:
     return [" ".join(line.strip("│ ") for line in panel.splitlines()).strip() for panel in panels]
 
 
+def processes_of(session: int) -> str:
+    found = subprocess.run(["ps", "-o", "args=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
 def sections(shown: str) -> list[str]:
     return re.split(r"^\d\. ", shown, flags=re.MULTILINE)[1:]
 
@@ -70,10 +76,21 @@ def test_two_demos_at_once_both_show_the_expected_texts_and_leave_nothing(tmp_pa
             assert len(found) == (0 if pattern is None else 1), section
             assert pattern is None or re.fullmatch(f"AWS SIGN-IN ALERT account demo {pattern}", found[0]), found
         assert list(folder.iterdir()) == []
-        left = subprocess.run(
-            ["ps", "-o", "args=", "-s", str(process.pid)], capture_output=True, text=True, check=False
-        )
-        assert left.stdout.strip() == ""
+        assert processes_of(process.pid) == ""
+
+
+def test_ctrl_c_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path) -> None:
+    process = start(tmp_path / "stopped")
+    assert process.stdout
+    while "terraform plan" not in (line := process.stdout.readline()):
+        assert line, "it ended before Terraform was at work"
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.strip().endswith("run the same word again")
+    assert list((tmp_path / "stopped").iterdir()) == []
+    assert processes_of(process.pid) == ""
 
 
 def test_a_record_of_ones_own_is_sent(tmp_path: Path) -> None:

@@ -148,22 +148,32 @@ class TestFallback:
         ("fault", "told"),
         [
             ("empty", "No text was sent: the secret is still empty (ResourceNotFoundException)."),
-            ("unreadable", "No text was sent: the secret could not be read (AccessDeniedError)."),
             ("malformed", "No text was sent: the secret is not the JSON object that invoke secret writes."),
-            ("no client", "No text was sent: the secret could not be read (AccessDeniedError)."),
         ],
     )
     def test_without_a_secret_the_e_mail_goes_out_alone(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str], fault: str, told: str
     ) -> None:
-        if fault == "unreadable":
-            world.secrets.fails = {"get_secret_value"}
-        world.missing = {"secretsmanager"} if fault == "no client" else set()
         world.secrets.text = {"empty": None, "malformed": KEY_SECRET}.get(fault, world.secrets.text)
         send(world, twilio)
         assert twilio.messages == []
         assert [mail["Message"] for mail in world.topic.mails] == [f"the body\n\n{told}"]
         assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
+
+    @pytest.mark.parametrize("fault", ["unreadable", "no client"])
+    def test_while_the_secret_cannot_be_read_the_e_mail_goes_out_and_the_text_follows_on_a_retry(
+        self, world: World, twilio: Twilio, fault: str
+    ) -> None:
+        world.secrets.fails = {"get_secret_value"} if fault == "unreadable" else set()
+        world.missing = {"secretsmanager"} if fault == "no client" else set()
+        with pytest.raises(DeliveryError, match="the secret could not be read"):
+            send(world, twilio)
+        told = "No text was sent: the secret could not be read (AccessDeniedError)."
+        assert [mail["Message"] for mail in world.topic.mails] == [f"the body\n\n{told}"]
+        world.secrets.fails, world.missing = set(), set()
+        send(world, twilio)
+        assert twilio.reached == [FIRST, SECOND]
+        assert len(world.topic.mails) == 1
 
     def test_rotated_credentials_are_read_afresh_once(self, world: World, twilio: Twilio) -> None:
         fill(world, api_key_secret="revoked")
@@ -243,7 +253,7 @@ class TestEverythingDown:
         }
         if secret and not texts:
             twilio.fail(500, times=4)
-        again = not topic or (secret and not texts)
+        again = not topic or not secret or not texts
         if again:
             with pytest.raises(DeliveryError):
                 send(world, twilio)
@@ -251,6 +261,25 @@ class TestEverythingDown:
             send(world, twilio)
         assert len(world.topic.mails) == int(topic)
         assert twilio.reached == ([FIRST, SECOND] if secret and texts else [])
+
+
+def test_a_ledger_that_hangs_is_waited_for_once_and_no_more(
+    world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadTimeoutError(Exception):
+        """Named as botocore names it."""
+
+    asked: list[str] = []
+
+    def hang(**request: Any) -> None:
+        asked.append(request["ExpressionAttributeNames"]["#name"])
+        raise ReadTimeoutError
+
+    monkeypatch.setattr(world.table, "update_item", hang)
+    send(world, twilio)
+    assert asked == [channel_of(FIRST)]
+    assert twilio.reached == [FIRST, SECOND]
+    assert len(world.topic.mails) == 1
 
 
 def test_neither_the_log_nor_an_error_holds_a_number_or_a_credential(

@@ -108,6 +108,11 @@ def test_a_late_text_says_how_late(delay: int | None, told: str) -> None:
     assert composed(EXAMPLE, delay=delay).splitlines()[5] == f"us-east-1 2026-11-24 10:12:31 UTC{told}"
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-11-26"])
+def test_a_time_that_no_calendar_holds_is_called_unknown(time: str) -> None:
+    assert composed(EXAMPLE._replace(time=time)).count("time unknown") == 1
+
+
 def test_a_time_in_another_zone_is_told_in_utc_and_none_is_called_unknown() -> None:
     assert "10:12:31 UTC" in composed(EXAMPLE._replace(time="2026-11-24T12:12:31+02:00"))
     assert "us-east-1 time unknown" in composed(EXAMPLE._replace(time="soon"))

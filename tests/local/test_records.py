@@ -35,6 +35,14 @@ def test_without_a_logging_trail_nothing_is_delivered(laptop: Laptop, trail: str
     assert queue.one()[0]["source"] == "aws.health"
 
 
+def test_a_record_is_kept_whatever_its_identity_is(laptop: Laptop) -> None:
+    laptop.trail()
+    event = laptop.event()
+    event["detail"]["userIdentity"] = "nobody knows"
+    (answer,) = laptop.cloud.send([event])
+    assert answer["delivered"] is True
+
+
 def test_a_trail_of_all_regions_counts_in_each_region(laptop: Laptop) -> None:
     """CloudTrail user guide, "Understanding multi-Region trails and opt-in Regions"."""
     laptop.trail(region="us-east-1")

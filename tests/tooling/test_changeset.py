@@ -154,7 +154,7 @@ class TestFallback:
         made, said = make(cloudformation)
         assert [asked["IncludeNestedStacks"] for asked in cloudformation.made] == [True, False]
         assert cloudformation.deleted == ["set-1"]
-        assert (made.arn, len(made.changes)) == ("set-2", 1)
+        assert (made.arn, len(made.changes), made.whole) == ("set-2", 1, False)
         assert len(said) == 1
         assert "the table below shows the root stack alone" in said[0]
         assert "Nested change set x was not successfully created" in said[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.repository import ROOT
 from tooling import environment
 from tooling.environment import ENVIRONMENTS, STAMP, BrokenEnvironmentError, ensure
 
@@ -28,14 +29,8 @@ class Builder:
     def __init__(self) -> None:
         self.made: list[Path] = []
         self.commands: list[list[str]] = []
-        self.answer = DONE
+        self.venv = self.pip = DONE
         self.while_making: Callable[[], object] = lambda: None
-
-    def create(self, folder: Path, **options: bool) -> None:
-        assert options == {"clear": True, "with_pip": True, "symlinks": True}
-        self.made.append(folder)
-        self.while_making()
-        self.fill(folder)
 
     def fill(self, folder: Path) -> None:
         (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -43,9 +38,13 @@ class Builder:
 
     def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         self.commands.append(command)
-        if "venv" in command:
+        if "venv" not in command:
+            return self.pip
+        self.made.append(Path(command[-1]))
+        self.while_making()
+        if not self.venv.returncode:
             self.fill(Path(command[-1]))
-        return self.answer
+        return self.venv
 
 
 @pytest.fixture
@@ -59,7 +58,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     builder = Builder()
-    monkeypatch.setattr("venv.create", builder.create)
     monkeypatch.setattr(subprocess, "run", builder.run)
     return builder
 
@@ -79,7 +77,7 @@ class TestEnsure:
 
     def test_pip_takes_hashed_wheels_alone_and_no_dependencies(self, root: Path, builder: Builder) -> None:
         ensure("tasks", root)
-        (pip,) = builder.commands
+        _, pip = builder.commands
         assert pip[0] == str(root / ".venv" / "bin" / "python")
         assert {"--require-hashes", "--no-deps", "--only-binary", ":all:", "-I"} <= set(pip)
         assert pip[-2:] == ["-r", str(root / "requirements" / "tasks.txt")]
@@ -139,11 +137,10 @@ class TestEnsure:
     ) -> None:
         monkeypatch.setattr(environment, "newest_python", lambda: "python9")
         ensure("runtime", root)
-        assert builder.made == []
         assert builder.commands[0] == ["python9", "-m", "venv", "--clear", str(root / ".venv-runtime")]
 
     def test_what_pip_said_is_in_the_sentence_and_the_next_use_tries_again(self, root: Path, builder: Builder) -> None:
-        builder.answer = subprocess.CompletedProcess([], 1, "", "ERROR: no such wheel\n")
+        builder.pip = subprocess.CompletedProcess([], 1, "", "ERROR: no such wheel\n")
         with pytest.raises(BrokenEnvironmentError) as broken:
             ensure("local", root)
         said = str(broken.value)
@@ -151,9 +148,21 @@ class TestEnsure:
             ".venv-local: the packages of requirements/local.txt could not be installed:\nERROR: no such"
         )
         assert "\nTry: check that pip reaches its package index" in said
-        builder.answer = DONE
+        builder.pip = DONE
         ensure("local", root)
         assert (root / ".venv-local" / STAMP).exists()
+
+    def test_without_the_venv_module_what_python_said_and_what_to_install_is_the_sentence(
+        self, root: Path, builder: Builder
+    ) -> None:
+        builder.venv = subprocess.CompletedProcess([], 1, "ensurepip is not available\n", "")
+        with pytest.raises(BrokenEnvironmentError) as broken:
+            ensure("tasks", root)
+        said = str(broken.value)
+        assert said.startswith(
+            ".venv: could not be made:\nensurepip is not available\nTry: install Python's venv module"
+        )
+        assert "apt install python3-venv" in said
 
     def test_two_at_once_make_it_once(self, root: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = [threading.Event(), threading.Event()]  # set when the first, and when the second asks for the lock
@@ -223,12 +232,28 @@ class TestMain:
         assert environment.main(["tasks"]) == 2
         assert capsys.readouterr() == ("", f"inv: {error}\n")
 
-    def test_ctrl_c_is_130(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ctrl_c_is_a_sentence_and_130(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         def pressed(_: str) -> Path:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(environment, "ensure", pressed)
         assert environment.main(["tasks"]) == 130
+        assert capsys.readouterr() == ("", "\ninv: interrupted; run the same command again\n")
+
+
+def test_without_a_usable_python_inv_says_what_to_install(tmp_path: Path) -> None:
+    for name in ("python3", "python3.12"):  # stand-ins as version managers leave them
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
+    done = subprocess.run(
+        ["/bin/sh", str(ROOT / "inv"), "demo"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("inv: no Python 3.11 or newer with its venv module was found on PATH: install one")
 
 
 @pytest.mark.local

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -302,6 +303,20 @@ class TestStateOfTheStack:
             world.deploy()
         assert (world.cloudformation.calls, world.s3.uploads) == ([], [])
 
+    @pytest.mark.parametrize(
+        ("status", "remedy"),
+        [
+            ("DELETE_FAILED", "run: invoke destroy"),
+            ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+            ("IMPORT_ROLLBACK_FAILED", "see its events"),
+        ],
+    )
+    def test_the_way_out_is_that_of_the_state(self, world: World, status: str, remedy: str) -> None:
+        world.cloudformation.stack = live(status)
+        with pytest.raises(FailedError) as failed:
+            world.deploy()
+        assert remedy in failed.value.remedy
+
     def test_an_unusable_parameter_is_refused_before_anything_is_uploaded(self, world: World) -> None:
         world.choose(KnownNetworks="0.0.0.0/0")
         with pytest.raises(RefusedError, match="parameter KnownNetworks"):
@@ -356,6 +371,52 @@ class TestFailure:
         with pytest.raises(FailedError) as failed:
             deployed.deploy()
         assert "long ago" not in str(failed.value)
+
+
+class TestWhatIsSaid:
+    def test_an_update_names_each_parameter_that_changes(self, deployed: World) -> None:
+        deployed.choose(AccountLabel="shop")
+        deployed.deploy()
+        told = [line for line in deployed.listener.lines if line.startswith("parameter ")]
+        assert told == ["parameter AccountLabel: '' -> 'shop'"]
+
+    def test_a_first_deploy_says_that_the_confirmation_must_be_clicked(self, world: World) -> None:
+        world.deploy()
+        assert world.listener.lines[-1] == (
+            "AWS mails a confirmation to a@example.com: click its link, or no e-mail arrives."
+        )
+
+    def test_an_update_says_it_again_for_another_address_alone(self, deployed: World) -> None:
+        deployed.choose(AccountLabel="shop")
+        deployed.deploy()
+        assert not any("confirmation" in line for line in deployed.listener.lines)
+        deployed.cloudformation.calls.clear()
+        deployed.choose(AlertEmail="b@example.com")
+        deployed.deploy()
+        assert "b@example.com: click its link" in deployed.listener.lines[-1]
+
+
+class TestUnseenChanges:
+    """Where AWS makes no nested change sets, what changes inside the children is not in the table."""
+
+    @pytest.fixture(autouse=True)
+    def unseen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        make = changeset.make
+        monkeypatch.setattr(changeset, "make", lambda *asked, **more: replace(make(*asked, **more), whole=False))
+
+    def test_a_first_deploy_goes_on_for_it_can_lose_nothing(self, world: World) -> None:
+        assert world.deploy()
+
+    def test_an_update_is_refused_and_its_change_set_taken_back(self, deployed: World) -> None:
+        deployed.choose(AccountLabel="shop")
+        with pytest.raises(RefusedError, match="does not show what would change in the nested stacks"):
+            deployed.deploy()
+        assert deployed.cloudformation.names()[-1] == "delete_change_set"
+
+    def test_a_person_may_allow_it(self, deployed: World) -> None:
+        deployed.choose(AccountLabel="shop")
+        deployed.deploy(allow_replace=True)
+        assert "execute_change_set" in deployed.cloudformation.names()
 
 
 class TestInterruption:

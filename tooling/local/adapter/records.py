@@ -72,7 +72,8 @@ def _record(record: dict[str, Any], trails: list[dict[str, Any]], account: str, 
 
 def _history(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record as LookupEvents answers it."""
-    who = record.get("userIdentity") or {}
+    told = record.get("userIdentity")
+    who = told if isinstance(told, dict) else {}  # a record may hold anything there
     return {
         "EventId": record.get("eventID", ""),
         "EventName": record.get("eventName", ""),
