@@ -53,12 +53,25 @@ data "aws_iam_policy_document" "deploy_trust" {
       }
     }
   }
+
+  dynamic "statement" {
+    for_each = var.github_repository == "" ? [] : ["the repository's environment"]
+    content {
+      sid     = "GitHub"
+      actions = ["sts:AssumeRole"]
+      principals {
+        type        = "AWS"
+        identifiers = [local.github_arns.deploy]
+      }
+    }
+  }
 }
 
 resource "aws_iam_role" "deploy" {
   name               = local.deploy_name
   description        = "Deploys the stacks of ${var.prefix} through CloudFormation"
   assume_role_policy = data.aws_iam_policy_document.deploy_trust.json
+  depends_on         = [aws_iam_role.github] # IAM refuses a trust in a role that is not there
 }
 
 data "aws_iam_policy_document" "deploy" {

@@ -46,8 +46,8 @@ variable "trusted_principal_arns" {
     error_message = "trusted_principal_arns must be ARNs of IAM users, roles or account roots, without wildcards."
   }
   validation {
-    condition     = length(var.trusted_principal_arns) + length(var.sso_permission_set_names) > 0
-    error_message = "Name at least one of sso_permission_set_names and trusted_principal_arns, or nobody may deploy."
+    condition     = length(var.trusted_principal_arns) + length(var.sso_permission_set_names) > 0 || var.github_repository != ""
+    error_message = "Name at least one of sso_permission_set_names, trusted_principal_arns and github_repository, or nobody may deploy."
   }
 }
 
@@ -58,5 +58,73 @@ variable "old_version_days" {
   validation {
     condition     = var.old_version_days >= 0 && floor(var.old_version_days) == var.old_version_days
     error_message = "old_version_days must be a whole number, 0 or more."
+  }
+}
+
+variable "github_repository" {
+  description = "The GitHub repository whose workflows get roles, ORG/REPO as GitHub spells it; empty: no roles for GitHub."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([A-Za-z0-9_-]{1,39}/[A-Za-z0-9._-]{1,100})?$", var.github_repository))
+    error_message = "github_repository must be one repository by name, such as ORG/REPO, without wildcards."
+  }
+}
+
+variable "github_subject_form" {
+  description = "The form of the subject that GitHub signs: immutable, or classic for a repository made before 15 July 2026."
+  type        = string
+  default     = "immutable"
+  validation {
+    condition     = contains(["immutable", "classic"], var.github_subject_form)
+    error_message = "github_subject_form must be immutable or classic."
+  }
+}
+
+variable "github_owner_id" {
+  description = "The number of the repository's owner, needed with the immutable form."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([1-9][0-9]*)?$", var.github_owner_id))
+    error_message = "github_owner_id must be a number, without wildcards."
+  }
+  validation {
+    condition     = var.github_repository == "" || var.github_subject_form != "immutable" || var.github_owner_id != ""
+    error_message = "github_owner_id is needed with the immutable form; gh api repos/ORG/REPO --jq .owner.id prints it."
+  }
+}
+
+variable "github_repository_id" {
+  description = "The number of the repository, needed with the immutable form."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^([1-9][0-9]*)?$", var.github_repository_id))
+    error_message = "github_repository_id must be a number, without wildcards."
+  }
+  validation {
+    condition     = var.github_repository == "" || var.github_subject_form != "immutable" || var.github_repository_id != ""
+    error_message = "github_repository_id is needed with the immutable form; gh api repos/ORG/REPO --jq .id prints it."
+  }
+}
+
+variable "github_environment" {
+  description = "The protected environment of the repository that may deploy."
+  type        = string
+  default     = "production"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._-]{1,255}$", var.github_environment))
+    error_message = "github_environment must be the name of one environment in letters, digits, points, hyphens and underscores, without wildcards."
+  }
+}
+
+variable "github_oidc_provider_arn" {
+  description = "The ARN of the account's OIDC provider for GitHub where it is there already; empty: it is made here."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.github_oidc_provider_arn == "" || can(regex("^arn:aws[a-z-]*:iam::${var.account_id}:oidc-provider/token\\.actions\\.githubusercontent\\.com$", var.github_oidc_provider_arn))
+    error_message = "github_oidc_provider_arn must be the ARN of this account's provider token.actions.githubusercontent.com, without wildcards."
   }
 }

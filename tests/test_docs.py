@@ -144,7 +144,8 @@ class TestParameters:
         assert required <= set(tomllib.loads(EXAMPLE)["parameters"])
 
     def test_the_table_has_every_variable_of_the_bootstrap_with_its_default(self) -> None:
-        rows = {code(row[0])[0]: code(row[1])[0] for row in repository.table(README, "Variables of the bootstrap")}
+        table = repository.table(README, "Variables of the bootstrap")
+        rows = {code(row[0])[0]: documented_default(row[1]) for row in table}
         assert rows == {name: str(default) for name, default in bootstrap_variables().items()}
 
     def test_the_example_file_has_every_variable_of_the_bootstrap(self) -> None:

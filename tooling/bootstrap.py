@@ -83,6 +83,13 @@ def _trust(caller_arn: str) -> dict[str, list[str]]:
     return {"trusted_principal_arns": [caller_arn]}
 
 
+def _trusted(chosen: Mapping[str, Any]) -> list[str]:
+    """Return who may assume the deploy role, as a person would name them."""
+    people = [*chosen.get("sso_permission_set_names", ()), *chosen.get("trusted_principal_arns", ())]
+    repository = chosen.get("github_repository")
+    return [*people, f"workflows of {repository} on GitHub"] if repository else people
+
+
 def apply(
     settings: Settings,
     aws: Account,
@@ -98,8 +105,7 @@ def apply(
     when Terraform fails.
     """
     chosen = variables(settings, aws.caller_arn)
-    trusted = [*chosen.get("sso_permission_set_names", ()), *chosen.get("trusted_principal_arns", ())]
-    announce(f"The deploy role may be assumed by: {', '.join(trusted)}")
+    announce(f"The deploy role may be assumed by: {', '.join(_trusted(chosen))}")
     source = settings.root / "terraform-bootstrap"
     terraform = Terraform.prepare(source, place.folder, place.state, aws.environment())
     announce("terraform init")

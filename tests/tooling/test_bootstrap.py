@@ -25,7 +25,7 @@ SSO = f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Deploy_All_0123456789
 ROLE = f"arn:aws-us-gov:sts::{ACCOUNT}:assumed-role/ci/run-7"
 
 
-def settings(root: Path = Path(), **chosen: list[str]) -> Settings:
+def settings(root: Path = Path(), **chosen: list[str] | str) -> Settings:
     return Settings(account=ACCOUNT, region=REGION, prefix="signwatch", bootstrap=chosen, root=root)
 
 
@@ -126,13 +126,14 @@ def plan_of(*actions: str) -> dict[str, Any]:
 
 class TestApply:
     def run(
-        self, monkeypatch: pytest.MonkeyPatch, terraform: Terraform, *, allow: bool = False
+        self, monkeypatch: pytest.MonkeyPatch, terraform: Terraform, *, allow: bool = False, **variables: str
     ) -> tuple[Bootstrap, Listener]:
         monkeypatch.setattr(bootstrap, "Terraform", terraform)
         clients = account(ssm=Parameters(CONTRACT)).session.clients
         session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
         monkeypatch.setattr(Account, "client", lambda _, service: clients[service])
-        aws, listener, chosen = Account(session, ACCOUNT, REGION, CALLER), Listener(), settings(Path("checkout"))
+        aws, listener = Account(session, ACCOUNT, REGION, CALLER), Listener()
+        chosen = settings(Path("checkout"), **variables)
         made = bootstrap.apply(
             chosen, aws, Place.of(chosen), announce=listener.announce, show=listener.plan, allow_replace=allow
         )
@@ -149,6 +150,14 @@ class TestApply:
     def test_who_may_assume_the_deploy_role_is_said_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, listener = self.run(monkeypatch, Terraform(plan_of("create")))
         assert listener.lines[0] == f"The deploy role may be assumed by: {CALLER}"
+
+    def test_a_repository_is_named_beside_the_people_and_takes_nobodys_place(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        terraform = Terraform(plan_of("create"))
+        _, listener = self.run(monkeypatch, terraform, github_repository="org/repo")
+        assert listener.lines[0] == f"The deploy role may be assumed by: {CALLER}, workflows of org/repo on GitHub"
+        assert terraform.variables["github_repository"] == "org/repo"
 
     def test_terraform_works_in_its_place_with_plain_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         terraform = Terraform(None)

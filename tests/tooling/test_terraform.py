@@ -41,6 +41,14 @@ def blocks(name: str, kind: str) -> dict[str, Any]:
     return {label: body for block in parsed[kind] for label, body in block.items() if label != "__is_block__"}
 
 
+def resource(name: str, kind: str, label: str) -> dict[str, Any]:
+    """The body of one resource in a file of the configuration."""
+    options = hcl2.SerializationOptions(strip_string_quotes=True)
+    parsed = hcl2.loads((SOURCE / name).read_text(encoding="utf-8"), serialization_options=options)
+    found: dict[str, Any] = next(block[kind][label] for block in parsed["resource"] if label in block.get(kind, {}))
+    return found
+
+
 def sentences() -> set[str]:
     """Every sentence with which a variable refuses a value."""
     return {
@@ -166,11 +174,24 @@ class TestPrepare:
         assert made.state.parent.is_dir()
 
 
+class TestGitHub:
+    """What neither a plan nor the laptop's AWS can show."""
+
+    def test_the_deploy_role_waits_for_the_role_that_it_trusts(self) -> None:
+        waits = str(resource("roles.tf", "aws_iam_role", "deploy")["depends_on"])
+        assert "aws_iam_role.github" in waits
+
+    def test_the_provider_is_never_destroyed(self) -> None:
+        provider = resource("github.tf", "aws_iam_openid_connect_provider", "github")
+        assert [block["prevent_destroy"] for block in provider["lifecycle"]] == [True]
+
+
 class TestReadme:
     def test_its_table_has_every_variable_with_default_and_description(self) -> None:
         defaults = terraform.defaults(SOURCE)
+        shown = {name: f"`{default}`" if default != "" else '`""`' for name, default in defaults.items()}
         expected = [
-            [f"`{name}`", f"`{defaults[name]}`" if name in defaults else "required", body["description"]]
+            [f"`{name}`", shown.get(name, "required"), body["description"]]
             for name, body in blocks("variables.tf", "variable").items()
         ]
         assert repository.table(README, "Variables") == expected
@@ -209,6 +230,10 @@ class TestWithTheProgram:
             bad,
             {"account_id": "111122223333"},
             {"account_id": "111122223333", "trusted_principal_arns": ["*"]},
+            {"account_id": "111122223333", "github_repository": "org/*", "github_subject_form": "x"},
+            {"account_id": "111122223333", "github_owner_id": "*", "github_repository_id": "*"},
+            {"account_id": "111122223333", "github_repository": "org/repo"},
+            {"account_id": "111122223333", "github_environment": "*", "github_oidc_provider_arn": "*"},
         ):
             with pytest.raises(FailedError, match="terraform plan: failed") as refused:
                 copy.plan(values)

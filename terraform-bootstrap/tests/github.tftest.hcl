@@ -1,0 +1,341 @@
+# The real provider, because it writes policy documents on this machine alone; it has no credentials and asks nobody.
+provider "aws" {
+  region                      = "eu-west-1"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+  skip_requesting_account_id  = true
+}
+
+variables {
+  account_id               = "111122223333"
+  region                   = "eu-west-1"
+  prefix                   = "guard"
+  sso_permission_set_names = ["Deployers"]
+  github_repository        = "example-org/watch.tower"
+  github_owner_id          = "12345"
+  github_repository_id     = "678901"
+}
+
+run "without_a_repository_nothing_is_made_for_github_and_nothing_of_it_is_trusted" {
+  command = plan
+  variables {
+    github_repository    = ""
+    github_owner_id      = ""
+    github_repository_id = ""
+  }
+
+  assert {
+    condition     = length(aws_iam_role.github) + length(aws_iam_role_policy.github) + length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "Something is made for GitHub."
+  }
+  assert {
+    condition     = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one.Sid] == ["PermissionSets"]
+    error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
+  }
+}
+
+# --- the eleven cases of the trust: whose token opens a role ----------------------------------------------------------
+
+run "oidc_01_the_immutable_form_lets_the_environment_of_the_numbered_repository_deploy" {
+  command = plan
+
+  assert {
+    condition     = flatten([jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org@12345/watch.tower@678901:environment:production"]
+    error_message = "The trust is: ${aws_iam_role.github["deploy"].assume_role_policy}"
+  }
+}
+
+run "oidc_02_the_immutable_form_lets_pull_requests_of_the_numbered_repository_preview" {
+  command = plan
+
+  assert {
+    condition     = flatten([jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org@12345/watch.tower@678901:pull_request"]
+    error_message = "The trust is: ${aws_iam_role.github["preview"].assume_role_policy}"
+  }
+}
+
+run "oidc_03_the_classic_form_lets_the_environment_of_the_named_repository_deploy" {
+  command = plan
+  variables {
+    github_subject_form = "classic"
+    github_environment  = "live_1.eu"
+  }
+
+  assert {
+    condition     = flatten([jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org/watch.tower:environment:live_1.eu"]
+    error_message = "The trust is: ${aws_iam_role.github["deploy"].assume_role_policy}"
+  }
+}
+
+run "oidc_04_the_classic_form_needs_no_numbers_and_lets_pull_requests_of_the_named_repository_preview" {
+  command = plan
+  variables {
+    github_subject_form  = "classic"
+    github_owner_id      = ""
+    github_repository_id = ""
+  }
+
+  assert {
+    condition     = flatten([jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org/watch.tower:pull_request"]
+    error_message = "The trust is: ${aws_iam_role.github["preview"].assume_role_policy}"
+  }
+}
+
+run "oidc_05_each_trust_is_one_statement_that_wants_one_audience_and_one_subject_to_be_equal" {
+  command = plan
+
+  assert {
+    condition = { for name, role in aws_iam_role.github : name => jsondecode(role.assume_role_policy).Statement } == {
+      for name, event in { preview = "pull_request", deploy = "environment:production" } : name => [{
+        Effect    = "Allow"
+        Action    = "sts:AssumeRoleWithWebIdentity"
+        Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
+        Condition = { StringEquals = {
+          "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+          "token.actions.githubusercontent.com:sub" = "repo:example-org@12345/watch.tower@678901:${event}"
+        } }
+      }]
+    }
+    error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
+  }
+}
+
+run "oidc_06_every_repository_at_once_is_refused" {
+  command = plan
+  variables {
+    github_repository = "*"
+  }
+  expect_failures = [var.github_repository]
+}
+
+run "oidc_07_every_repository_of_an_organisation_is_refused" {
+  command = plan
+  variables {
+    github_repository = "example-org/*"
+  }
+  expect_failures = [var.github_repository]
+}
+
+run "oidc_08_every_branch_and_event_of_a_repository_is_refused" {
+  command = plan
+  variables {
+    github_repository = "example-org/watch.tower:*"
+  }
+  expect_failures = [var.github_repository]
+}
+
+run "oidc_09_the_immutable_form_without_the_numbers_is_refused" {
+  command = plan
+  variables {
+    github_owner_id      = ""
+    github_repository_id = ""
+  }
+  expect_failures = [var.github_owner_id, var.github_repository_id]
+}
+
+run "oidc_10_a_provider_that_is_there_is_trusted_and_not_made_again" {
+  command = plan
+  variables {
+    github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+  }
+  override_data {
+    target = data.aws_iam_openid_connect_provider.github
+    values = { client_id_list = ["sigstore", "sts.amazonaws.com"] }
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 0 && data.aws_iam_openid_connect_provider.github[0].arn == var.github_oidc_provider_arn
+    error_message = "The provider that is there is made again, or another one is looked at."
+  }
+  assert {
+    condition     = [for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal] == [{ Federated = var.github_oidc_provider_arn }, { Federated = var.github_oidc_provider_arn }]
+    error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
+  }
+}
+
+run "oidc_11_another_form_of_the_subject_and_every_environment_are_refused" {
+  command = plan
+  variables {
+    github_subject_form = "legacy"
+    github_environment  = "*"
+  }
+  expect_failures = [var.github_subject_form, var.github_environment]
+}
+
+# --- the provider, and further values that are refused ----------------------------------------------------------------
+
+run "a_provider_that_is_not_there_is_made_for_this_audience_alone_and_is_the_one_that_is_trusted" {
+  command = plan
+
+  assert {
+    condition     = [for one in aws_iam_openid_connect_provider.github : [one.url, tolist(one.client_id_list)]] == [["https://token.actions.githubusercontent.com", tolist(["sts.amazonaws.com"])]]
+    error_message = "Another provider is made."
+  }
+  assert {
+    condition = toset([for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal.Federated]) == toset([
+      "arn:aws:iam::111122223333:oidc-provider/${trimprefix(aws_iam_openid_connect_provider.github[0].url, "https://")}",
+    ])
+    error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
+  }
+}
+
+run "a_provider_that_does_not_know_the_audience_of_aws_is_refused" {
+  command = plan
+  variables {
+    github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+  }
+  override_data {
+    target = data.aws_iam_openid_connect_provider.github
+    values = { client_id_list = ["sigstore"] }
+  }
+  expect_failures = [data.aws_iam_openid_connect_provider.github]
+}
+
+run "a_provider_of_another_account_is_refused" {
+  command = plan
+  variables {
+    github_oidc_provider_arn = "arn:aws:iam::444455556666:oidc-provider/token.actions.githubusercontent.com"
+  }
+  expect_failures = [var.github_oidc_provider_arn]
+}
+
+run "a_provider_that_is_not_githubs_own_or_a_wildcard_is_refused" {
+  command = plan
+  variables {
+    github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/*"
+  }
+  expect_failures = [var.github_oidc_provider_arn]
+}
+
+run "words_and_wildcards_for_the_numbers_are_refused" {
+  command = plan
+  variables {
+    github_owner_id      = "example-org"
+    github_repository_id = "*"
+  }
+  expect_failures = [var.github_owner_id, var.github_repository_id]
+}
+
+run "a_wildcard_for_one_character_is_refused" {
+  command = plan
+  variables {
+    github_repository  = "example-org/watch?tower"
+    github_environment = "productio?"
+  }
+  expect_failures = [var.github_repository, var.github_environment]
+}
+
+run "part_of_a_subject_within_a_name_is_refused" {
+  command = plan
+  variables {
+    github_repository  = "example-org@1/watch.tower@2"
+    github_environment = "production:ref:refs/heads/main"
+  }
+  expect_failures = [var.github_repository, var.github_environment]
+}
+
+# --- what the roles may do --------------------------------------------------------------------------------------------
+
+run "the_deploy_role_trusts_the_role_of_the_repositorys_environment_by_its_own_arn_and_not_the_one_of_previews" {
+  command = plan
+
+  assert {
+    condition = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one if one.Sid != "PermissionSets"] == [{
+      Sid       = "GitHub"
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { AWS = "arn:aws:iam::111122223333:role/guard-github-deploy" }
+    }]
+    error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.deploy.assume_role_policy) == jsondecode(data.aws_iam_policy_document.deploy_trust.json) && aws_iam_role.github["deploy"].name == "guard-github-deploy"
+    error_message = "The deploy role has another trust, or GitHub's role another name."
+  }
+}
+
+run "a_repository_is_somebody_who_may_deploy" {
+  command = plan
+  variables {
+    sso_permission_set_names = []
+  }
+
+  assert {
+    condition     = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one.Sid] == ["GitHub"]
+    error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
+  }
+}
+
+run "githubs_deploy_role_reads_the_contract_becomes_the_deploy_role_and_can_do_nothing_else" {
+  command = plan
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.github["deploy"].policy).Statement == [
+      { Sid = "BecomeTheDeployRole", Effect = "Allow", Action = "sts:AssumeRole", Resource = "arn:aws:iam::111122223333:role/guard-deploy" },
+      {
+        Sid      = "ReadTheContract"
+        Effect   = "Allow"
+        Action   = "ssm:GetParametersByPath"
+        Resource = ["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap"]
+      },
+    ]
+    error_message = "The policy is: ${aws_iam_role_policy.github["deploy"].policy}"
+  }
+}
+
+run "a_preview_writes_below_preview_alone" {
+  command = plan
+
+  assert {
+    condition = {
+      for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Sid => { actions = flatten([one.Action]), where = toset(flatten([one.Resource])) }
+      if one.Effect == "Allow" && anytrue([for action in flatten([one.Action]) : startswith(action, "s3:")])
+      } == {
+      UploadForPreviewsAlone = { actions = ["s3:PutObject"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1/preview/*", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/preview/*"]) }
+      ReadTemplatesAndZips   = { actions = ["s3:GetObject"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1/*", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/*"]) }
+      SeeWhatIsThere         = { actions = ["s3:ListBucket"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1"]) }
+    }
+    error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
+  }
+}
+
+run "a_preview_makes_and_reads_change_sets_of_this_prefix_and_can_never_execute_one" {
+  command = plan
+
+  assert {
+    condition = toset(flatten([for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Action if one.Effect == "Allow"])) == toset([
+      "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStacks", "cloudformation:TagResource",
+      "iam:PassRole", "s3:GetObject", "s3:ListBucket", "s3:PutObject", "ssm:GetParametersByPath",
+    ])
+    error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
+  }
+  assert {
+    condition = [for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : [toset(one.Action), one.Resource] if one.Effect == "Deny"] == [[
+      toset(["cloudformation:CreateStack", "cloudformation:DeleteStack", "cloudformation:ExecuteChangeSet", "cloudformation:UpdateStack"]), "*",
+    ]]
+    error_message = "A policy that is attached one day could make changes: ${aws_iam_role_policy.github["preview"].policy}"
+  }
+  assert {
+    condition = {
+      for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Sid => [toset(flatten([one.Resource])), try(one.Condition, null)]
+      if contains(["ShowChanges", "HandCloudFormationItsRole", "ReadTheContract"], one.Sid)
+      } == {
+      ShowChanges               = [toset(["arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*", "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*"]), null]
+      HandCloudFormationItsRole = [toset(["arn:aws:iam::111122223333:role/guard-cloudformation"]), { StringEquals = { "iam:PassedToService" = "cloudformation.amazonaws.com" } }]
+      ReadTheContract           = [toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*"]), null]
+    }
+    error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
+  }
+}
+
+run "a_workflow_has_its_role_for_an_hour_at_most" {
+  command = plan
+
+  assert {
+    condition     = { for name, role in aws_iam_role.github : role.name => role.max_session_duration } == { "guard-github-preview" = 3600, "guard-github-deploy" = 3600 }
+    error_message = "A role lasts longer, or has another name."
+  }
+}
