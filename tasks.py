@@ -151,6 +151,29 @@ def outputs(
     _screen().pairs(stack.outputs(aws, chosen))
 
 
+@word(writes=False, help=TARGET | NO_ROLE)
+def drift(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Compare the account with the live stacks; end in 1 when a resource was changed or deleted by somebody else."""
+    from tooling import drift as drifts
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    screen = _screen()
+    found = drifts.look(aws, chosen, announce=screen.announce)
+    for line in found.lines():
+        screen.announce(line)
+    if found.drifts:
+        raise Exit(code=1)
+
+
 @word(writes=True, help=TARGET | NO_ROLE)
 def secret(
     _c: Context,
@@ -198,13 +221,23 @@ def destroy(
     screen.announce(f"Stack {chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
 
 
-@word(writes=False, help={})
-def scan(_c: Context) -> None:
-    """Check everything static: checkov, ruff, mypy, cfn-lint, shellcheck, terraform fmt and validate."""
+SCAN = {
+    "fast": "the quick tools only, for while you work; default: off",
+    "only": "one tool by its name in the table; default: all of them",
+}
+
+
+@word(writes=False, help=SCAN)
+def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
+    """Check everything static: checkov with the policies of this project, linters, types, workflows, Terraform."""
+    _scan(fast=fast, only=only)
+
+
+def _scan(*, fast: bool = False, only: str | None = None) -> None:
     from tooling import scan as scans
 
     screen = _screen()
-    report = scans.run(ROOT, ROOT / "dist", announce=screen.announce)
+    report = scans.run(ROOT, ROOT / "dist", announce=screen.announce, tools=scans.chosen(only, fast=fast))
     for line in report.lines():
         screen.announce(line)
     if not report.passed:
@@ -215,28 +248,48 @@ PARTS = {
     "unit": "the unit tests only; default: all tests",
     "end_to_end": "the tests on the laptop's AWS only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
+    "mutations": "single faults in a copy of the templates, each to be caught by its policy; default: all tests",
 }
 
 
 @word(writes=False, help=PARTS)
-def test(_c: Context, unit: bool = False, end_to_end: bool = False, terraform: bool = False) -> None:
+def test(
+    _c: Context, unit: bool = False, end_to_end: bool = False, terraform: bool = False, mutations: bool = False
+) -> None:
     """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the laptop's AWS."""
-    _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
+    if unit or end_to_end or terraform or not mutations:
+        _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
+    if mutations:
+        _mutations()
+
+
+def _mutations() -> None:
+    from tooling import environment
+    from tooling import mutations as faults
+
+    screen = _screen()
+    report = faults.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
+    for line in report.lines():
+        screen.announce(line)
+    if not report.passed:
+        raise Exit(code=1)
 
 
 def _test(**chosen: bool) -> None:
     from tooling import suite
 
     parts = {name for name, wanted in chosen.items() if wanted}
+    if parts != {"unit"}:
+        terraform.find()
     code = suite.run(ROOT, ROOT / "dist", parts=parts, extra=[])
     if code:
         raise Exit(code=code)
 
 
 @word(writes=False, help={})
-def check(context: Context) -> None:
+def check(_c: Context) -> None:
     """Run scan and then test."""
-    scan(context)
+    _scan()
     _test()
 
 
@@ -256,4 +309,4 @@ def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | 
     demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
 
 
-namespace = Collection(bootstrap, package, deploy, outputs, secret, destroy, scan, test, check, demo)
+namespace = Collection(bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, demo)

@@ -11,13 +11,11 @@ locals {
 
 resource "aws_s3_bucket" "templates" {
   #checkov:skip=CKV_AWS_144:templates are made again from the repository in seconds; a copy in another Region serves nobody
-  #checkov:skip=CKV2_AWS_62:nothing waits for an upload here; the deploy that uploads also reads
   bucket = local.buckets.templates
 }
 
 resource "aws_s3_bucket" "artifacts" {
   #checkov:skip=CKV_AWS_144:zips are made again from the repository, byte for byte; a copy in another Region serves nobody
-  #checkov:skip=CKV2_AWS_62:nothing waits for an upload here; the deploy that uploads also reads
   bucket = local.buckets.artifacts
 }
 
@@ -25,7 +23,6 @@ resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_18:this bucket takes the access logs; logging itself into itself never ends
   #checkov:skip=CKV_AWS_144:access logs of rebuildable buckets; a copy in another Region serves nobody
   #checkov:skip=CKV_AWS_145:S3 delivers access logs only to buckets encrypted with its own keys (SSE-S3)
-  #checkov:skip=CKV2_AWS_62:nothing waits for access logs; they are read after an incident
   bucket = local.buckets.access_logs
 }
 
@@ -35,6 +32,13 @@ locals {
     artifacts   = aws_s3_bucket.artifacts.id
     access_logs = aws_s3_bucket.access_logs.id
   }
+}
+
+# A rule of yours can watch who changes a template, a zip or a log; without a rule it costs nothing and tells nobody.
+resource "aws_s3_bucket_notification" "changes" {
+  for_each    = local.all_buckets
+  bucket      = each.value
+  eventbridge = true
 }
 
 resource "aws_s3_bucket_ownership_controls" "enforced" {

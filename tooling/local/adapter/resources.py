@@ -136,19 +136,20 @@ def _keep_secrets_by_arn() -> None:
         return attributes["Id"], attributes
 
     def updated(arn: str, old: Properties, new: Properties, *more: Any) -> Made:
-        name = _secret_name(arn)
+        name = secret_name(arn)
         _, attributes = update(
             name, {"Name": name, **old}, {"Name": name, **new}, *more
         )  # an unnamed one keeps its own
         return attributes["Id"], attributes
 
     def deleted(arn: str, properties: Properties) -> None:
-        delete(_secret_name(arn), properties)
+        delete(secret_name(arn), properties)
 
     HANDLERS[kind] |= {"create": created, "update": updated, "delete": deleted}
 
 
-def _secret_name(arn: str) -> str:
+def secret_name(arn: str) -> str:
+    """Return the name of the secret with this ARN, by which the emulator keeps it; the ARN when there is none."""
     names = [str(name) for name, secret in secretsmanager._secrets.items() if secret["ARN"] == arn]
     return names[0] if names else arn
 

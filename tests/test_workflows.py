@@ -1,0 +1,246 @@
+"""The pipeline: its jobs run the words of this project and nothing else, with no more rights than they need."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import yaml
+
+from tests.support import repository
+from tests.support.repository import ROOT
+from tests.support.words import collection, parse
+from tooling import environment, terraform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.joint
+
+
+def load(path: Path) -> Any:
+    """Every scalar as the text that it is; YAML 1.1 would take the key ``on`` for a truth."""
+    return yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - makes texts, lists and maps alone
+
+
+class Job(NamedTuple):
+    workflow: str
+    name: str
+    body: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.workflow} {self.name}"
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        return list(self.body["steps"])
+
+    @property
+    def runs(self) -> list[str]:
+        return [step["run"] for step in self.steps if "run" in step]
+
+    def using(self, action: str) -> list[dict[str, Any]]:
+        return [step for step in self.steps if step.get("uses", "").split("@")[0] == action]
+
+
+PATHS = {path.name: path for path in sorted((ROOT / ".github" / "workflows").iterdir())}
+WORKFLOWS = {name: load(path) for name, path in PATHS.items()}
+JOBS = [Job(workflow, name, body) for workflow, read in WORKFLOWS.items() for name, body in read["jobs"].items()]
+UPDATES = load(ROOT / ".github" / "dependabot.yml")["updates"]
+PRE_COMMIT = load(ROOT / ".pre-commit-config.yaml")
+HOOKS = [hook for repo in PRE_COMMIT["repos"] for hook in repo["hooks"]]
+IN_ACCOUNT = {str(job): job for job in JOBS if "environment" in job.body}
+CREDENTIALS = "aws-actions/configure-aws-credentials"
+EVENTS = {"checks.yml": {"pull_request", "push"}, "deploy.yml": {"push", "workflow_dispatch", "schedule"}}
+WRITES = {  # what a job may write; every other job only reads
+    "checks.yml scan": {"security-events"},
+    "deploy.yml build": {"id-token", "attestations"},
+    "deploy.yml deploy": {"id-token"},
+    "deploy.yml drift": {"id-token"},
+}
+NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test --end-to-end"}
+every_job = pytest.mark.parametrize("job", JOBS, ids=str)
+every_workflow = pytest.mark.parametrize("workflow", PATHS)
+
+
+class TestWords:
+    @every_job
+    def test_a_job_runs_one_word_and_nothing_else(self, job: Job) -> None:
+        assert [run.count("\n") for run in job.runs] == [0]
+        assert job.runs[0].startswith("./inv ")
+        assert len(parse(job.runs[0])) == 1
+        assert set(parse(job.runs[0])) <= set(collection().task_names)
+
+    def test_a_word_or_a_flag_that_is_none_would_be_found(self) -> None:
+        for command in ("./inv no-such-word", "./inv test --no-such-flag"):
+            with pytest.raises(Exception, match="no-such"):
+                parse(command)
+
+    @every_job
+    def test_nothing_is_written_into_a_command_by_an_expression(self, job: Job) -> None:
+        assert [run for run in job.runs if "${{" in run] == []
+
+    @every_job
+    def test_a_command_reads_only_variables_that_its_workflow_sets(self, job: Job) -> None:
+        read = {name for run in job.runs for name in re.findall(r"\$\{?(\w+)", run)}
+        assert read <= set(WORKFLOWS[job.workflow].get("env", {}))
+
+    def test_the_checks_are_the_words_that_a_person_types(self) -> None:
+        runs = [run for job in JOBS if job.workflow == "checks.yml" for run in job.runs]
+        assert sorted(runs) == sorted([*NEED_TERRAFORM, "./inv test --unit", "./inv package"])
+
+    @every_job
+    def test_a_job_has_the_newest_python_and_terraform_where_its_word_needs_it(self, job: Job) -> None:
+        versions = [step["with"]["python-version"] for step in job.using("actions/setup-python")]
+        assert [f"python{version}" for version in versions] == [environment.NEWEST_FIRST[0]]
+        wrappers = [step["with"]["terraform_wrapper"] for step in job.using("hashicorp/setup-terraform")]
+        assert wrappers == ["false"] * (job.runs[0] in NEED_TERRAFORM)
+
+    @every_job
+    def test_a_job_ends_within_the_hour(self, job: Job) -> None:
+        assert 0 < int(job.body["timeout-minutes"]) <= 60
+
+
+class TestRights:
+    def test_the_workflows_are_those_that_are_held_here(self) -> None:
+        assert {name: set(read["on"]) for name, read in WORKFLOWS.items()} == EVENTS
+        assert [read["on"]["push"] for read in WORKFLOWS.values()] == [{"branches": ["main"]}] * len(WORKFLOWS)
+
+    @every_workflow
+    def test_a_workflow_grants_nothing_to_all_of_its_jobs(self, workflow: str) -> None:
+        assert WORKFLOWS[workflow]["permissions"] == {}
+
+    @every_job
+    def test_a_job_reads_the_sources_and_writes_only_what_was_agreed(self, job: Job) -> None:
+        written = {scope for scope, right in job.body["permissions"].items() if right != "read"}
+        assert set(job.body["permissions"]) - written == {"contents"}
+        assert written == WRITES.get(str(job), set())
+
+    @every_workflow
+    def test_every_right_says_what_it_is_for(self, workflow: str) -> None:
+        rights = re.findall(r"^ +[\w-]+: (?:read|write)\b(.*)$", PATHS[workflow].read_text(), re.MULTILINE)
+        assert len(rights) == sum(len(job.body["permissions"]) for job in JOBS if job.workflow == workflow)
+        assert [right for right in rights if not re.fullmatch(r" # \w.{10,}", right)] == []
+
+    @every_workflow
+    def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(self, workflow: str) -> None:
+        lines = re.findall(r"^ +(?:- )?uses: *(.*)$", PATHS[workflow].read_text(), re.MULTILINE)
+        assert len(lines) == sum("uses" in step for job in JOBS if job.workflow == workflow for step in job.steps)
+        assert [line for line in lines if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+
+    def test_an_action_is_the_same_everywhere(self) -> None:
+        used = {step["uses"] for job in JOBS for step in job.steps if "uses" in step}
+        assert len({uses.split("@")[0] for uses in used}) == len(used)
+
+    @every_job
+    def test_the_checkout_leaves_no_token_behind(self, job: Job) -> None:
+        assert [step["with"]["persist-credentials"] for step in job.using("actions/checkout")] == ["false"]
+
+    @every_workflow
+    def test_no_workflow_knows_a_secret(self, workflow: str) -> None:
+        assert not re.search(r"\bsecrets\b", PATHS[workflow].read_text())
+
+    def test_findings_are_uploaded_after_a_failed_scan_too_but_not_from_a_fork(self) -> None:
+        (scan,) = (job for job in JOBS if str(job) == "checks.yml scan")
+        (upload,) = scan.using("github/codeql-action/upload-sarif")
+        assert scan.steps[-2:] == [{"run": "./inv scan"}, upload]
+        assert upload["with"]["sarif_file"] == "dist/scan"
+        assert upload["if"].startswith("!cancelled() && ")
+        from_here = "github.event.pull_request.head.repo.full_name == github.repository"
+        assert f"&& (github.event_name != 'pull_request' || {from_here})" in upload["if"]
+
+    def test_newer_checks_of_a_branch_replace_the_older_ones(self) -> None:
+        expected = {"group": "checks-${{ github.ref }}", "cancel-in-progress": "true"}
+        assert WORKFLOWS["checks.yml"]["concurrency"] == expected
+
+
+class TestDeploy:
+    def test_deploy_and_drift_alone_have_the_protected_environment(self) -> None:
+        assert {name: job.body["environment"] for name, job in IN_ACCOUNT.items()} == {
+            "deploy.yml deploy": "production",
+            "deploy.yml drift": "production",
+        }
+
+    @every_job
+    def test_the_role_is_taken_in_the_job_that_was_approved_and_right_before_its_word(self, job: Job) -> None:
+        taken = job.using(CREDENTIALS)
+        assert len(taken) == (str(job) in IN_ACCOUNT)
+        assert not taken or job.steps[-2:] == [taken[0], {"run": job.runs[0]}]
+
+    @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
+    def test_the_role_is_that_of_the_bootstrap_in_the_account_that_is_meant_for_an_hour(self, job: Job) -> None:
+        (taken,) = job.using(CREDENTIALS)
+        account, prefix = "${{ env.SIGNWATCH_ACCOUNT }}", "${{ env.SIGNWATCH_PREFIX }}"
+        assert taken["with"] == {
+            "role-to-assume": f"arn:aws:iam::{account}:role/{prefix}-github-deploy",
+            "role-duration-seconds": "3600",
+            "aws-region": "${{ env.SIGNWATCH_REGION }}",
+            "allowed-account-ids": account,
+        }
+
+    @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
+    def test_what_touches_the_account_is_never_cancelled_nor_kept_from_its_turn_by_another(self, job: Job) -> None:
+        assert job.body["concurrency"] == {"group": job.name, "cancel-in-progress": "false"}
+        assert "concurrency" not in WORKFLOWS[job.workflow]
+
+    def test_deploy_follows_the_attested_build(self) -> None:
+        jobs = {job.name: job for job in JOBS if job.workflow == "deploy.yml"}
+        assert jobs["deploy"].body["needs"] == "build"
+        (attested,) = jobs["build"].using("actions/attest")
+        assert attested["with"]["subject-path"].split() == ["dist/function/*.zip", "dist/layer/*.zip"]
+        assert jobs["build"].steps[-2:] == [{"run": "./inv package"}, attested]
+
+    def test_only_main_is_deployed_and_only_drift_runs_on_the_schedule(self) -> None:
+        on_main = "github.event_name != 'schedule' && github.ref == 'refs/heads/main'"
+        known = "vars.SIGNWATCH_ACCOUNT != ''"  # without an account, every job is skipped
+        assert {job.name: job.body["if"] for job in JOBS if job.workflow == "deploy.yml"} == {
+            "build": f"{on_main} && {known}",
+            "deploy": f"{on_main} && {known}",
+            "drift": f"github.event_name == 'schedule' && {known}",
+        }
+
+    def test_account_region_and_prefix_are_variables_with_the_defaults_of_the_bootstrap(self) -> None:
+        defaults = terraform.defaults(ROOT / "terraform-bootstrap")
+        assert WORKFLOWS["deploy.yml"]["env"] == {
+            "SIGNWATCH_ACCOUNT": "${{ vars.SIGNWATCH_ACCOUNT }}",
+            "SIGNWATCH_REGION": f"${{{{ vars.SIGNWATCH_REGION || '{defaults['region']}' }}}}",
+            "SIGNWATCH_PREFIX": f"${{{{ vars.SIGNWATCH_PREFIX || '{defaults['prefix']}' }}}}",
+        }
+
+    def test_the_readme_names_what_a_fork_sets(self) -> None:
+        page = repository.section((ROOT / "README.md").read_text(), "Use it from your fork")
+        set_there = set(re.findall(r"vars\.(\w+)", PATHS["deploy.yml"].read_text()))
+        assert set_there | {"production", "PREFIX-github-deploy"} <= set(re.findall(r"`([^`]+)`", page))
+
+
+class TestUpdates:
+    def test_every_kind_of_dependency_is_kept_up_to_date(self) -> None:
+        folders = {up["package-ecosystem"]: up.get("directories", [up.get("directory")]) for up in UPDATES}
+        assert folders == {
+            "github-actions": ["/"],
+            "pip": ["/requirements", "/layer"],
+            "terraform": ["/terraform-bootstrap"],
+        }
+        pins = {path.parent.as_posix() for path in repository.files() if path.name.endswith(".in")}
+        assert sorted(f"/{folder}" for folder in pins) == sorted(folders["pip"])
+
+    @pytest.mark.parametrize("update", UPDATES, ids=lambda update: update["package-ecosystem"])
+    def test_a_new_version_waits_a_week(self, update: dict[str, Any]) -> None:
+        assert int(update["cooldown"]["default-days"]) >= 7
+        assert update["schedule"] == {"interval": "weekly"}
+
+
+class TestHooks:
+    @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
+    def test_a_hook_is_a_word_and_nothing_is_downloaded_for_it(self, hook: dict[str, Any]) -> None:
+        assert hook["entry"].startswith("./inv ")
+        assert len(parse(hook["entry"])) == 1
+        assert set(parse(hook["entry"])) <= set(collection().task_names)
+        assert (hook["language"], hook["pass_filenames"], hook["always_run"]) == ("system", "false", "true")
+
+    def test_every_commit_is_linted_and_every_push_tested(self) -> None:
+        assert [repo["repo"] for repo in PRE_COMMIT["repos"]] == ["local"]
+        stages = {stage: hook["entry"] for hook in HOOKS for stage in hook["stages"]}
+        assert stages == {"pre-commit": "./inv scan --fast", "pre-push": "./inv test --unit"}
+        assert sorted(PRE_COMMIT["default_install_hook_types"]) == sorted(stages)
