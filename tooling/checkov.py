@@ -47,7 +47,7 @@ class Expected:
 
     ``files`` appear in its results; ``resources`` is the least number that a framework counts; each of ``policies``
     answered; each of ``skips`` (file, check) took effect; ``reviewed`` are the skips (check, resource) that were agreed
-    to; ``faults`` are sentences on files that cannot be read at all.
+    to, ``unread`` the files that checkov is known to pass over; ``faults`` are sentences on files that cannot be read.
     """
 
     files: frozenset[str] = frozenset()
@@ -55,6 +55,7 @@ class Expected:
     policies: frozenset[str] = frozenset()
     skips: frozenset[tuple[str, str]] = frozenset()
     reviewed: frozenset[tuple[str, str]] = frozenset()
+    unread: frozenset[str] = frozenset()
     faults: tuple[str, ...] = ()
 
 
@@ -123,8 +124,11 @@ def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Itera
 
 def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
     """What answered nothing: a file that was passed over, a policy that was not loaded."""
-    for file in sorted(wanted.files - {_path(check) for check in checks}):
+    appeared = {_path(check) for check in checks}
+    for file in sorted(wanted.files - wanted.unread - appeared):
         yield f"{file}: does not appear in the results"
+    for file in sorted(wanted.unread & appeared):
+        yield f"{REVIEWED}: {file} is read by now: take it out"
     for policy in sorted(wanted.policies - {check["check_id"] for check in checks}):
         yield f"{policy}: was not run; {POLICIES} could not be loaded, or nothing is left for it to check"
 
@@ -146,6 +150,7 @@ def expected(root: Path) -> Expected:
     workflows = sorted((root / ".github" / "workflows").glob("*.y*ml"))
     looked_at = [*stacks, *[path for path, number in blocks.items() if number], *workflows]
     read, faults = _templates(root, stacks)
+    reviewed = _reviewed(root / REVIEWED)
     comments = {(_name(root, path), skip) for path in configuration for skip in SKIP_COMMENT.findall(path.read_text())}
     metadata = {(_name(root, path), skip) for path, template in read.items() for skip in _skips_of(template)}
     return Expected(
@@ -156,7 +161,10 @@ def expected(root: Path) -> Expected:
         ),
         policies=frozenset(path.stem for path in (root / POLICIES / "examples").glob(f"{OWN}*.toml")),
         skips=frozenset(comments | metadata),
-        reviewed=_reviewed(root / REVIEWED),
+        reviewed=frozenset(
+            (check, resource) for check, resources in reviewed["skips"].items() for resource in resources
+        ),
+        unread=frozenset(reviewed["unread"]),
         faults=tuple(faults),
     )
 
@@ -179,11 +187,9 @@ def _skips_of(template: dict[str, Any]) -> list[str]:
     ]
 
 
-def _reviewed(path: Path) -> frozenset[tuple[str, str]]:
-    if not path.exists():
-        return frozenset()
-    listed: dict[str, list[str]] = tomllib.loads(path.read_text(encoding="utf-8"))["skips"]
-    return frozenset((check, resource) for check, resources in listed.items() for resource in resources)
+def _reviewed(path: Path) -> dict[str, dict[str, Any]]:
+    found = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {"skips": {}, "unread": {}, **found}
 
 
 def _name(root: Path, path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,12 @@ class TestJudge:
     def test_a_file_that_does_not_appear_is_a_finding(self) -> None:
         found = judge(report(), wanted=Expected(files=frozenset({"cfn/queue.yaml", "roles.tf"})))
         assert found.findings == ("roles.tf: does not appear in the results",)
+
+    def test_a_file_that_is_known_to_be_passed_over_need_not_appear_and_must_not(self) -> None:
+        wanted = Expected(files=frozenset({"deploy.yml"}), unread=frozenset({"deploy.yml"}))
+        assert judge(report(), wanted=wanted).findings == ()
+        (finding,) = judge(report(passed_checks=[check("/deploy.yml")]), wanted=wanted).findings
+        assert finding.endswith("deploy.yml is read by now: take it out")
 
     @pytest.mark.parametrize("kind", ["passed_checks", "failed_checks", "skipped_checks"])
     def test_a_file_appears_by_any_result(self, kind: str) -> None:
@@ -141,6 +148,11 @@ class TestExpected:
         wanted = checkov.expected(ROOT)
         assert {check_id for _, check_id in wanted.skips} == {check_id for check_id, _ in wanted.reviewed}
         assert len({check_id for check_id, _ in wanted.reviewed}) <= 6
+
+    def test_a_file_that_is_passed_over_has_a_reason(self) -> None:
+        reasons = tomllib.loads((ROOT / checkov.REVIEWED).read_text())["unread"]
+        assert all(len(reason) >= checkov.SHORTEST_REASON for reason in reasons.values())
+        assert checkov.expected(ROOT).unread == set(reasons)
 
     def test_a_template_that_cannot_be_read_and_one_with_a_key_twice_are_faults(self, tmp_path: Path) -> None:
         (tmp_path / "cfn").mkdir()
