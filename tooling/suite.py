@@ -22,6 +22,7 @@ MARKS = {
 # A file's tests stay in one process, which bootstraps once for all of them; the order of the files is kept, for the
 # long ones come early.
 PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+COVERAGE = ("--cov", "--cov-config", "pyproject.toml", "--cov-report", "")  # of a run of everything alone
 UNIT = ("tests/lambda", "tests/tooling")  # where unit tests lie; to collect the others takes longer than to run these
 
 
@@ -39,6 +40,7 @@ def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[st
     dist.mkdir(exist_ok=True)
     marks = expression(chosen)
     where = UNIT if chosen == {"unit"} else PROCESSES
+    where = where if chosen else (*where, *COVERAGE)
     command = [sys.executable, "-m", "pytest", *where, *(["-m", marks] if marks else []), *extra]
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
         return subprocess.run(command, cwd=root, env=_environment(folder), check=False).returncode

