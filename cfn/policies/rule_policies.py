@@ -14,12 +14,22 @@ RULE, PERMISSION, FUNCTION = "AWS::Events::Rule", "AWS::Lambda::Permission", "AW
 STACK = "AWS::CloudFormation::Stack"
 SERVICE = "events.amazonaws.com"
 ALL_EVENTS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-SIGN_INS = (  # source, eventSource and eventName of what tells of a sign-in (CloudTrail user guide, sign-in events)
-    ("aws.signin", "signin.amazonaws.com", "ConsoleLogin"),
-    ("aws.signin", "signin.amazonaws.com", "UserAuthentication"),
-    ("aws.sso", "sso.amazonaws.com", "UserAuthentication"),
-    ("aws.sso-oauth", "sso-oauth.amazonaws.com", "CreateToken"),
-)
+SIGN_INS = {  # service: the events of it that tell of a sign-in (CloudTrail user guide, sign-in events)
+    "signin": (
+        "ConsoleLogin",
+        "SwitchRole",
+        "GetSigninToken",
+        "PasswordRecoveryRequested",
+        "AuthorizeOAuth2Access",
+        "CreateOAuth2Token",
+        "UserAuthentication",
+        "CredentialVerification",
+        "ExternalIdPDirectoryLogin",
+    ),
+    "sso": ("UserAuthentication", "CreateToken", "GetRoleCredentials"),
+    "sso-oauth": ("CreateToken",),
+    "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
+}
 SHORTEST_AGE, FEWEST_TRIES = 3600, 10
 
 
@@ -43,17 +53,18 @@ class RuleIsNotNarrowed(Policy):
 
 
 class SignInsAreMatched(Policy):
-    """The rules together name every kind of sign-in: console, Identity Center portal, and command line through it."""
+    """The rules together name every kind of sign-in: console, Identity Center, command line, federation, root."""
 
     number, kinds = 22, (STACK,)
 
     def _holds(self, _resource: Resource, site: Site, /) -> bool:
         patterns = [rule.properties["EventPattern"] for rule in site.of(RULE)]
-        return all(any(_names(pattern, sign_in) for pattern in patterns) for sign_in in SIGN_INS)
+        wanted = [(service, name) for service, names in SIGN_INS.items() for name in names]
+        return all(any(_names(pattern, *sign_in) for pattern in patterns) for sign_in in wanted)
 
 
-def _names(pattern: dict[str, Any], sign_in: tuple[str, str, str]) -> bool:
-    detail = pattern.get("detail", {})
+def _names(pattern: dict[str, Any], service: str, name: str) -> bool:
+    detail, sign_in = pattern.get("detail", {}), (f"aws.{service}", f"{service}.amazonaws.com", name)
     given = (pattern.get("source", []), detail.get("eventSource", []), detail.get("eventName", []))
     return all(wanted in listed for wanted, listed in zip(sign_in, given, strict=True))
 

@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import journal, networks
+from signwatch.memory import Memory
 from signwatch.message import compose
 from signwatch.record import moment
 from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
-from signwatch.verdict import Verdict, judge
+from signwatch.verdict import Verdict, judge, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +44,27 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     reading = read(event)
     known = networks.parse(dependencies.settings.known_networks)
     recognised = isinstance(reading, SignIn) and networks.recognises(known, reading.source)
-    verdict = judge(reading, recognised=recognised)
     now = dependencies.clock()
+    verdict = _told_before(judge(reading, recognised=recognised), reading, now, dependencies)
     delay = _delay(reading, now)
     _log(reading, verdict, delay, known, now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         _alert(reading, verdict, delay, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
+
+
+def _told_before(verdict: Verdict, reading: Reading, now: float, dependencies: Dependencies) -> Verdict:
+    """Make a note of an alert that was told of within the day; a memory that is down makes nothing quiet."""
+    if not verdict.once:
+        return verdict
+    try:
+        memory = Memory(dependencies.client("dynamodb"), dependencies.settings.ledger_table_name)
+        first = memory.is_first(verdict.once, reading.event_id, now)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
+        values = {"level": "ERROR", "event_id": reading.event_id, "problem": "memory", "error": type(error).__name__}
+        journal.write(values, {}, now)
+        return verdict
+    return verdict if first else repeated(verdict)
 
 
 def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, dependencies: Dependencies) -> None:

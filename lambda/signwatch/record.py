@@ -21,6 +21,11 @@ class Record(NamedTuple):
         return self.text("eventID", "id")
 
     @property
+    def kind(self) -> str:
+        """The detail-type of the envelope, in lower case."""
+        return text_of(self.envelope, "detail-type").lower()
+
+    @property
     def account(self) -> str:
         """The account that was signed in to, as far as anything in the event tells."""
         return self.text("recipientAccountId", "account") or text_of(self.part("userIdentity"), "accountId")

@@ -8,27 +8,15 @@ cases".
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+from signwatch.paths import ANOMALY, ANOMALY_TYPE, NAMED, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
 from signwatch.record import Record, mapping, opened, text_of
 
-SIGN_IN_EVENTS = {  # service (the first label of the event source) and event name
-    ("signin", "consolelogin"): "console",
-    ("signin", "userauthentication"): "identity-center",
-    ("sso", "createtoken"): "token",
-    ("sso-oauth", "createtoken"): "token",
-}
-SERVICES = frozenset(service for service, _ in SIGN_IN_EVENTS)  # AWS may record an event under another one of them
-SIGN_IN_NAMES = frozenset(name for _, name in SIGN_IN_EVENTS)
-STEPS = {  # what AWS records beside the event that tells of the sign-in itself
-    ("signin", "checkmfa"): "the second factor was asked for",
-    ("signin", "getsignintoken"): "a console session was prepared",
-    ("signin", "credentialchallenge"): "a factor was asked for",
-    ("signin", "credentialverification"): "a factor was tried",
-    ("sso", "authenticate"): "the portal session began",
-    ("sso", "federate"): "the portal opened an account or application",
-}
 REFRESHED = "a token was refreshed"
+FACTOR_PASSED = "a factor was passed"
+PORTAL_HOP = "Identity Center opened an account"
 GRANTS = {  # OAuth 2.0 grant types (RFC 6749, RFC 8628)
     "refresh_token": "refresh",
     "urn:ietf:params:oauth:grant-type:device_code": "device code",
@@ -44,7 +32,8 @@ TYPES = {  # CloudTrail userIdentity element, "type"
     "identitycenteruser": "identity-center",
 }
 RESOURCES = {"user": "iam-user", "assumed-role": "federated", "federated-user": "federated", "root": "root"}
-RESERVED_ROLE = "role/aws-reserved/sso.amazonaws.com/"  # a path that only Identity Center can make
+CONSOLE = PATHS["signin", "consolelogin"]
+RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 WHAT = {
     "root": "Root console sign-in",
@@ -58,7 +47,7 @@ class SignIn(NamedTuple):
 
     event_id: str
     event_name: str
-    kind: str  # console, identity-center, token
+    kind: str  # of path: see paths.PATHS
     what: str  # for people: "Console sign-in"
     who: str
     identity: str  # root, iam-user, federated, identity-center, unknown
@@ -68,6 +57,7 @@ class SignIn(NamedTuple):
     outcome: str  # success, failure
     mfa: str  # yes, no, provider (the identity provider decides and AWS cannot know), unrecorded
     time: str
+    grant: str = ""  # of a token: "device code", "authorization code", ...
 
 
 class Step(NamedTuple):
@@ -112,35 +102,47 @@ def read(event: object) -> Reading:
 
 
 def _read(event: Record) -> Reading:
+    if event.kind == ANOMALY_TYPE:
+        return _sign_in(ANOMALY, event)
     if not event.detail:
         return _unreadable(event, "the event holds no CloudTrail record")
     name = (event.text("eventSource").lower().partition(".")[0], event.text("eventName").lower())
     if not all(name):
         return _unreadable(event, "the record names no event")
-    kind, why = SIGN_IN_EVENTS.get(name), STEPS.get(name)
-    if kind == "token" and _grant(event) == "refresh":
-        why = REFRESHED
-    if why:
+    path = PATHS.get(name)
+    if why := STEPS.get(name) or (_step(path, event) if path else ""):
         return Step(event.event_id, event.text("eventName"), event.account, why)
-    if kind is None and name[0] in SERVICES and name[1] in SIGN_IN_NAMES:
+    return _sign_in(path, event) if path else _other(name, event)
+
+
+def _other(name: tuple[str, str], event: Record) -> Reading:
+    if name[0] in SERVICES and name[1] in NAMES:
         return _unreadable(event, "the event comes from an unusual service")
-    if kind is None:
-        return NotASignIn(event.event_id, event.text("eventName"), event.account)
-    return _sign_in(kind, event)
+    return NotASignIn(event.event_id, event.text("eventName"), event.account)
 
 
-def _sign_in(kind: str, event: Record) -> Reading:
-    source, outcome = event.text("sourceIPAddress"), _outcome(kind, event)
-    if not source:
+def _step(path: Path, event: Record) -> str:
+    """Say why a record on this path is only a step, or nothing; a record that tells no outcome never is one."""
+    if path.kind in ("token", "aws-login") and _grant(event) == "refresh":
+        return REFRESHED
+    if path.kind == "factor" and _outcome(path, event) == "success":
+        return FACTOR_PASSED
+    hop = {"saml-role": text_of(event.part("requestParameters"), "roleArn"), "console-link": _issuer(event)}
+    return PORTAL_HOP if RESERVED_ROLE.match(hop.get(path.kind, "")) else ""
+
+
+def _sign_in(path: Path, event: Record) -> Reading:
+    source, outcome = event.text("sourceIPAddress"), _outcome(path, event)
+    if not source and path is not ANOMALY:  # whose form no page of AWS documents
         return _unreadable(event, "the record names no source address")
     if not outcome:
         return _unreadable(event, "the record tells no outcome")
-    identity = _identity(kind, event)
+    identity = _identity(path, event)
     return SignIn(
         event_id=event.event_id,
-        event_name=event.text("eventName"),
-        kind=kind,
-        what=_what(kind, identity, event),
+        event_name=event.text("eventName", "detail-type"),
+        kind=path.kind,
+        what=_what(path, identity, event),
         who=_who(event, identity),
         identity=identity,
         account=event.account,
@@ -149,18 +151,29 @@ def _sign_in(kind: str, event: Record) -> Reading:
         outcome=outcome,
         mfa=_mfa(identity, event),
         time=event.text("eventTime", "time"),
+        grant=_grant(event) if path.kind == "token" else "",
     )
 
 
-def _outcome(kind: str, event: Record) -> str:
+def _outcome(path: Path, event: Record) -> str:
     """Return success or failure, or nothing when the record does not tell; a success that is told is believed first."""
-    told = _results(event, "responseElements") | _results(event, "serviceEventDetails")
+    if path.outcome == TOLD:
+        told = _told(event)
+    else:
+        told = _results(event, "responseElements") | _results(event, "serviceEventDetails")
     failed = event.text("errorCode") or event.text("errorMessage")
     if "success" in told:
         return "success"
     if "failure" in told or failed:
         return "failure"
-    return "success" if kind == "token" else ""  # CreateToken has no result: without an error it made a token
+    return "" if path.outcome in (NAMED, TOLD) else "success"
+
+
+def _told(event: Record) -> set[str]:
+    """Read ``success``, which AWS writes as a text and may one day write as a boolean."""
+    told = event.part("additionalEventData").get("success")
+    text = str(told).strip().lower() if isinstance(told, (str, bool)) else ""
+    return {{"true": "success", "false": "failure"}.get(text, "")}
 
 
 def _results(event: Record, place: str) -> set[str]:
@@ -170,16 +183,14 @@ def _results(event: Record, place: str) -> set[str]:
     return {value.strip().lower() for value in found if isinstance(value, str)}
 
 
-def _identity(kind: str, event: Record) -> str:
+def _identity(path: Path, event: Record) -> str:
     """Return what kind of user it is, by the type or by the ARN; root wins, since it alerts from everywhere."""
     user = event.part("userIdentity")
     resource = text_of(user, "arn").rpartition(":")[2].partition("/")[0].lower()
     told = (TYPES.get(text_of(user, "type").lower()), RESOURCES.get(resource))
     if "root" in told:
         return "root"
-    if kind != "console":
-        return "identity-center"
-    return told[0] or told[1] or "unknown"
+    return path.user or told[0] or told[1] or "unknown"
 
 
 def _who(event: Record, identity: str) -> str:
@@ -197,15 +208,19 @@ def _who(event: Record, identity: str) -> str:
     return next((name for name in names if name and name != HIDDEN), "unknown")
 
 
-def _what(kind: str, identity: str, event: Record) -> str:
-    if kind == "identity-center":
-        return "Identity Center sign-in"
-    if kind == "token":
-        return " ".join(("Command line sign-in", *([f"({_grant(event)})"] if _grant(event) else [])))
-    session = mapping(event.part("userIdentity").get("sessionContext"))
-    issuer = text_of(mapping(session.get("sessionIssuer")), "arn")
-    through_portal = RESERVED_ROLE in issuer
+def _what(path: Path, identity: str, event: Record) -> str:
+    if path.kind == "token" and _grant(event):
+        return f"{path.what} ({_grant(event)})"
+    if path.what:
+        return path.what
+    through_portal = RESERVED_ROLE.match(_issuer(event))
     return WHAT.get("identity-center" if through_portal else identity, "Console sign-in")
+
+
+def _issuer(event: Record) -> str:
+    """The ARN of the role whose session it is, path included; empty for any other user."""
+    session = mapping(event.part("userIdentity").get("sessionContext"))
+    return text_of(mapping(session.get("sessionIssuer")), "arn")
 
 
 def _mfa(identity: str, event: Record) -> str:
@@ -228,8 +243,9 @@ def _factors(passed: set[str]) -> str:
 
 
 def _grant(event: Record) -> str:
-    asked = event.part("requestParameters")
-    return GRANTS.get((text_of(asked, "grantType") or text_of(asked, "grant_type")).lower(), "")
+    places = [event.part("requestParameters"), event.part("additionalEventData")]
+    named = [text_of(place, key) for place in places for key in ("grantType", "grant_type")]
+    return GRANTS.get(next((name for name in named if name), "").lower(), "")
 
 
 def _unreadable(event: Record, why: str) -> Unreadable:
@@ -240,6 +256,6 @@ def _unreadable(event: Record, why: str) -> Unreadable:
         region=event.text("awsRegion", "region"),
         source=event.text("sourceIPAddress"),
         time=event.text("eventTime", "time"),
-        who=_who(event, _identity("console", event)),
+        who=_who(event, _identity(CONSOLE, event)),
         why=why,
     )

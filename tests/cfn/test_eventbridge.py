@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from signwatch import signin
+from signwatch import paths, signin
 from tests.support.templates import ACCOUNT, REGION, Made, installation, load, statement, statements, walk
 
 pytestmark = pytest.mark.joint
@@ -20,10 +20,23 @@ GROUP = f"arn:aws:logs:{HERE}:log-group:/aws/events/signwatch"
 UNDELIVERED = f"arn:aws:sqs:{HERE}:signwatch-undelivered-events"
 MOST_OF_A_PATTERN = 2048  # characters (Amazon EventBridge quotas)
 SIGN_INS = {  # rule: the sign-ins that it must take
-    "ConsoleSignInRule": [("signin", "ConsoleLogin")],
+    "ConsoleSignInRule": [
+        ("signin", "ConsoleLogin"),
+        ("signin", "SwitchRole"),
+        ("signin", "GetSigninToken"),
+        ("signin", "PasswordRecoveryRequested"),
+        ("signin", "AuthorizeOAuth2Access"),
+        ("signin", "CreateOAuth2Token"),
+        ("sts", "AssumeRoleWithSAML"),
+        ("sts", "AssumeRoot"),
+        ("sts", "GetFederationToken"),
+    ],
     "IdentityCenterSignInRule": [
         ("signin", "UserAuthentication"),
+        ("signin", "CredentialVerification"),
+        ("signin", "ExternalIdPDirectoryLogin"),
         ("sso", "CreateToken"),
+        ("sso", "GetRoleCredentials"),
         ("sso-oauth", "CreateToken"),
     ],
 }
@@ -66,7 +79,7 @@ class TestRules:
     def test_it_takes_its_sign_ins_and_nothing_that_is_none(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert [pair for pair in SIGN_INS[rule] if not takes(pattern, *pair)] == []
-        others = [("signin", "GetSigninToken"), ("signin", "CheckMfa"), ("sso", "ListAccounts"), ("sts", "CreateToken")]
+        others = [("signin", "CheckMfa"), ("sso", "ListAccounts"), ("sts", "AssumeRole"), ("iam", "CreateUser")]
         assert [pair for pair in others if takes(pattern, *pair)] == []
 
     @pytest.mark.parametrize("rule", RULES)
@@ -77,6 +90,10 @@ class TestRules:
             for name in wanted["eventName"]:
                 reading = signin.read({"detail": {"eventSource": source, "eventName": name}})
                 assert not isinstance(reading, signin.NotASignIn), (source, name)
+
+    def test_every_path_that_the_function_reads_is_taken(self) -> None:
+        taken = {(service, name.lower()) for pairs in SIGN_INS.values() for service, name in pairs}
+        assert taken == set(paths.PATHS)
 
     def test_no_sign_in_is_taken_twice(self) -> None:
         for pair in (pair for pairs in SIGN_INS.values() for pair in pairs):

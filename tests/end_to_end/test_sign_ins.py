@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.listener import Listener
+from tests.support.sign_ins import CASES
 from tooling import rehearsal, stack
 from tooling.demo import SIGN_INS
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "222233334444"
 RECORDS = json.loads(SIGN_INS.read_text(encoding="utf-8"))
-IAM_USER, ROOT_USER, IDENTITY_CENTER = (RECORDS[number]["event"] for number in (1, 2, 3))
+WITH_MFA, IAM_USER, ROOT_USER, IDENTITY_CENTER = (RECORDS[number]["event"] for number in range(4))
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,14 @@ def test_an_unknown_ipv6_address_gives_one_text(filled: Rehearsal) -> None:
 def test_a_recognised_address_gives_no_text_and_no_e_mail(
     filled: Rehearsal, mailbox: Callable[[], list[dict[str, Any]]], address: str
 ) -> None:
-    passage = sign_in(filled, IAM_USER, sourceIPAddress=address)
+    passage = sign_in(filled, WITH_MFA, sourceIPAddress=address)
     assert (passage.decision["verdict"], passage.texts, mailbox()) == ("recognised", (), [])
+
+
+def test_a_user_without_mfa_is_told_of_once_a_day_from_a_recognised_address_too(filled: Rehearsal) -> None:
+    first, second = (sign_in(filled, IAM_USER, sourceIPAddress="203.0.113.10") for _ in range(2))
+    assert (first.decision["reasons"], len(first.texts)) == (["no MFA", "recognised source"], 1)
+    assert (second.decision["verdict"], len(second.texts)) == ("note", 0)
 
 
 def test_root_gives_a_text_even_from_a_recognised_address(filled: Rehearsal) -> None:
@@ -123,6 +130,37 @@ def test_a_record_without_a_source_gives_a_text(filled: Rehearsal) -> None:
     passage = sign_in(filled, IAM_USER, sourceIPAddress="gone")
     assert len(passage.texts) == 1
     assert passage.decision["verdict"] == "alert"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("aws-login-is-approved-in-the-browser", "Command line sign-in (aws login)"),
+        ("aws-login-gets-a-token", "Command line sign-in (aws login, token)"),
+        ("federated-user-takes-a-role-by-saml", "Role taken by SAML"),
+        ("organisation-takes-a-root-session", "Root session by AssumeRoot"),
+        ("root-asks-for-a-new-password", "Root password recovery"),
+        ("role-is-switched", "Role switched in the console"),
+        ("command-line-gets-role-keys", "Role keys by Identity Center"),
+        ("command-line-gets-a-token-by-device-code", "Command line sign-in (device code)"),
+    ],
+)
+def test_every_other_way_in_from_an_unknown_address_gives_a_text_that_names_it(
+    filled: Rehearsal, name: str, what: str
+) -> None:
+    """Read-only events among them, which a rule in state ENABLED would never see."""
+    passage = sign_in(filled, CASES[name]["event"], sourceIPAddress="198.51.100.44")
+    assert len(passage.texts) == 1
+    assert passage.texts[0].splitlines()[1] == what
+    assert "198.51.100.44" in passage.texts[0]
+
+
+def test_role_keys_are_told_of_once_a_day_by_the_ledgers_table(filled: Rehearsal) -> None:
+    record = CASES["command-line-gets-role-keys"]["event"]
+    first, second = (sign_in(filled, record, sourceIPAddress="198.51.100.45") for _ in range(2))
+    assert (first.decision["verdict"], len(first.texts)) == ("alert", 1)
+    assert (second.decision["verdict"], len(second.texts)) == ("note", 0)
+    assert second.decision["reasons"] == ["unrecognised source", "told of within a day"]
 
 
 def test_the_raw_event_lies_in_the_log_group(filled: Rehearsal) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from signwatch import signin
+from signwatch import paths, signin
 from signwatch.record import moment
 from tests.support.sign_ins import CASES, event, mutant
 
@@ -30,7 +30,7 @@ def test_every_class_and_every_kind_of_sign_in_has_a_case() -> None:
     expected = [case["expected"] for case in CASES.values()]
     assert {one["class"] for one in expected} == {"SignIn", "Step", "NotASignIn", "Unreadable"}
     sign_ins = [one for one in expected if one["class"] == "SignIn"]
-    assert {one["kind"] for one in sign_ins} == set(signin.SIGN_IN_EVENTS.values())
+    assert {one["kind"] for one in sign_ins} == {path.kind for path in (*paths.PATHS.values(), paths.ANOMALY)}
     assert {one["identity"] for one in sign_ins} == {*signin.TYPES.values(), "unknown"}
     assert {one["mfa"] for one in sign_ins} == {"yes", "no", "provider", "unrecorded"}
 
@@ -42,7 +42,7 @@ def test_every_event_that_counts_as_a_sign_in_or_a_step_has_a_case() -> None:
         for record in records
         if isinstance(record, dict)
     }
-    assert set(signin.SIGN_IN_EVENTS) | set(signin.STEPS) <= seen
+    assert set(paths.PATHS) | set(paths.STEPS) <= seen
 
 
 def test_where_and_when_are_read_from_the_record_before_the_envelope() -> None:
@@ -132,7 +132,7 @@ def test_no_mutant_raises_and_every_field_of_a_reading_is_a_text() -> None:
         assert isinstance(reading, signin.SignIn | signin.Step | signin.NotASignIn | signin.Unreadable)
         assert all(isinstance(value, str) for value in reading)
         if isinstance(reading, signin.SignIn):
-            assert all((reading.source, reading.who, reading.what))
+            assert all((reading.source or reading.kind == "anomaly", reading.who, reading.what))
             assert reading.outcome in ("success", "failure")
 
 
@@ -145,3 +145,50 @@ def test_a_time_as_cloudtrail_writes_it_is_a_moment() -> None:
     found = moment("1970-01-02T00:00:01Z")
     assert found
     assert found.timestamp() == 86401
+
+
+def test_a_change_of_the_user_agent_changes_nothing() -> None:
+    """Whoever signs in chooses it (CloudTrail record contents, userAgent)."""
+    for name in CASES:
+        told = event(name)
+        if isinstance(told, dict) and isinstance(told.get("detail"), dict):
+            told["detail"]["userAgent"] = "aws-internal/3 aws-sdk-java/1.12 Jersey/2.0 signin.amazonaws.com"
+            assert signin.read(told) == signin.read(event(name))
+
+
+@pytest.mark.parametrize("kind", ["Sign-in Anomaly Alert", "SIGN-IN ANOMALY ALERT"])
+def test_awss_own_alert_is_told_by_the_detail_type_of_its_envelope_alone(kind: str) -> None:
+    told = event("aws-itself-sees-an-anomaly") | {"detail-type": kind, "detail": {"whatever": ["it", "holds"]}}
+    reading = signin.read(told)
+    assert isinstance(reading, signin.SignIn)
+    assert (reading.kind, reading.event_name, reading.account) == ("anomaly", kind, "111122223333")
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com.evil/AWSReservedSSO_A_1",
+        "arn:aws:iam::111122223333:role/x/role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_A_1",
+        "arn:aws:iam::111122223333:role/AWSReservedSSO_A_1",
+        "x arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_A_1",
+        "",
+    ],
+)
+def test_only_a_role_below_awss_own_path_is_a_step_of_the_portal(arn: str) -> None:
+    told = event("identity-center-opens-an-account-by-saml")
+    assert isinstance(signin.read(told), signin.Step)
+    told["detail"]["requestParameters"]["roleArn"] = arn
+    assert isinstance(signin.read(told), signin.SignIn)
+
+
+@pytest.mark.parametrize("grant", ["refresh_token", "REFRESH_TOKEN"])
+@pytest.mark.parametrize("place", ["requestParameters", "additionalEventData"])
+@pytest.mark.parametrize("name", ["aws-login-gets-a-token", "command-line-gets-a-token-by-device-code"])
+def test_a_refreshed_token_is_a_step_wherever_its_grant_is_told(name: str, place: str, grant: str) -> None:
+    told = event(name)
+    for part in ("requestParameters", "additionalEventData"):
+        told["detail"][part] = {
+            key: value for key, value in (told["detail"].get(part) or {}).items() if "grant" not in key.lower()
+        }
+    told["detail"][place]["grant_type"] = grant
+    assert isinstance(signin.read(told), signin.Step)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from signwatch import networks, signin, verdict
+from signwatch import networks, paths, signin, verdict
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant
 
 KNOWN = {place: networks.parse(text) for place, text in NETWORKS.items()}
@@ -44,7 +44,12 @@ def test_the_cases_show_every_level_and_every_severity() -> None:
         ("iam-user-fails", "anywhere", ("failure", "unrecognised source")),
         ("record-without-a-source", "recognised", ("unreadable: the record names no source address",)),
         ("command-line-refreshes-its-token", "anywhere", ("step: a token was refreshed",)),
-        ("role-is-switched", "anywhere", ("not a sign-in",)),
+        ("role-is-assumed-by-a-program", "anywhere", ("not a sign-in",)),
+        ("organisation-takes-a-root-session", "recognised", ("assume-root success", "recognised source")),
+        ("root-asks-for-a-new-password", "recognised", ("password-recovery success", "recognised source")),
+        ("command-line-gets-a-token-by-device-code", "recognised", ("device code", "recognised source")),
+        ("iam-user-signs-in-without-mfa", "recognised", ("no MFA", "recognised source")),
+        ("identity-center-sign-in-from-aws-internal", "anywhere", ("source inside AWS",)),
         ("record-without-an-identity", "recognised", ("success of an unknown kind of user", "recognised source")),
     ],
 )
@@ -61,9 +66,40 @@ def test_no_mutant_of_a_sign_in_ends_in_silence() -> None:
             assert decided.level == "alert"
         elif isinstance(reading, signin.SignIn):
             inside = networks.recognises(KNOWN["recognised"], reading.source)
-            passed = inside and reading.identity not in ("root", "unknown")
-            expected = "recognised" if passed else "alert"
-            assert decided.level == (expected if reading.outcome == "success" else decided.level)
+            if reading.outcome == "success" and (not inside or reading.identity == "root"):
+                assert decided.level == "alert"
+            if reading.outcome == "success" and reading.kind == "console" and reading.identity == "unknown":
+                assert decided.level == "alert"
             assert decided.level in ("alert", "note", "recognised")
         else:
             assert decided.level == "ignored"
+
+
+def test_role_keys_are_told_of_once_a_day_a_person_and_a_source() -> None:
+    told = event("command-line-gets-role-keys")
+    first = judged(told, "anywhere")[1].once
+    told["detail"]["eventID"] = "another"
+    assert judged(told, "anywhere")[1].once == first != ""
+    told["detail"]["sourceIPAddress"] = "192.0.2.1"
+    assert judged(told, "anywhere")[1].once != first
+    told = event("command-line-gets-role-keys")
+    told["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "somebody else"
+    assert judged(told, "anywhere")[1].once != first
+
+
+def test_a_missing_second_factor_is_told_of_once_a_day_a_user_from_wherever_it_is_recognised() -> None:
+    told = event("iam-user-signs-in-without-mfa")
+    first = judged(told, "recognised")[1].once
+    told["detail"]["sourceIPAddress"] = "203.0.113.77"
+    assert judged(told, "recognised")[1].once == first != ""
+    assert judged(told, "anywhere")[1].once == ""
+
+
+def test_what_was_told_of_is_a_note_with_its_reasons() -> None:
+    decided = verdict.repeated(judged(event("command-line-gets-role-keys"), "anywhere")[1])
+    assert decided == verdict.Verdict("note", "", ("unrecognised source", "told of within a day"))
+
+
+def test_each_kind_of_path_that_alerts_from_everywhere_or_is_only_noted_is_one_that_is_read() -> None:
+    kinds = {path.kind for path in (*paths.PATHS.values(), paths.ANOMALY)}
+    assert {*verdict.ALWAYS, *verdict.NOTED} <= kinds

@@ -65,7 +65,7 @@ class Faulty:
 
 @dataclass
 class Table(Faulty):
-    """DynamoDB with one table: conditional puts, and the two update expressions that the ledger uses."""
+    """DynamoDB with one table: the conditional puts and the update expressions of the ledger and of the memory."""
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -74,14 +74,21 @@ class Table(Faulty):
 
     def put_item(self, **asked: Any) -> None:
         self.call("put_item")
-        assert (asked["TableName"], asked["ConditionExpression"]) == (
-            SETTINGS.ledger_table_name,
-            "attribute_not_exists(alert)",
-        )
-        key = asked["Item"]["alert"]["S"]
-        if key in self.items:
+        assert asked["TableName"] == SETTINGS.ledger_table_name
+        there = self.items.get(asked["Item"]["alert"]["S"])
+        if there is not None and not self._gives_way(there, asked):
             raise ConditionalCheckFailedException
-        self.items[key] = asked["Item"]
+        self.items[asked["Item"]["alert"]["S"]] = asked["Item"]
+
+    @staticmethod
+    def _gives_way(there: dict[str, Any], asked: dict[str, Any]) -> bool:
+        """Whether an item that is there lets itself be written over."""
+        if asked["ConditionExpression"] == "attribute_not_exists(alert)":
+            return False
+        wanted = "attribute_not_exists(alert) OR expires_at <= :now OR #event = :event"
+        assert (asked["ConditionExpression"], asked["ExpressionAttributeNames"]) == (wanted, {"#event": "event"})
+        values = asked["ExpressionAttributeValues"]
+        return int(there["expires_at"]["N"]) <= int(values[":now"]["N"]) or there["event"] == values[":event"]
 
     def get_item(self, **asked: Any) -> dict[str, Any]:
         self.call("get_item")
