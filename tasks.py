@@ -248,19 +248,30 @@ PARTS = {
     "unit": "the unit tests only; default: all tests",
     "end_to_end": "the tests on the laptop's AWS only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
+    "fuzz": "as many made-up records and texts, and ten times the addresses (--fuzz 100000); default: all tests",
     "mutations": "single faults in a copy of the templates, each to be caught by its policy; default: all tests",
 }
 
 
 @word(writes=False, help=PARTS)
 def test(
-    _c: Context, unit: bool = False, end_to_end: bool = False, terraform: bool = False, mutations: bool = False
+    _c: Context,
+    unit: bool = False,
+    end_to_end: bool = False,
+    terraform: bool = False,
+    mutations: bool = False,
+    fuzz: str | None = None,
 ) -> None:
     """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the laptop's AWS."""
-    if unit or end_to_end or terraform or not mutations:
+    from tooling import suite
+
+    count = suite.counted(fuzz)
+    if unit or end_to_end or terraform or not (mutations or count):
         _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
     if mutations:
         _mutations()
+    if count and (code := suite.fuzz(ROOT, count)):
+        raise Exit(code=code)
 
 
 def _mutations() -> None:

@@ -9,6 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from tooling.environment import ensure
+from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +45,24 @@ def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[st
     command = [sys.executable, "-m", "pytest", *where, *(["-m", marks] if marks else []), *extra]
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
         return subprocess.run(command, cwd=root, env=_environment(folder), check=False).returncode
+
+
+def counted(text: str | None) -> int:
+    """Return how many records --fuzz asks for, 0 without it; RefusedError for what is no positive number."""
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise RefusedError(f"--fuzz {text}", "is not a number of records", "write it like --fuzz 100000")
+    return int(text)
+
+
+def fuzz(root: Path, count: int) -> int:
+    """Run the fuzzer, which says its seed first and its sums last; return 1 when it found anything."""
+    command = [sys.executable, "-m", "tests.support.fuzzing", str(count)]
+    sources = os.pathsep.join((str(root), str(root / "lambda")))
+    with tempfile.TemporaryDirectory(prefix="signwatch-fuzz-") as folder:
+        environment = {**_environment(folder), "PYTHONPATH": sources}
+        return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
 def _environment(folder: str) -> dict[str, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import re
-
 import pytest
 
 from signwatch import message, signin, verdict
+from tests.support.fuzzing import ALPHABET, LINK, NUMBER, OURS
 from tests.support.sign_ins import CASES, event
 
 ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
@@ -35,14 +33,6 @@ UNREADABLE = signin.Unreadable(
     who="Anaya",
     why="the record names no source address",
 )
-LINK = re.compile(r"\w\.\w|://|@|\bwww\b|:\w", re.ASCII)
-NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
-OURS = re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
-    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ h ago)?|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+$"
-    r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
-    re.MULTILINE,
-)
-ALPHABET = message.BASIC | message.EXTENDED | {"\n"}
 
 
 def composed(sign_in: signin.SignIn | signin.Unreadable, *, label: str = "", delay: int | None = None) -> str:
@@ -219,52 +209,6 @@ def test_the_e_mail_says_the_same_and_how_to_look_it_up() -> None:
     for part in ("Why: unrecognised source", f"CloudTrail event: {EXAMPLE.event_id}", "Account: 111122223333"):
         assert part in told.body.splitlines()
     assert told.subject == "AWS sign-in alert, account production: Console sign-in"
-
-
-def hostile(chance: random.Random) -> str:
-    """A text as a stranger might choose it, from all of Unicode or from what hurts most."""
-    pieces = (
-        lambda: chr(chance.randrange(0x110000)),
-        lambda: chance.choice("[]{}~|^\\€"),
-        lambda: chance.choice(["http://evil.example/", "evil.com", "a@b.co", "+49 151 2345678", "tel:", "\r\n", '"']),
-        lambda: chance.choice("\u202e\u200b\u2066\x00\x1b\u0301\ufe0f\uff0e\u3002"),
-        lambda: chance.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"]) * chance.randint(1, 30),
-    )
-    return "".join(chance.choice(pieces)() for _ in range(chance.choice([0, 1, 3, 9, 25])))
-
-
-def disguised(chance: random.Random) -> signin.SignIn | signin.Unreadable:
-    """A sign-in whose recorded fields are all hostile; what we write ourselves stays as it is."""
-    if chance.random() < 0.3:
-        return signin.Unreadable(*(hostile(chance) for _ in signin.Unreadable._fields))
-    fields = {name: hostile(chance) for name in ("event_id", "who", "account", "region", "source", "time")}
-    issued = {
-        "what": chance.choice(["Identity Center console sign-in", "Command line sign-in (authorization code)"]),
-        "mfa": chance.choice(list(message.MFA)),
-        "outcome": chance.choice(["success", "failure"]),
-    }
-    return EXAMPLE._replace(**fields, **issued)
-
-
-def test_no_hostile_record_makes_a_text_that_is_too_long_unclean_clickable_or_without_its_facts() -> None:
-    chance = random.Random(17)  # noqa: S311 - the same texts each time
-    for _ in range(1000):
-        sign_in, label = disguised(chance), hostile(chance)
-        told = message.compose(sign_in, ALERT, label=label, delay=chance.choice([None, 0, 10**9]))
-        lines = told.text.split("\n")
-        what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
-        assert message.septets(told.text) <= message.MOST_SEPTETS
-        assert ALPHABET.issuperset(told.text)
-        assert re.fullmatch(r"AWS SIGN-IN ALERT account \S.*", lines[0])
-        assert lines[1].startswith(what)
-        assert lines[2].startswith('Who: "')
-        assert re.fullmatch(r'From: (".*"|[0-9A-Fa-f:., ]+|not recorded)', lines[3])
-        assert re.fullmatch(r"Id .+", lines[-1])
-        assert len(lines) == (7 if isinstance(sign_in, signin.SignIn) else 6)
-        assert_harmless(told.body)
-        assert told.subject.isascii()
-        assert told.subject.isprintable()
-        assert len(told.subject) < 100
 
 
 def assert_harmless(text: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.repository import ROOT
 from tooling import suite
+from tooling.errors import RefusedError
 
 
 class Runs:
@@ -119,6 +120,23 @@ def test_a_file_outside_the_unit_tests_folders_holds_no_unit_test() -> None:
     for path in elsewhere:
         if not path.is_relative_to(ROOT / "tests/tooling"):
             assert re.search(r"^pytestmark = .*mark\.(joint|local|end_to_end)\b", path.read_text(), re.MULTILINE), path
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1e5", "many", "\u0661", "1_000"])
+def test_a_count_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="is not a number of records"):
+        suite.counted(text)
+
+
+def test_without_a_count_nothing_is_fuzzed() -> None:
+    assert (suite.counted(None), suite.counted("100000")) == (0, 100_000)
+
+
+def test_the_fuzzer_gets_both_source_roots_and_its_count(runs: Runs) -> None:
+    runs.code = 1
+    assert suite.fuzz(ROOT, 20) == 1
+    assert runs.command[1:] == ["-m", "tests.support.fuzzing", "20"]
+    assert runs.options["env"]["PYTHONPATH"].split(":") == [str(ROOT), str(ROOT / "lambda")]
 
 
 def test_every_mark_of_the_project_belongs_to_a_part() -> None:

@@ -338,6 +338,20 @@ class TestCodes:
         assert run("test", "--mutations") == (int(not caught), "missed\nmutations caught 1/2\n", "")
         assert parts.ran == []
 
+    def test_fuzzing_alone_runs_no_test_and_ends_as_it_does(
+        self, run: Run, parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counts: list[int] = []
+
+        def fuzz(_root: Path, count: int) -> int:
+            counts.append(count)
+            return 1
+
+        monkeypatch.setattr(suite, "fuzz", fuzz)
+        assert run("test", "--fuzz", "300").code == 1
+        assert (counts, parts.ran) == ([300], [])
+        expect(run("test", "--fuzz", "many"), 2, "test", "--fuzz many: is not a number of records")
+
     def test_a_clean_scan_ends_in_0(self, run: Run, parts: SimpleNamespace) -> None:
         assert run("scan").code == 0
         assert parts.ran == ["scan"]
