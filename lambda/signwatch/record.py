@@ -32,7 +32,9 @@ class Record(NamedTuple):
 
     def text(self, key: str, envelope_key: str = "") -> str:
         """Return the text at ``key``, else the envelope's; empty where there is none."""
-        return text_of(self.detail, key) or text_of(self.envelope, envelope_key)
+        value = self.detail.get(key)  # text_of, written out: this is asked a dozen times a record
+        found = value.strip() if isinstance(value, str) else ""
+        return found or (text_of(self.envelope, envelope_key) if envelope_key else "")
 
     def part(self, key: str) -> dict[str, Any]:
         """Return the object at ``key``; empty where there is none."""

@@ -9,10 +9,13 @@ cases".
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch.paths import ANOMALY, ANOMALY_TYPE, NAMED, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
 from signwatch.record import Record, mapping, opened, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REFRESHED = "a token was refreshed"
 FACTOR_PASSED = "a factor was passed"
@@ -127,8 +130,12 @@ def _step(path: Path, event: Record) -> str:
         return REFRESHED
     if path.kind == "factor" and _outcome(path, event) == "success":
         return FACTOR_PASSED
-    hop = {"saml-role": text_of(event.part("requestParameters"), "roleArn"), "console-link": _issuer(event)}
-    return PORTAL_HOP if RESERVED_ROLE.match(hop.get(path.kind, "")) else ""
+    role = ""
+    if path.kind == "saml-role":
+        role = text_of(event.part("requestParameters"), "roleArn")
+    elif path.kind == "console-link":
+        role = _issuer(event)
+    return PORTAL_HOP if RESERVED_ROLE.match(role) else ""
 
 
 def _sign_in(path: Path, event: Record) -> Reading:
@@ -178,8 +185,11 @@ def _told(event: Record) -> set[str]:
 
 def _results(event: Record, place: str) -> set[str]:
     """Return the results, in lower case, that stand there under the event's own name in whatever case."""
+    part = event.part(place)
+    if not part:
+        return set()
     name = event.text("eventName").lower()
-    found = [value for key, value in event.part(place).items() if isinstance(key, str) and key.lower() == name]
+    found = [value for key, value in part.items() if isinstance(key, str) and key.lower() == name]
     return {value.strip().lower() for value in found if isinstance(value, str)}
 
 
@@ -197,15 +207,17 @@ def _who(event: Record, identity: str) -> str:
     """The name a person would know: user name, session name of a role, typed name, else the Identity Center user id."""
     if identity == "root":
         return "root"
+    return next((name for name in _names(event) if name and name != HIDDEN), "unknown")
+
+
+def _names(event: Record) -> Iterator[str]:
+    """The names that a record may hold, the most telling first; none is looked for before it is needed."""
     user = event.part("userIdentity")
-    names = (
-        text_of(user, "userName"),
-        text_of(user, "arn").partition("/")[2].rpartition("/")[2],
-        text_of(event.part("additionalEventData"), "UserName"),
-        text_of(mapping(user.get("onBehalfOf")), "userId"),
-        text_of(user, "principalId"),
-    )
-    return next((name for name in names if name and name != HIDDEN), "unknown")
+    yield text_of(user, "userName")
+    yield text_of(user, "arn").partition("/")[2].rpartition("/")[2]
+    yield text_of(event.part("additionalEventData"), "UserName")
+    yield text_of(mapping(user.get("onBehalfOf")), "userId")
+    yield text_of(user, "principalId")
 
 
 def _what(path: Path, identity: str, event: Record) -> str:
@@ -213,8 +225,9 @@ def _what(path: Path, identity: str, event: Record) -> str:
         return f"{path.what} ({_grant(event)})"
     if path.what:
         return path.what
-    through_portal = RESERVED_ROLE.match(_issuer(event))
-    return WHAT.get("identity-center" if through_portal else identity, "Console sign-in")
+    if identity == "federated" and RESERVED_ROLE.match(_issuer(event)):
+        return WHAT["identity-center"]
+    return WHAT.get(identity, "Console sign-in")
 
 
 def _issuer(event: Record) -> str:

@@ -41,28 +41,36 @@ def repeated(verdict: Verdict) -> Verdict:
 
 def _whatever_the_source(sign_in: SignIn, *, recognised: bool) -> Verdict | None:
     """Judge what alerts from everywhere, and what is only noted from everywhere; None for the rest."""
-    source = _source(sign_in, recognised=recognised)
     if sign_in.kind in ALWAYS or sign_in.identity == "root":
-        what = "root" if sign_in.kind == "console" else sign_in.kind
+        source, what = _source(sign_in, recognised=recognised), "root" if sign_in.kind == "console" else sign_in.kind
         return Verdict(
             "alert", "high" if sign_in.outcome == "success" else "normal", (f"{what} {sign_in.outcome}", source)
         )
     if sign_in.kind == "console" and sign_in.identity == "unknown":  # it may be root
-        return Verdict("alert", "normal", (f"{sign_in.outcome} of an unknown kind of user", source))
-    return Verdict("note", "", ("failure", source)) if sign_in.outcome != "success" else None
+        why = f"{sign_in.outcome} of an unknown kind of user"
+        return Verdict("alert", "normal", (why, _source(sign_in, recognised=recognised)))
+    if sign_in.outcome != "success":
+        return Verdict("note", "", ("failure", _source(sign_in, recognised=recognised)))
+    return None
 
 
 def _by_source(sign_in: SignIn, *, recognised: bool) -> Verdict:
     """Judge a success that is neither root's nor one of those that alert from everywhere."""
     source = _source(sign_in, recognised=recognised)
-    who = f"{sign_in.account}#{sign_in.kind}#{sign_in.who}"
     if not recognised:
-        return Verdict("alert", "normal", (source,), f"{who}#{sign_in.source}" if sign_in.kind == "role-keys" else "")
+        return Verdict(
+            "alert", "normal", (source,), _once(sign_in, sign_in.source) if sign_in.kind == "role-keys" else ""
+        )
     if sign_in.identity == "iam-user" and sign_in.kind == "console" and sign_in.mfa == "no":
-        return Verdict("alert", "normal", ("no MFA", source), f"{who}#no MFA")
+        return Verdict("alert", "normal", ("no MFA", source), _once(sign_in, "no MFA"))
     if sign_in.grant == "device code":  # the way in for a stranger who had a code approved
         return Verdict("note", "", ("device code", source))
     return Verdict("note" if sign_in.kind in NOTED else "recognised", "", (source,))
+
+
+def _once(sign_in: SignIn, what: str) -> str:
+    """Name what is told of once a day: who did it, how, and what makes it another one."""
+    return f"{sign_in.account}#{sign_in.kind}#{sign_in.who}#{what}"
 
 
 def _source(sign_in: SignIn, *, recognised: bool) -> str:

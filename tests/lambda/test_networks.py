@@ -108,7 +108,8 @@ WRONG = [
 @pytest.mark.parametrize("entry", WRONG, ids=lambda entry: entry[:24])
 def test_an_unusable_entry_is_set_aside_and_costs_no_other_entry(entry: str) -> None:
     found = networks.parse(f"{entry},203.0.113.0/24")
-    assert found == networks.Networks((ip_network("203.0.113.0/24"),), (entry,))
+    assert (found.usable, found.unusable) == ((ip_network("203.0.113.0/24"),), (entry,))
+    assert networks.recognises(found, "203.0.113.9")
 
 
 @pytest.mark.parametrize("entry", WRONG, ids=lambda entry: entry[:24])
