@@ -78,16 +78,15 @@ data "aws_iam_policy_document" "deploy" {
   statement {
     sid = "DeployTheStacks"
     actions = [
-      "cloudformation:CancelUpdateStack", "cloudformation:ContinueUpdateRollback", "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet",
-      "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResources",
-      "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:GetTemplate", "cloudformation:TagResource",
-      "cloudformation:UpdateTerminationProtection",
+      "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResources", "cloudformation:DescribeStacks",
+      "cloudformation:ExecuteChangeSet", "cloudformation:TagResource", "cloudformation:UpdateTerminationProtection",
     ]
     resources = local.stack_arns
   }
   statement {
     sid       = "LookForDrift"
-    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift"]
+    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift"]
     resources = local.stack_arns
   }
   statement {
@@ -107,7 +106,7 @@ data "aws_iam_policy_document" "deploy" {
   }
   statement {
     sid       = "UploadWhatIsNew"
-    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"]
+    actions   = ["s3:GetObject", "s3:PutObject"]
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
   }
   statement {
@@ -117,12 +116,12 @@ data "aws_iam_policy_document" "deploy" {
   }
   statement {
     sid       = "ReadTheContract"
-    actions   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]
-    resources = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/*"]
+    actions   = ["ssm:GetParametersByPath"]
+    resources = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap/*"]
   }
   statement {
     sid       = "FillTheSecret" # CloudFormation names it after its logical id and marks it with its stack, a child of ours
-    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
+    actions   = ["secretsmanager:PutSecretValue"]
     resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
     condition {
       test     = "StringEquals"
@@ -153,20 +152,23 @@ resource "aws_iam_role_policy" "deploy" {
 data "aws_iam_policy_document" "drift" {
   statement {
     sid       = "ReadTheTrail"
-    actions   = ["cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags"]
+    actions   = ["cloudtrail:GetEventConfiguration", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags"]
     resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
   }
   statement {
     sid = "ReadItsBucket"
     actions = [
-      "s3:GetBucketLogging", "s3:GetBucketNotification", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock",
-      "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:ListBucket",
+      "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketAbac", "s3:GetBucketCORS", "s3:GetBucketLogging",
+      "s3:GetBucketMetadataTableConfiguration", "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls",
+      "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetBucketWebsite",
+      "s3:GetEncryptionConfiguration", "s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration", "s3:GetLifecycleConfiguration",
+      "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource",
     ]
     resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
   }
   statement {
     sid       = "ReadTheFunction"
-    actions   = ["lambda:GetFunction", "lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetPolicy", "lambda:ListTags"]
+    actions   = ["lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetFunctionScalingConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig"]
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
@@ -181,17 +183,17 @@ data "aws_iam_policy_document" "drift" {
   }
   statement {
     sid       = "ReadTheTopic"
-    actions   = ["sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"]
+    actions   = ["sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"]
     resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
   }
   statement {
     sid       = "ReadTheQueues"
-    actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"]
+    actions   = ["sqs:GetQueueAttributes", "sqs:ListQueueTags"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
   }
   statement {
     sid       = "ReadTheLedger"
-    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:ListTagsOfResource"]
+    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource"]
     resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
   }
   statement {
@@ -210,7 +212,22 @@ data "aws_iam_policy_document" "drift" {
     resources = local.role_arns
   }
   statement {
+    sid       = "ReadTheSecretsForm" # and never its value
+    actions   = ["secretsmanager:DescribeSecret"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/signwatch:prefix"
+      values   = [var.prefix]
+    }
+  }
+  statement {
     sid       = "ReadTheLogGroups"
+    actions   = ["logs:DescribeIndexPolicies", "logs:GetDataProtectionPolicy"]
+    resources = [for arn in local.log_group_arns : "${arn}:*"]
+  }
+  statement {
+    sid       = "ReadTheirTags" # this call alone wants the ARN without its end
     actions   = ["logs:ListTagsForResource"]
     resources = local.log_group_arns
   }
@@ -220,8 +237,13 @@ data "aws_iam_policy_document" "drift" {
     resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:*"]
   }
   statement {
+    sid       = "ReadTheTagsOfAlarms"
+    actions   = ["cloudwatch:ListTagsForResource"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:${var.prefix}-*"]
+  }
+  statement {
     sid       = "ReadWhatKnowsNoResource" # Service Authorization Reference
-    actions   = ["kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"]
+    actions   = ["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"]
     resources = ["*"]
   }
 }
@@ -242,8 +264,8 @@ data "aws_iam_policy_document" "boundary" {
   }
   statement {
     sid       = "Ledger"
-    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
-    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*", "arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*/index/*"]
+    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
   }
   statement {
     sid       = "Secret"
@@ -257,7 +279,7 @@ data "aws_iam_policy_document" "boundary" {
   }
   statement {
     sid       = "Queues"
-    actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+    actions   = ["sqs:SendMessage"]
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
   }
   statement {
@@ -299,7 +321,7 @@ resource "aws_iam_role" "service" {
 data "aws_iam_policy_document" "service_resources" {
   statement {
     sid       = "NestedStacks"
-    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
+    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:GetStackPolicy", "cloudformation:GetTemplate", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
     resources = local.stack_arns
   }
   statement {
@@ -320,17 +342,17 @@ data "aws_iam_policy_document" "service_resources" {
   statement {
     sid = "TrailBucket" # a generated name: stack, logical id and a random end in lower case, the stack's part cut where 63 characters are too few
     actions = [
-      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketCORS", "s3:GetBucketLogging",
+      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketAbac", "s3:GetBucketCORS", "s3:GetBucketMetadataTableConfiguration", "s3:GetBucketLogging",
       "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging",
       "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration",
-      "s3:GetLifecycleConfiguration", "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
-      "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+      "s3:GetLifecycleConfiguration", "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
+      "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:TagResource", "s3:UntagResource",
     ]
     resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
   }
   statement {
     sid       = "Trail"
-    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
+    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventConfiguration", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
     resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
   }
   statement {
@@ -345,7 +367,7 @@ data "aws_iam_policy_document" "service_resources" {
   }
   statement {
     sid       = "Function"
-    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionConcurrency", "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig", "lambda:ListTags", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
+    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetFunctionScalingConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
@@ -403,7 +425,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "Keys" # a key's id is AWS's invention; the tag that CloudFormation hands down tells ours
-    actions   = ["kms:CancelKeyDeletion", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
+    actions   = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
     resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
     condition {
       test     = "StringEquals"
@@ -428,7 +450,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "ReadRoles"
-    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:ListRoleTags"]
+    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
     resources = local.role_arns
   }
   statement {

@@ -212,3 +212,22 @@ def test_a_role_reads_the_parameters_below_its_own_path_alone(cloud: Cloud) -> N
     assert found["Value"] == "x"
     with pytest.raises(ClientError, match="AccessDenied"):
         ssm.get_parameters_by_path(Path="/others")
+
+
+def test_what_was_decided_on_a_role_is_remembered_once_and_for_its_account_alone(cloud: Cloud) -> None:
+    laptop = Laptop.on(cloud)
+    laptop.client("ssm").put_parameter(Name="/here", Value="yes", Type="String")
+    arn = f"arn:aws:ssm:{laptop.region}:{laptop.account}:parameter/here"
+    role = laptop.role({"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": arn})
+    key = laptop.client("sts").assume_role(RoleArn=role, RoleSessionName="reader")["Credentials"]
+    ssm = laptop.client("ssm", key=key)
+    for _ in range(2):
+        ssm.get_parameter(Name="/here")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.delete_parameter(Name="/here")
+    same = {"account": laptop.account, "role": role.rpartition("/")[2], "resource": arn}
+    assert cloud.decisions(laptop.account) == [
+        {**same, "action": "ssm:DeleteParameter", "allowed": False},
+        {**same, "action": "ssm:GetParameter", "allowed": True},
+    ]
+    assert cloud.decisions(Laptop.on(cloud).account) == []

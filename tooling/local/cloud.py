@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 HEALTH, TOKEN, EVENTS = "/_ministack/health", "/_emulator/token", "/_emulator/events"
+DECISIONS = "/_emulator/decisions"
 OK = 200
 SECRET = "test"  # noqa: S105 - the secret access key of every root user here; the emulator checks signatures
 READY_IN = 30.0  # seconds until the emulator must answer
@@ -91,6 +92,18 @@ class Cloud:
             raise CloudError(f"{EVENTS} answered {status}: {body}")
         answers: list[dict[str, Any]] = json.loads(body)
         return answers
+
+    def decisions(self, account_id: str) -> list[dict[str, Any]]:
+        """Return what the policy engine said to sessions of this account's roles, each distinct decision once.
+
+        A decision names ``account``, ``role``, ``action``, ``resource`` (an ARN, or ``*``) and ``allowed``.
+        Raises CloudError when the emulator does not answer.
+        """
+        status, body = _ask(self.endpoint, "GET", f"{DECISIONS}?{account_id}")
+        if status != OK:
+            raise CloudError(f"{DECISIONS} answered {status}: {body}")
+        found: list[dict[str, Any]] = json.loads(body)
+        return found
 
 
 def _launch(local: Path, runtime: Path, folder: Path, port: int) -> tuple[subprocess.Popen[bytes], Cloud]:

@@ -20,6 +20,17 @@ from ministack.services import iam, sts
 SESSION_SECONDS = 12 * 3600
 _lock = threading.Lock()
 _sessions: dict[tuple[str, str], Credentials] = {}
+_decisions: set[Decision] = set()
+
+
+class Decision(NamedTuple):
+    """What the policy engine said to a session of a role; ``resource`` is an ARN, or * where the call knows none."""
+
+    account: str
+    role: str
+    action: str
+    resource: str
+    allowed: bool
 
 
 class Credentials(NamedTuple):
@@ -35,7 +46,10 @@ def install() -> None:
 
     - aws:PrincipalArn of a role session: the ARN of the session; here that of its role, path included
     - GetParametersByPath: any parameter; here the one that the path names (Systems Manager, actions and resources)
+
+    Each decision on a session of a role is remembered, once however often it is made.
     """
+    _remember_decisions()
     extract = iam_actions.extract_resource_arn
 
     def extracted(service: str, method: str, path: str, headers: Any, body: bytes, *more: Any) -> Any:
@@ -55,6 +69,33 @@ def install() -> None:
         return resolve(key, context)
 
     iam_evaluator._resolve_condition_key = resolved
+
+
+def _remember_decisions() -> None:
+    judge = iam_evaluator.enforce
+
+    def judged(
+        key: str, action: str, service: str, region: str, resource_arn: str = "*", *more: Any, **named: Any
+    ) -> Any:
+        refused = judge(key, action, service, region, resource_arn, *more, **named)
+        _remember(key, action, resource_arn, allowed=refused is None)
+        return refused
+
+    iam_evaluator.enforce = judged
+
+
+def _remember(key: str, action: str, resource: str, *, allowed: bool) -> None:
+    arn = str(sts._sessions.get(key, {}).get("Arn", ""))
+    if ":assumed-role/" in arn:
+        role = iam_evaluator._role_name_from_assumed_arn(arn)
+        with _lock:
+            _decisions.add(Decision(arn.split(":")[4], role, action, resource, allowed))
+
+
+def decisions(account: str) -> list[dict[str, Any]]:
+    """Return what was decided on sessions of the roles of this account, each of it once."""
+    with _lock:
+        return [decision._asdict() for decision in sorted(_decisions) if decision.account == account]
 
 
 def service_may(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ministack import app
 
+from tooling.local.adapter import access
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -37,6 +39,8 @@ def guarded(inner: Application) -> Application:
             await _answer(send, 200, os.environ.get("SIGNWATCH_CLOUD_TOKEN", ""))
         elif (scope["method"], scope["path"]) == ("POST", "/_emulator/events"):
             await _take_events(receive, send)
+        elif (scope["method"], scope["path"]) == ("GET", "/_emulator/decisions"):
+            await _answer(send, 200, json.dumps(access.decisions(scope["query_string"].decode())))
         else:  # so that policies on aws:SecureTransport hold as they do where every endpoint speaks TLS
             await inner({**scope, "headers": [*scope["headers"], TLS]}, receive, send)
 

@@ -1,0 +1,184 @@
+"""Each right of the roles is used by what the words do, and nothing that they do lacks a right."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.support.listener import Listener
+from tooling import bootstrap, drift, rehearsal, stack
+from tooling.demo import SIGN_INS
+from tooling.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from tooling.account import Account
+    from tooling.local.phone import Phone
+    from tooling.rehearsal import Rehearsal
+
+pytestmark = pytest.mark.end_to_end
+
+ACCOUNT = "777788889999"
+ROLES = ("deploy", "function", "trail")
+SEEN_AT_LEAST = 27  # distinct pairs of role and action that the run must show
+TABLE = tomllib.loads(Path(__file__).with_name("unseen_grants.toml").read_text(encoding="utf-8"))
+UNSEEN = {(entry["role"], entry["action"]): entry["reason"] for entry in TABLE["grant"]}
+IAM_USER = json.loads(SIGN_INS.read_text(encoding="utf-8"))[1]["event"]
+
+
+class Run(NamedTuple):
+    """What the roles may do, what their boundary allows, and what the policy engine decided."""
+
+    granted: set[tuple[str, str]]
+    boundary: set[str]
+    decisions: list[dict[str, Any]]
+
+    def used(self) -> set[tuple[str, str]]:
+        return {(role_of(found), found["action"]) for found in self.decisions if found["allowed"]}
+
+    def refused(self) -> list[tuple[str, str, str]]:
+        return [
+            (role_of(found), found["action"], found["resource"])
+            for found in self.decisions
+            if role_of(found) in ROLES and not found["allowed"]
+        ]
+
+    def unused(self) -> set[tuple[str, str]]:
+        return self.granted - self.used() - set(UNSEEN)
+
+
+@pytest.fixture(scope="module")
+def run(
+    prepare: Callable[[str], AbstractContextManager[Rehearsal]], phone: Phone, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    with prepare(ACCOUNT) as stage:
+        deploy(stage)
+        deploy(stage)  # nothing changed: the objects are looked at
+        send_sign_ins(stage, phone)
+        aws, made = stage.as_deployer()
+        assert bootstrap.outputs(aws, stage.settings.prefix) == made  # the flag --no-assume-role reads it as this role
+        assert stack.outputs(aws, stage.settings)["FunctionName"]
+        assert drift.look(aws, stage.settings, announce=lambda _: None).drifts == ()
+        checkout = changed(stage, tmp_path_factory.mktemp("checkout"))
+        deploy_refused(checkout)
+        deploy(checkout)
+        owner = stage.enter()
+        granted = {(role, action) for role in ROLES for action in rights(owner, role)}
+        boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
+        stack.destroy(aws, stage.settings, made, console=Listener().stack())
+        return Run(granted, boundary, stage.cloud.decisions(ACCOUNT))
+
+
+def deploy(stage: Rehearsal) -> None:
+    stage.deploy(rehearsal.built(stage.settings.root, Listener().announce), Listener().stack())
+
+
+def deploy_refused(checkout: Rehearsal) -> None:
+    """Deploy what would lose a nested stack: the change set is made, looked at and thrown away."""
+    parent = checkout.settings.root / "cfn" / "parent.yaml"
+    text = parent.read_text()
+    parent.write_text(text.replace("AlarmsStack", "OthersStack"))
+    with pytest.raises(RefusedError, match="AlarmsStack"):
+        deploy(checkout)
+    parent.write_text(text)
+
+
+def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
+    """The same account, from a copy of the sources with another line of code."""
+    root = stage.settings.root
+    for source in ("cfn", "lambda", "layer"):
+        shutil.copytree(root / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "dist" / "layer", folder / "dist" / "layer")  # the wheels need not be fetched again
+    with (folder / "lambda" / "signwatch" / "handler.py").open("a") as file:
+        file.write("# another line\n")
+    return replace(stage, settings=replace(stage.settings, root=folder))
+
+
+def send_sign_ins(stage: Rehearsal, phone: Phone) -> None:
+    """Unknown with an empty and with a filled secret, again, recognised, and one that is given up into the queue."""
+    event = unknown(stage)
+    stage.sign_in(unknown(stage))
+    stage.fill_secret()
+    assert len(stage.sign_in(event).texts) == 1
+    stage.cloud.send([event])
+    stage.sign_in(unknown(stage, sourceIPAddress="203.0.113.10"))
+    phone.fail(503, times=100)
+    stage.cloud.send([unknown(stage)])
+    found = stage._until(lambda: [one for one in stage.cloud.decisions(ACCOUNT) if one["action"] == "sqs:SendMessage"])
+    while phone.next_fault().status:
+        """The faults that are left over belong to no other test."""
+    assert found, "the event that failed was not given up into the queue"
+
+
+def unknown(stage: Rehearsal, **changes: str) -> dict[str, Any]:
+    event = rehearsal.now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
+    event["detail"] |= changes
+    return event
+
+
+def rights(owner: Account, role: str) -> set[str]:
+    """The actions that the role's own and attached policies allow, but for what holds drift detection alone."""
+    iam, name = owner.client("iam"), f"signwatch-{role}"
+    names = set(iam.list_role_policies(RoleName=name)["PolicyNames"]) - {"drift"}
+    assert names
+    inline = [iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names]
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    documents = [*inline, *(managed(owner, policy["PolicyArn"]) for policy in attached)]
+    return {action for document in documents for action in actions(document)}
+
+
+def boundary_of(owner: Account, role: str) -> dict[str, Any]:
+    found = owner.client("iam").get_role(RoleName=f"signwatch-{role}")["Role"]["PermissionsBoundary"]
+    return managed(owner, found["PermissionsBoundaryArn"])
+
+
+def managed(owner: Account, arn: str) -> dict[str, Any]:
+    iam = owner.client("iam")
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    return document
+
+
+def actions(document: dict[str, Any]) -> set[str]:
+    found = [one["Action"] for one in document["Statement"] if one["Effect"] == "Allow"]
+    return {action for one in found for action in ([one] if isinstance(one, str) else one)}
+
+
+def role_of(decision: dict[str, Any]) -> str:
+    return str(decision["role"]).removeprefix("signwatch-")
+
+
+def test_no_right_is_unused_and_none_is_missing(run: Run) -> None:
+    used = run.used()
+    for role, action in sorted(run.granted):
+        told = "used" if (role, action) in used else "unused" if (role, action) not in UNSEEN else "not checked here"
+        print(f"{role} {action} {told}")
+    seen = used & run.granted
+    print(f"unused grants {len(run.unused())}, missing grants {len(run.refused())}, distinct actions seen {len(seen)}")
+    assert run.unused() == set()
+    assert run.refused() == []
+    assert len(seen) >= SEEN_AT_LEAST
+
+
+def test_no_right_is_a_wildcard(run: Run) -> None:
+    assert [grant for grant in run.granted if "*" in grant[1]] == []
+
+
+def test_the_boundary_allows_what_the_roles_of_the_stacks_may_do_and_no_more(run: Run) -> None:
+    assert run.boundary == {action for role, action in run.granted if role in ("function", "trail")}
+
+
+def test_a_right_that_is_not_seen_has_a_reason_and_is_not_seen(run: Run) -> None:
+    """An entry of the list goes when the right goes, or when the laptop's AWS comes to check it."""
+    assert set(UNSEEN) <= run.granted
+    assert set(UNSEEN) & run.used() == set()
+    assert [grant for grant, reason in UNSEEN.items() if not reason.endswith(".")] == []
