@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 
 
 class Record(NamedTuple):
-    """The EventBridge envelope (empty around a bare record) and the CloudTrail record in it."""
+    """The EventBridge envelope (empty around a bare record) and the CloudTrail record in it.
+
+    ``user`` is its userIdentity, ``extra`` its additionalEventData; each is empty where it is no object.
+    """
 
     envelope: dict[str, Any]
     detail: dict[str, Any]
+    user: dict[str, Any]
+    extra: dict[str, Any]
 
     @property
     def event_id(self) -> str:
@@ -28,7 +33,7 @@ class Record(NamedTuple):
     @property
     def account(self) -> str:
         """The account that was signed in to, as far as anything in the event tells."""
-        return self.text("recipientAccountId", "account") or text_of(self.part("userIdentity"), "accountId")
+        return self.text("recipientAccountId", "account") or text_of(self.user, "accountId")
 
     def text(self, key: str, envelope_key: str = "") -> str:
         """Return the text at ``key``, else the envelope's; empty where there is none."""
@@ -44,7 +49,8 @@ class Record(NamedTuple):
 def opened(event: object) -> Record:
     """Return the record in an EventBridge event, or a bare record as it is."""
     outer = mapping(event)
-    return Record(outer, mapping(outer["detail"])) if "detail" in outer else Record({}, outer)
+    envelope, detail = (outer, mapping(outer["detail"])) if "detail" in outer else ({}, outer)
+    return Record(envelope, detail, mapping(detail.get("userIdentity")), mapping(detail.get("additionalEventData")))
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -38,6 +38,7 @@ RESOURCES = {"user": "iam-user", "assumed-role": "federated", "federated-user": 
 CONSOLE = PATHS["signin", "consolelogin"]
 RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
+TOLD_MFA = {"yes": "yes", "no": "no"}
 WHAT = {
     "root": "Root console sign-in",
     "federated": "Federated console sign-in",
@@ -101,7 +102,7 @@ def read(event: object) -> Reading:
     try:
         return _read(opened(event))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here is an alert, never silence
-        return _unreadable(Record({}, {}), f"reading it failed ({type(error).__name__})")
+        return _unreadable(Record({}, {}, {}, {}), f"reading it failed ({type(error).__name__})")
 
 
 def _read(event: Record) -> Reading:
@@ -178,7 +179,7 @@ def _outcome(path: Path, event: Record) -> str:
 
 def _told(event: Record) -> set[str]:
     """Read ``success``, which AWS writes as a text and may one day write as a boolean."""
-    told = event.part("additionalEventData").get("success")
+    told = event.extra.get("success")
     text = str(told).strip().lower() if isinstance(told, (str, bool)) else ""
     return {{"true": "success", "false": "failure"}.get(text, "")}
 
@@ -195,27 +196,30 @@ def _results(event: Record, place: str) -> set[str]:
 
 def _identity(path: Path, event: Record) -> str:
     """Return what kind of user it is, by the type or by the ARN; root wins, since it alerts from everywhere."""
-    user = event.part("userIdentity")
+    user = event.user
     resource = text_of(user, "arn").rpartition(":")[2].partition("/")[0].lower()
-    told = (TYPES.get(text_of(user, "type").lower()), RESOURCES.get(resource))
-    if "root" in told:
+    kind, arn = TYPES.get(text_of(user, "type").lower()), RESOURCES.get(resource)
+    if "root" in (kind, arn):
         return "root"
-    return path.user or told[0] or told[1] or "unknown"
+    return path.user or kind or arn or "unknown"
 
 
 def _who(event: Record, identity: str) -> str:
     """The name a person would know: user name, session name of a role, typed name, else the Identity Center user id."""
     if identity == "root":
         return "root"
-    return next((name for name in _names(event) if name and name != HIDDEN), "unknown")
+    for name in _names(event):
+        if name and name != HIDDEN:
+            return name
+    return "unknown"
 
 
 def _names(event: Record) -> Iterator[str]:
     """The names that a record may hold, the most telling first; none is looked for before it is needed."""
-    user = event.part("userIdentity")
+    user = event.user
     yield text_of(user, "userName")
     yield text_of(user, "arn").partition("/")[2].rpartition("/")[2]
-    yield text_of(event.part("additionalEventData"), "UserName")
+    yield text_of(event.extra, "UserName")
     yield text_of(mapping(user.get("onBehalfOf")), "userId")
     yield text_of(user, "principalId")
 
@@ -232,15 +236,15 @@ def _what(path: Path, identity: str, event: Record) -> str:
 
 def _issuer(event: Record) -> str:
     """The ARN of the role whose session it is, path included; empty for any other user."""
-    session = mapping(event.part("userIdentity").get("sessionContext"))
+    session = mapping(event.user.get("sessionContext"))
     return text_of(mapping(session.get("sessionIssuer")), "arn")
 
 
 def _mfa(identity: str, event: Record) -> str:
     """Only IAM users, root and Identity Center tell the truth about MFA (CloudTrail, sign-in events, on MFAUsed)."""
-    extra = event.part("additionalEventData")
+    extra = event.extra
     if identity in ("root", "iam-user"):
-        return {"yes": "yes", "no": "no"}.get(text_of(extra, "MFAUsed").lower(), "unrecorded")
+        return TOLD_MFA.get(text_of(extra, "MFAUsed").lower(), "unrecorded")
     if identity == "identity-center":
         return _factors({factor.strip() for factor in text_of(extra, "CredentialType").upper().split(",")} - {""})
     return "provider" if identity == "federated" else "unrecorded"
@@ -256,7 +260,7 @@ def _factors(passed: set[str]) -> str:
 
 
 def _grant(event: Record) -> str:
-    places = [event.part("requestParameters"), event.part("additionalEventData")]
+    places = [event.part("requestParameters"), event.extra]
     named = [text_of(place, key) for place in places for key in ("grantType", "grant_type")]
     return GRANTS.get(next((name for name in named if name), "").lower(), "")
 
