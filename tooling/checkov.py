@@ -9,10 +9,13 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from tooling import templates
 from tooling.errors import RefusedError
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
 
 SHORTEST_REASON = 20
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
-FORBIDDEN = ("skip-check", "soft-fail", "skip_check", "soft_fail")
-ELSEWHERE = (r"\.venv.*", r"\.git/", r"(^|/)dist/", r"\.terraform/")  # what is not in the repository
+HARMLESS = {"compact", "quiet"}  # the settings that hide no finding
+ELSEWHERE = (r"\.venv.*", r"\.git/", r"^\./dist/", r"\.terraform/")  # what is not in the repository
+UNWANTED = (".checkov.yml", ".cfnlintrc", ".cfnlintrc.yaml", ".cfnlintrc.yml", ".shellcheckrc")  # read beside ours
+PRAGMA = "pragma: " + "allowlist"  # in two parts, so that this line is none
 REVIEWED = Path("tooling/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
 OWN = "CKV_SIGNWATCH_"
@@ -70,9 +75,12 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
     command += [argument for path in ELSEWHERE for argument in ("--skip-path", path)]
     command += [argument for form in forms for argument in ("-o", form)]
     command += ["--output-file-path", ",".join(map(str, reports))]
-    done = subprocess.run(
-        command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
-    )
+    quiet = subprocess.DEVNULL
+    with tempfile.TemporaryDirectory(prefix="signwatch-checkov-") as home:
+        environment = _environment(home)
+        done = subprocess.run(
+            command, cwd=root, stdin=quiet, capture_output=True, text=True, check=False, env=environment
+        )
     try:
         told = json.loads(reports[0].read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,10 +89,10 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
     return judge(told if isinstance(told, list) else [told], expected(root), settings)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment without what checkov would take settings from, and without byte-code of policies."""
+def _environment(home: str) -> dict[str, str]:
+    """This process's environment without what checkov would take settings from: variables, and files at home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CKV_", "CHECKOV_", "BC_"))}
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
@@ -92,7 +100,7 @@ def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
     reports = [report for report in told if "results" in report]
     checks = {kind: [check for report in reports for check in report["results"].get(kind, [])] for kind in KINDS}
     findings = [
-        *[f"{CONFIGURATION}: {word} would hide findings" for word in FORBIDDEN if word in settings],
+        *_setting_findings(settings),
         *wanted.faults,
         *[f"{path}: could not be parsed" for one in reports for path in one["results"].get("parsing_errors", [])],
         *[_failure(check) for check in checks["failed_checks"]],
@@ -103,6 +111,19 @@ def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
     if not checks["passed_checks"]:
         findings.append("checkov passed no check at all: it looked at nothing")
     return Judgement(len(checks["passed_checks"]), len(checks["skipped_checks"]), tuple(findings))
+
+
+def _setting_findings(settings: str) -> list[str]:
+    """A sentence for each setting of checkov that is not known to hide nothing."""
+    try:
+        found = yaml.safe_load(settings) or {}
+        names = sorted(set(found) - HARMLESS)
+    except (yaml.YAMLError, TypeError) as error:
+        return [f"{CONFIGURATION}: cannot be read ({error})"]
+    return [
+        f"{CONFIGURATION}: {name} could hide findings; {', '.join(sorted(HARMLESS))} alone may stand there"
+        for name in names
+    ]
 
 
 def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
@@ -165,8 +186,29 @@ def expected(root: Path) -> Expected:
             (check, resource) for check, resources in reviewed["skips"].items() for resource in resources
         ),
         unread=frozenset(reviewed["unread"]),
-        faults=tuple(faults),
+        faults=(*faults, *_hidden(root, read)),
     )
+
+
+def _hidden(root: Path, read: dict[Path, dict[str, Any]]) -> Iterator[str]:
+    """What would keep a tool of the scan from saying what it sees: files of settings, and marks in the sources."""
+    for name in UNWANTED:
+        if (root / name).exists():
+            yield f"{name}: could hide findings: take it out"
+    for path, template in read.items():
+        if "cfn-lint" in str(template.get("Metadata", "")) or '"cfn-lint"' in json.dumps(template, default=str):
+            yield f"{_name(root, path)}: has settings for cfn-lint in its Metadata, which could hide findings"
+    for path in _sources(root):
+        if PRAGMA in path.read_text(encoding="utf-8", errors="replace"):
+            yield f"{_name(root, path)}: a mark keeps secrets from being found in it"
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    """The files of the repository, without what is made in it."""
+    for folder, folders, files in os.walk(root):
+        hidden = (".git", ".terraform", "__pycache__", *(("dist",) if Path(folder) == root else ()))
+        folders[:] = [name for name in folders if name not in hidden and not name.startswith(".venv")]
+        yield from (Path(folder) / name for name in files)
 
 
 def _templates(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, dict[str, Any]], list[str]]:

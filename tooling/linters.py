@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,8 @@ class Tool:
 
 
 def _said(place: Place, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **environment}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHELLCHECK_", "TF_CLI_ARGS"))}
+    settings = {**kept, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **environment}
     return subprocess.run(
         command, cwd=place.root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=settings
     )
@@ -136,7 +137,7 @@ def _checkov(place: Place) -> Found:
 
 def _cfn_lint(place: Place) -> Found:
     templates = sorted(str(path.relative_to(place.root)) for path in (place.root / "cfn").glob("*.yaml"))
-    done = _said(place, [place.program("cfn-lint"), "--format", "json", *templates])
+    done = _said(place, [place.program("cfn-lint"), "--format", "json", *templates], HOME=str(place.out))
     try:
         matches = json.loads(done.stdout)
     except ValueError:
@@ -177,16 +178,31 @@ def _policy_types(place: Place) -> Found:
 def _ruff(place: Place) -> Found:
     report = place.out / "ruff.sarif"
     command = [place.program("ruff"), "check", "--output-format", "sarif", "--output-file", str(report), "."]
-    return by_sarif(place, command, report, looked_at=1)
+    found = by_sarif(place, command, report, looked_at=len(_python_files(place)))
+    return replace(found, findings=(*found.findings, *_unseen(place)))
 
 
 def _ruff_format(place: Place) -> Found:
-    return by_exit_code(place, [place.program("ruff"), "format", "--check", "."], looked_at=1)
+    return by_exit_code(place, [place.program("ruff"), "format", "--check", "."], looked_at=len(_python_files(place)))
+
+
+def _python_files(place: Place) -> set[str]:
+    """Every Python file in the folders that hold our own."""
+    folders = [place.root / name for name in (*PYTHON, POLICIES, "benchmarks")]
+    files = [path for folder in folders for path in (folder.rglob("*.py") if folder.is_dir() else [folder])]
+    return {str(path.relative_to(place.root)) for path in files if path.exists()}
+
+
+def _unseen(place: Place) -> list[str]:
+    """A sentence for each Python file that ruff's settings leave out."""
+    shown = _said(place, [place.program("ruff"), "check", "--show-files", "."]).stdout.split("\n")
+    seen = {os.path.relpath(line, place.root) for line in shown if line}
+    return [f"{path}: is left out by ruff's settings" for path in sorted(_python_files(place) - seen)]
 
 
 def _shellcheck(place: Place) -> Found:
     scripts = ["inv", ".ci/run"]
-    return by_exit_code(place, [place.program("shellcheck"), *scripts], looked_at=len(scripts))
+    return by_exit_code(place, [place.program("shellcheck"), "--norc", *scripts], looked_at=len(scripts))
 
 
 def _zizmor(place: Place) -> Found:
@@ -258,7 +274,7 @@ def _terraform_validate(place: Place) -> Found:
 
 
 TOOLS = (  # the slow ones first: two run at a time
-    Tool("checkov", "cfn, terraform-bootstrap, .github, secrets everywhere", _checkov),
+    Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _checkov),
     Tool("mypy", "strict", _types),
     Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
     Tool("cfn-lint", "cfn", _cfn_lint),

@@ -32,7 +32,7 @@ RECIPIENT = "+15005550077"
 CANARIES = {
     "the key's secret": KEY_SECRET,
     "a secret that was rotated out": ROTATED,
-    "the number of a phone": RECIPIENT,
+    "the number of a phone": RECIPIENT.removeprefix("+"),  # which a request's body writes as %2B
     "the header of a request": base64.b64encode(f"{KEY}:{KEY_SECRET}".encode()).decode(),
 }
 IAM_USER = json.loads(SIGN_INS.read_text(encoding="utf-8"))[1]["event"]

@@ -92,11 +92,15 @@ class TestJudge:
         assert "checkov passed no check at all: it looked at nothing" in judge(*told).findings
 
     @pytest.mark.parametrize(
-        "setting", ["skip-check: [CKV_AWS_27]", "soft-fail: true", "skip_check: x", "soft_fail: x"]
+        "setting",
+        ["skip-check: [CKV_AWS_27]", "soft-fail: true", "skip_check: x", "check: [CKV_AWS_27]", "- a", "a: ["],
     )
-    def test_a_setting_that_would_hide_findings_is_a_finding(self, setting: str) -> None:
-        (finding,) = judge(report(), settings=f"compact: true\n{setting}\n").findings
-        assert finding.startswith(".checkov.yaml: s")
+    def test_a_setting_that_could_hide_findings_is_a_finding(self, setting: str) -> None:
+        (finding,) = judge(report(), settings=setting).findings
+        assert finding.startswith(".checkov.yaml: ")
+
+    def test_settings_that_hide_nothing_are_fine(self) -> None:
+        assert judge(report(), settings="compact: true\nquiet: false\n").findings == ()
 
 
 class TestSkips:
@@ -154,6 +158,26 @@ class TestExpected:
         assert all(len(reason) >= checkov.SHORTEST_REASON for reason in reasons.values())
         assert checkov.expected(ROOT).unread == set(reasons)
 
+    @pytest.mark.parametrize("name", checkov.UNWANTED)
+    def test_a_second_file_of_settings_is_a_fault(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).touch()
+        assert checkov.expected(tmp_path).faults == (f"{name}: could hide findings: take it out",)
+
+    def test_settings_for_cfn_lint_in_a_template_are_a_fault(self, tmp_path: Path) -> None:
+        (tmp_path / "cfn").mkdir()
+        hidden = "Metadata:\n  cfn-lint: {config: {ignore_checks: [E]}}\n"
+        (tmp_path / "cfn" / "x.yaml").write_text(f"{hidden}Resources: {{}}\n")
+        (fault,) = checkov.expected(tmp_path).faults
+        assert fault.startswith("cfn/x.yaml: has settings for cfn-lint")
+
+    def test_a_mark_that_keeps_secrets_from_being_found_is_a_fault_but_not_in_what_is_made(
+        self, tmp_path: Path
+    ) -> None:
+        for folder in ("docs", "dist", ".venv-x"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "x.md").write_text(f"key  # {checkov.PRAGMA} secret\n")
+        assert checkov.expected(tmp_path).faults == ("docs/x.md: a mark keeps secrets from being found in it",)
+
     def test_a_template_that_cannot_be_read_and_one_with_a_key_twice_are_faults(self, tmp_path: Path) -> None:
         (tmp_path / "cfn").mkdir()
         (tmp_path / "cfn" / "broken.yaml").write_text("Resources: [\n")
@@ -208,6 +232,16 @@ class TestWithTheProgram:
         assert any("aws_s3_bucket.templates: CKV_AWS_144 is skipped without a reason" in finding for finding in found)
         assert any(finding.startswith("leak.py: ") and "CKV_SECRET_" in finding for finding in found)
         assert {path.name for path in (copy / "out").iterdir()} >= {"checkov.json", "checkov.sarif"}
+
+    def test_settings_of_the_person_who_runs_it_hide_nothing(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """At home and in the environment; with a fault that the settings would hide."""
+        (copy / "home").mkdir()
+        (copy / "home" / ".checkov.yaml").write_text("skip-check: [CKV_AWS_21]\n")
+        monkeypatch.setenv("HOME", str(copy / "home"))
+        monkeypatch.setenv("CKV_SKIP_CHECK", "CKV_AWS_21")
+        trail = copy / "cfn" / "cloudtrail.yaml"
+        trail.write_text(trail.read_text().replace("Status: Enabled", "Status: Suspended"))
+        assert any("CKV_AWS_21" in finding for finding in self.scan(copy).findings)
 
     def test_policies_that_cannot_be_imported_fail_the_scan_one_by_one(self, copy: Path) -> None:
         (copy / "cfn" / "policies" / "__init__.py").write_text("import nothing_of_this_name\n")

@@ -105,6 +105,12 @@ class TestTools:
         assert "x.py:1: F401" in finding
         assert (place.out / "ruff.sarif").exists()
 
+    def test_a_file_that_ruffs_settings_leave_out_is_a_finding(self, place: Place) -> None:
+        (place.root / "tooling").mkdir()
+        (place.root / "tooling" / "bad.py").write_text("import os\n")
+        (place.root / "pyproject.toml").write_text('[tool.ruff]\nexclude = ["*"]\n')
+        assert tool("ruff check").run(place).findings == ("tooling/bad.py: is left out by ruff's settings",)
+
     def test_an_unformatted_file_is_a_finding(self, place: Place) -> None:
         (place.root / "x.py").write_text("x=1\n")
         assert tool("ruff format").run(place).failed == 1
@@ -115,6 +121,20 @@ class TestTools:
         assert row.failed == 1
         assert "SC2086" in row.findings[0]
         assert ".ci/run" in row.findings[0]
+
+    def test_settings_of_the_person_who_runs_it_hide_nothing(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (place.root / "inv").write_text("#!/bin/sh\nrm -rf $1/*\n")
+        (place.root / ".shellcheckrc").write_text("disable=all\n")
+        monkeypatch.setenv("SHELLCHECK_OPTS", "--exclude=SC2086")
+        assert "SC2086" in tool("shellcheck").run(place).findings[0]
+        (place.root / "cfn").mkdir()
+        (place.root / "cfn" / "x.yaml").write_text("Resources:\n  A:\n    Type: AWS::SNS::Nothing\n")
+        (place.root / "home").mkdir()
+        (place.root / "home" / ".cfnlintrc").write_text("ignore_checks: [E]\n")
+        monkeypatch.setenv("HOME", str(place.root / "home"))
+        assert tool("cfn-lint").run(place).failed == 1
 
     def test_a_wrong_type_is_a_finding_and_no_file_at_all_too(self, place: Place) -> None:
         (place.root / "tasks.py").write_text("x: int = 'a'\n")
@@ -190,6 +210,13 @@ class TestTerraform:
         row = tool(name).run(place)
         assert (row.passed, row.failed) == (0, 1)
         assert "was not found on PATH" in row.findings[0]
+
+    @pytest.mark.terraform
+    def test_arguments_from_the_environment_are_not_taken(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        (place.root / "terraform-bootstrap").mkdir()
+        (place.root / "terraform-bootstrap" / "main.tf").write_text('output "a" {\n    value = 1\n}\n')
+        monkeypatch.setenv("TF_CLI_ARGS_fmt", "-help")
+        assert tool("terraform fmt").run(place).failed == 1
 
     @pytest.mark.terraform
     def test_a_file_that_is_unformatted_and_invalid_fails_both_and_the_folder_stays_clean(self, place: Place) -> None:
