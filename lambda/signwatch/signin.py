@@ -165,33 +165,31 @@ def _sign_in(path: Path, event: Record) -> Reading:
 
 def _outcome(path: Path, event: Record) -> str:
     """Return success or failure, or nothing when the record does not tell; a success that is told is believed first."""
-    if path.outcome == TOLD:
-        told = _told(event)
-    else:
-        told = _results(event, "responseElements") | _results(event, "serviceEventDetails")
-    failed = event.text("errorCode") or event.text("errorMessage")
-    if "success" in told:
-        return "success"
-    if "failure" in told or failed:
+    told = _told(event) if path.outcome == TOLD else _named(event)
+    if told == "success":
+        return told
+    if told == "failure" or event.text("errorCode") or event.text("errorMessage"):
         return "failure"
     return "" if path.outcome in (NAMED, TOLD) else "success"
 
 
-def _told(event: Record) -> set[str]:
+def _told(event: Record) -> str:
     """Read ``success``, which AWS writes as a text and may one day write as a boolean."""
     told = event.extra.get("success")
     text = str(told).strip().lower() if isinstance(told, (str, bool)) else ""
-    return {{"true": "success", "false": "failure"}.get(text, "")}
+    return {"true": "success", "false": "failure"}.get(text, "")
 
 
-def _results(event: Record, place: str) -> set[str]:
-    """Return the results, in lower case, that stand there under the event's own name in whatever case."""
-    part = event.part(place)
-    if not part:
-        return set()
-    name = event.text("eventName").lower()
-    found = [value for key, value in part.items() if isinstance(key, str) and key.lower() == name]
-    return {value.strip().lower() for value in found if isinstance(value, str)}
+def _named(event: Record) -> str:
+    """Return the result, in lower case, that stands under the event's own name in whatever case; success before all."""
+    name, found = event.text("eventName").lower(), ""
+    for place in ("responseElements", "serviceEventDetails"):
+        for key, value in event.part(place).items():
+            if isinstance(key, str) and isinstance(value, str) and key.lower() == name:
+                found = value.strip().lower()
+                if found == "success":
+                    return found
+    return found
 
 
 def _identity(path: Path, event: Record) -> str:
