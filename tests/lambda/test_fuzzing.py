@@ -10,6 +10,8 @@ import pytest
 from signwatch import message, networks, signin, verdict
 from tests.support import fuzzing
 
+pytestmark = pytest.mark.joint
+
 
 def chance() -> random.Random:
     return random.Random(29)  # noqa: S311 - the same each time

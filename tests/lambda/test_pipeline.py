@@ -23,6 +23,7 @@ def decision(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return dict(line)
 
 
+@pytest.mark.joint
 @pytest.mark.parametrize("place", NETWORKS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_sends_the_texts_that_it_says(name: str, place: str, world: World, twilio: Twilio) -> None:
