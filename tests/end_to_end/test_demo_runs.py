@@ -55,8 +55,9 @@ def texts(shown: str) -> list[str]:
 
 
 def processes_of(session: int) -> str:
-    found = subprocess.run(["ps", "-o", "args=", "-s", str(session)], capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+    """What still runs in the session; one that has ended and only waits for init to notice does not."""
+    found = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return "\n".join(line for line in found.stdout.splitlines() if not line.startswith("Z")).strip()
 
 
 def sections(shown: str) -> list[str]:
