@@ -56,6 +56,14 @@ def _screen() -> Screen:
     return Screen()
 
 
+def _tell(screen: Screen, lines: list[str], *, passed: bool) -> None:
+    """Show what was found; end in 1 for a finding."""
+    for line in lines:
+        screen.announce(line)
+    if not passed:
+        raise Exit(code=1)
+
+
 def _enter(chosen: settings.Settings, *, assume: bool) -> tuple[Account, Any]:
     """Open the account, read the bootstrap's contract, and act as the deploy role unless told otherwise."""
     from tooling import account, bootstrap
@@ -168,10 +176,7 @@ def drift(
     aws, _ = _enter(chosen, assume=not no_assume_role)
     screen = _screen()
     found = drifts.look(aws, chosen, announce=screen.announce)
-    for line in found.lines():
-        screen.announce(line)
-    if found.drifts:
-        raise Exit(code=1)
+    _tell(screen, found.lines(), passed=not found.drifts)
 
 
 @word(writes=True, help=TARGET | NO_ROLE)
@@ -238,10 +243,7 @@ def _scan(*, fast: bool = False, only: str | None = None) -> None:
 
     screen = _screen()
     report = scans.run(ROOT, ROOT / "dist", announce=screen.announce, tools=scans.chosen(only, fast=fast))
-    for line in report.lines():
-        screen.announce(line)
-    if not report.passed:
-        raise Exit(code=1)
+    _tell(screen, report.lines(), passed=report.passed)
 
 
 PARTS = {
@@ -280,10 +282,7 @@ def _mutations() -> None:
 
     screen = _screen()
     report = faults.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
-    for line in report.lines():
-        screen.announce(line)
-    if not report.passed:
-        raise Exit(code=1)
+    _tell(screen, report.lines(), passed=report.passed)
 
 
 def _test(**chosen: bool) -> None:

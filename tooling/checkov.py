@@ -27,8 +27,6 @@ SHORTEST_REASON = 20
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
 HARMLESS = {"compact", "quiet"}  # the settings that hide no finding
 ELSEWHERE = (r"\.venv.*", r"\.git/", r"^\./dist/", r"\.terraform/")  # what is not in the repository
-UNWANTED = (".checkov.yml", ".cfnlintrc", ".cfnlintrc.yaml", ".cfnlintrc.yml", ".shellcheckrc")  # read beside ours
-PRAGMA = "pragma: " + "allowlist"  # in two parts, so that this line is none
 REVIEWED = Path("tooling/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
 OWN = "CKV_SIGNWATCH_"
@@ -186,29 +184,8 @@ def expected(root: Path) -> Expected:
             (check, resource) for check, resources in reviewed["skips"].items() for resource in resources
         ),
         unread=frozenset(reviewed["unread"]),
-        faults=(*faults, *_hidden(root, read)),
+        faults=tuple(faults),
     )
-
-
-def _hidden(root: Path, read: dict[Path, dict[str, Any]]) -> Iterator[str]:
-    """What would keep a tool of the scan from saying what it sees: files of settings, and marks in the sources."""
-    for name in UNWANTED:
-        if (root / name).exists():
-            yield f"{name}: could hide findings: take it out"
-    for path, template in read.items():
-        if "cfn-lint" in str(template.get("Metadata", "")) or '"cfn-lint"' in json.dumps(template, default=str):
-            yield f"{_name(root, path)}: has settings for cfn-lint in its Metadata, which could hide findings"
-    for path in _sources(root):
-        if PRAGMA in path.read_text(encoding="utf-8", errors="replace"):
-            yield f"{_name(root, path)}: a mark keeps secrets from being found in it"
-
-
-def _sources(root: Path) -> Iterator[Path]:
-    """The files of the repository, without what is made in it."""
-    for folder, folders, files in os.walk(root):
-        hidden = (".git", ".terraform", "__pycache__", *(("dist",) if Path(folder) == root else ()))
-        folders[:] = [name for name in folders if name not in hidden and not name.startswith(".venv")]
-        yield from (Path(folder) / name for name in files)
 
 
 def _templates(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, dict[str, Any]], list[str]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling import checkov
+from tooling import checkov, hiding
 from tooling.environment import ensure
 from tooling.errors import RefusedError
 from tooling.terraform import MIRROR, find
@@ -200,6 +200,10 @@ def _unseen(place: Place) -> list[str]:
     return [f"{path}: is left out by ruff's settings" for path in sorted(_python_files(place) - seen)]
 
 
+def _hiding(place: Place) -> Found:
+    return Found(len(list(hiding.sources(place.root))), tuple(hiding.places(place.root)))
+
+
 def _shellcheck(place: Place) -> Found:
     scripts = ["inv", ".ci/run"]
     return by_exit_code(place, [place.program("shellcheck"), "--norc", *scripts], looked_at=len(scripts))
@@ -284,6 +288,7 @@ TOOLS = (  # the slow ones first: two run at a time
     Tool("check-jsonschema", "workflows, Dependabot", _schemas, fast=True),
     Tool("zizmor", ".github", _zizmor, fast=True),
     Tool("terraform fmt", "terraform-bootstrap", _terraform_format, fast=True),
+    Tool("hiding", "settings and marks that hide findings", _hiding, fast=True),
     Tool("shellcheck", "inv, .ci/run", _shellcheck, fast=True),
     Tool("ruff check", "Python", _ruff, fast=True),
     Tool("ruff format", "Python", _ruff_format, fast=True),

@@ -9,6 +9,7 @@ taken out. Looking an address up is then one search by halves, however long the 
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
@@ -48,8 +49,12 @@ class Networks(NamedTuple):
     six: Ranges = Ranges()
 
 
+@functools.lru_cache(maxsize=2)
 def parse(text: str) -> Networks:
-    """Read a list at run time: an unusable entry is set aside and matches nothing."""
+    """Read a list at run time: an unusable entry is set aside and matches nothing.
+
+    The last lists are remembered, for the same one comes with every event of a warm process.
+    """
     usable, unusable = [], []
     for entry in entries(text):
         try:

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import journal, networks
-from signwatch.memory import Memory
 from signwatch.message import compose
 from signwatch.record import moment
 from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
@@ -57,6 +56,8 @@ def _told_before(verdict: Verdict, reading: Reading, now: float, dependencies: D
     """Make a note of an alert that was told of within the day; a memory that is down makes nothing quiet."""
     if not verdict.once:
         return verdict
+    from signwatch.memory import Memory
+
     try:
         memory = Memory(dependencies.client("dynamodb"), dependencies.settings.ledger_table_name)
         first = memory.is_first(verdict.once, reading.event_id, now)

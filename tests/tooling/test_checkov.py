@@ -158,26 +158,6 @@ class TestExpected:
         assert all(len(reason) >= checkov.SHORTEST_REASON for reason in reasons.values())
         assert checkov.expected(ROOT).unread == set(reasons)
 
-    @pytest.mark.parametrize("name", checkov.UNWANTED)
-    def test_a_second_file_of_settings_is_a_fault(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / name).touch()
-        assert checkov.expected(tmp_path).faults == (f"{name}: could hide findings: take it out",)
-
-    def test_settings_for_cfn_lint_in_a_template_are_a_fault(self, tmp_path: Path) -> None:
-        (tmp_path / "cfn").mkdir()
-        hidden = "Metadata:\n  cfn-lint: {config: {ignore_checks: [E]}}\n"
-        (tmp_path / "cfn" / "x.yaml").write_text(f"{hidden}Resources: {{}}\n")
-        (fault,) = checkov.expected(tmp_path).faults
-        assert fault.startswith("cfn/x.yaml: has settings for cfn-lint")
-
-    def test_a_mark_that_keeps_secrets_from_being_found_is_a_fault_but_not_in_what_is_made(
-        self, tmp_path: Path
-    ) -> None:
-        for folder in ("docs", "dist", ".venv-x"):
-            (tmp_path / folder).mkdir()
-            (tmp_path / folder / "x.md").write_text(f"key  # {checkov.PRAGMA} secret\n")
-        assert checkov.expected(tmp_path).faults == ("docs/x.md: a mark keeps secrets from being found in it",)
-
     def test_a_template_that_cannot_be_read_and_one_with_a_key_twice_are_faults(self, tmp_path: Path) -> None:
         (tmp_path / "cfn").mkdir()
         (tmp_path / "cfn" / "broken.yaml").write_text("Resources: [\n")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.aws import ACCOUNT, REGION, STACK_ID, CloudFormation, Objects, account, checksum, event
 from tests.support.listener import Listener
+from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
 from tooling import changeset, stack, templates, watch
 from tooling.bootstrap import Bootstrap
@@ -515,7 +516,7 @@ class TestOutputs:
 
 class TestConfirm:
     def test_the_prefix_confirms(self) -> None:
-        stack.confirm("signwatch", " signwatch ")
+        assert refusal_of(lambda: stack.confirm("signwatch", " signwatch ")) == ""
 
     @pytest.mark.parametrize("typed", ["", "Signwatch", "yes"])
     def test_another_word_does_not(self, typed: str) -> None:
