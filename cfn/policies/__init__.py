@@ -7,6 +7,7 @@ __all__ = [
     "monitor_policy",
     "monitor_site",
     "rule_policies",
+    "stack_policies",
     "store_policies",
     "trail_policies",
 ]

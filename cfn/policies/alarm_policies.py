@@ -75,6 +75,15 @@ class EverythingHasAlarm(Policy):
         return all(any(_watches(alarm.properties, wanted) for alarm in site.of(ALARM)) for wanted in _wanted(site))
 
 
+class AlarmNamesNoUnit(Policy):
+    """An alarm names no unit: with another than the metric's it never sees a value (PutMetricAlarm, Unit)."""
+
+    number, kinds = 86, (ALARM,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return "Unit" not in resource.properties
+
+
 def _wanted(site: Site) -> list[tuple[str, str, dict[str, str]]]:
     """Return namespace, metric and dimensions of each metric that needs an alarm."""
     functions = [found.reference for found in site.of("AWS::Lambda::Function")]
@@ -111,4 +120,5 @@ POLICIES = (
     AlarmSpeaksAtOnce(),
     SilenceIsAnAlarm(),
     EverythingHasAlarm(),
+    AlarmNamesNoUnit(),
 )

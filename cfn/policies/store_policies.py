@@ -79,6 +79,24 @@ class LogsMayUseKey(Policy):
         return resource.arn.removesuffix(":*") in groups
 
 
+class KeyIsEnabled(Policy):
+    """A key is enabled: with a disabled one nothing that it seals can be written or read."""
+
+    number, kinds = 66, ("AWS::KMS::Key",)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return resource.properties.get("Enabled", True) is True
+
+
+class LogsMakeMetrics(Policy):
+    """A log group is of the standard class, as no other makes metrics of what the function logs (Log classes)."""
+
+    number, kinds = 67, (GROUP,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return str(resource.properties.get("LogGroupClass", "STANDARD")) == "STANDARD"
+
+
 POLICIES = (
     QueueHoldsForDays(),
     NoAwsManagedKey(),
@@ -86,4 +104,6 @@ POLICIES = (
     TopicHasReader(),
     LogsAreKept(),
     LogsMayUseKey(),
+    KeyIsEnabled(),
+    LogsMakeMetrics(),
 )

@@ -1,0 +1,79 @@
+"""Policies on resources of many kinds: that each is made, that no statement shuts it out, that its name is its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from monitor_policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from monitor_site import Resource, Site
+
+ROLE, LOG_POLICY = "AWS::IAM::Role", "AWS::Logs::ResourcePolicy"
+NEEDED = (  # the kinds that keep the monitor alive; the templates make none of them conditional on purpose
+    "AWS::CloudFormation::Stack",
+    "AWS::CloudTrail::Trail",
+    "AWS::CloudWatch::Alarm",
+    "AWS::DynamoDB::Table",
+    "AWS::Events::Rule",
+    ROLE,
+    "AWS::KMS::Alias",
+    "AWS::KMS::Key",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::Permission",
+    "AWS::Logs::LogGroup",
+    LOG_POLICY,
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
+    "AWS::SecretsManager::Secret",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::Queue",
+    "AWS::SQS::QueuePolicy",
+)
+GUARDED = (ROLE, LOG_POLICY, "AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
+WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+
+
+class ResourceIsAlwaysMade(Policy):
+    """What keeps the monitor alive is made in every stack, whatever its parameters."""
+
+    number, kinds = 100, NEEDED
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return "Condition" not in resource.body
+
+
+class OnlyPlainRequestsAreDenied(Policy):
+    """A Deny shuts out requests without TLS and no others; a role has no Deny, and no policies from elsewhere."""
+
+    number, kinds = 101, GUARDED
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        denials = list(_denials(resource.properties))
+        if resource.kind == ROLE:
+            return not denials and "ManagedPolicyArns" not in resource.properties
+        return all(denial.get("Condition") == WITHOUT_TLS for denial in denials)
+
+
+def _denials(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield each Deny statement below ``node``; a policy of CloudWatch Logs is a text of JSON."""
+    if isinstance(node, str) and node.lstrip().startswith("{"):
+        node = json.loads(node)
+    if isinstance(node, dict) and node.get("Effect") == "Deny":
+        yield node
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for item in inner:
+        yield from _denials(item)
+
+
+POLICIES = (
+    ResourceIsAlwaysMade(),
+    OnlyPlainRequestsAreDenied(),
+)
