@@ -40,8 +40,12 @@ class AlarmMayPublish(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         documents = [found.properties["PolicyDocument"] for found in site.of("AWS::SNS::TopicPolicy")]
         grants = [grant for document in documents for grant in allows(document, "cloudwatch.amazonaws.com")]
-        fitting = [grant for grant in grants if fits(grant, "aws:SourceArn", resource.arn)]
+        fitting = [grant for grant in grants if fits(grant, _published(resource))]
         return any(covers(grant, "sns:Publish", topic.arn) for grant in fitting for topic in site.of("AWS::SNS::Topic"))
+
+
+def _published(alarm: Resource) -> dict[str, str]:
+    return {"aws:SourceArn": alarm.arn, "aws:SourceAccount": "${AWS::AccountId}"}
 
 
 class AlarmSpeaksAtOnce(Policy):

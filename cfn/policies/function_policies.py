@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, covers, each
+from monitor_policy import Policy, allows, covers, each, fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from monitor_site import Resource, Site
 
 FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
+HANDLER = "signwatch.handler.handler"
 SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
-SECRET_NAME = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
+SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 PLACE_OF_SECRET = re.compile(r"(arn|name)$", re.IGNORECASE)
 
 
@@ -105,16 +106,22 @@ class FunctionUsesKeys(Policy):
     number, kinds = 47, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        sealed = [s.properties.get("KmsKeyId") for s in site.of("AWS::SecretsManager::Secret")]
-        sealed += [
-            t.properties.get("SSESpecification", {}).get("KMSMasterKeyId") for t in site.of("AWS::DynamoDB::Table")
-        ]
-        topics = [t.properties.get("KmsMasterKeyId") for t in site.of("AWS::SNS::Topic")]
         made = {key.arn for key in site.of("AWS::KMS::Key")}
-        readable = all(_may(resource, site, key, ["kms:Decrypt"]) for key in sealed if key in made)
-        return readable and all(
-            _may(resource, site, k, ["kms:Decrypt", "kms:GenerateDataKey"]) for k in topics if k in made
+        return all(
+            _may(resource, site, key, actions, {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"})
+            for key, service, actions in _sealed(site)
+            if key in made
         )
+
+
+def _sealed(site: Site) -> list[tuple[Any, str, list[str]]]:
+    """Return the key of each thing that the function opens, the service that uses it, and what it does with it."""
+    secrets = [found.properties.get("KmsKeyId") for found in site.of("AWS::SecretsManager::Secret")]
+    tables = [found.properties.get("SSESpecification", {}) for found in site.of("AWS::DynamoDB::Table")]
+    topics = [found.properties.get("KmsMasterKeyId") for found in site.of("AWS::SNS::Topic")]
+    sealed: list[tuple[Any, str, list[str]]] = [(key, "secretsmanager", ["kms:Decrypt"]) for key in secrets]
+    sealed += [(table.get("KMSMasterKeyId"), "dynamodb", ["kms:Decrypt"]) for table in tables]
+    return sealed + [(key, "sns", ["kms:Decrypt", "kms:GenerateDataKey"]) for key in topics]
 
 
 class FunctionWritesLogs(Policy):
@@ -126,6 +133,25 @@ class FunctionWritesLogs(Policy):
         name = resource.properties["LoggingConfig"]["LogGroup"]
         group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == name)
         return _may(resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"])
+
+
+class FunctionCallsHandler(Policy):
+    """The function calls the handler of this project."""
+
+    number, kinds = 51, (FUNCTION,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return str(resource.properties.get("Handler")) == HANDLER
+
+
+class FunctionHasLayer(Policy):
+    """The function has the installation's layer, without which it finds no client of Twilio."""
+
+    number, kinds = 52, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        made = {layer.reference for layer in site.of("AWS::Lambda::LayerVersion")}
+        return bool(made & set(each(resource.properties.get("Layers"))))
 
 
 class EnvironmentHoldsNoSecret(Policy):
@@ -142,8 +168,8 @@ class ParametersHoldNoSecret(Policy):
 
     number, kinds = 50, (FUNCTION, STACK)
 
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        return not _secrets(site.parameters(resource.file))
+    def _holds(self, _resource: Resource, site: Site, /) -> bool:
+        return not any(_secrets(site.parameters(file)) for file in site.templates)
 
 
 def _secrets(names: Iterable[str]) -> list[str]:
@@ -155,11 +181,14 @@ def _variables(function: Resource) -> dict[str, Any]:
     return found
 
 
-def _may(function: Resource, site: Site, target: str, actions: list[str]) -> bool:
-    """Say whether the function's role allows every one of ``actions`` on the ARN ``target``."""
+def _may(
+    function: Resource, site: Site, target: str, actions: list[str], request: dict[str, str] | None = None
+) -> bool:
+    """Say whether the function's role allows every one of ``actions`` on the ARN ``target``, in such a ``request``."""
     role = next(found for found in site.of("AWS::IAM::Role") if found.arn == function.properties["Role"])
     grants = [g for policy in each(role.properties.get("Policies")) for g in allows(policy["PolicyDocument"])]
-    return all(any(covers(grant, action, target) for grant in grants) for action in actions)
+    fitting = [grant for grant in grants if fits(grant, request or {})]
+    return all(any(covers(grant, action, target) for grant in fitting) for action in actions)
 
 
 POLICIES = (
@@ -172,6 +201,8 @@ POLICIES = (
     FunctionUsesLedger(),
     FunctionUsesKeys(),
     FunctionWritesLogs(),
+    FunctionCallsHandler(),
+    FunctionHasLayer(),
     EnvironmentHoldsNoSecret(),
     ParametersHoldNoSecret(),
 )

@@ -79,13 +79,27 @@ def matches(text: str, pattern: Any) -> bool:
     return isinstance(pattern, str) and fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
+def _equals(text: str, value: Any) -> bool:
+    return bool(text == value)
+
+
+# a wildcard below ArnEquals works in IAM; here it is taken for a mistake, as ArnLike says it plainly
+COMPARE = {"StringEquals": _equals, "ArnEquals": _equals, "StringLike": matches, "ArnLike": matches}
+
+
 def conditions(statement: dict[str, Any], key: str) -> list[Any]:
     """Every value that a statement's conditions ask of ``key``, whatever the operator."""
     asked = statement.get("Condition", {}).values()
     return [value for keys in asked for name, given in keys.items() if name == key for value in each(given)]
 
 
-def fits(statement: dict[str, Any], key: str, text: str) -> bool:
-    """Say whether a statement's conditions on ``key`` let ``text`` through; no condition lets everything through."""
-    asked = conditions(statement, key)
-    return not asked or any(matches(text, pattern) for pattern in asked)
+def fits(statement: dict[str, Any], request: dict[str, str]) -> bool:
+    """Say whether a request with these condition keys meets every condition; no condition lets everything through.
+
+    A key that the request lacks is not met, nor is an operator that is not compared here, each negated one among them.
+    """
+    asked = [(how, key, given) for how, keys in statement.get("Condition", {}).items() for key, given in keys.items()]
+    return all(
+        how in COMPARE and key in request and any(COMPARE[how](request[key], value) for value in each(given))
+        for how, key, given in asked
+    )

@@ -70,13 +70,15 @@ def _names(pattern: dict[str, Any], service: str, name: str) -> bool:
 
 
 class RuleListensOnChosenBus(Policy):
-    """A rule listens on the bus that the owner chose for the installation."""
+    """A rule listens on the bus that the owner chose, and unless he does on the one where CloudTrail delivers."""
 
     number, kinds = 23, (RULE,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        chosen = "${EventBusName}" if "EventBusName" in site.root_parameters() else "default"
-        return str(resource.properties.get("EventBusName", "default")) == chosen
+        offered = site.root_parameters().get("EventBusName")
+        chosen = "${EventBusName}" if offered else "default"
+        delivered = offered is None or offered.get("Default") == "default"
+        return delivered and str(resource.properties.get("EventBusName", "default")) == chosen
 
 
 class RuleHasTargets(Policy):
@@ -101,6 +103,16 @@ class TargetIsTriedAgain(Policy):
         return often and all(given.get("MaximumEventAgeInSeconds", 86400) >= SHORTEST_AGE for given in tries)
 
 
+class TargetGetsWholeEvent(Policy):
+    """A target gets each event as it came: the function knows no other form, and the raw copy is evidence."""
+
+    number, kinds = 32, (RULE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        changes = {"Input", "InputPath", "InputTransformer"}
+        return not any(changes & set(target) for target in each(resource.properties.get("Targets")))
+
+
 class TargetHasQueue(Policy):
     """What a target does not take waits in a queue of the installation."""
 
@@ -120,7 +132,7 @@ class RuleMaySendToQueue(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         found = [policy.properties["PolicyDocument"] for policy in site.of("AWS::SQS::QueuePolicy")]
         grants = [grant for document in found for grant in allows(document, SERVICE)]
-        grants = [grant for grant in grants if fits(grant, "aws:SourceArn", resource.arn)]
+        grants = [grant for grant in grants if fits(grant, {"aws:SourceArn": resource.arn})]
         queues = {
             t["DeadLetterConfig"]["Arn"] for t in each(resource.properties.get("Targets")) if "DeadLetterConfig" in t
         }
@@ -154,13 +166,13 @@ class PermissionNamesRule(Policy):
         return "SourceArn" in resource.properties or resource.properties.get("Principal") != SERVICE
 
 
-class PermissionNamesNoAccount(Policy):
-    """A permission for EventBridge asks for no source account, which EventBridge does not send for a rule."""
+class PermissionAsksForNoMore(Policy):
+    """A permission for EventBridge asks for nothing but its rule, such as an account, which is not sent for a rule."""
 
     number, kinds = 30, (PERMISSION,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return "SourceAccount" not in resource.properties
+        return set(resource.properties) <= {"FunctionName", "Action", "Principal", "SourceArn"}
 
 
 class RuleMayWriteRawCopy(Policy):
@@ -170,7 +182,7 @@ class RuleMayWriteRawCopy(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         document = json.loads(resource.properties["PolicyDocument"])
-        grants = list(allows(document, SERVICE))
+        grants = [grant for grant in allows(document, SERVICE) if fits(grant, {})]
         groups = [group.arn for group in site.of("AWS::Logs::LogGroup")]
         given = {target["Arn"] for rule in site.of(RULE) for target in each(rule.properties.get("Targets"))}
         raw = [group for group in groups if group.removesuffix(":*") in given]
@@ -188,6 +200,7 @@ POLICIES = (
     RuleMaySendToQueue(),
     RuleMayInvoke(),
     PermissionNamesRule(),
-    PermissionNamesNoAccount(),
+    PermissionAsksForNoMore(),
     RuleMayWriteRawCopy(),
+    TargetGetsWholeEvent(),
 )

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from monitor_policy import Policy
+from monitor_site import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,13 @@ NEEDED = (  # the kinds that keep the monitor alive; the templates make none of 
     "AWS::SQS::QueuePolicy",
 )
 GUARDED = (ROLE, LOG_POLICY, "AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
+NAMES = {  # the property with the name of a resource
+    **{kind: key for kind, (key, _) in NAMED.items()},
+    ROLE: "RoleName",
+    LOG_POLICY: "PolicyName",
+    "AWS::KMS::Alias": "AliasName",
+    "AWS::Lambda::LayerVersion": "LayerName",
+}
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -73,7 +81,20 @@ def _denials(node: Any) -> Iterator[dict[str, Any]]:
         yield from _denials(item)
 
 
+class NameIsItsOwn(Policy):
+    """No two resources of a kind have one name: the second is never made, or takes the place of the first."""
+
+    number, kinds = 102, tuple(NAMES)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        key = NAMES[resource.kind]
+        name = resource.properties.get(key)
+        same = [found for found in site.of(resource.kind) if found.properties.get(key) == name]
+        return name is None or len(same) == 1
+
+
 POLICIES = (
     ResourceIsAlwaysMade(),
     OnlyPlainRequestsAreDenied(),
+    NameIsItsOwn(),
 )

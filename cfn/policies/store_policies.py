@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, conditions, covers, each
+from monitor_policy import Policy, allows, conditions, covers, each, fits
 
 if TYPE_CHECKING:
     from monitor_site import Resource, Site
 
 QUEUE, TOPIC, GROUP = "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Logs::LogGroup"
 SHORTEST_WAIT, SHORTEST_DAYS = 345600, 30  # four days, SQS's own default; a month
+LARGEST_EVENT = 262144
 
 
 class QueueHoldsForDays(Policy):
@@ -40,19 +41,21 @@ class AlarmsMayUseTopicKey(Policy):
         keys = [key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties.get("KmsMasterKeyId")]
         wanted = ("kms:Decrypt", "kms:GenerateDataKey*")
         grants = [list(allows(key.properties["KeyPolicy"], "cloudwatch.amazonaws.com")) for key in keys]
-        return all(any(covers(grant, action, "*") for grant in given) for given in grants for action in wanted)
+        sent = {"aws:SourceAccount": "${AWS::AccountId}"}
+        fitting = [[grant for grant in given if fits(grant, sent)] for given in grants]
+        return all(any(covers(grant, action, "*") for grant in given) for given in fitting for action in wanted)
 
 
 class TopicHasReader(Policy):
-    """Somebody is subscribed to the topic, by e-mail and at an address that the owner gives."""
+    """The owner's AlertEmail is subscribed to the topic, by e-mail and with no filter."""
 
     number, kinds = 63, (TOPIC,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         readers = [found.properties for found in site.of("AWS::SNS::Subscription")]
-        given = [f"${{{name}}}" for name in site.root_parameters()]
         mine = [reader for reader in readers if reader["TopicArn"] == resource.arn and reader["Protocol"] == "email"]
-        return any(reader["Endpoint"] in given for reader in mine)
+        plain = [reader for reader in mine if set(reader) == {"TopicArn", "Protocol", "Endpoint"}]
+        return "AlertEmail" in site.root_parameters() and any(r["Endpoint"] == "${AlertEmail}" for r in plain)
 
 
 class LogsAreKept(Policy):
@@ -75,8 +78,8 @@ class LogsMayUseKey(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         key = next(found for found in site.of("AWS::KMS::Key") if found.arn == resource.properties["KmsKeyId"])
         grants = allows(key.properties["KeyPolicy"], "logs.${AWS::Region}.${AWS::URLSuffix}")
-        groups = [group for grant in grants for group in conditions(grant, "kms:EncryptionContext:aws:logs:arn")]
-        return resource.arn.removesuffix(":*") in groups
+        asked, arn = "kms:EncryptionContext:aws:logs:arn", resource.arn.removesuffix(":*")
+        return any(conditions(grant, asked) and fits(grant, {asked: arn}) for grant in grants)
 
 
 class KeyIsEnabled(Policy):
@@ -97,6 +100,36 @@ class LogsMakeMetrics(Policy):
         return str(resource.properties.get("LogGroupClass", "STANDARD")) == "STANDARD"
 
 
+class QueueTakesWholeEvents(Policy):
+    """A queue takes a message as large as EventBridge's largest event, 256 KiB."""
+
+    number, kinds = 68, (QUEUE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return int(resource.properties.get("MaximumMessageSize", LARGEST_EVENT)) >= LARGEST_EVENT
+
+
+class PolicyIsOnItsOwn(Policy):
+    """The policy of a queue or a topic is laid on the very one that its statements name."""
+
+    number, kinds = 69, ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        arns = {made.reference: made.arn for kind in (QUEUE, TOPIC) for made in site.of(kind)}
+        given = resource.properties
+        laid = {arns[place] for place in each(given.get("Queues", given.get("Topics")))}
+        return all(set(each(said["Resource"])) == laid for said in each(given["PolicyDocument"]["Statement"]))
+
+
+class SecretIsMadeEmpty(Policy):
+    """A secret is made empty: a value would stand in the stack, and replace the owner's own."""
+
+    number, kinds = 70, ("AWS::SecretsManager::Secret",)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        return not {"SecretString", "GenerateSecretString"} & set(resource.properties)
+
+
 POLICIES = (
     QueueHoldsForDays(),
     NoAwsManagedKey(),
@@ -106,4 +139,7 @@ POLICIES = (
     LogsMayUseKey(),
     KeyIsEnabled(),
     LogsMakeMetrics(),
+    QueueTakesWholeEvents(),
+    PolicyIsOnItsOwn(),
+    SecretIsMadeEmpty(),
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TRAIL = "AWS::CloudTrail::Trail"
 SERVICE = "cloudtrail.amazonaws.com"
 SHORTEST_DAYS = 90
+OLD_KEY = "NoncurrentVersionExpirationInDays"
 
 
 class TrailLogs(Policy):
@@ -78,6 +79,8 @@ class BucketKeepsRecords(Policy):
             for rule in rules
             if "NoncurrentVersionExpiration" in rule
         ]
+        # the older key for the same (S3 Bucket Rule)
+        old += [rule[OLD_KEY] for rule in rules if OLD_KEY in rule]
         return not expire and all(days >= SHORTEST_DAYS for days in old)
 
 
@@ -99,11 +102,11 @@ class TrailMayWrite(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         bucket = resource.properties["S3BucketName"]
         found = [p.properties for p in site.of("AWS::S3::BucketPolicy") if p.properties["Bucket"] == bucket]
-        grants = [
-            s for p in found for s in allows(p["PolicyDocument"], SERVICE) if fits(s, "aws:SourceArn", resource.arn)
-        ]
-        wanted = {"s3:GetBucketAcl": bucket, "s3:PutObject": f"{bucket}/AWSLogs/${{AWS::AccountId}}/*"}
-        return all(any(covers(grant, action, on) for grant in grants) for action, on in wanted.items())
+        grants = [statement for policy in found for statement in allows(policy["PolicyDocument"], SERVICE)]
+        trail = {"aws:SourceArn": resource.arn}
+        records, writes = f"{bucket}/AWSLogs/${{AWS::AccountId}}/*", {"s3:x-amz-acl": "bucket-owner-full-control"}
+        wanted = (("s3:GetBucketAcl", bucket, trail), ("s3:PutObject", records, {**trail, **writes}))
+        return all(any(covers(g, action, on) and fits(g, sent) for g in grants) for action, on, sent in wanted)
 
 
 class OnlyThisTrailWrites(Policy):
@@ -124,7 +127,8 @@ class TrailMayEncrypt(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         key = next(key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties["KMSKeyId"])
         grants = allows(key.properties["KeyPolicy"], SERVICE)
-        fitting = [grant for grant in grants if fits(grant, "aws:SourceArn", resource.arn)]
+        sent = {"aws:SourceArn": resource.arn, "kms:EncryptionContext:aws:cloudtrail:arn": resource.arn}
+        fitting = [grant for grant in grants if fits(grant, sent)]
         return any(covers(grant, "kms:GenerateDataKey*", "*") for grant in fitting)
 
 
@@ -137,7 +141,7 @@ class TrailMayWriteLogs(Policy):
         group, role = resource.properties["CloudWatchLogsLogGroupArn"], resource.properties["CloudWatchLogsRoleArn"]
         stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
         policies = next(found for found in site.of("AWS::IAM::Role") if found.arn == role).properties["Policies"]
-        grants = [grant for policy in policies for grant in allows(policy["PolicyDocument"])]
+        grants = [grant for policy in policies for grant in allows(policy["PolicyDocument"]) if fits(grant, {})]
         made = any(made.arn == group for made in site.of("AWS::Logs::LogGroup"))
         return made and any(covers(grant, "logs:PutLogEvents", stream) for grant in grants)
 
