@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,9 +30,9 @@ class Policy(BaseResourceCheck):
             supported_resources=list(self.kinds),
         )
 
+    @abstractmethod
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         """Say whether ``resource`` of ``site`` keeps the rule."""
-        raise NotImplementedError
 
     def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
         """Judge one resource; what cannot be judged fails, as checkov drops a check that raises."""
