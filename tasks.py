@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke import Collection, Context, Exit, task
+from invoke import Collection, Context, Exit, Program, task
 
 ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
@@ -31,21 +31,36 @@ TARGET = {
     "config": "configuration file; default: signwatch.toml",
 }
 NO_ROLE = {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
+HELP = ("--help", "-h")
 REPLACE = {"allow_replace": "allow what would replace or delete resources that keep evidence; default: off"}
 
 
-def word(*, writes: bool, help: dict[str, str], iterable: tuple[str, ...] = ()) -> Callable[..., Any]:  # noqa: A002 - Invoke's own name
-    """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes."""
+def word(
+    *,
+    writes: bool,
+    help: dict[str, str],  # noqa: A002 - Invoke's own name
+    iterable: tuple[str, ...] = (),
+    positional: tuple[str, ...] = (),
+) -> Callable[..., Any]:
+    """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes.
+
+    Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here.
+    """
 
     def decorate(body: Callable[..., None]) -> Any:
         @functools.wraps(body)
         def run(context: Context, *args: Any, **flags: Any) -> None:
+            if any(flags[name] in HELP for name in positional):
+                made.help = dict(help)  # Invoke has taken the sentences out of it
+                Program(namespace=Collection(made)).run(["invoke", "--help", made.name], exit=False)
+                return
             with exit_codes(body.__name__, lambda code: Exit(code=code)):
                 if writes:
                     refuse_dry_run(body.__name__, dry=bool(context.config.run.dry))
                 body(context, *args, **flags)
 
-        return task(run, help=help, iterable=list(iterable), positional=[])
+        made: Any = task(run, help=dict(help), iterable=list(iterable), positional=list(positional))
+        return made
 
     return decorate
 
@@ -303,6 +318,31 @@ def check(_c: Context) -> None:
     _test()
 
 
+EXPLAIN = {
+    "path": "a file or folder of records, or - for standard input; works without --path too; default: none",
+    "also": "one more such file or folder, repeatable; default: none",
+    "networks": "recognised networks, separated by commas; default: `KnownNetworks` in signwatch.toml, else none",
+    "json": "one JSON object a line, other events included; default: lines for people",
+    "config": TARGET["config"],
+}
+
+
+@word(writes=False, help=EXPLAIN, iterable=("also",), positional=("path",))
+def explain(
+    _c: Context,
+    path: str,
+    also: list[str] | None = None,
+    networks: str | None = None,
+    json: bool = False,
+    config: str | None = None,
+) -> None:
+    """Show what Signwatch would do with records that you have (explain PATH); it needs no AWS account."""
+    from tooling import explain as explains
+
+    chosen = explains.chosen(settings.parameters(config), networks)
+    explains.run([path, *(also or [])], chosen, explains.Streams.standard(), as_json=json)
+
+
 DEMO = {
     "keep": "leave it running afterwards and print how to talk to it with the AWS CLI; default: off",
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; default: five sign-ins",
@@ -319,4 +359,4 @@ def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | 
     demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
 
 
-namespace = Collection(bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, demo)
+namespace = Collection(bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, explain, demo)

@@ -9,11 +9,13 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from invoke import Program
 
 from signwatch import message, signin, verdict
 from signwatch import settings as function_settings
 from tests.support import repository
 from tests.support.repository import ROOT
+from tests.support.sign_ins import event
 from tests.support.words import collection, parse
 from tooling import errors, stack, templates, terraform
 from tooling.settings import Settings
@@ -174,6 +176,18 @@ class TestText:
         assert f"({message.MOST_SEPTETS} GSM-7 septets)" in prose
         assert message.LATE == 120
         assert "more than two minutes after the sign-in says how late it is" in prose
+
+
+class TestExample:
+    def test_the_example_of_explain_is_what_the_word_shows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        names = ("iam-user-signs-in-with-mfa", "root-signs-in-with-mfa", "iam-user-fails", "portal-lists-accounts")
+        (tmp_path / "records.json").write_text(json.dumps({"Records": [event(name)["detail"] for name in names]}))
+        monkeypatch.chdir(tmp_path)
+        (command,) = [typed for typed in commands(README) if typed.startswith("./inv explain records.json")]
+        Program().run(["inv", "--search-root", str(ROOT), *command.split()[1:]], exit=False)
+        assert repository.blocks(README, "text")[1] == capsys.readouterr().out
 
 
 class TestPages:

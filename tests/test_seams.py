@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.joint
 
-PURE = {"signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
+PURE = {"record", "signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {"record", "signin", "networks", "verdict", "message", "delivery", "settings", "journal", "memory"},
     "verdict": {"signin"},

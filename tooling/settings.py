@@ -76,6 +76,14 @@ class Settings:
         return _checked(settings)
 
 
+def parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str]:
+    """Return the stack's parameters in the configuration file alone, for a word that needs no account.
+
+    Raises RefusedError as Settings.load does.
+    """
+    return _texts(_read(config, root).get("parameters", {}))
+
+
 def _read(config: str | None, root: Path) -> dict[str, Any]:
     path = Path(config) if config else root / CONFIGURATION
     if not config and not path.exists():

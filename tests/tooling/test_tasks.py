@@ -416,11 +416,27 @@ class TestCommandLine:
             assert (found[word]["profile"], found[word]["account"]) == (("p",), ("a",))
 
     @pytest.mark.parametrize("word", WORDS)
-    def test_no_word_takes_a_positional_which_would_swallow_help(self, word: str) -> None:
-        assert not any(argument.positional for argument in arguments_of(word))
+    def test_only_explain_takes_a_positional(self, word: str) -> None:
+        taken = [argument.name for argument in arguments_of(word) if argument.positional]
+        assert taken == (["path"] if word == "explain" else [])
+
+    @pytest.mark.parametrize("flag", ["--help", "-h"])
+    def test_a_positional_does_not_swallow_help(self, run: Run, flag: str) -> None:
+        ended = run("explain", flag)
+        assert (ended.code, ended.err) == (0, "")
+        assert " ".join(ended.out.split()).count("default: ") == len(arguments_of("explain"))
+
+    @pytest.mark.parametrize("typed", [("here.json",), ("--path", "here.json"), ("--json", "here.json")])
+    def test_explain_takes_its_path_with_and_without_the_flag(
+        self, run: Run, tmp_path: Path, typed: tuple[str, ...]
+    ) -> None:
+        (tmp_path / "here.json").write_text("{}")
+        ended = run("explain", *typed, "--config", "empty.toml")
+        assert (ended.code, ended.err) == (0, "")
+        assert "unreadable" in ended.out
 
     def test_the_words_that_do_not_write_are_few(self) -> None:
-        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check"}
+        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check", "explain"}
 
 
 def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(aws: Aws, tmp_path: Path) -> None:
