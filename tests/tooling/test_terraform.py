@@ -174,6 +174,7 @@ class TestPrepare:
         assert made.state.parent.is_dir()
 
 
+@pytest.mark.joint
 class TestGitHub:
     """What neither a plan nor the laptop's AWS can show."""
 
@@ -186,6 +187,7 @@ class TestGitHub:
         assert [block["prevent_destroy"] for block in provider["lifecycle"]] == [True]
 
 
+@pytest.mark.joint
 class TestReadme:
     def test_its_table_has_every_variable_with_default_and_description(self) -> None:
         defaults = terraform.defaults(SOURCE)
