@@ -18,6 +18,7 @@ from checkov.cloudformation.cfn_utils import build_definitions_context, get_file
 from checkov.cloudformation.checks.resource.registry import cfn_registry
 from checkov.cloudformation.runner import Runner
 from checkov.runner_filter import RunnerFilter
+from monitor_site import around
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,25 +39,23 @@ class Parsed(NamedTuple):
 def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
     """Return what the policies beside this file say of each case."""
     cfn_registry.load_external_checks(str(Path(__file__).resolve().parent))
-    own = sorted({check.id for _, check in cfn_registry.all_checks() if check.id.startswith(OWN)})
     known: dict[tuple[str, str], Parsed] = {}
     with tempfile.TemporaryDirectory(prefix="signwatch-policies-") as folder:
-        return [_judge(Path(folder), case, own, known) for case in cases]
+        return [_judge(Path(folder), case, known) for case in cases]
 
 
-def _judge(
-    folder: Path, case: dict[str, Any], own: list[str], known: dict[tuple[str, str], Parsed]
-) -> dict[str, list[str]]:
+def _judge(folder: Path, case: dict[str, Any], known: dict[tuple[str, str], Parsed]) -> dict[str, list[str]]:
     """Judge one case; ``known`` spares a file that did not change since an earlier case."""
     for old in folder.iterdir():
         old.unlink()
     for name, text in case["files"].items():
         (folder / name).write_text(text, encoding="utf-8")
+    around.cache_clear()
     parsed = {
         item: known.get(item) or known.setdefault(item, _parse(folder / item[0])) for item in case["files"].items()
     }
-    first = _scan(folder, parsed.values(), own)
-    second = _scan(folder, parsed.values(), [policy for policy in own if policy != case["without"]])
+    first = _scan(folder, parsed.values())
+    second = _scan(folder, parsed.values(), without=case["without"])
     return {
         "passed": _ids(first.passed_checks),
         "failed": _ids(first.failed_checks),
@@ -69,14 +68,14 @@ def _parse(path: Path) -> Parsed:
     return Parsed(*get_files_definitions([str(path)], {}))
 
 
-def _scan(folder: Path, parsed: Iterable[Parsed], policies: list[str]) -> Report:
+def _scan(folder: Path, parsed: Iterable[Parsed], *, without: str = "") -> Report:
     """Run checkov's own runner; it builds no graph, as the own policies read the files themselves."""
     definitions = {path: body for read in parsed for path, body in read.definitions.items()}
     lines = {path: raw for read in parsed for path, raw in read.lines.items()}
     runner = Runner()
     runner.set_external_data(definitions, build_definitions_context(definitions, lines), {})
     runner.definitions_raw = lines
-    chosen = RunnerFilter(framework=["cloudformation"], checks=policies)
+    chosen = RunnerFilter(framework=["cloudformation"], checks=[f"{OWN}*"], skip_checks=[without] if without else [])
     reports = runner.run(str(folder), runner_filter=chosen)
     return reports[0] if isinstance(reports, list) else reports
 

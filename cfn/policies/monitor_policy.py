@@ -37,10 +37,10 @@ class Policy(BaseResourceCheck):
     def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
         """Judge one resource; what cannot be judged fails, as checkov drops a check that raises."""
         try:
-            site = around(Path(_file(conf)))
+            file = Path(_file(conf))
+            site = around(file.parent)
             name = self.entity_path.rsplit(":", 1)[1]
-            file = Path(_file(conf)).name
-            resource = next(found for found in site.resources if (found.file, found.name) == (file, name))
+            resource = next(found for found in site.resources if (found.file, found.name) == (file.name, name))
             kept = self._holds(resource, site)
         except Exception:  # noqa: BLE001 - checkov would count a check that raises as neither passed nor failed
             return CheckResult.FAILED

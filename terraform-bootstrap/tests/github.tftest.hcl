@@ -165,22 +165,7 @@ run "oidc_11_another_form_of_the_subject_and_every_environment_are_refused" {
   expect_failures = [var.github_subject_form, var.github_environment]
 }
 
-# --- the provider, and further values that are refused ----------------------------------------------------------------
-
-run "a_provider_that_is_not_there_is_made_for_this_audience_alone_and_is_the_one_that_is_trusted" {
-  command = plan
-
-  assert {
-    condition     = [for one in aws_iam_openid_connect_provider.github : [one.url, tolist(one.client_id_list)]] == [["https://token.actions.githubusercontent.com", tolist(["sts.amazonaws.com"])]]
-    error_message = "Another provider is made."
-  }
-  assert {
-    condition = toset([for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal.Federated]) == toset([
-      "arn:aws:iam::111122223333:oidc-provider/${trimprefix(aws_iam_openid_connect_provider.github[0].url, "https://")}",
-    ])
-    error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
-  }
-}
+# --- further values that are refused ------------------------------------------------------------------------------------
 
 run "a_provider_that_does_not_know_the_audience_of_aws_is_refused" {
   command = plan
@@ -194,29 +179,14 @@ run "a_provider_that_does_not_know_the_audience_of_aws_is_refused" {
   expect_failures = [data.aws_iam_openid_connect_provider.github]
 }
 
-run "a_provider_of_another_account_is_refused" {
+run "words_and_wildcards_for_the_numbers_and_a_provider_of_another_account_are_refused" {
   command = plan
   variables {
+    github_owner_id          = "example-org"
+    github_repository_id     = "*"
     github_oidc_provider_arn = "arn:aws:iam::444455556666:oidc-provider/token.actions.githubusercontent.com"
   }
-  expect_failures = [var.github_oidc_provider_arn]
-}
-
-run "a_provider_that_is_not_githubs_own_or_a_wildcard_is_refused" {
-  command = plan
-  variables {
-    github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/*"
-  }
-  expect_failures = [var.github_oidc_provider_arn]
-}
-
-run "words_and_wildcards_for_the_numbers_are_refused" {
-  command = plan
-  variables {
-    github_owner_id      = "example-org"
-    github_repository_id = "*"
-  }
-  expect_failures = [var.github_owner_id, var.github_repository_id]
+  expect_failures = [var.github_owner_id, var.github_repository_id, var.github_oidc_provider_arn]
 }
 
 run "a_wildcard_for_one_character_is_refused" {
@@ -228,34 +198,17 @@ run "a_wildcard_for_one_character_is_refused" {
   expect_failures = [var.github_repository, var.github_environment]
 }
 
-run "part_of_a_subject_within_a_name_is_refused" {
+run "part_of_a_subject_within_a_name_and_a_provider_that_is_not_githubs_own_are_refused" {
   command = plan
   variables {
-    github_repository  = "example-org@1/watch.tower@2"
-    github_environment = "production:ref:refs/heads/main"
+    github_repository        = "example-org@1/watch.tower@2"
+    github_environment       = "production:ref:refs/heads/main"
+    github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/*"
   }
-  expect_failures = [var.github_repository, var.github_environment]
+  expect_failures = [var.github_repository, var.github_environment, var.github_oidc_provider_arn]
 }
 
 # --- what the roles may do --------------------------------------------------------------------------------------------
-
-run "the_deploy_role_trusts_the_role_of_the_repositorys_environment_by_its_own_arn_and_not_the_one_of_previews" {
-  command = plan
-
-  assert {
-    condition = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one if one.Sid != "PermissionSets"] == [{
-      Sid       = "GitHub"
-      Effect    = "Allow"
-      Action    = "sts:AssumeRole"
-      Principal = { AWS = "arn:aws:iam::111122223333:role/guard-github-deploy" }
-    }]
-    error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
-  }
-  assert {
-    condition     = jsondecode(aws_iam_role.deploy.assume_role_policy) == jsondecode(data.aws_iam_policy_document.deploy_trust.json) && aws_iam_role.github["deploy"].name == "guard-github-deploy"
-    error_message = "The deploy role has another trust, or GitHub's role another name."
-  }
-}
 
 run "a_repository_is_somebody_who_may_deploy" {
   command = plan
@@ -269,9 +222,37 @@ run "a_repository_is_somebody_who_may_deploy" {
   }
 }
 
-run "githubs_deploy_role_reads_the_contract_becomes_the_deploy_role_and_can_do_nothing_else" {
+run "each_role_of_github_trusts_the_provider_that_is_made_and_may_do_its_work_and_nothing_else" {
   command = plan
 
+  # a provider that is not there is made for this audience alone, and is the one that is trusted
+  assert {
+    condition     = [for one in aws_iam_openid_connect_provider.github : [one.url, tolist(one.client_id_list)]] == [["https://token.actions.githubusercontent.com", tolist(["sts.amazonaws.com"])]]
+    error_message = "Another provider is made."
+  }
+  assert {
+    condition = toset([for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal.Federated]) == toset([
+      "arn:aws:iam::111122223333:oidc-provider/${trimprefix(aws_iam_openid_connect_provider.github[0].url, "https://")}",
+    ])
+    error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
+  }
+
+  # the deploy role trusts the role of the repository's environment by its own ARN, and not the one of previews
+  assert {
+    condition = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one if one.Sid != "PermissionSets"] == [{
+      Sid       = "GitHub"
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { AWS = "arn:aws:iam::111122223333:role/guard-github-deploy" }
+    }]
+    error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.deploy.assume_role_policy) == jsondecode(data.aws_iam_policy_document.deploy_trust.json) && aws_iam_role.github["deploy"].name == "guard-github-deploy"
+    error_message = "The deploy role has another trust, or GitHub's role another name."
+  }
+
+  # GitHub's deploy role reads the contract, becomes the deploy role and can do nothing else
   assert {
     condition = jsondecode(aws_iam_role_policy.github["deploy"].policy).Statement == [
       { Sid = "BecomeTheDeployRole", Effect = "Allow", Action = "sts:AssumeRole", Resource = "arn:aws:iam::111122223333:role/guard-deploy" },
@@ -284,11 +265,8 @@ run "githubs_deploy_role_reads_the_contract_becomes_the_deploy_role_and_can_do_n
     ]
     error_message = "The policy is: ${aws_iam_role_policy.github["deploy"].policy}"
   }
-}
 
-run "a_preview_writes_below_preview_alone" {
-  command = plan
-
+  # a preview writes below preview/ alone
   assert {
     condition = {
       for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Sid => { actions = flatten([one.Action]), where = toset(flatten([one.Resource])) }
@@ -300,11 +278,8 @@ run "a_preview_writes_below_preview_alone" {
     }
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }
-}
 
-run "a_preview_makes_and_reads_change_sets_of_this_prefix_and_can_never_execute_one" {
-  command = plan
-
+  # a preview makes and reads change sets of this prefix, and can never execute one
   assert {
     condition = toset(flatten([for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Action if one.Effect == "Allow"])) == toset([
       "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStacks", "cloudformation:TagResource",
@@ -329,11 +304,8 @@ run "a_preview_makes_and_reads_change_sets_of_this_prefix_and_can_never_execute_
     }
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }
-}
 
-run "a_workflow_has_its_role_for_an_hour_at_most" {
-  command = plan
-
+  # a workflow has its role for an hour at most
   assert {
     condition     = { for name, role in aws_iam_role.github : role.name => role.max_session_duration } == { "guard-github-preview" = 3600, "guard-github-deploy" = 3600 }
     error_message = "A role lasts longer, or has another name."

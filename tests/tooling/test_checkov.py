@@ -187,8 +187,17 @@ class TestWithTheProgram:
         (root / "out").mkdir()
         return checkov.run(root, ensure("scan"), root / "out")
 
-    def test_what_it_passes_over_in_silence_fails_the_scan(self, copy: Path) -> None:
-        """All at once, for each start of checkov takes seconds; each has its own sentence."""
+    def test_what_it_passes_over_in_silence_fails_the_scan(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All at once, for each start of checkov takes seconds; each has its own sentence.
+
+        The settings of the person who runs it, at home and in the environment, would hide one of them.
+        """
+        (copy / "home").mkdir()
+        (copy / "home" / ".checkov.yaml").write_text("skip-check: [CKV_AWS_21]\n")
+        monkeypatch.setenv("HOME", str(copy / "home"))
+        monkeypatch.setenv("CKV_SKIP_CHECK", "CKV_AWS_21")
+        trail = copy / "cfn" / "cloudtrail.yaml"
+        trail.write_text(trail.read_text().replace("Status: Enabled", "Status: Suspended"))
         (copy / "cfn" / "broken.yaml").write_text("Resources: [\n")
         (copy / "cfn" / "twice.yaml").write_text("Resources:\n  A: {Type: x}\n  A: {Type: y}\n")
         rules = copy / "cfn" / "eventbridge.yaml"
@@ -208,20 +217,11 @@ class TestWithTheProgram:
         assert any(finding.startswith("cfn/broken.yaml: cannot be read") for finding in found)
         assert any("the key 'A' stands twice" in finding for finding in found)
         assert any("cfn/eventbridge.yaml" in finding and "CKV_SIGNWATCH_" in finding for finding in found)
+        assert any("CKV_AWS_21" in finding for finding in found)
         assert any("the skip of CKV_AWS_99999 skips nothing" in finding for finding in found)
         assert any("aws_s3_bucket.templates: CKV_AWS_144 is skipped without a reason" in finding for finding in found)
         assert any(finding.startswith("leak.py: ") and "CKV_SECRET_" in finding for finding in found)
         assert {path.name for path in (copy / "out").iterdir()} >= {"checkov.json", "checkov.sarif"}
-
-    def test_settings_of_the_person_who_runs_it_hide_nothing(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At home and in the environment; with a fault that the settings would hide."""
-        (copy / "home").mkdir()
-        (copy / "home" / ".checkov.yaml").write_text("skip-check: [CKV_AWS_21]\n")
-        monkeypatch.setenv("HOME", str(copy / "home"))
-        monkeypatch.setenv("CKV_SKIP_CHECK", "CKV_AWS_21")
-        trail = copy / "cfn" / "cloudtrail.yaml"
-        trail.write_text(trail.read_text().replace("Status: Enabled", "Status: Suspended"))
-        assert any("CKV_AWS_21" in finding for finding in self.scan(copy).findings)
 
     def test_policies_that_cannot_be_imported_fail_the_scan_one_by_one(self, copy: Path) -> None:
         (copy / "cfn" / "policies" / "__init__.py").write_text("import nothing_of_this_name\n")

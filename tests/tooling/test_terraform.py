@@ -219,7 +219,12 @@ class TestWithTheProgram:
         files = len(list((SOURCE / "tests").glob("*.tftest.hcl")))
         assert done.stdout.count("... pass\n") > files, done.stdout
 
-    def test_each_variable_refuses_with_its_sentence(self, copy: Terraform) -> None:
+    def test_each_variable_refuses_with_its_sentence(self, tmp_path: Path) -> None:
+        """Of the variables alone, as a plan of everything starts the provider each time."""
+        (tmp_path / "variables").mkdir()
+        shutil.copy(SOURCE / "variables.tf", tmp_path / "variables")
+        alone = Terraform.prepare(tmp_path / "variables", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        alone.init()
         bad = {
             "account_id": "1",
             "region": "x",
@@ -238,7 +243,7 @@ class TestWithTheProgram:
             {"account_id": "111122223333", "github_environment": "*", "github_oidc_provider_arn": "*"},
         ):
             with pytest.raises(RefusedError, match="terraform variables: were refused") as refused:
-                copy.plan(values)
+                alone.plan(values)
             said += words(str(refused.value)) + " "
         assert {sentence for sentence in sentences() if sentence not in said} == set()
 
