@@ -42,6 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Floors(ROOT / "dist" / "coverage"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks choose
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count a test that talks to the loopback Twilio as one of parts held together: the unit tests go without."""
+    for item in items:
+        if "loopback" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.joint)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the AWS configuration of the person who runs the tests, and refuse every endpoint but loopback."""
