@@ -151,6 +151,10 @@ class TestParameters:
         defaults = terraform.defaults(ROOT / "terraform-bootstrap")
         assert (rows["region"], rows["prefix"]) == (defaults["region"], defaults["prefix"])
 
+    def test_the_table_of_causes_has_every_one_that_can_be_switched_off(self) -> None:
+        named = [name for row in repository.table(README, "What alerts") for name in code(row[0])]
+        assert sorted(named) == sorted(map(verdict.switch, verdict.CAUSES))
+
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
         rows = [code(row[0])[0] for row in repository.table(README, "Environment of the function")]
         assert sorted(rows) == sorted(function_settings.ENVIRONMENT_KEYS)

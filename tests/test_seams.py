@@ -23,7 +23,11 @@ pytestmark = pytest.mark.joint
 
 PURE = {"record", "signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
-    "pipeline": {"record", "signin", "networks", "verdict", "message", "delivery", "settings", "journal", "memory"},
+    "pipeline": {
+        *("record", "paths", "signin", "networks", "verdict", "message", "delivery", "settings", "journal"),
+        "recollection",
+    },
+    "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
     "verdict": {"signin"},
     "message": {"record", "signin", "verdict"},
     "journal": set(),

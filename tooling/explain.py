@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 CLASSES = {SignIn: "sign-in", Step: "step", NotASignIn: "other", Unreadable: "unreadable"}
 LEVELS = {"alert": "alert", "note": "noted", "recognised": "recognised", "ignored": "ignored"}
-ONCE = "told of once a day, here each time"
+LOUDER = {  # what the memory would make of an alert, and that there is none here
+    "once": "told of once a day, here each time",
+    "aggregated": "texted from the third within 15 minutes on, here each time",
+    "counted": "counted with the console sign-in that follows, here by itself",
+}
 MOST_SHOWN = 80  # characters of an untrusted text on a line for people; --json shows all of it
 QUIET = 2.0  # seconds that may pass without a word on how far it is
 BETWEEN = 0.5  # seconds between two such words
@@ -35,11 +39,17 @@ BETWEEN = 0.5  # seconds between two such words
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the records are judged by: the recognised networks, as written and as read, and the account's label."""
+    """What the records are judged by.
+
+    The recognised networks, as written and as read, the account's label, the causes that are switched off, and the zone
+    whose time a text tells.
+    """
 
     written: str
     known: recognition.Networks
-    label: str
+    label: str = ""
+    off: tuple[str, ...] = ()
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,19 +112,21 @@ def chosen(parameters: Mapping[str, str], networks: str | None) -> Chosen:
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError(where, str(error), remedy) from error
-    return Chosen(written, recognition.parse(written), parameters.get("AccountLabel", ""))
+    off = tuple(recognition.entries(parameters.get("AlertOff", "")))
+    label, zone = parameters.get("AccountLabel", ""), parameters.get("TimeZone", "")
+    return Chosen(written, recognition.parse(written), label, off, zone)
 
 
 def explain(found: records.Found, by: Chosen) -> Explained:
     """Read and judge one record as the function does, with nothing remembered; compose the text of an alert."""
     reading = read(found.record)
     inside = isinstance(reading, SignIn) and recognition.recognises(by.known, reading.source)
-    verdict = judge(reading, recognised=inside)
-    if verdict.once:
-        verdict = verdict._replace(reasons=(*verdict.reasons, ONCE))
+    verdict = judge(reading, recognised=inside, off=by.off)
+    if verdict.level == "alert" and (louder := "once" if verdict.once else verdict.grouped):
+        verdict = verdict._replace(reasons=(*verdict.reasons, LOUDER[louder]))
     text = ""
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
-        text = compose(reading, verdict, label=by.label, delay=None).text
+        text = compose(reading, verdict, label=by.label, zone=by.zone, delay=None).text
     return Explained(found, reading, verdict, text)
 
 
@@ -243,7 +255,7 @@ def lines(explained: Explained) -> list[str]:
     """Return the lines for people: time, verdict, what, who, source and reasons, and the text of an alert below."""
     reading, verdict = explained.reading, explained.verdict
     level = f"{verdict.level} {verdict.severity}" if verdict.severity == "high" else verdict.level
-    at = plain(opened(explained.found.record).text("eventTime", "time"), 20) or "time unknown"
+    at = plain(opened(explained.found.record).time, 20) or "time unknown"
     parts = [_what(reading)]
     if isinstance(reading, (SignIn, Unreadable)):
         parts += [f'"{plain(reading.who)}"', plain(reading.source) or "source not recorded"]

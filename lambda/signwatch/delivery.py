@@ -32,20 +32,23 @@ class Report(NamedTuple):
     again: bool = False
 
 
-def deliver(message: Message, key: str, dependencies: Dependencies) -> None:
+NONE_MEANT = Report()  # of an alert that goes out by e-mail alone
+
+
+def deliver(message: Message, key: str, dependencies: Dependencies, *, texts: bool = True) -> None:
     """Send the text to each recipient and the e-mail to the topic; what a channel already has is not repeated.
 
-    ``key`` is the alert's in the ledger, empty for an event without an id. Raises DeliveryError when trying again may
-    still help.
+    ``key`` is the alert's in the ledger, empty for an event without an id; without ``texts`` the e-mail is all. Raises
+    DeliveryError when trying again may still help.
     """
     book = _Book(key, dependencies)
     if book.entry.finished:
         return
-    texts = _texts(message, book, dependencies)
-    mailed = _email(message, texts, book, dependencies)
-    _log(key, texts, dependencies, mailed=mailed)
-    if texts.again or mailed == "failed":
-        raise DeliveryError("; ".join((*texts.failed, f"e-mail: {mailed}")))
+    report = _texts(message, book, dependencies) if texts else NONE_MEANT
+    mailed = _email(message, report, book, dependencies)
+    _log(key, report, dependencies, mailed=mailed)
+    if report.again or mailed == "failed":
+        raise DeliveryError("; ".join((*report.failed, f"e-mail: {mailed}")))
     book.finish()
 
 
@@ -162,7 +165,7 @@ def _log(key: str, texts: Report, dependencies: Dependencies, *, mailed: str) ->
     metrics = {"TextsSent": float(texts.sent)}
     if texts.failed:
         metrics["TextsFailed"] = float(len(texts.failed))
-    if mailed == "sent" and not texts.reached:
+    if mailed == "sent" and not texts.reached and texts is not NONE_MEANT:
         metrics["FallbackUsed"] = 1.0
     values = {
         "level": "ERROR" if texts.failed else "INFO",

@@ -1,6 +1,7 @@
-"""The memory between events, kept in the ledger's table: what was told of within the day.
+"""The memory between events, kept in the ledger's table: what was told of, what was counted, what was seen where.
 
-It can only ever save a text: while the table is down, everything is the first of its kind, which is the louder answer.
+It can only ever save a text: whoever asks takes the louder answer while the table is down. Keys are digests, so that no
+name is stored; every item goes by itself after at most a day more than it is good for.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import hashlib
 from typing import Any, NamedTuple
 
 DAY = 24 * 3600  # seconds
+WINDOW = 15 * 60  # seconds within which failures are counted together
+MOST = 50  # events that are counted; more say nothing new, and an item of the table has a size
+FRESH = "attribute_not_exists(alert) OR expires_at <= :now OR #event = :event"
+ROOM = "attribute_not_exists(events) OR size(events) < :most OR contains(events, :event)"
 
 
 class Memory(NamedTuple):
-    """The memory in one table of DynamoDB."""
+    """The memory in one table of DynamoDB. Each method raises whatever the table raises."""
 
     dynamodb: Any
     table: str
@@ -20,21 +25,74 @@ class Memory(NamedTuple):
     def is_first(self, what: str, event: str, now: float) -> bool:
         """Say whether ``what`` was told of by no other event within the day, and remember that it now is.
 
-        ``event`` is the event's own id: asked again for the same event, as by a retry, the answer is the same. Raises
-        whatever the table raises.
+        ``event`` is the event's own id: asked again for the same event, as by a retry, the answer is the same.
         """
+        item = {"event": {"S": event}, "expires_at": {"N": str(int(now) + DAY)}}
         try:
             self.dynamodb.put_item(
                 TableName=self.table,
-                Item={
-                    "alert": {"S": f"once#{hashlib.sha256(what.encode()).hexdigest()}"},
-                    "event": {"S": event},
-                    "expires_at": {"N": str(int(now) + DAY)},
-                },
-                ConditionExpression="attribute_not_exists(alert) OR expires_at <= :now OR #event = :event",
+                Item=_key("once", what) | item,
+                ConditionExpression=FRESH,
                 ExpressionAttributeNames={"#event": "event"},
                 ExpressionAttributeValues={":now": {"N": str(int(now))}, ":event": {"S": event}},
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def tally(self, what: str, event: str, at: float) -> int:
+        """Return how many events of ``what`` there were in the WINDOW that ends at ``at``, this one among them.
+
+        ``at`` is the event's own time, in seconds since 1970, so that a retry or a late event counts once and where it
+        belongs. At most MOST are told apart.
+        """
+        place = int(at) // WINDOW
+        here, before = self._added(what, place, f"{int(at)} {event}"), self._events(what, place - 1)
+        return len([one for one in (*here, *before) if int(one.partition(" ")[0]) > at - WINDOW])
+
+    def keep(self, what: str, value: str, now: float, seconds: int) -> None:
+        """Remember ``value`` for ``what`` for so many seconds, in place of an earlier one."""
+        item = {"value": {"S": value}, "expires_at": {"N": str(int(now) + seconds)}}
+        self.dynamodb.put_item(TableName=self.table, Item=_key("kept", what) | item)
+
+    def kept(self, what: str, now: float) -> str:
+        """Return the value that is remembered for ``what``; empty for none."""
+        item = self._item(_key("kept", what))
+        return str(item["value"]["S"]) if item and int(item["expires_at"]["N"]) > now else ""
+
+    def _added(self, what: str, place: int, event: str) -> list[str]:
+        """Add an event to those of one window; when that is full, they are enough without it."""
+        key = _key("count", f"{place}#{what}")
+        try:
+            self.dynamodb.update_item(
+                TableName=self.table,
+                Key=key,
+                UpdateExpression="SET expires_at = :gone ADD events :events",
+                ConditionExpression=ROOM,
+                ExpressionAttributeValues={
+                    ":gone": {"N": str((place + 2) * WINDOW + DAY)},
+                    ":events": {"SS": [event]},
+                    ":event": {"S": event},
+                    ":most": {"N": str(MOST)},
+                },
+            )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            return [event, *self._events(what, place)]
+        return self._events(what, place)
+
+    def _events(self, what: str, place: int) -> list[str]:
+        item = self._item(_key("count", f"{place}#{what}"))
+        return list(item.get("events", {}).get("SS", []))
+
+    def _item(self, key: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True)
+        return dict(found.get("Item", {}))
+
+
+def digest(text: str) -> str:
+    """Return what stands for ``text`` in the table."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _key(kind: str, what: str) -> dict[str, Any]:
+    return {"alert": {"S": f"{kind}#{digest(what)}"}}

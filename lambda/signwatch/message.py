@@ -16,11 +16,13 @@ from signwatch.record import moment
 from signwatch.signin import SignIn, Unreadable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from signwatch.verdict import Verdict
 
 MOST_SEPTETS = 306
 MOST_OF_SUBJECT = 99  # characters (Amazon SNS API reference, Publish: "less than 100 characters long")
-LABEL, EVENT_NAME, WHY, NAME, SOURCE, REGION, TAG = 20, 20, 45, 40, 45, 16, 8  # septets; together they fit
+LABEL, EVENT_NAME, WHY, NAME, SOURCE, REGION, TAG = 20, 20, 39, 36, 45, 16, 8  # septets; together they fit
 READ = 256  # characters of a recorded text that are looked at; no name in AWS is longer than 128
 LATE = 120  # seconds after which the text states its delay
 HOUR, MINUTE = 3600, 60
@@ -50,13 +52,19 @@ class Message(NamedTuple):
     body: str
 
 
-def compose(sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, delay: int | None) -> Message:
-    """Compose an alert; ``delay`` is the seconds from the sign-in to now, None when unknown."""
+def compose(
+    sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, delay: int | None, zone: str = ""
+) -> Message:
+    """Compose an alert.
+
+    ``delay`` is the seconds from the sign-in to now, None when unknown. ``zone`` names a time zone, such as
+    Europe/Berlin, whose time is told beside UTC; one that is not known is left out.
+    """
     account = account_name(sign_in.account, label)
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
         *_facts(sign_in),
-        _when(sign_in, delay),
+        _when(sign_in, delay, zone),
         f"Id {_tag(sign_in.event_id, TAG) or 'none'}",
     ]
     subject = f"AWS sign-in alert, account {account}: {_what(sign_in)}"
@@ -94,11 +102,23 @@ def _facts(sign_in: SignIn | Unreadable) -> list[str]:
     return [_what(sign_in), f"Who: {who}", source, MFA[sign_in.mfa]]
 
 
-def _when(sign_in: SignIn | Unreadable, delay: int | None) -> str:
+def _when(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
     at = moment(sign_in.time)
-    shown = at.strftime("%Y-%m-%d %H:%M:%S UTC") if at else "time unknown"
+    shown = at.strftime("%Y-%m-%d %H:%M:%S UTC") + _local(at, zone) if at else "time unknown"
     late = f", {_ago(delay)} ago" if delay is not None and delay > LATE else ""
     return f"{_safe(sign_in.region, REGION)} {shown}{late}".strip()
+
+
+def _local(at: datetime, zone: str) -> str:
+    """Return the time in a zone as " (11:00 +0100)"; nothing for no zone, or for one that cannot be found."""
+    if not zone:
+        return ""
+    from zoneinfo import ZoneInfo  # which takes time to import, and only this needs it
+
+    try:
+        return at.astimezone(ZoneInfo(zone)).strftime(" (%H:%M %z)")
+    except Exception:  # noqa: BLE001 - zoneinfo raises of many kinds, and no alert may wait for a time of day
+        return ""
 
 
 def _ago(delay: int) -> str:
@@ -109,12 +129,17 @@ def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> s
     more = [
         f"Why: {'; '.join(gsm(reason) for reason in verdict.reasons)}",
         f"CloudTrail event: {_tag(sign_in.event_id, 64) or 'without an id'}",
-        f"Account: {_tag(sign_in.account, 12) or 'unknown'}",
+        f"Account: {_tag(sign_in.account, 12) or 'unknown'}{_partition(sign_in)}",
         "",
         "If this was you or somebody you know, add the address to the recognised networks.",
         "If not: change the password, end the sessions, and look the event up in CloudTrail.",
     ]
     return "\n".join([*lines, "", *more])
+
+
+def _partition(sign_in: SignIn | Unreadable) -> str:
+    partition = sign_in.partition if isinstance(sign_in, SignIn) else "aws"
+    return "" if partition == "aws" else f" in {partition}"
 
 
 def _source(source: str) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import journal, networks
 from signwatch.message import compose
+from signwatch.paths import CENTER
 from signwatch.record import moment
 from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
-from signwatch.verdict import Verdict, judge, repeated
+from signwatch.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     known = networks.parse(dependencies.settings.known_networks)
     recognised = isinstance(reading, SignIn) and networks.recognises(known, reading.source)
     now = dependencies.clock()
-    verdict = _told_before(judge(reading, recognised=recognised), reading, now, dependencies)
+    verdict = _judge(reading, now, dependencies, recognised=recognised)
     delay = _delay(reading, now)
     _log(reading, verdict, delay, known, now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
@@ -52,27 +53,33 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     return {"event_id": reading.event_id, "verdict": verdict.level}
 
 
-def _told_before(verdict: Verdict, reading: Reading, now: float, dependencies: Dependencies) -> Verdict:
-    """Make a note of an alert that was told of within the day; a memory that is down makes nothing quiet."""
-    if not verdict.once:
-        return verdict
-    from signwatch.memory import Memory
+def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognised: bool) -> Verdict:
+    """Judge, and ask the memory where it has a part in it: of an alert, a portal sign-in, or a device code."""
+    elsewhere = isinstance(reading, SignIn) and _approved_elsewhere(reading, now, dependencies)
+    off = networks.entries(dependencies.settings.alert_off)
+    judged = judge(reading, recognised=recognised, approved_elsewhere=elsewhere, off=off)
+    if judged.level != "alert" or not isinstance(reading, (SignIn, Unreadable)):
+        return judged
+    from signwatch.recollection import settled
 
-    try:
-        memory = Memory(dependencies.client("dynamodb"), dependencies.settings.ledger_table_name)
-        first = memory.is_first(verdict.once, reading.event_id, now)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
-        values = {"level": "ERROR", "event_id": reading.event_id, "problem": "memory", "error": type(error).__name__}
-        journal.write(values, {}, now)
-        return verdict
-    return verdict if first else repeated(verdict)
+    return settled(judged, reading, now, dependencies)
+
+
+def _approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool:
+    if sign_in.outcome != "success" or not (sign_in.kind == CENTER or sign_in.grant == "device code"):
+        return False
+    from signwatch.recollection import approved_elsewhere
+
+    return approved_elsewhere(sign_in, now, dependencies)
 
 
 def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, dependencies: Dependencies) -> None:
     from signwatch.delivery import deliver
 
-    message = compose(reading, verdict, label=dependencies.settings.account_label, delay=delay)
-    deliver(message, f"{reading.account}#{reading.event_id}" if reading.event_id else "", dependencies)
+    settings = dependencies.settings
+    message = compose(reading, verdict, label=settings.account_label, zone=settings.time_zone, delay=delay)
+    key = f"{reading.account}#{reading.event_id}" if reading.event_id else ""
+    deliver(message, key, dependencies, texts=verdict.texts)
 
 
 def _log(reading: Reading, verdict: Verdict, delay: int | None, known: networks.Networks, now: float) -> None:
@@ -84,6 +91,7 @@ def _log(reading: Reading, verdict: Verdict, delay: int | None, known: networks.
         "source": reading.source if isinstance(reading, (SignIn, Unreadable)) else "",
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
+        "grouped": verdict.grouped,
         "delay_s": delay,
     }
     if known.unusable:

@@ -12,6 +12,8 @@ ENVIRONMENT_KEYS = (
     "HOME_REGION",
     "KNOWN_NETWORKS",
     "ACCOUNT_LABEL",
+    "ALERT_OFF",
+    "TIME_ZONE",
     "ALERT_TOPIC_ARN",
     "TWILIO_SECRET_ARN",
     "TWILIO_BASE_URL",
@@ -26,6 +28,8 @@ class Settings(NamedTuple):
     home_region: str
     known_networks: str
     account_label: str
+    alert_off: str
+    time_zone: str
     alert_topic_arn: str
     twilio_secret_arn: str
     twilio_base_url: str

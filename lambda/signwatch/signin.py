@@ -9,13 +9,10 @@ cases".
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from signwatch.paths import ANOMALY, ANOMALY_TYPE, NAMED, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
+from signwatch.paths import ANOMALY, ANOMALY_TYPE, CENTER, DONE, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
 from signwatch.record import Record, mapping, opened, text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REFRESHED = "a token was refreshed"
 FACTOR_PASSED = "a factor was passed"
@@ -35,6 +32,8 @@ TYPES = {  # CloudTrail userIdentity element, "type"
     "identitycenteruser": "identity-center",
 }
 RESOURCES = {"user": "iam-user", "assumed-role": "federated", "federated-user": "federated", "root": "root"}
+GRANTED = ("token", "aws-login")  # kinds of path that hand out tokens, by some kind of grant
+STEPPED = (*GRANTED, "factor", "saml-role", "console-link")  # kinds on which a record may be a step
 CONSOLE = PATHS["signin", "consolelogin"]
 RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
@@ -62,6 +61,9 @@ class SignIn(NamedTuple):
     mfa: str  # yes, no, provider (the identity provider decides and AWS cannot know), unrecorded
     time: str
     grant: str = ""  # of a token: "device code", "authorization code", ...
+    partition: str = "aws"  # aws, aws-cn, aws-us-gov
+    person: str = ""  # the id of an Identity Center user, and
+    store: str = ""  # of the identity store that knows the name
 
 
 class Step(NamedTuple):
@@ -106,71 +108,82 @@ def read(event: object) -> Reading:
 
 
 def _read(event: Record) -> Reading:
-    if event.kind == ANOMALY_TYPE:
-        return _sign_in(ANOMALY, event)
+    told = event.envelope.get("detail-type")
+    if isinstance(told, str) and len(told) == len(ANOMALY_TYPE) and told.lower() == ANOMALY_TYPE:
+        return _sign_in(ANOMALY, event, "")
     if not event.detail:
         return _unreadable(event, "the event holds no CloudTrail record")
-    name = (event.text("eventSource").lower().partition(".")[0], event.text("eventName").lower())
-    if not all(name):
-        return _unreadable(event, "the record names no event")
+    name = (event.service.lower().partition(".")[0], event.name.lower())
     path = PATHS.get(name)
-    if why := STEPS.get(name) or (_step(path, event) if path else ""):
-        return Step(event.event_id, event.text("eventName"), event.account, why)
-    return _sign_in(path, event) if path else _other(name, event)
+    if path is None:
+        return _other(name, event) if all(name) else _unreadable(event, "the record names no event")
+    grant = _grant(event) if path.kind in GRANTED else ""
+    why = _step(path, event, grant) if path.kind in STEPPED else ""
+    return _stepped(event, why) if why else _sign_in(path, event, grant)
 
 
 def _other(name: tuple[str, str], event: Record) -> Reading:
+    if why := STEPS.get(name):
+        return _stepped(event, why)
     if name[0] in SERVICES and name[1] in NAMES:
         return _unreadable(event, "the event comes from an unusual service")
-    return NotASignIn(event.event_id, event.text("eventName"), event.account)
+    return NotASignIn(event.event_id, event.name, event.account)
 
 
-def _step(path: Path, event: Record) -> str:
+def _stepped(event: Record, why: str) -> Step:
+    return Step(event.event_id, event.name, event.account, why)
+
+
+def _step(path: Path, event: Record, grant: str) -> str:
     """Say why a record on this path is only a step, or nothing; a record that tells no outcome never is one."""
-    if path.kind in ("token", "aws-login") and _grant(event) == "refresh":
-        return REFRESHED
-    if path.kind == "factor" and _outcome(path, event) == "success":
-        return FACTOR_PASSED
-    role = ""
-    if path.kind == "saml-role":
-        role = text_of(event.part("requestParameters"), "roleArn")
-    elif path.kind == "console-link":
-        role = _issuer(event)
+    if path.kind in GRANTED:
+        return REFRESHED if grant == "refresh" else ""
+    if path.kind == "factor":
+        return FACTOR_PASSED if _outcome(path, event) == "success" else ""
+    role = text_of(event.part("requestParameters"), "roleArn") if path.kind == "saml-role" else _issuer(event)
     return PORTAL_HOP if RESERVED_ROLE.match(role) else ""
 
 
-def _sign_in(path: Path, event: Record) -> Reading:
-    source, outcome = event.text("sourceIPAddress"), _outcome(path, event)
-    if not source and path is not ANOMALY:  # whose form no page of AWS documents
+def _sign_in(path: Path, event: Record, grant: str) -> Reading:
+    outcome = _outcome(path, event)
+    if not event.source and path is not ANOMALY:  # whose form no page of AWS documents
         return _unreadable(event, "the record names no source address")
     if not outcome:
         return _unreadable(event, "the record tells no outcome")
     identity = _identity(path, event)
-    return SignIn(
-        event_id=event.event_id,
-        event_name=event.text("eventName", "detail-type"),
-        kind=path.kind,
-        what=_what(path, identity, event),
-        who=_who(event, identity),
-        identity=identity,
-        account=event.account,
-        region=event.text("awsRegion", "region"),
-        source=source,
-        outcome=outcome,
-        mfa=_mfa(identity, event),
-        time=event.text("eventTime", "time"),
-        grant=_grant(event) if path.kind == "token" else "",
+    person, store = _person(event) if identity == CENTER else ("", "")
+    return SignIn(  # by position, in the order of its fields: by name would take as long as all of reading it
+        event.event_id,
+        event.name or text_of(event.envelope, "detail-type"),
+        path.kind,
+        _what(path, identity, event, grant),
+        _who(event, identity, person),
+        identity,
+        event.account,
+        event.region,
+        event.source,
+        outcome,
+        _mfa(identity, event),
+        event.time,
+        grant if path.kind == "token" else "",
+        _partition(event.region),
+        person,
+        store,
     )
+
+
+def _partition(region: str) -> str:
+    return "aws-cn" if region[:3] == "cn-" else "aws-us-gov" if region[:7] == "us-gov-" else "aws"
 
 
 def _outcome(path: Path, event: Record) -> str:
     """Return success or failure, or nothing when the record does not tell; a success that is told is believed first."""
-    told = _told(event) if path.outcome == TOLD else _named(event)
+    told = "" if path.outcome == DONE else _told(event) if path.outcome == TOLD else _named(event)
     if told == "success":
         return told
-    if told == "failure" or event.text("errorCode") or event.text("errorMessage"):
+    if told == "failure" or text_of(event.detail, "errorCode") or text_of(event.detail, "errorMessage"):
         return "failure"
-    return "" if path.outcome in (NAMED, TOLD) else "success"
+    return "success" if path.outcome == DONE else ""
 
 
 def _told(event: Record) -> str:
@@ -182,10 +195,15 @@ def _told(event: Record) -> str:
 
 def _named(event: Record) -> str:
     """Return the result, in lower case, that stands under the event's own name in whatever case; success before all."""
-    name, found = event.text("eventName").lower(), ""
+    found, wanted = "", event.name.lower()
     for place in ("responseElements", "serviceEventDetails"):
-        for key, value in event.part(place).items():
-            if isinstance(key, str) and isinstance(value, str) and key.lower() == name:
+        part = event.detail.get(place)
+        if not isinstance(part, dict):
+            continue
+        if part.get(event.name) == "Success":  # as AWS writes it, before every key is looked at
+            return "success"
+        for key, value in part.items():
+            if isinstance(key, str) and isinstance(value, str) and key.lower() == wanted:
                 found = value.strip().lower()
                 if found == "success":
                     return found
@@ -195,38 +213,38 @@ def _named(event: Record) -> str:
 def _identity(path: Path, event: Record) -> str:
     """Return what kind of user it is, by the type or by the ARN; root wins, since it alerts from everywhere."""
     user = event.user
-    resource = text_of(user, "arn").rpartition(":")[2].partition("/")[0].lower()
-    kind, arn = TYPES.get(text_of(user, "type").lower()), RESOURCES.get(resource)
-    if "root" in (kind, arn):
+    kind, arn = TYPES.get(text_of(user, "type").lower()), text_of(user, "arn")
+    if kind == "root" or arn[-5:].lower() == ":root":
         return "root"
-    return path.user or kind or arn or "unknown"
+    return path.user or kind or RESOURCES.get(arn.lower().rpartition(":")[2].partition("/")[0]) or "unknown"
 
 
-def _who(event: Record, identity: str) -> str:
+def _who(event: Record, identity: str, person: str) -> str:
     """The name a person would know: user name, session name of a role, typed name, else the Identity Center user id."""
     if identity == "root":
         return "root"
-    for name in _names(event):
-        if name and name != HIDDEN:
-            return name
-    return "unknown"
-
-
-def _names(event: Record) -> Iterator[str]:
-    """The names that a record may hold, the most telling first; none is looked for before it is needed."""
     user = event.user
-    yield text_of(user, "userName")
-    yield text_of(user, "arn").partition("/")[2].rpartition("/")[2]
-    yield text_of(event.extra, "UserName")
-    yield text_of(mapping(user.get("onBehalfOf")), "userId")
-    yield text_of(user, "principalId")
+    name = text_of(user, "userName")  # which most records have
+    if name and name != HIDDEN:
+        return name
+    session = text_of(user, "arn").partition("/")[2].rpartition("/")[2]
+    others = (session, text_of(event.extra, "UserName"), person, text_of(user, "principalId"))
+    return next(filter(_is_name, others), "unknown")
 
 
-def _what(path: Path, identity: str, event: Record) -> str:
-    if path.kind == "token" and _grant(event):
-        return f"{path.what} ({_grant(event)})"
+def _is_name(text: str) -> bool:
+    return bool(text) and text != HIDDEN
+
+
+def _person(event: Record) -> tuple[str, str]:
+    """Return the ids of an Identity Center user and of its identity store; empty where the record has none."""
+    behalf = mapping(event.user.get("onBehalfOf"))
+    return text_of(behalf, "userId"), text_of(behalf, "identityStoreArn").rpartition("/")[2]
+
+
+def _what(path: Path, identity: str, event: Record, grant: str) -> str:
     if path.what:
-        return path.what
+        return f"{path.what} ({grant})" if grant and path.kind == "token" else path.what
     if identity == "federated" and RESERVED_ROLE.match(_issuer(event)):
         return WHAT["identity-center"]
     return WHAT.get(identity, "Console sign-in")
@@ -240,12 +258,19 @@ def _issuer(event: Record) -> str:
 
 def _mfa(identity: str, event: Record) -> str:
     """Only IAM users, root and Identity Center tell the truth about MFA (CloudTrail, sign-in events, on MFAUsed)."""
-    extra = event.extra
     if identity in ("root", "iam-user"):
-        return TOLD_MFA.get(text_of(extra, "MFAUsed").lower(), "unrecorded")
-    if identity == "identity-center":
-        return _factors({factor.strip() for factor in text_of(extra, "CredentialType").upper().split(",")} - {""})
+        return TOLD_MFA.get(text_of(event.extra, "MFAUsed").lower()) or _session_mfa(event)
+    if identity == CENTER:
+        told = text_of(event.extra, "CredentialType")
+        return _factors(set(told.upper().replace(" ", "").split(",")) - {""})
     return "provider" if identity == "federated" else "unrecorded"
+
+
+def _session_mfa(event: Record) -> str:
+    """Read what the session says, as aws login records no other (AWS Sign-In User Guide, on CloudTrail)."""
+    session = mapping(event.user.get("sessionContext"))
+    told = text_of(mapping(session.get("attributes")), "mfaAuthenticated")
+    return {"true": "yes", "false": "no"}.get(told.lower(), "unrecorded")
 
 
 def _factors(passed: set[str]) -> str:
@@ -258,19 +283,22 @@ def _factors(passed: set[str]) -> str:
 
 
 def _grant(event: Record) -> str:
-    places = [event.part("requestParameters"), event.extra]
-    named = [text_of(place, key) for place in places for key in ("grantType", "grant_type")]
-    return GRANTS.get(next((name for name in named if name), "").lower(), "")
+    """Return the kind of grant that a token was got by; empty for one that is not known."""
+    for place in (event.part("requestParameters"), event.extra):
+        for key in ("grantType", "grant_type"):
+            if named := text_of(place, key):
+                return GRANTS.get(named.lower(), "")
+    return ""
 
 
 def _unreadable(event: Record, why: str) -> Unreadable:
     return Unreadable(
         event_id=event.event_id,
-        event_name=event.text("eventName"),
+        event_name=event.name,
         account=event.account,
-        region=event.text("awsRegion", "region"),
-        source=event.text("sourceIPAddress"),
-        time=event.text("eventTime", "time"),
-        who=_who(event, _identity(CONSOLE, event)),
+        region=event.region,
+        source=event.source,
+        time=event.time,
+        who=_who(event, _identity(CONSOLE, event), _person(event)[0]),
         why=why,
     )

@@ -1,37 +1,78 @@
-"""Judging: pure, and short enough to be read as the policy it is."""
+"""Judging: pure, and short enough to be read as the policy it is.
+
+What alerts has causes, each of which would be enough. An owner may switch causes off by name; what has none listed
+(an unreadable record, a success of root or of what may be root, AssumeRoot) always alerts.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable
+from signwatch.signin import Reading, SignIn, Step, Unreadable
 
-ALWAYS = ("password-recovery", "assume-root", "anomaly")  # kinds of path that nobody's office makes usual
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+ALWAYS = {"password-recovery": "password recovery", "assume-root": "assume root", "anomaly": "AWS anomaly"}
 NOTED = ("switch-role", "federation-token", "console-link")  # kinds that say little of who came in, and much of how
+PROGRAMS = ("saml-role", "federation-token")  # kinds whose failures are mostly those of programs
+OWN = {  # kinds that have a cause of their own, so that they can be switched off alone
+    "switch-role": "switched role",
+    "federation-token": "federation token",
+    "console-link": "console link",
+    "role-keys": "role keys",
+}
+HERE, ELSEWHERE, INSIDE = "recognised source", "unrecognised source", "source inside AWS"
+NO_MFA, DEVICE_CODE, FAILURE, ROOT_FAILURE = "no MFA", "device code elsewhere", "failure", "root failure"
+UNKNOWN_FAILURE = "failure of an unknown kind of user"
+CAUSES = (
+    *(ELSEWHERE, INSIDE, NO_MFA, DEVICE_CODE, FAILURE, ROOT_FAILURE, UNKNOWN_FAILURE, *OWN.values()),
+    *(ALWAYS["password-recovery"], ALWAYS["anomaly"]),
+)
+SOME = 3  # failures within memory.WINDOW from which on they are texted
 
 
 class Verdict(NamedTuple):
     """What to do about an event.
 
-    ``level`` is alert, note (logged and counted), recognised or ignored; ``severity`` high, normal or "". ``once`` says
-    what an alert stands for that is told of once a day, a second one being a note; empty for what is always told.
+    ``level`` is alert, note (logged and counted), recognised or ignored; ``severity`` high, normal or "". ``causes``
+    are those of its reasons that can be switched off; with none left it is a note. ``once`` names what an alert
+    stands for that is told of once a day, a second one being a note. ``grouped`` is "aggregated" for one of several
+    failures and "counted" for one of several events of the same sign-in. Without ``texts`` an alert goes out by e-mail
+    alone.
     """
 
     level: str
     severity: str
     reasons: tuple[str, ...]
+    causes: tuple[str, ...] = ()
     once: str = ""
+    grouped: str = ""
+    texts: bool = True
 
 
-def judge(reading: Reading, *, recognised: bool) -> Verdict:
-    """Judge what was read; ``recognised`` says whether its source is in a recognised network."""
-    if isinstance(reading, Step):
-        return Verdict("ignored", "", (f"step: {reading.why}",))
-    if isinstance(reading, NotASignIn):
-        return Verdict("ignored", "", ("not a sign-in",))
+RECOGNISED = Verdict("recognised", "", (HERE,))
+UNRECOGNISED = Verdict("alert", "normal", (ELSEWHERE,), (ELSEWHERE,))
+
+
+def switch(cause: str) -> str:
+    """Return the name by which AlertOff knows a cause: "no MFA" is no-mfa."""
+    return cause.lower().replace(" ", "-")
+
+
+def judge(reading: Reading, *, recognised: bool, approved_elsewhere: bool = True, off: Collection[str] = ()) -> Verdict:
+    """Judge what was read.
+
+    ``recognised`` says whether its source is in a recognised network; ``approved_elsewhere`` whether a device code was
+    approved from another address, or that cannot be known; ``off`` holds the causes that are switched off, by name.
+    """
+    if isinstance(reading, SignIn):
+        source = HERE if recognised else INSIDE if reading.source[:12].lower() == "aws internal" else ELSEWHERE
+        verdict = _judge(reading, source, approved_elsewhere=approved_elsewhere)
+        return _unless_off(verdict, off) if off else verdict
     if isinstance(reading, Unreadable):
         return Verdict("alert", "normal", (f"unreadable: {reading.why}",))
-    return _whatever_the_source(reading, recognised=recognised) or _by_source(reading, recognised=recognised)
+    return Verdict("ignored", "", (f"step: {reading.why}" if isinstance(reading, Step) else "not a sign-in",))
 
 
 def repeated(verdict: Verdict) -> Verdict:
@@ -39,41 +80,80 @@ def repeated(verdict: Verdict) -> Verdict:
     return Verdict("note", "", (*verdict.reasons, "told of within a day"))
 
 
-def _whatever_the_source(sign_in: SignIn, *, recognised: bool) -> Verdict | None:
-    """Judge what alerts from everywhere, and what is only noted from everywhere; None for the rest."""
-    if sign_in.kind in ALWAYS or sign_in.identity == "root":
-        source, what = _source(sign_in, recognised=recognised), "root" if sign_in.kind == "console" else sign_in.kind
-        return Verdict(
-            "alert", "high" if sign_in.outcome == "success" else "normal", (f"{what} {sign_in.outcome}", source)
-        )
-    if sign_in.kind == "console" and sign_in.identity == "unknown":  # it may be root
-        why = f"{sign_in.outcome} of an unknown kind of user"
-        return Verdict("alert", "normal", (why, _source(sign_in, recognised=recognised)))
+def counted(verdict: Verdict, failures: int) -> Verdict:
+    """Return what becomes of a failure that is the ``failures``-th of its account within a quarter of an hour."""
+    reasons = (*verdict.reasons, f"{failures} failures within 15 minutes")
+    return verdict._replace(reasons=reasons, texts=failures >= SOME)
+
+
+def followed(verdict: Verdict) -> Verdict:
+    """Return what becomes of a console sign-in that comes after a console link of the same person was told of."""
+    return verdict._replace(reasons=(*verdict.reasons, "after a console link"), grouped="counted")
+
+
+def _judge(sign_in: SignIn, source: str, *, approved_elsewhere: bool) -> Verdict:
+    """Judge a sign-in by where it came from: ``source`` is HERE, ELSEWHERE or INSIDE."""
+    if sign_in.kind in ALWAYS:
+        return _whatever_the_source(sign_in, source)
     if sign_in.outcome != "success":
-        return Verdict("note", "", ("failure", _source(sign_in, recognised=recognised)))
-    return None
-
-
-def _by_source(sign_in: SignIn, *, recognised: bool) -> Verdict:
-    """Judge a success that is neither root's nor one of those that alert from everywhere."""
-    source = _source(sign_in, recognised=recognised)
-    if not recognised:
+        return _failed(sign_in, source)
+    if sign_in.identity == "root":
+        return Verdict("alert", "high", ("root success", source))
+    if sign_in.identity == "unknown" and sign_in.kind == "console":  # it may be root
+        return Verdict("alert", "normal", ("success of an unknown kind of user", source))
+    if sign_in.grant == "device code" and approved_elsewhere:
         return Verdict(
-            "alert", "normal", (source,), _once(sign_in, sign_in.source) if sign_in.kind == "role-keys" else ""
+            "alert", "high", (DEVICE_CODE, source), (DEVICE_CODE,) if source is HERE else (DEVICE_CODE, source)
         )
-    if sign_in.identity == "iam-user" and sign_in.kind == "console" and sign_in.mfa == "no":
-        return Verdict("alert", "normal", ("no MFA", source), _once(sign_in, "no MFA"))
+    return _from_here(sign_in) if source is HERE else _from_elsewhere(sign_in, source)
+
+
+def _whatever_the_source(sign_in: SignIn, source: str) -> Verdict:
+    cause, severity = ALWAYS[sign_in.kind], "high" if sign_in.outcome == "success" else "normal"
+    return Verdict("alert", severity, (cause, source), (cause,) if cause in CAUSES else ())
+
+
+def _failed(sign_in: SignIn, source: str) -> Verdict:
+    """Judge a failure: aggregated where somebody may be guessing, a note where it is from here or a program's."""
+    if sign_in.identity == "root":
+        cause = ROOT_FAILURE
+    elif sign_in.identity == "unknown" and sign_in.kind == "console":
+        cause = UNKNOWN_FAILURE
+    elif source is HERE or sign_in.kind in PROGRAMS:
+        return Verdict("note", "", (FAILURE, source))
+    else:
+        cause = FAILURE
+    return Verdict("alert", "normal", (cause, source), (cause,), "", "aggregated")
+
+
+def _from_here(sign_in: SignIn) -> Verdict:
+    """Judge a success from a recognised source."""
+    if sign_in.identity == "iam-user" and sign_in.mfa == "no":
+        return Verdict("alert", "normal", (NO_MFA, HERE), (NO_MFA,), _once(sign_in, NO_MFA))
     if sign_in.grant == "device code":  # the way in for a stranger who had a code approved
-        return Verdict("note", "", ("device code", source))
-    return Verdict("note" if sign_in.kind in NOTED else "recognised", "", (source,))
+        return Verdict("note", "", ("device code", HERE))
+    return Verdict("note", "", (HERE,)) if sign_in.kind in NOTED else RECOGNISED
+
+
+def _from_elsewhere(sign_in: SignIn, source: str) -> Verdict:
+    """Judge a success from a source that is not recognised."""
+    own = OWN.get(sign_in.kind)
+    no_mfa = (NO_MFA,) if sign_in.identity == "iam-user" and sign_in.mfa == "no" else ()
+    if not own:
+        causes = (source, *no_mfa)
+        return UNRECOGNISED if causes == UNRECOGNISED.causes else Verdict("alert", "normal", causes, causes)
+    once = _once(sign_in, sign_in.source) if sign_in.kind == "role-keys" else ""
+    grouped = "counted" if sign_in.kind == "console-link" else ""
+    return Verdict("alert", "normal", (own, *no_mfa, source), (own, *no_mfa), once, grouped)
+
+
+def _unless_off(verdict: Verdict, off: Collection[str]) -> Verdict:
+    """Make a note of an alert all of whose causes are switched off."""
+    if verdict.level == "alert" and verdict.causes and all(switch(cause) in off for cause in verdict.causes):
+        return Verdict("note", "", (*verdict.reasons, "switched off"))
+    return verdict
 
 
 def _once(sign_in: SignIn, what: str) -> str:
     """Name what is told of once a day: who did it, how, and what makes it another one."""
     return f"{sign_in.account}#{sign_in.kind}#{sign_in.who}#{what}"
-
-
-def _source(sign_in: SignIn, *, recognised: bool) -> str:
-    if recognised:
-        return "recognised source"
-    return "source inside AWS" if sign_in.source.lower().startswith("aws internal") else "unrecognised source"

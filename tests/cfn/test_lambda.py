@@ -85,12 +85,15 @@ class TestEnvironment:
             assert capitals(value["Ref"]) == key
 
     def test_it_is_what_the_function_reads(self) -> None:
-        made = installation(KnownNetworks="203.0.113.0/24", AccountLabel="Shop")["lambda"]
+        chosen = {"AccountLabel": "Shop", "AlertOff": "no-mfa", "TimeZone": "Europe/Berlin"}
+        made = installation(KnownNetworks="203.0.113.0/24", **chosen)["lambda"]
         assert made.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
             "HOME_REGION": REGION,
             "KNOWN_NETWORKS": "203.0.113.0/24",
             "ACCOUNT_LABEL": "Shop",
+            "ALERT_OFF": "no-mfa",
+            "TIME_ZONE": "Europe/Berlin",
             "ALERT_TOPIC_ARN": TOPIC,
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
             "TWILIO_BASE_URL": "https://api.twilio.com",
@@ -102,6 +105,8 @@ class TestEnvironment:
         longest = {
             "KnownNetworks": "1" * declared["KnownNetworks"]["MaxLength"],
             "AccountLabel": "x" * 20,
+            "AlertOff": "x" * declared["AlertOff"]["MaxLength"],
+            "TimeZone": "x" * declared["TimeZone"]["MaxLength"],
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",
         }

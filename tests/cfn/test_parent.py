@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from signwatch import verdict
 from tests.support.templates import ACCOUNT, REGION, STACK, VALUES, child_of, installation, load, walk
 
 pytestmark = pytest.mark.joint
@@ -82,13 +83,20 @@ class TestChildren:
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AlertEmail AccountLabel LogRetentionDays ReservedConcurrency TwilioBaseUrl EventBusName"
-        assert set(PARAMETERS) == {*chosen.split(), *VALUES}
+        chosen = "KnownNetworks AlertEmail AccountLabel AlertOff TimeZone LogRetentionDays ReservedConcurrency"
+        assert set(PARAMETERS) == {*chosen.split(), "TwilioBaseUrl", "EventBusName", *VALUES}
+
+    def test_alert_off_knows_every_cause_that_can_be_switched_off_and_no_other(self) -> None:
+        names = set(map(verdict.switch, verdict.CAUSES))
+        assert set(re.findall(r"[a-z-]+", PARAMETERS["AlertOff"]["AllowedPattern"])) == names
+        assert accepts("AlertOff", ",".join(sorted(names)))
 
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
         assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
             "KnownNetworks": "",
             "AccountLabel": "",
+            "AlertOff": "",
+            "TimeZone": "",
             "LogRetentionDays": 365,
             "ReservedConcurrency": 0,
             "TwilioBaseUrl": "https://api.twilio.com",
@@ -108,6 +116,9 @@ class TestParameters:
         [
             ("KnownNetworks", "203.0.113.0/24, 2001:db8::/48,198.51.100.7"),
             ("AccountLabel", "Shop test_1.x-y"),
+            ("AlertOff", "no-mfa,failure"),
+            ("TimeZone", "America/Argentina/Buenos_Aires"),
+            ("TimeZone", "Etc/GMT+3"),
             ("TwilioBaseUrl", "https://api.dublin.ie1.twilio.com"),
             ("TwilioBaseUrl", "http://127.0.0.1:8080"),
             ("EventBusName", "hub/main_1.x"),
@@ -129,6 +140,11 @@ class TestParameters:
             ("AlertEmail", "owner"),
             ("AlertEmail", "a@b@example.com"),
             ("AccountLabel", "x" * 21),
+            ("AlertOff", "root-success"),
+            ("AlertOff", "no-mfa, failure"),
+            ("AlertOff", "no-mfafailure"),
+            ("TimeZone", "../etc/passwd"),
+            ("TimeZone", "Europe/"),
             ("AccountLabel", "see http://example.com"),
             ("TwilioBaseUrl", "http://api.twilio.com"),
             ("TwilioBaseUrl", "https://api.twilio.com.example.com"),

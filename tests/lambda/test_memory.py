@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from signwatch.memory import DAY, Memory
-from signwatch.pipeline import process
-from tests.support.dependencies import SETTINGS, AccessDeniedError, Table, World
-from tests.support.sign_ins import NETWORKS, event
-
-if TYPE_CHECKING:
-    from typing import Any
+from signwatch.memory import DAY, MOST, WINDOW, Memory
+from tests.support.dependencies import SETTINGS, AccessDeniedError, Table
 
 NOW = 1_795_000_000.5
 
@@ -39,8 +32,44 @@ def test_a_retry_of_the_same_event_gets_the_same_answer(memory: Memory) -> None:
     assert not memory.is_first("a", "event-2", NOW + 60)
 
 
+def test_events_are_counted_within_a_quarter_of_an_hour_wherever_that_begins(memory: Memory) -> None:
+    assert [memory.tally("a", f"event-{at}", NOW + at) for at in (0, WINDOW / 2, WINDOW - 1)] == [1, 2, 3]
+    assert memory.tally("a", "later", NOW + WINDOW) == 3
+    assert memory.tally("a", "much later", NOW + 3 * WINDOW) == 1
+    assert memory.tally("b", "event-0", NOW) == 1
+
+
+def test_a_retry_is_counted_once_and_a_late_event_where_it_belongs(memory: Memory) -> None:
+    assert [memory.tally("a", "event-1", NOW) for _ in range(3)] == [1, 1, 1]
+    assert memory.tally("a", "event-3", NOW + 60) == 2
+    assert memory.tally("a", "event-2", NOW + 30) == 3
+
+
+def test_a_flood_is_counted_no_further_than_an_item_can_hold(memory: Memory) -> None:
+    counts = [memory.tally("a", f"event-{number}", NOW) for number in range(MOST + 5)]
+    assert counts == [*range(1, MOST + 1), *[MOST + 1] * 5]
+    assert max(len(item["events"]["SS"]) for item in memory.dynamodb.items.values()) == MOST
+
+
+def test_a_value_is_kept_as_long_as_it_was_asked_for_and_gives_way_to_a_newer_one(memory: Memory) -> None:
+    memory.keep("a", "one", NOW, 60)
+    assert (memory.kept("a", NOW + 59), memory.kept("a", NOW + 60), memory.kept("b", NOW)) == ("one", "", "")
+    memory.keep("a", "two", NOW + 30, 60)
+    assert memory.kept("a", NOW + 60) == "two"
+
+
+def test_every_item_names_the_moment_at_which_it_may_go(memory: Memory) -> None:
+    memory.is_first("a", "event-1", NOW)
+    memory.tally("a", "event-1", NOW)
+    memory.keep("a", "one", NOW, 60)
+    assert len(memory.dynamodb.items) == 3
+    assert all(NOW < int(item["expires_at"]["N"]) <= NOW + DAY + 2 * WINDOW for item in memory.dynamodb.items.values())
+
+
 def test_no_name_and_no_address_is_stored(memory: Memory) -> None:
     memory.is_first("111122223333#role-keys#Anaya#198.51.100.23", "event-1", NOW)
+    memory.tally("111122223333#Anaya#198.51.100.23", "event-1", NOW)
+    memory.keep("111122223333#Anaya#198.51.100.23", "one", NOW, 60)
     assert "Anaya" not in str(memory.dynamodb.items)
     assert "198.51.100.23" not in str(memory.dynamodb.items)
 
@@ -49,26 +78,3 @@ def test_a_fault_of_the_table_is_raised(memory: Memory) -> None:
     memory.dynamodb.fails = {"put_item"}
     with pytest.raises(AccessDeniedError):
         memory.is_first("a", "event-1", NOW)
-
-
-def without_mfa(event_id: str) -> dict[str, Any]:
-    told: dict[str, Any] = event("iam-user-signs-in-without-mfa")
-    told["detail"]["eventID"] = event_id
-    return told
-
-
-def test_the_second_sign_in_of_a_day_is_logged_and_asks_nobody_else(world: World) -> None:
-    world.secrets.text = None
-    known = world.dependencies(known_networks=NETWORKS["recognised"])
-    assert process(without_mfa("event-1"), known)["verdict"] == "alert"
-    assert process(without_mfa("event-2"), known)["verdict"] == "note"
-    assert len(world.topic.mails) == 1
-
-
-def test_while_the_memory_is_down_every_sign_in_is_told_of(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.secrets.text, world.table.fails = None, {"put_item"}
-    known = world.dependencies(known_networks=NETWORKS["recognised"])
-    for event_id in ("event-1", "event-2"):
-        assert process(without_mfa(event_id), known)["verdict"] == "alert"
-    assert len(world.topic.mails) == 2
-    assert '"problem": "memory"' in capsys.readouterr().out

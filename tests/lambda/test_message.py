@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signwatch import message, signin, verdict
+from signwatch import message, paths, signin, verdict
 from tests.support.fuzzing import ALPHABET, LINK, NUMBER, OURS
 from tests.support.sign_ins import CASES, event
 
@@ -35,8 +35,10 @@ UNREADABLE = signin.Unreadable(
 )
 
 
-def composed(sign_in: signin.SignIn | signin.Unreadable, *, label: str = "", delay: int | None = None) -> str:
-    return message.compose(sign_in, ALERT, label=label, delay=delay).text
+def composed(
+    sign_in: signin.SignIn | signin.Unreadable, *, label: str = "", delay: int | None = None, zone: str = ""
+) -> str:
+    return message.compose(sign_in, ALERT, label=label, delay=delay, zone=zone).text
 
 
 def line(text: str, name: str) -> str:
@@ -177,8 +179,64 @@ def test_a_name_cannot_begin_a_line_of_its_own() -> None:
 
 def test_a_long_name_is_cut_and_pushes_nothing_out() -> None:
     text = composed(EXAMPLE._replace(who="[" * 500))
-    assert line(text, "Who") == '"' + "[" * 18 + '..."'
+    assert line(text, "Who") == '"' + "[" * 16 + '..."'
     assert text.endswith("Id 8a1edcc0")
+
+
+LONGEST = max(
+    *(path.what for path in paths.PATHS.values()),
+    *(
+        f"{path.what} ({grant})"
+        for path in paths.PATHS.values()
+        if path.kind == "token"
+        for grant in signin.GRANTS.values()
+    ),
+    *signin.WHAT.values(),
+    key=len,
+)
+
+
+@pytest.mark.parametrize("told", [EXAMPLE, UNREADABLE])
+def test_everything_at_its_longest_still_fits(told: signin.SignIn | signin.Unreadable) -> None:
+    """A hundred thousand hours late, in a zone with its time, with the longest of everything that a record holds."""
+    long = {"who": "[" * 500, "source": "[" * 500, "region": "r" * 500}
+    more = {"what": LONGEST, "outcome": "failure", "mfa": "provider"}
+    told = told._replace(
+        **long, **(more if isinstance(told, signin.SignIn) else {"event_name": "[" * 99, "why": "w" * 99})
+    )
+    text = composed(told, label="[" * 20, delay=360_000_000, zone="Asia/Kathmandu")
+    assert text.endswith("(15:57 +0545), 100000 h ago\nId 8a1edcc0")
+    assert message.septets(text) <= message.MOST_SEPTETS
+
+
+@pytest.mark.parametrize(
+    ("zone", "local"),
+    [
+        ("", ""),
+        ("Europe/Berlin", " (11:12 +0100)"),
+        ("America/St_Johns", " (06:42 -0330)"),
+        ("UTC", " (10:12 +0000)"),
+        ("Mars/Olympus", ""),
+        ("../etc/passwd", ""),
+        ("/etc/localtime", ""),
+        ("a\x00b", ""),
+        ("Europe", ""),
+    ],
+)
+def test_the_time_of_a_zone_stands_beside_utc_and_an_unknown_zone_costs_nothing(zone: str, local: str) -> None:
+    assert composed(EXAMPLE, zone=zone).splitlines()[-2] == f"us-east-1 2026-11-24 10:12:31 UTC{local}"
+
+
+def test_the_zone_keeps_its_summer_time() -> None:
+    assert "10:12:31 UTC (12:12 +0200)" in composed(EXAMPLE._replace(time="2026-07-24T10:12:31Z"), zone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("partition", "told"), [("aws", ""), ("aws-cn", " in aws-cn"), ("aws-us-gov", " in aws-us-gov")]
+)
+def test_the_e_mail_names_a_partition_of_its_own(partition: str, told: str) -> None:
+    body = message.compose(EXAMPLE._replace(partition=partition), ALERT, label="", delay=None).body
+    assert f"\nAccount: 111122223333{told}\n" in body
 
 
 def test_characters_of_the_extension_table_count_twice() -> None:

@@ -12,10 +12,12 @@ from tests.support.sign_ins import CASES, NETWORKS, event, mutant
 KNOWN = {place: networks.parse(text) for place, text in NETWORKS.items()}
 
 
-def judged(told: object, place: str) -> tuple[signin.Reading, verdict.Verdict]:
+def judged(
+    told: object, place: str, *, approved_elsewhere: bool = False, off: tuple[str, ...] = ()
+) -> tuple[signin.Reading, verdict.Verdict]:
     reading = signin.read(told)
     recognised = isinstance(reading, signin.SignIn) and networks.recognises(KNOWN[place], reading.source)
-    return reading, verdict.judge(reading, recognised=recognised)
+    return reading, verdict.judge(reading, recognised=recognised, approved_elsewhere=approved_elsewhere, off=off)
 
 
 @pytest.mark.parametrize("place", NETWORKS)
@@ -45,8 +47,8 @@ def test_the_cases_show_every_level_and_every_severity() -> None:
         ("record-without-a-source", "recognised", ("unreadable: the record names no source address",)),
         ("command-line-refreshes-its-token", "anywhere", ("step: a token was refreshed",)),
         ("role-is-assumed-by-a-program", "anywhere", ("not a sign-in",)),
-        ("organisation-takes-a-root-session", "recognised", ("assume-root success", "recognised source")),
-        ("root-asks-for-a-new-password", "recognised", ("password-recovery success", "recognised source")),
+        ("organisation-takes-a-root-session", "recognised", ("assume root", "recognised source")),
+        ("root-asks-for-a-new-password", "recognised", ("password recovery", "recognised source")),
         ("command-line-gets-a-token-by-device-code", "recognised", ("device code", "recognised source")),
         ("iam-user-signs-in-without-mfa", "recognised", ("no MFA", "recognised source")),
         ("identity-center-sign-in-from-aws-internal", "anywhere", ("source inside AWS",)),
@@ -97,7 +99,83 @@ def test_a_missing_second_factor_is_told_of_once_a_day_a_user_from_wherever_it_i
 
 def test_what_was_told_of_is_a_note_with_its_reasons() -> None:
     decided = verdict.repeated(judged(event("command-line-gets-role-keys"), "anywhere")[1])
-    assert decided == verdict.Verdict("note", "", ("unrecognised source", "told of within a day"))
+    assert decided == verdict.Verdict("note", "", ("role keys", "unrecognised source", "told of within a day"))
+
+
+@pytest.mark.parametrize(("failures", "texts"), [(1, False), (2, False), (3, True), (50, True)])
+def test_failures_are_texted_from_the_third_on(failures: int, texts: bool) -> None:
+    decided = verdict.counted(judged(event("iam-user-fails"), "anywhere")[1], failures)
+    assert (decided.level, decided.grouped, decided.texts) == ("alert", "aggregated", texts)
+    assert decided.reasons[-1] == f"{failures} failures within 15 minutes"
+
+
+def test_a_console_link_is_counted_with_the_sign_in_that_follows() -> None:
+    assert judged(event("console-session-is-prepared"), "anywhere")[1].grouped == "counted"
+    follows = verdict.followed(judged(event("federated-user-signs-in"), "anywhere")[1])
+    assert (follows.level, follows.grouped, follows.reasons) == (
+        "alert",
+        "counted",
+        ("unrecognised source", "after a console link"),
+    )
+
+
+@pytest.mark.parametrize("place", NETWORKS)
+def test_a_device_code_that_may_have_been_approved_elsewhere_is_a_high_alert(place: str) -> None:
+    told = event("command-line-gets-a-token-by-device-code")
+    decided = judged(told, place, approved_elsewhere=True)[1]
+    assert (decided.level, decided.severity, decided.reasons[0]) == ("alert", "high", "device code elsewhere")
+    reading = signin.read(told)
+    assert verdict.judge(reading, recognised=True).severity == "high"  # where nobody knows
+
+
+class TestAlertOff:
+    @pytest.mark.parametrize(
+        ("name", "place", "cause"),
+        [
+            ("iam-user-signs-in-with-mfa", "anywhere", "unrecognised-source"),
+            ("identity-center-sign-in-from-aws-internal", "anywhere", "source-inside-aws"),
+            ("iam-user-signs-in-without-mfa", "recognised", "no-mfa"),
+            ("command-line-gets-a-token-by-device-code", "recognised", "device-code-elsewhere"),
+            ("iam-user-fails", "anywhere", "failure"),
+            ("root-fails", "recognised", "root-failure"),
+            ("unknown-kind-of-user-fails", "recognised", "failure-of-an-unknown-kind-of-user"),
+            ("role-is-switched", "anywhere", "switched-role"),
+            ("federation-token-is-made", "anywhere", "federation-token"),
+            ("console-session-is-prepared", "anywhere", "console-link"),
+            ("command-line-gets-role-keys", "anywhere", "role-keys"),
+            ("root-asks-for-a-new-password", "recognised", "password-recovery"),
+            ("aws-itself-sees-an-anomaly", "recognised", "aws-anomaly"),
+        ],
+    )
+    def test_a_cause_that_is_switched_off_makes_a_note(self, name: str, place: str, cause: str) -> None:
+        assert judged(event(name), place, approved_elsewhere=True)[1].level == "alert"
+        decided = judged(event(name), place, approved_elsewhere=True, off=(cause,))[1]
+        assert (decided.level, decided.severity, decided.reasons[-1]) == ("note", "", "switched off")
+        every_other = tuple(other for other in map(verdict.switch, verdict.CAUSES) if other != cause)
+        assert judged(event(name), place, approved_elsewhere=True, off=every_other)[1].level == "alert"
+
+    def test_each_cause_can_be_switched_off_in_a_test_above(self) -> None:
+        (marks,) = self.test_a_cause_that_is_switched_off_makes_a_note.pytestmark  # type: ignore[attr-defined] # set by pytest
+        assert {case[2] for case in marks.args[1]} == set(map(verdict.switch, verdict.CAUSES))
+
+    def test_one_cause_is_enough_to_alert(self) -> None:
+        told = event("iam-user-signs-in-without-mfa")
+        for off in (("no-mfa",), ("unrecognised-source",)):
+            assert judged(told, "anywhere", off=off)[1].level == "alert"
+        assert judged(told, "anywhere", off=("no-mfa", "unrecognised-source"))[1].level == "note"
+
+    @pytest.mark.parametrize("place", NETWORKS)
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "root-signs-in-with-mfa",
+            "organisation-takes-a-root-session",
+            "record-without-a-source",
+            "record-without-an-identity",
+        ],
+    )
+    def test_what_may_be_root_or_cannot_be_read_is_never_switched_off(self, name: str, place: str) -> None:
+        assert judged(event(name), place, off=tuple(map(verdict.switch, verdict.CAUSES)))[1].level == "alert"
 
 
 def test_each_kind_of_path_that_alerts_from_everywhere_or_is_only_noted_is_one_that_is_read() -> None:

@@ -31,6 +31,8 @@ SETTINGS = Settings(
     home_region="us-east-1",
     known_networks="",
     account_label="production",
+    alert_off="",
+    time_zone="",
     alert_topic_arn="arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
     twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
     twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
@@ -76,7 +78,7 @@ class Table(Faulty):
         self.call("put_item")
         assert asked["TableName"] == SETTINGS.ledger_table_name
         there = self.items.get(asked["Item"]["alert"]["S"])
-        if there is not None and not self._gives_way(there, asked):
+        if there is not None and "ConditionExpression" in asked and not self._gives_way(there, asked):
             raise ConditionalCheckFailedException
         self.items[asked["Item"]["alert"]["S"]] = asked["Item"]
 
@@ -98,6 +100,9 @@ class Table(Faulty):
 
     def update_item(self, **asked: Any) -> None:
         self.call("update_item")
+        if asked["UpdateExpression"].endswith("ADD events :events"):
+            self._add(asked["Key"], asked["ExpressionAttributeValues"])
+            return
         item = self.items[asked["Key"]["alert"]["S"]]
         name, value = asked["ExpressionAttributeNames"]["#name"], asked["ExpressionAttributeValues"][":state"]
         target: dict[str, Callable[[], dict[str, Any]]] = {
@@ -105,6 +110,13 @@ class Table(Faulty):
             "SET #name = :state": lambda: item,
         }
         target[asked["UpdateExpression"]]()[name] = value
+
+    def _add(self, key: dict[str, Any], values: dict[str, Any]) -> None:
+        item = self.items.setdefault(key["alert"]["S"], {**key, "events": {"SS": []}})
+        there, new = item["events"]["SS"], values[":event"]["S"]
+        if len(there) >= int(values[":most"]["N"]) and new not in there:
+            raise ConditionalCheckFailedException
+        item |= {"events": {"SS": sorted({*there, new})}, "expires_at": values[":gone"]}
 
 
 @dataclass

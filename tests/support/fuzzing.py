@@ -26,6 +26,7 @@ OURS = re.compile(  # the moment in UTC, ids in their own form, addresses, and t
     r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
     re.MULTILINE,
 )
+ZONES = ("", "Asia/Kathmandu", "no/zone")
 ALPHABET = message.BASIC | message.EXTENDED | {"\n"}
 SCRIPTS = ("Ünïcødé", "漢字かな", "עברית", "Ελληνικά", "हिन्दी", "😀\u200d💻", "\u202e\u2066\u0000", "\ud83d")
 LEAVES: tuple[Any, ...] = (None, True, False, 0, -1, 1e308, "", "Success", "Root", "203.0.113.9", [], {}, "x" * 70_000)
@@ -280,7 +281,9 @@ def texts(count: int, chance: random.Random) -> Texts:
     too_long = outside = tempting = incomplete = 0
     for _ in range(count):
         sign_in, label = _disguised(chance), _hostile(chance)
-        told = message.compose(sign_in, ALERT, label=label, delay=chance.choice([None, 0, 10**9]))
+        told = message.compose(
+            sign_in, ALERT, label=label, zone=chance.choice(ZONES), delay=chance.choice([None, 0, 10**9])
+        )
         shown = OURS.sub("", told.body)
         what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
         lines = told.text.split("\n")

@@ -1,0 +1,159 @@
+"""The recollection: what earlier events make of an alert, and that a memory which is down makes nothing quiet."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from signwatch.pipeline import process
+from tests.support.sign_ins import NETWORKS, event
+
+if TYPE_CHECKING:
+    from tests.support.dependencies import World
+
+PORTAL = "identity-center-user-signs-in-with-totp"
+DEVICE_CODE = "command-line-gets-a-token-by-device-code"
+
+
+@pytest.fixture(autouse=True)
+def _no_texts(world: World) -> None:
+    world.secrets.text = None
+
+
+def sent(name: str, event_id: str = "event-1", **detail: Any) -> dict[str, Any]:
+    told: dict[str, Any] = event(name)
+    told["detail"] |= {"eventID": event_id, **detail}
+    return told
+
+
+def decided(
+    world: World, told: object, capsys: pytest.CaptureFixture[str], place: str = "recognised"
+) -> dict[str, Any]:
+    process(told, world.dependencies(known_networks=NETWORKS[place]))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return dict(next(line for line in lines if "verdict" in line))
+
+
+class TestDeviceCode:
+    @pytest.mark.parametrize(
+        ("address", "verdict", "reason"),
+        [("203.0.113.10", "note", "device code"), ("203.0.113.11", "alert", "device code elsewhere")],
+    )
+    def test_it_is_compared_with_where_the_person_signed_in_to_the_portal(
+        self, world: World, capsys: pytest.CaptureFixture[str], address: str, verdict: str, reason: str
+    ) -> None:
+        decided(world, sent(PORTAL, sourceIPAddress="203.0.113.10"), capsys)
+        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress=address), capsys)
+        assert (line["verdict"], line["reasons"][0]) == (verdict, reason)
+
+    def test_the_same_address_may_be_written_in_two_ways(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decided(world, sent(PORTAL, sourceIPAddress="::ffff:203.0.113.10"), capsys)
+        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        assert line["verdict"] == "note"
+
+    def test_the_portal_sign_in_of_somebody_else_says_nothing(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        other = sent(PORTAL, sourceIPAddress="203.0.113.99")
+        other["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
+        decided(world, other, capsys)
+        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        assert line["verdict"] == "note"
+
+    @pytest.mark.parametrize("fault", ["get_item", "nobody"])
+    def test_where_nobody_can_tell_it_is_a_high_alert(
+        self, world: World, capsys: pytest.CaptureFixture[str], fault: str
+    ) -> None:
+        told = sent(DEVICE_CODE, sourceIPAddress="203.0.113.10")
+        if fault == "nobody":
+            del told["detail"]["userIdentity"]["onBehalfOf"]
+        world.table.fails = {fault}
+        assert decided(world, told, capsys)["reasons"][0] == "device code elsewhere"
+
+    def test_a_portal_sign_in_is_judged_as_ever_while_the_memory_is_down(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.missing = {"dynamodb"}
+        assert decided(world, sent(PORTAL), capsys)["verdict"] == "recognised"
+        assert decided(world, sent(PORTAL), capsys, "anywhere")["verdict"] == "alert"
+
+
+class TestFailures:
+    def test_the_third_within_a_quarter_of_an_hour_is_texted_and_each_is_mailed(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = []
+        for number, name in enumerate(("iam-user-fails", "root-fails", "identity-center-factor-is-wrong")):
+            told = sent(name, f"event-{number}", recipientAccountId="111122223333", eventTime="2026-11-26T09:59:00Z")
+            line = decided(world, told, capsys, "anywhere")
+            assert (line["verdict"], line["grouped"]) == ("alert", "aggregated")
+            assert line["reasons"][-1] == f"{number + 1} failures within 15 minutes"
+            asked.append("get_secret_value" in world.secrets.calls)
+        assert asked == [False, False, True]
+        assert len(world.topic.mails) == 3
+
+    def test_by_e_mail_alone_is_no_fallback(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        process(sent("iam-user-fails"), world.dependencies())
+        assert "FallbackUsed" not in capsys.readouterr().out
+
+    def test_without_a_time_they_are_counted_as_of_now(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        for number in (1, 2):
+            told = sent("iam-user-fails", f"event-{number}", eventTime="soon") | {"time": ""}
+            assert decided(world, told, capsys, "anywhere")["reasons"][-1] == f"{number} failures within 15 minutes"
+
+    def test_while_the_memory_is_down_each_is_texted(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        world.table.fails = {"update_item"}
+        assert decided(world, sent("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"
+        assert world.secrets.calls == ["get_secret_value"]
+
+
+class TestConsoleLink:
+    def linked(self, world: World, capsys: pytest.CaptureFixture[str], **identity: str) -> dict[str, Any]:
+        decided(world, sent("console-session-is-prepared"), capsys, "anywhere")
+        told = sent("federated-user-signs-in", "event-2")
+        told["detail"]["userIdentity"] |= identity
+        return decided(world, told, capsys, "anywhere")
+
+    def test_the_console_sign_in_that_follows_is_counted_with_it_and_alerts(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = self.linked(world, capsys)
+        assert (line["verdict"], line["grouped"]) == ("alert", "counted")
+        assert line["reasons"] == ["unrecognised source", "after a console link"]
+        assert len(world.topic.mails) == 2
+
+    def test_that_of_somebody_else_stands_alone(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        line = self.linked(world, capsys, arn="arn:aws:sts::111122223333:assumed-role/SamlAdmin/another")
+        assert (line["grouped"], line["reasons"]) == ("", ["unrecognised source"])
+
+    def test_one_that_comes_much_later_stands_alone(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        decided(world, sent("console-session-is-prepared"), capsys, "anywhere")
+        world.now += 15 * 60
+        assert decided(world, sent("federated-user-signs-in", "event-2"), capsys, "anywhere")["grouped"] == ""
+
+
+def without_mfa(event_id: str) -> dict[str, Any]:
+    told: dict[str, Any] = event("iam-user-signs-in-without-mfa")
+    told["detail"]["eventID"] = event_id
+    return told
+
+
+def test_the_second_sign_in_of_a_day_is_logged_and_asks_nobody_else(world: World) -> None:
+    world.secrets.text = None
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    assert process(without_mfa("event-1"), known)["verdict"] == "alert"
+    assert process(without_mfa("event-2"), known)["verdict"] == "note"
+    assert len(world.topic.mails) == 1
+
+
+def test_while_the_memory_is_down_every_sign_in_is_told_of(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.secrets.text, world.table.fails = None, {"put_item"}
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    for event_id in ("event-1", "event-2"):
+        assert process(without_mfa(event_id), known)["verdict"] == "alert"
+    assert len(world.topic.mails) == 2
+    assert '"problem": "memory"' in capsys.readouterr().out
