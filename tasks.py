@@ -343,6 +343,30 @@ def explain(
     explains.run([path, *(also or [])], chosen, explains.Streams.standard(), as_json=json)
 
 
+COVERAGE = {
+    **{name: TARGET[name] for name in ("profile", "account", "region", "config")},
+    "profile": "AWS profile of the account to ask; default: none, and without these four the laptop's AWS answers",
+    "templates": "folder of the templates; default: cfn of this checkout",
+}
+
+
+@word(writes=False, help=COVERAGE)
+def coverage(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    config: str | None = None,
+    templates: str | None = None,
+) -> None:
+    """Show each way into an account and whether a rule hands it to the function; end in 1 where none does."""
+    from tooling import coverage as coverages
+
+    target = {"profile": profile, "account": account, "region": region, "config": config}
+    chosen = _settings(target) if any(target.values()) else None
+    coverages.run(Path(templates) if templates else ROOT / "cfn", chosen, _screen())
+
+
 DEMO = {
     "keep": "leave it running afterwards and print how to talk to it with the AWS CLI; default: off",
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; default: five sign-ins",
@@ -359,4 +383,6 @@ def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | 
     demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
 
 
-namespace = Collection(bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, explain, demo)
+namespace = Collection(
+    bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, explain, coverage, demo
+)

@@ -45,7 +45,8 @@ THIRD_PARTY = {  # what each part may use beside the standard library
     "tooling.local": {"boto3", "botocore", "ministack", "hypercorn", "awslambdaric"},
     "tasks": {"invoke"},
 }
-LAPTOP_ONLY = {"tooling.demo", "tooling.rehearsal"}  # the demo and what it shares with the end-to-end tests
+# The demo, what it shares with the end-to-end tests, and the word that asks the laptop's EventBridge about patterns.
+LAPTOP_ONLY = {"tooling.demo", "tooling.rehearsal", "tooling.coverage"}
 REGISTRY_HOSTS = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.(org|com)|deb\.debian\.org|proxy\.golang\.org")
 MACHINE_PATHS = re.compile(r"(?<![\w.:$}~*-])/(?:work|root|home|Users|farm)/\w")
 

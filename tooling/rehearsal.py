@@ -154,14 +154,34 @@ def begin(
     not start, or dies on the way.
     """
     keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
+    with (
+        _cloud(folder, root, port) as cloud,
+        Phone.start(accounts=keys) as phone,
+        prepared(cloud, phone, folder, root=root, account_id=account_id, parameters=parameters) as rehearsal,
+    ):
+        yield rehearsal
+
+
+@contextmanager
+def visited(folder: Path, *, root: Path = ROOT) -> Iterator[Account]:
+    """Start the laptop's AWS with nothing on it, its files below ``folder``, for one who only asks it; stop it after.
+
+    Meanwhile this process's own AWS settings point at it alone. Raises FailedError as ``begin`` does.
+    """
+    settings = Settings.load(account=ACCOUNT, config=os.devnull, root=root)
+    with (
+        _cloud(folder, root, 0) as cloud,
+        _environment(cloud.environment(settings.account, settings.region), folder),
+    ):
+        yield account.open(settings)
+
+
+@contextmanager
+def _cloud(folder: Path, root: Path, port: int) -> Iterator[Cloud]:
     local, runtime = ensure("local", root), ensure("runtime", root)
     try:
-        with (
-            Cloud.start(local, runtime, folder / "cloud", port=port) as cloud,
-            Phone.start(accounts=keys) as phone,
-            prepared(cloud, phone, folder, root=root, account_id=account_id, parameters=parameters) as rehearsal,
-        ):
-            yield rehearsal
+        with Cloud.start(local, runtime, folder / "cloud", port=port) as cloud:
+            yield cloud
     except CloudError as error:
         raise FailedError("the laptop's AWS", str(error), "read what it said, then run the same word again") from error
 

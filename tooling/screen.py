@@ -66,6 +66,13 @@ class Screen:
         for name, value in values.items():
             self.announce(f"{name:<{width}}  {value}")
 
+    def matrix(self, columns: Sequence[str], rows: Sequence[Sequence[str]], wrong: Sequence[bool]) -> None:
+        """Print rows as wide as they have to be; those that are wrong are red."""
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        for cells, style in zip((columns, *rows), ("bold", *("red" if one else "" for one in wrong)), strict=True):
+            line = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+            self.rich.print(Text(line.rstrip(), style=style))
+
     def phone(self, text: str) -> None:
         """Print a text message as a phone would show it, whole."""
         panel = Panel(Text(text), title="text message", width=44, title_align="left")

@@ -7,6 +7,8 @@ import json
 import shutil
 import signal
 import subprocess
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
 INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
@@ -119,8 +121,22 @@ def _finish(command: list[str], folder: Path, environment: Mapping[str, str]) ->
 
     The process group of its own keeps the terminal's Ctrl-C away: a second signal would make Terraform drop its state.
     """
+    process: subprocess.Popen[str] | None = None
+    try:
+        with _held_back():
+            process = _start(command, folder, environment)
+        stdout, stderr = process.communicate()
+    except KeyboardInterrupt:
+        if process:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def _start(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=folder,
         env=environment,
@@ -129,14 +145,23 @@ def _finish(command: list[str], folder: Path, environment: Mapping[str, str]) ->
         stderr=pipe,
         text=True,
         process_group=0,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            process.communicate()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    )
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold Ctrl-C back to the end of the body: within a start it would leave a program running that nobody knows of."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *told: held.append(told))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:

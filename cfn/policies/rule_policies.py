@@ -30,6 +30,7 @@ SIGN_INS = {  # service: the events of it that tell of a sign-in (CloudTrail use
     "sso-oauth": ("CreateToken",),
     "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
 }
+ANOMALY = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]  # its spelling is known from prose (AWS Sign-In user guide)
 SHORTEST_AGE, FEWEST_TRIES = 3600, 10
 
 
@@ -43,24 +44,28 @@ class RuleIsOn(Policy):
 
 
 class RuleIsNotNarrowed(Policy):
-    """A rule matches by source and name of the event alone, as any further key can leave sign-ins out."""
+    """A rule matches by source and name, or by source and detail-type: any further key can leave sign-ins out."""
 
     number, kinds = 21, (RULE,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         pattern = resource.properties["EventPattern"]
-        return set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {"eventSource", "eventName"}
+        by_type = set(pattern) == {"source", "detail-type"}  # such a rule names no event that CloudTrail records
+        by_name = set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {"eventSource", "eventName"}
+        return by_type or by_name
 
 
 class SignInsAreMatched(Policy):
-    """The rules together name every kind of sign-in: console, Identity Center, command line, federation, root."""
+    """The rules together name every kind of sign-in, and the anomaly alert that AWS sends by itself."""
 
     number, kinds = 22, (STACK,)
 
     def _holds(self, _resource: Resource, site: Site, /) -> bool:
         patterns = [rule.properties["EventPattern"] for rule in site.of(RULE)]
         wanted = [(service, name) for service, names in SIGN_INS.items() for name in names]
-        return all(any(_names(pattern, *sign_in) for pattern in patterns) for sign_in in wanted)
+        named = all(any(_names(pattern, *sign_in) for pattern in patterns) for sign_in in wanted)
+        told = [pattern.get("source", []) for pattern in patterns if pattern.get("detail-type") == ANOMALY]
+        return named and any("aws.signin" in sources for sources in told)
 
 
 def _names(pattern: dict[str, Any], service: str, name: str) -> bool:

@@ -16,6 +16,7 @@ TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:signwatch-alerts"
 FUNCTION = {"FunctionName": "signwatch-function"}
 CONSOLE = {"RuleName": "signwatch-console-sign-in"}
 IDENTITY_CENTER = {"RuleName": "signwatch-identity-center-sign-in"}
+ANOMALY = {"RuleName": "signwatch-sign-in-anomaly"}
 VISIBLE = "ApproximateNumberOfMessagesVisible"
 WATCHED = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-function-errors": ("AWS/Lambda", "Errors", "Sum", FUNCTION),
@@ -25,6 +26,7 @@ WATCHED = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-undelivered-events": ("AWS/SQS", VISIBLE, "Maximum", {"QueueName": "signwatch-undelivered-events"}),
     "signwatch-console-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", CONSOLE),
     "signwatch-identity-center-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", IDENTITY_CENTER),
+    "signwatch-sign-in-anomaly-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", ANOMALY),
     "signwatch-text-failures": ("Signwatch", "TextsFailed", "Sum", {}),
 }
 QUEUES = {"FailedEventsAlarm", "UndeliveredEventsAlarm"}

@@ -40,6 +40,7 @@ SIGN_INS = {  # rule: the sign-ins that it must take
         ("sso-oauth", "CreateToken"),
     ],
 }
+ANOMALY = "SignInAnomalyRule"  # of an event that AWS Sign-In sends without CloudTrail
 
 
 def rule_arns(made: Made, bus: str = "") -> set[str]:
@@ -55,34 +56,34 @@ def takes(pattern: dict[str, Any], service: str, name: str) -> bool:
 
 
 class TestRules:
-    def test_there_are_two(self) -> None:
-        assert set(RULES) == set(SIGN_INS)
+    def test_there_are_three(self) -> None:
+        assert set(RULES) == {*SIGN_INS, ANOMALY}
 
     @pytest.mark.parametrize("rule", RULES)
     def test_a_rule_hears_read_only_events_too(self, rule: str) -> None:
         assert RULES[rule]["State"] == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", SIGN_INS)
     def test_a_rule_matches_by_source_and_name_alone(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert set(pattern) == {"source", "detail"}
         assert set(pattern["detail"]) == {"eventSource", "eventName"}
         assert len(json.dumps(pattern)) < MOST_OF_A_PATTERN
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", SIGN_INS)
     def test_its_sources_are_those_of_its_events(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         services = [source.removeprefix("aws.") for source in pattern["source"]]
         assert pattern["detail"]["eventSource"] == [f"{service}.amazonaws.com" for service in services]
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", SIGN_INS)
     def test_it_takes_its_sign_ins_and_nothing_that_is_none(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert [pair for pair in SIGN_INS[rule] if not takes(pattern, *pair)] == []
         others = [("signin", "CheckMfa"), ("sso", "ListAccounts"), ("sts", "AssumeRole"), ("iam", "CreateUser")]
         assert [pair for pair in others if takes(pattern, *pair)] == []
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", SIGN_INS)
     def test_whatever_it_takes_the_function_tells_of_or_knows_as_a_step(self, rule: str) -> None:
         """AWS has recorded the same event under another service before: what a rule hands over is never dropped."""
         wanted = RULES[rule]["EventPattern"]["detail"]
@@ -91,13 +92,18 @@ class TestRules:
                 reading = signin.read({"detail": {"eventSource": source, "eventName": name}})
                 assert not isinstance(reading, signin.NotASignIn), (source, name)
 
+    def test_the_anomaly_alert_is_taken_by_source_and_type_in_whatever_case(self) -> None:
+        kind = {"equals-ignore-case": "Sign-in Anomaly Alert"}
+        assert RULES[ANOMALY]["EventPattern"] == {"source": ["aws.signin"], "detail-type": [kind]}
+        assert kind["equals-ignore-case"].lower() == paths.ANOMALY_TYPE
+
     def test_every_path_that_the_function_reads_is_taken(self) -> None:
         taken = {(service, name.lower()) for pairs in SIGN_INS.values() for service, name in pairs}
         assert taken == set(paths.PATHS)
 
     def test_no_sign_in_is_taken_twice(self) -> None:
         for pair in (pair for pairs in SIGN_INS.values() for pair in pairs):
-            assert len([rule for rule in RULES.values() if takes(rule["EventPattern"], *pair)]) == 1
+            assert len([rule for rule in SIGN_INS if takes(RULES[rule]["EventPattern"], *pair)]) == 1
 
     def test_they_listen_on_the_chosen_bus(self) -> None:
         assert {rule["EventBusName"] for rule in RULES.values()} == {"default"}

@@ -30,7 +30,11 @@ NAME_PROPERTIES = [
 PHYSICAL_NAMES = {  # kind: the names that were agreed on, or none where AWS invents them
     "AWS::CloudTrail::Trail": {"signwatch-trail"},
     "AWS::DynamoDB::Table": {"signwatch-ledger"},
-    "AWS::Events::Rule": {"signwatch-console-sign-in", "signwatch-identity-center-sign-in"},
+    "AWS::Events::Rule": {
+        "signwatch-console-sign-in",
+        "signwatch-identity-center-sign-in",
+        "signwatch-sign-in-anomaly",
+    },
     "AWS::IAM::Role": {"signwatch-function", "signwatch-trail"},
     "AWS::KMS::Alias": {"alias/signwatch-main", "alias/signwatch-topic"},
     "AWS::Lambda::Function": {"signwatch-function"},

@@ -155,6 +155,18 @@ def test_every_other_way_in_from_an_unknown_address_gives_a_text_that_names_it(
     assert "198.51.100.44" in passage.texts[0]
 
 
+@pytest.mark.parametrize("kind", ["Sign-in Anomaly Alert", "Sign-In anomaly alert"])
+def test_an_anomaly_that_aws_itself_sees_gives_a_text_in_whatever_case_it_is_spelled(
+    filled: Rehearsal, kind: str
+) -> None:
+    passage = sign_in(filled, {**CASES["aws-itself-sees-an-anomaly"]["event"], "detail-type": kind})
+    assert passage.rules == ("signwatch-sign-in-anomaly",)
+    assert passage.decision["verdict"] == "alert"
+    assert passage.decision["reasons"] == ["anomaly success", "unrecognised source"]  # which is of high severity
+    assert (len(passage.texts), passage.raw_copies) == (1, 1)
+    assert passage.texts[0].splitlines()[1] == "AWS's own sign-in anomaly alert"
+
+
 def test_role_keys_are_told_of_once_a_day_by_the_ledgers_table(filled: Rehearsal) -> None:
     record = CASES["command-line-gets-role-keys"]["event"]
     first, second = (sign_in(filled, record, sourceIPAddress="198.51.100.45") for _ in range(2))

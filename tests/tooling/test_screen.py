@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console as Rich
 
 from tooling import bootstrap, changeset
 from tooling.screen import Screen
@@ -133,3 +134,19 @@ def test_in_a_pipeline_the_change_table_stands_in_the_summary_as_well(
         ),
     ]
     assert file.read_text().count("### Change set") == 2
+
+
+def test_a_matrix_is_as_wide_as_it_has_to_be_and_plain_where_there_is_no_terminal(
+    screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.matrix(("path", "rule"), [("root", LONG), ("[red]keys[/red]", "none")], [False, True])
+    width = len("[red]keys[/red]")
+    assert capsys.readouterr().out == f"{'path':<{width}}  rule\n{'root':<{width}}  {LONG}\n[red]keys[/red]  none\n"
+
+
+def test_a_row_that_is_wrong_is_red_on_a_terminal_and_the_others_are_not(
+    screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.rich = Rich(force_terminal=True, color_system="standard", soft_wrap=True)
+    screen.matrix(("path",), [("root",), ("keys",)], [False, True])
+    assert capsys.readouterr().out.splitlines()[1:] == ["root", "\x1b[31mkeys\x1b[0m"]

@@ -48,7 +48,7 @@ def loaded() -> Any:
 
 tasks = loaded()
 NAMESPACE: Collection = tasks.namespace
-TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy")
+TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy", "coverage")
 WRITING = ("bootstrap", "package", "deploy", "secret", "destroy", "demo")
 WORDS = tuple(sorted(NAMESPACE.tasks))
 HELP = {word: dict(NAMESPACE[word].help) for word in WORDS}
@@ -436,7 +436,7 @@ class TestCommandLine:
         assert "unreadable" in ended.out
 
     def test_the_words_that_do_not_write_are_few(self) -> None:
-        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check", "explain"}
+        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check", "explain", "coverage"}
 
 
 def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(aws: Aws, tmp_path: Path) -> None:
