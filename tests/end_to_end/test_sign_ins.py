@@ -162,7 +162,7 @@ def test_an_anomaly_that_aws_itself_sees_gives_a_text_in_whatever_case_it_is_spe
     passage = sign_in(filled, {**CASES["aws-itself-sees-an-anomaly"]["event"], "detail-type": kind})
     assert passage.rules == ("signwatch-sign-in-anomaly",)
     assert passage.decision["verdict"] == "alert"
-    assert passage.decision["reasons"] == ["anomaly success", "unrecognised source"]  # which is of high severity
+    assert passage.decision["reasons"] == ["AWS anomaly", "unrecognised source"]  # which is of high severity
     assert (len(passage.texts), passage.raw_copies) == (1, 1)
     assert passage.texts[0].splitlines()[1] == "AWS's own sign-in anomaly alert"
 
@@ -172,7 +172,28 @@ def test_role_keys_are_told_of_once_a_day_by_the_ledgers_table(filled: Rehearsal
     first, second = (sign_in(filled, record, sourceIPAddress="198.51.100.45") for _ in range(2))
     assert (first.decision["verdict"], len(first.texts)) == ("alert", 1)
     assert (second.decision["verdict"], len(second.texts)) == ("note", 0)
-    assert second.decision["reasons"] == ["unrecognised source", "told of within a day"]
+    assert second.decision["reasons"] == ["role keys", "unrecognised source", "told of within a day"]
+
+
+def test_failures_are_mailed_at_once_and_texted_from_the_third_on(
+    filled: Rehearsal, mailbox: Callable[[], list[dict[str, Any]]]
+) -> None:
+    record = CASES["iam-user-fails"]["event"]
+    passages = [sign_in(filled, record, sourceIPAddress=f"198.51.100.{60 + number}") for number in range(3)]
+    assert [passage.decision["reasons"][-1] for passage in passages] == [
+        f"{number} failures within 15 minutes" for number in (1, 2, 3)
+    ]
+    assert [len(passage.texts) for passage in passages] == [0, 0, 1]
+    assert len(mailbox()) == 3
+
+
+def test_a_device_code_is_compared_with_the_portal_sign_in_of_the_same_person(filled: Rehearsal) -> None:
+    sign_in(filled, CASES["identity-center-user-signs-in-with-totp"]["event"], sourceIPAddress="203.0.113.30")
+    record = CASES["command-line-gets-a-token-by-device-code"]["event"]
+    same, other = (sign_in(filled, record, sourceIPAddress=address) for address in ("203.0.113.30", "203.0.113.31"))
+    assert (same.decision["verdict"], len(same.texts)) == ("note", 0)
+    assert (other.decision["verdict"], len(other.texts)) == ("alert", 1)
+    assert other.decision["reasons"] == ["device code elsewhere", "recognised source"]
 
 
 def test_the_raw_event_lies_in_the_log_group(filled: Rehearsal) -> None:

@@ -177,10 +177,14 @@ class TestPrepare:
 
 class TestCtrlC:
     def test_in_the_middle_of_a_start_it_waits_for_the_process_and_then_interrupts(self) -> None:
-        before, done = signal.getsignal(signal.SIGINT), []
-        with pytest.raises(KeyboardInterrupt), terraform._held_back():
-            signal.raise_signal(signal.SIGINT)
-            done.append("started")
+        def start() -> None:
+            with terraform._held_back():
+                signal.raise_signal(signal.SIGINT)
+                done.append("started")
+
+        before, done = signal.getsignal(signal.SIGINT), list[str]()
+        with pytest.raises(KeyboardInterrupt):
+            start()
         assert done == ["started"]
         assert signal.getsignal(signal.SIGINT) is before
 
