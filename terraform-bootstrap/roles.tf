@@ -95,6 +95,11 @@ data "aws_iam_policy_document" "deploy" {
     resources = ["*"]
   }
   statement {
+    sid       = "NameTheAccount" # for the texts; this call knows no resource either
+    actions   = ["iam:ListAccountAliases"]
+    resources = ["*"]
+  }
+  statement {
     sid       = "HandCloudFormationItsRole"
     actions   = ["iam:PassRole"]
     resources = [local.service_arn]

@@ -34,6 +34,7 @@ LEAVING = {
     "UPDATE_ROLLBACK_FAILED": "mend what its events name, and run: aws cloudformation continue-update-rollback",
 }
 TAG = "signwatch:prefix"
+LONGEST_LABEL = 20  # characters of the parameter AccountLabel
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,17 @@ def outputs(aws: Account, settings: Settings) -> dict[str, str]:
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
     return live.outputs
+
+
+def _alias(aws: Account, announce: Callable[[str], None]) -> str:
+    """Return the account's alias, as far as a label may be long; empty for none, or where it may not be read."""
+    try:
+        aliases = aws.client("iam").list_account_aliases()["AccountAliases"]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        announce(f"The account's alias cannot be read ({code}): texts name it by four digits. Run bootstrap again.")
+        return ""
+    return str(aliases[0])[:LONGEST_LABEL] if aliases else ""
 
 
 def upload(
@@ -165,6 +177,8 @@ def deploy(
     """
     declared, live = prepare(aws, settings)
     values = parameters.resolve(declared, settings.parameters, _placeholders(), live.parameters if live else {})
+    if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
+        values["AccountLabel"] = _alias(aws, console.announce)
     named, uploaded = upload(aws, settings, bootstrap, artifacts, announce=console.announce)
     wanted = {**values, **named}
     if live and live.status in HEALTHY and live.parameters == wanted and not uploaded:

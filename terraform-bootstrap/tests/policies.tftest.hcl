@@ -209,6 +209,7 @@ run "rights_end_at_the_resources_of_this_prefix" {
       if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")
       } == {
       AskForTheResult         = toset(["cloudformation:DescribeStackDriftDetectionStatus"])
+      NameTheAccount          = toset(["iam:ListAccountAliases"])
       ReadWhatKnowsNoResource = toset(["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"])
       NoResourceLevel = toset([
         "cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups",

@@ -97,6 +97,18 @@ def checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
+class Aliases:
+    """IAM with the account's alias, or with a refusal to tell it."""
+
+    def __init__(self, *aliases: str, refused: bool = False) -> None:
+        self.aliases, self.refused = aliases, refused
+
+    def list_account_aliases(self) -> dict[str, Any]:
+        if self.refused:
+            raise client_error("AccessDenied", "no", "ListAccountAliases")
+        return {"AccountAliases": list(self.aliases)}
+
+
 @dataclass
 class CloudFormation:
     """One stack, and the calls that were made. ``ends`` is its status after whatever is executed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.aws import ACCOUNT, REGION, STACK_ID, CloudFormation, Objects, account, checksum, event
+from tests.support.aws import ACCOUNT, REGION, STACK_ID, Aliases, CloudFormation, Objects, account, checksum, event
 from tests.support.listener import Listener
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
@@ -50,7 +50,8 @@ class World:
 
     def __init__(self, folder: Path, cloudformation: CloudFormation) -> None:
         self.s3, self.cloudformation, self.listener = Objects(), cloudformation, Listener()
-        self.aws = account(s3=self.s3, cloudformation=cloudformation)
+        self.iam = Aliases()
+        self.aws = account(s3=self.s3, cloudformation=cloudformation, iam=self.iam)
         self.artifacts = Artifacts(_artifact(folder, "function"), _artifact(folder, "layer"))
         self.settings = Settings(
             account=ACCOUNT,
@@ -100,6 +101,38 @@ def deployed(world: World) -> World:
     world.s3.uploads.clear()
     world.listener = Listener()
     return world
+
+
+class TestAccountLabel:
+    def label(self, world: World) -> str:
+        made = world.cloudformation.asked("create_change_set")["Parameters"]
+        return str({one["ParameterKey"]: one["ParameterValue"] for one in made}["AccountLabel"])
+
+    @pytest.mark.parametrize(
+        ("alias", "label"), [("acme-prod", "acme-prod"), ("an-alias-of-more-than-twenty", "an-alias-of-more-tha")]
+    )
+    def test_without_one_the_accounts_alias_is_taken_as_far_as_it_fits(
+        self, world: World, alias: str, label: str
+    ) -> None:
+        world.iam.aliases = (alias,)
+        world.deploy()
+        assert self.label(world) == label
+        assert templates.load(ROOT / "cfn" / "parent.yaml")["Parameters"]["AccountLabel"]["AllowedPattern"].endswith(
+            f"{{0,{stack.LONGEST_LABEL}}}"
+        )
+
+    @pytest.mark.parametrize("label", ["shop", ""])
+    def test_one_that_was_chosen_stands_and_none_too(self, world: World, label: str) -> None:
+        world.iam.aliases = ("acme-prod",)
+        world.choose(AccountLabel=label)
+        world.deploy()
+        assert self.label(world) == label
+
+    def test_without_an_alias_or_the_right_to_read_it_there_is_none(self, world: World) -> None:
+        world.iam.refused = True
+        world.deploy()
+        assert self.label(world) == ""
+        assert any("alias cannot be read (AccessDenied)" in line for line in world.listener.lines)
 
 
 class TestFirstDeploy:
