@@ -9,7 +9,7 @@ cases".
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from signwatch.paths import ANOMALY, ANOMALY_TYPE, CENTER, DONE, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
 from signwatch.record import Record, mapping, opened, text_of
@@ -224,16 +224,19 @@ def _who(event: Record, identity: str, person: str) -> str:
     if identity == "root":
         return "root"
     user = event.user
-    name = text_of(user, "userName")  # which most records have
-    if name and name != HIDDEN:
-        return name
-    session = text_of(user, "arn").partition("/")[2].rpartition("/")[2]
-    others = (session, text_of(event.extra, "UserName"), person, text_of(user, "principalId"))
-    return next(filter(_is_name, others), "unknown")
+    named = _name(user, "userName") or _session(user) or _name(event.extra, "UserName")
+    return named or person or _name(user, "principalId") or "unknown"
 
 
-def _is_name(text: str) -> bool:
-    return bool(text) and text != HIDDEN
+def _name(found: dict[str, Any], key: str) -> str:
+    name = found.get(key)
+    return name.strip() if isinstance(name, str) and name != HIDDEN else ""
+
+
+def _session(user: dict[str, Any]) -> str:
+    """Return the last part of an ARN: a user's name below its path, or the name of a role's session."""
+    arn = user.get("arn")
+    return arn.partition("/")[2].rpartition("/")[2] if isinstance(arn, str) else ""
 
 
 def _person(event: Record) -> tuple[str, str]:
@@ -262,7 +265,7 @@ def _mfa(identity: str, event: Record) -> str:
         return TOLD_MFA.get(text_of(event.extra, "MFAUsed").lower()) or _session_mfa(event)
     if identity == CENTER:
         told = text_of(event.extra, "CredentialType")
-        return _factors(set(told.upper().replace(" ", "").split(",")) - {""})
+        return _factors(set(told.upper().replace(" ", "").split(",")) - {""}) if told else "unrecorded"
     return "provider" if identity == "federated" else "unrecorded"
 
 
