@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
 HANDLER = "signwatch.handler.handler"
 SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
+QUIETING = ("KNOWN_NETWORKS", "ALERT_OFF")  # keys of the environment that keep an alert from being sent
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 PLACE_OF_SECRET = re.compile(r"(arn|name)$", re.IGNORECASE)
 
@@ -172,6 +173,17 @@ class ParametersHoldNoSecret(Policy):
         return not any(_secrets(site.parameters(file)) for file in site.templates)
 
 
+class NothingIsQuietByDefault(Policy):
+    """No network is recognised and no cause of an alert switched off unless the owner of the installation says so."""
+
+    number, kinds = 53, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        chosen = {f"${{{name}}}" for name, body in site.root_parameters().items() if body.get("Default") == ""}
+        given = [_variables(resource).get(key, "") for key in QUIETING]
+        return all(value == "" or value in chosen for value in given)
+
+
 def _secrets(names: Iterable[str]) -> list[str]:
     return [name for name in names if SECRET_NAME.search(name) and not PLACE_OF_SECRET.search(name)]
 
@@ -205,4 +217,5 @@ POLICIES = (
     FunctionHasLayer(),
     EnvironmentHoldsNoSecret(),
     ParametersHoldNoSecret(),
+    NothingIsQuietByDefault(),
 )
