@@ -62,6 +62,8 @@ class SignIn(NamedTuple):
     mfa: str  # yes, no, provider (the identity provider decides and AWS cannot know), unrecorded
     time: str
     grant: str = ""  # of a token: "device code", "authorization code", ...
+    role: str = ""  # the role's name, where it is a session of one
+    endpoint: str = ""  # the VPC endpoint that it came through
 
 
 class Step(NamedTuple):
@@ -160,6 +162,8 @@ def _sign_in(path: Path, event: Record) -> Reading:
         mfa=_mfa(identity, event),
         time=event.text("eventTime", "time"),
         grant=_grant(event) if path.kind == "token" else "",
+        role=_role(event),
+        endpoint=event.text("vpcEndpointId"),
     )
 
 
@@ -210,6 +214,12 @@ def _who(event: Record, identity: str) -> str:
         if name and name != HIDDEN:
             return name
     return "unknown"
+
+
+def _role(event: Record) -> str:
+    """The name of the role in the ARN of its session, arn:...:assumed-role/<role>/<session>; else empty."""
+    kind, _, rest = text_of(event.user, "arn").rpartition(":")[2].partition("/")
+    return rest.partition("/")[0] if kind == "assumed-role" else ""
 
 
 def _names(event: Record) -> Iterator[str]:
