@@ -24,6 +24,7 @@ RIGHTS = {  # everything that the function may do
     ("dynamodb:GetItem", LEDGER),
     ("dynamodb:PutItem", LEDGER),
     ("dynamodb:UpdateItem", LEDGER),
+    ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks"),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
     ("sns:Publish", TOPIC),
     ("sqs:SendMessage", FAILED),
@@ -85,11 +86,14 @@ class TestEnvironment:
             assert capitals(value["Ref"]) == key
 
     def test_it_is_what_the_function_reads(self) -> None:
-        made = installation(KnownNetworks="203.0.113.0/24", AccountLabel="Shop")["lambda"]
+        made = installation(KnownNetworks="203.0.113.0/24", AllowedVpcEndpointIds="vpce-01234567", AccountLabel="Shop")[
+            "lambda"
+        ]
         assert made.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
             "HOME_REGION": REGION,
             "KNOWN_NETWORKS": "203.0.113.0/24",
+            "ALLOWED_VPC_ENDPOINT_IDS": "vpce-01234567",
             "ACCOUNT_LABEL": "Shop",
             "ALERT_TOPIC_ARN": TOPIC,
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
@@ -101,6 +105,7 @@ class TestEnvironment:
         declared = load("parent")["Parameters"]
         longest = {
             "KnownNetworks": "1" * declared["KnownNetworks"]["MaxLength"],
+            "AllowedVpcEndpointIds": "v" * declared["AllowedVpcEndpointIds"]["MaxLength"],
             "AccountLabel": "x" * 20,
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",

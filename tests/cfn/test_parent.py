@@ -82,12 +82,13 @@ class TestChildren:
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AlertEmail AccountLabel LogRetentionDays ReservedConcurrency TwilioBaseUrl EventBusName"
-        assert set(PARAMETERS) == {*chosen.split(), *VALUES}
+        chosen = "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel LogRetentionDays ReservedConcurrency"
+        assert set(PARAMETERS) == {*chosen.split(), "TwilioBaseUrl", "EventBusName", *VALUES}
 
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
         assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
             "KnownNetworks": "",
+            "AllowedVpcEndpointIds": "",
             "AccountLabel": "",
             "LogRetentionDays": 365,
             "ReservedConcurrency": 0,
@@ -107,6 +108,7 @@ class TestParameters:
         ("name", "value"),
         [
             ("KnownNetworks", "203.0.113.0/24, 2001:db8::/48,198.51.100.7"),
+            ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,vpce-01234567, vpce-0123456789abcdef1"),
             ("AccountLabel", "Shop test_1.x-y"),
             ("TwilioBaseUrl", "https://api.dublin.ie1.twilio.com"),
             ("TwilioBaseUrl", "http://127.0.0.1:8080"),
@@ -125,6 +127,9 @@ class TestParameters:
         [
             ("KnownNetworks", "office"),
             ("KnownNetworks", "203.0.113.7\n"),
+            ("AllowedVpcEndpointIds", "vpc-0123456789abcdef0"),
+            ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,"),
+            ("AllowedVpcEndpointIds", "*"),
             ("AlertEmail", ""),
             ("AlertEmail", "owner"),
             ("AlertEmail", "a@b@example.com"),
