@@ -35,11 +35,12 @@ BETWEEN = 0.5  # seconds between two such words
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the records are judged by: the recognised networks, as written and as read, and the account's label."""
+    """What the records are judged by: the recognised networks, as written and as read, the account's label, endpoints."""
 
     written: str
     known: recognition.Networks
     label: str
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,16 @@ def chosen(parameters: Mapping[str, str], networks: str | None) -> Chosen:
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError(where, str(error), remedy) from error
-    return Chosen(written, recognition.parse(written), parameters.get("AccountLabel", ""))
+    endpoints = recognition.entries(parameters.get("AllowedVpcEndpointIds", ""))
+    return Chosen(written, recognition.parse(written), parameters.get("AccountLabel", ""), tuple(endpoints))
 
 
 def explain(found: records.Found, by: Chosen) -> Explained:
     """Read and judge one record as the function does, with nothing remembered; compose the text of an alert."""
     reading = read(found.record)
-    inside = isinstance(reading, SignIn) and recognition.recognises(by.known, reading.source)
+    inside = isinstance(reading, SignIn) and recognition.recognises(
+        by.known, reading.source, by_endpoint=reading.endpoint in by.endpoints
+    )
     verdict = judge(reading, recognised=inside)
     if verdict.once:
         verdict = verdict._replace(reasons=(*verdict.reasons, ONCE))
