@@ -35,7 +35,10 @@ BETWEEN = 0.5  # seconds between two such words
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the records are judged by: the recognised networks, as written and as read, the account's label, endpoints."""
+    """What the records are judged by: the recognised networks, as written and as read, the account's label.
+
+    ``endpoints`` are the VPC endpoints that vouch for a private address.
+    """
 
     written: str
     known: recognition.Networks
