@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,27 +40,32 @@ def word(
     *,
     writes: bool,
     help: dict[str, str],  # noqa: A002 - Invoke's own name
+    name: str | None = None,
     iterable: tuple[str, ...] = (),
     positional: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes.
 
+    ``name`` is what a person types, where it is not the function's name; a family's name comes before the dot.
     Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here.
     """
 
     def decorate(body: Callable[..., None]) -> Any:
+        called = name or body.__name__
+
         @functools.wraps(body)
         def run(context: Context, *args: Any, **flags: Any) -> None:
             if any(flags[name] in HELP for name in positional):
                 made.help = dict(help)  # Invoke has taken the sentences out of it
                 Program(namespace=Collection(made)).run(["invoke", "--help", made.name], exit=False)
                 return
-            with exit_codes(body.__name__, lambda code: Exit(code=code)):
+            with exit_codes(called, lambda code: Exit(code=code)):
                 if writes:
-                    refuse_dry_run(body.__name__, dry=bool(context.config.run.dry))
+                    refuse_dry_run(called, dry=bool(context.config.run.dry))
                 body(context, *args, **flags)
 
-        made: Any = task(run, help=dict(help), iterable=list(iterable), positional=list(positional))
+        own = called.rpartition(".")[2]
+        made: Any = task(run, name=own, help=dict(help), iterable=list(iterable), positional=list(positional))
         return made
 
     return decorate
@@ -214,6 +220,116 @@ def secret(
     given = secrets.read(sys.stdin)
     secrets.put(aws, arn, given)
     _screen().announce(f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on.")
+
+
+@word(name="networks", writes=False, help=TARGET | NO_ROLE)
+def show_networks(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Show both lists of recognised networks, and what ends when; end in 1 when an entry is unusable."""
+    from tooling import networks
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    lists = networks.load(aws, chosen)
+    _tell(_screen(), networks.lines(lists, time.time()), passed=networks.is_sound(lists))
+
+
+ALLOW = {
+    "cidr": "the range or address; default: your present public address, after a question",
+    "for_": "how long: 90m, 12h, 3d, 2w, or forever; default: 7d",
+    "who": "the one person or role that it is for, by the whole name in the text; default: everybody",
+    "label": "what it is, for people; default: the day",
+    "force_wide": "take a range wider than /8 (IPv4) or /19 (IPv6); default: off",
+}
+
+
+@word(name="networks.allow", writes=True, help=TARGET | ALLOW | NO_ROLE)
+def allow_network(  # noqa: PLR0913, PLR0917 - an argument a flag
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    cidr: str | None = None,
+    for_: str = "7d",
+    who: str | None = None,
+    label: str | None = None,
+    force_wide: bool = False,
+    no_assume_role: bool = False,
+) -> None:
+    """Recognise a network for a time, for everybody or one person, within a minute and without a deploy."""
+    from tooling import networks
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    seconds, now = networks.seconds_of(for_), time.time()
+    one = networks.wanted(cidr or networks.offered(sys.stdin), label, who, seconds, now, wide=force_wide)
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    _tell(_screen(), networks.allow(aws, chosen, one, now), passed=True)
+
+
+REVOKE = {
+    "cidr": "every entry of exactly this range; default: none",
+    "label": "every entry with exactly this label; default: none",
+    "id": "the entry of this id; default: none",
+}
+
+
+@word(name="networks.revoke", writes=True, help=TARGET | REVOKE | NO_ROLE)
+def revoke_network(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    cidr: str | None = None,
+    label: str | None = None,
+    id: str | None = None,  # noqa: A002 - the flag is called --id
+    no_assume_role: bool = False,
+) -> None:
+    """Take back what networks.allow recognised, named by its range, its label or its id."""
+    from tooling import networks
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    networks.refuse_vague(cidr=cidr, label=label, id=id)
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    _tell(_screen(), networks.revoke(aws, chosen, time.time(), cidr=cidr, label=label, id=id), passed=True)
+
+
+CHECK = {
+    "address": "the address, as in the text; it has no default: it must be given",
+    "who": "the person or role that signs in, for entries that are for one alone; default: nobody in particular",
+}
+
+
+@word(name="networks.check", writes=False, help=TARGET | CHECK | NO_ROLE)
+def check_network(
+    _c: Context,
+    profile: str | None = None,
+    account: str | None = None,
+    region: str | None = None,
+    prefix: str | None = None,
+    config: str | None = None,
+    address: str = "",
+    who: str | None = None,
+    no_assume_role: bool = False,
+) -> None:
+    """Say which entry recognises an address; end in 1 when none does."""
+    from tooling import networks
+
+    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    networks.refuse_no_address(address)
+    aws, _ = _enter(chosen, assume=not no_assume_role)
+    told, is_recognised = networks.judge(networks.load(aws, chosen), address, who, time.time())
+    _tell(_screen(), told, passed=is_recognised)
 
 
 CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
@@ -383,6 +499,11 @@ def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | 
     demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
 
 
+networks = Collection("networks")
+networks.add_task(show_networks, name="list", default=True)
+for each in (allow_network, revoke_network, check_network):
+    networks.add_task(each)
 namespace = Collection(
-    bootstrap, package, deploy, outputs, drift, secret, destroy, scan, test, check, explain, coverage, demo
+    *(bootstrap, package, deploy, outputs, drift, secret, networks, destroy),
+    *(scan, test, check, explain, coverage, demo),
 )

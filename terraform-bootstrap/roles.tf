@@ -15,6 +15,9 @@ locals {
 
   log_group_arns = [for group in ["/aws/lambda/${var.prefix}-function", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
 
+  # GetParametersByPath is asked for the path that is read (Service Authorization Reference, Systems Manager).
+  networks_arn = "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/networks"
+
   # Identity Center puts its Region into the path of a role, except us-east-1; the suffix is sixteen characters and changes.
   sso_role_arns = flatten([for name in var.sso_permission_set_names : [
     "arn:${local.partition}:iam::${var.account_id}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_${name}_????????????????",
@@ -22,7 +25,7 @@ locals {
   ]])
 }
 
-# --- the deploy role: what ./inv deploy, outputs, drift, secret and destroy act as ------------------------------------------
+# --- the deploy role: what ./inv deploy, outputs, drift, secret, networks and destroy act as --------------------------------
 
 data "aws_iam_policy_document" "deploy_trust" {
   dynamic "statement" {
@@ -123,6 +126,16 @@ data "aws_iam_policy_document" "deploy" {
     sid       = "ReadTheContract"
     actions   = ["ssm:GetParametersByPath"]
     resources = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap/*"]
+  }
+  statement {
+    sid       = "ReadTheNetworks"
+    actions   = ["ssm:GetParametersByPath"]
+    resources = [local.networks_arn]
+  }
+  statement {
+    sid       = "AllowAndRevokeNetworks"
+    actions   = ["ssm:DeleteParameter", "ssm:PutParameter"]
+    resources = ["${local.networks_arn}/*"]
   }
   statement {
     sid       = "FillTheSecret" # CloudFormation names it after its logical id and marks it with its stack, a child of ours
@@ -271,6 +284,11 @@ data "aws_iam_policy_document" "boundary" {
     sid       = "Ledger"
     actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Networks"
+    actions   = ["ssm:GetParametersByPath"]
+    resources = [local.networks_arn]
   }
   statement {
     sid       = "Secret"

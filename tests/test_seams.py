@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.joint
 
-PURE = {"record", "signin", "networks", "verdict", "message", "settings"}  # what tooling may take from the function
+# what tooling may take from the function
+PURE = {"record", "signin", "networks", "allowance", "verdict", "message", "settings"}
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {
-        *("record", "paths", "signin", "networks", "verdict", "message", "delivery", "settings", "journal"),
-        "recollection",
+        *("record", "paths", "signin", "networks", "register", "verdict"),
+        *("message", "delivery", "settings", "journal", "recollection"),
     },
     "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
     "verdict": {"signin"},
@@ -37,6 +38,8 @@ FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; th
     "record": set(),
     "signin": {"paths", "record"},
     "networks": set(),
+    "allowance": {"networks", "record"},
+    "register": {"allowance", "journal", "networks", "signin"},
     "sms": set(),
 }
 THIRD_PARTY = {  # what each part may use beside the standard library
@@ -145,7 +148,7 @@ class TestImports:
 
     @pytest.mark.parametrize(
         "module",
-        [f"signwatch.{name}" for name in ("verdict", "message", "record", "paths", "signin", "networks")],
+        [f"signwatch.{name}" for name in ("verdict", "message", "record", "paths", "signin", "networks", "allowance")],
     )
     def test_a_pure_leaf_uses_the_standard_library_alone(self, module: str) -> None:
         assert [found for found in imports(module) if not is_standard(found.module) and not is_ours(found.module)] == []

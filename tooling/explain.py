@@ -32,6 +32,7 @@ LOUDER = {  # what the memory would make of an alert, and that there is none her
     "aggregated": "texted from the third within 15 minutes on, here each time",
     "counted": "counted with the console sign-in that follows, here by itself",
 }
+LISTS = ("AlertOff", "AllowedVpcEndpointIds")  # parameters that hold entries separated by commas
 MOST_SHOWN = 80  # characters of an untrusted text on a line for people; --json shows all of it
 QUIET = 2.0  # seconds that may pass without a word on how far it is
 BETWEEN = 0.5  # seconds between two such words
@@ -41,8 +42,8 @@ BETWEEN = 0.5  # seconds between two such words
 class Chosen:
     """What the records are judged by.
 
-    The recognised networks, as written and as read, the account's label, the causes that are switched off, and the zone
-    whose time a text tells.
+    The recognised networks, as written and as read, the account's label, the causes that are switched off, the zone
+    whose time a text tells, and the VPC endpoints that vouch for a private address.
     """
 
     written: str
@@ -50,6 +51,7 @@ class Chosen:
     label: str = ""
     off: tuple[str, ...] = ()
     zone: str = ""
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,17 @@ def chosen(parameters: Mapping[str, str], networks: str | None) -> Chosen:
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError(where, str(error), remedy) from error
-    off = tuple(recognition.entries(parameters.get("AlertOff", "")))
+    off, endpoints = (tuple(recognition.entries(parameters.get(name, ""))) for name in LISTS)
     label, zone = parameters.get("AccountLabel", ""), parameters.get("TimeZone", "")
-    return Chosen(written, recognition.parse(written), label, off, zone)
+    return Chosen(written, recognition.parse(written), label, off, zone, endpoints)
 
 
 def explain(found: records.Found, by: Chosen) -> Explained:
     """Read and judge one record as the function does, with nothing remembered; compose the text of an alert."""
     reading = read(found.record)
-    inside = isinstance(reading, SignIn) and recognition.recognises(by.known, reading.source)
+    inside = isinstance(reading, SignIn) and recognition.recognises(
+        by.known, reading.source, by_endpoint=reading.endpoint in by.endpoints
+    )
     verdict = judge(reading, recognised=inside, off=by.off)
     if verdict.level == "alert" and (louder := "once" if verdict.once else verdict.grouped):
         verdict = verdict._replace(reasons=(*verdict.reasons, LOUDER[louder]))

@@ -11,7 +11,7 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-MOST_BYTES = 3500  # of Lambda's 4 KB for all environment keys and values (Lambda quotas), the rest is the tool's own
+MOST_BYTES = 3200  # of Lambda's 4 KB for all environment keys and values (Lambda quotas), the rest is the tool's own
 
 
 def resolve(

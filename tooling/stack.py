@@ -76,15 +76,20 @@ def describe(aws: Account, name: str) -> Live | None:
     )
 
 
-def outputs(aws: Account, settings: Settings) -> dict[str, str]:
-    """Return the live stack's outputs; RefusedError when it was never deployed, or is somebody else's."""
+def deployed(aws: Account, settings: Settings) -> Live:
+    """Return the live stack; RefusedError when it was never deployed, or is somebody else's."""
     live = describe(aws, settings.stack)
     if live:
         _refuse_stranger(settings, live)
     if live is None or not live.outputs:
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
-    return live.outputs
+    return live
+
+
+def outputs(aws: Account, settings: Settings) -> dict[str, str]:
+    """Return the live stack's outputs; RefusedError as ``deployed`` has it."""
+    return deployed(aws, settings).outputs
 
 
 def _alias(aws: Account, announce: Callable[[str], None]) -> str:

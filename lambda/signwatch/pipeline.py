@@ -1,6 +1,6 @@
 """The hub: read, judge, and, if need be, compose and deliver. Read this file and you know the product.
 
-A recognised sign-in takes the short way: one log line, no AWS call, neither boto3 nor twilio imported.
+A sign-in from a known network takes the short way: one log line, no AWS call, neither boto3 nor twilio imported.
 """
 
 from __future__ import annotations
@@ -43,14 +43,34 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     """
     reading = read(event)
     known = networks.parse(dependencies.settings.known_networks)
-    recognised = isinstance(reading, SignIn) and networks.recognises(known, reading.source)
     now = dependencies.clock()
-    verdict = _judge(reading, now, dependencies, recognised=recognised)
+    by = _recognised_by(reading, known, now, dependencies) if isinstance(reading, SignIn) else ""
+    verdict = _judge(reading, now, dependencies, recognised=bool(by))
     delay = _delay(reading, now)
-    _log(reading, verdict, delay, known, now)
+    _log(reading, verdict, delay, _told_of_networks(known, by), now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         _alert(reading, verdict, delay, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
+
+
+def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, dependencies: Dependencies) -> str:
+    """Say what recognises the source: the known networks, else an allowance by its label; nothing if neither does.
+
+    The register is asked only about what an allowance can hold: one address, not private unless an allowed VPC endpoint
+    vouches for it.
+    """
+    settings = dependencies.settings
+    by_endpoint = bool(sign_in.endpoint) and sign_in.endpoint in networks.entries(settings.allowed_vpc_endpoint_ids)
+    if networks.recognises(known, sign_in.source, by_endpoint=by_endpoint):
+        return "KnownNetworks"
+    if networks.packed(sign_in.source) is None or (networks.is_private(sign_in.source) and not by_endpoint):
+        return ""
+    from signwatch import register
+
+    found = register.find(
+        sign_in, lambda: dependencies.client("ssm"), settings.name_prefix, now, by_endpoint=by_endpoint
+    )
+    return f"{found.label} (networks/{found.name})" if found else ""
 
 
 def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognised: bool) -> Verdict:
@@ -82,7 +102,7 @@ def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, de
     deliver(message, key, dependencies, texts=verdict.texts)
 
 
-def _log(reading: Reading, verdict: Verdict, delay: int | None, known: networks.Networks, now: float) -> None:
+def _log(reading: Reading, verdict: Verdict, delay: int | None, told: dict[str, Any], now: float) -> None:
     values: dict[str, Any] = {
         "level": "WARNING" if verdict.level == "alert" else "INFO",
         "event_id": reading.event_id,
@@ -93,11 +113,16 @@ def _log(reading: Reading, verdict: Verdict, delay: int | None, known: networks.
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
         "delay_s": delay,
+        **told,
     }
-    if known.unusable:
-        values["unusable_networks"] = list(known.unusable)
     metrics = {"SignIns": 1.0} | ({"DelaySeconds": float(delay)} if delay is not None else {})
     journal.write(values, metrics, now, dimensions={"Verdict": verdict.level})
+
+
+def _told_of_networks(known: networks.Networks, by: str) -> dict[str, Any]:
+    """Return what the log says of the networks: which of them recognised the source, and what is unusable in them."""
+    unusable = {"unusable_networks": list(known.unusable)} if known.unusable else {}
+    return unusable | ({"recognised_by": by} if by else {})
 
 
 def _delay(reading: Reading, now: float) -> int | None:

@@ -18,6 +18,7 @@ ENVIRONMENT_KEYS = (
     "TWILIO_SECRET_ARN",
     "TWILIO_BASE_URL",
     "LEDGER_TABLE_NAME",
+    "ALLOWED_VPC_ENDPOINT_IDS",
 )
 
 
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     twilio_secret_arn: str
     twilio_base_url: str
     ledger_table_name: str
+    allowed_vpc_endpoint_ids: str
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:

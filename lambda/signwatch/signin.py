@@ -64,6 +64,8 @@ class SignIn(NamedTuple):
     partition: str = "aws"  # aws, aws-cn, aws-us-gov
     person: str = ""  # the id of an Identity Center user, and
     store: str = ""  # of the identity store that knows the name
+    role: str = ""  # the role's name, where it is a session of one
+    endpoint: str = ""  # the VPC endpoint that it came through
 
 
 class Step(NamedTuple):
@@ -169,6 +171,8 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         _partition(event.region),
         person,
         store,
+        _role(event) if identity == "federated" else "",
+        text_of(event.detail, "vpcEndpointId"),
     )
 
 
@@ -226,6 +230,12 @@ def _who(event: Record, identity: str, person: str) -> str:
     user = event.user
     named = _name(user, "userName") or _session(user) or _name(event.extra, "UserName")
     return named or person or _name(user, "principalId") or "unknown"
+
+
+def _role(event: Record) -> str:
+    """The name of the role in the ARN of its session, arn:...:assumed-role/<role>/<session>; else empty."""
+    kind, _, rest = text_of(event.user, "arn").rpartition(":")[2].partition("/")
+    return rest.partition("/")[0] if kind == "assumed-role" else ""
 
 
 def _name(found: dict[str, Any], key: str) -> str:

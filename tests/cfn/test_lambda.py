@@ -24,6 +24,7 @@ RIGHTS = {  # everything that the function may do
     ("dynamodb:GetItem", LEDGER),
     ("dynamodb:PutItem", LEDGER),
     ("dynamodb:UpdateItem", LEDGER),
+    ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks"),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
     ("sns:Publish", TOPIC),
     ("sqs:SendMessage", FAILED),
@@ -85,12 +86,13 @@ class TestEnvironment:
             assert capitals(value["Ref"]) == key
 
     def test_it_is_what_the_function_reads(self) -> None:
-        chosen = {"AccountLabel": "Shop", "AlertOff": "no-mfa", "TimeZone": "Europe/Berlin"}
-        made = installation(KnownNetworks="203.0.113.0/24", **chosen)["lambda"]
+        chosen = {"AllowedVpcEndpointIds": "vpce-01234567", "AlertOff": "no-mfa", "TimeZone": "Europe/Berlin"}
+        made = installation(KnownNetworks="203.0.113.0/24", AccountLabel="Shop", **chosen)["lambda"]
         assert made.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
             "HOME_REGION": REGION,
             "KNOWN_NETWORKS": "203.0.113.0/24",
+            "ALLOWED_VPC_ENDPOINT_IDS": "vpce-01234567",
             "ACCOUNT_LABEL": "Shop",
             "ALERT_OFF": "no-mfa",
             "TIME_ZONE": "Europe/Berlin",
@@ -104,6 +106,7 @@ class TestEnvironment:
         declared = load("parent")["Parameters"]
         longest = {
             "KnownNetworks": "1" * declared["KnownNetworks"]["MaxLength"],
+            "AllowedVpcEndpointIds": "v" * declared["AllowedVpcEndpointIds"]["MaxLength"],
             "AccountLabel": "x" * 20,
             "AlertOff": "x" * declared["AlertOff"]["MaxLength"],
             "TimeZone": "x" * declared["TimeZone"]["MaxLength"],

@@ -83,8 +83,8 @@ class TestChildren:
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AlertEmail AccountLabel AlertOff TimeZone LogRetentionDays ReservedConcurrency"
-        assert set(PARAMETERS) == {*chosen.split(), "TwilioBaseUrl", "EventBusName", *VALUES}
+        chosen = "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff TimeZone LogRetentionDays"
+        assert set(PARAMETERS) == {*chosen.split(), "ReservedConcurrency", "TwilioBaseUrl", "EventBusName", *VALUES}
 
     def test_alert_off_knows_every_cause_that_can_be_switched_off_and_no_other(self) -> None:
         names = set(map(verdict.switch, verdict.CAUSES))
@@ -94,6 +94,7 @@ class TestParameters:
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
         assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
             "KnownNetworks": "",
+            "AllowedVpcEndpointIds": "",
             "AccountLabel": "",
             "AlertOff": "",
             "TimeZone": "",
@@ -115,6 +116,7 @@ class TestParameters:
         ("name", "value"),
         [
             ("KnownNetworks", "203.0.113.0/24, 2001:db8::/48,198.51.100.7"),
+            ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,vpce-01234567, vpce-0123456789abcdef1"),
             ("AccountLabel", "Shop test_1.x-y"),
             ("AlertOff", "no-mfa,failure"),
             ("TimeZone", "America/Argentina/Buenos_Aires"),
@@ -136,6 +138,9 @@ class TestParameters:
         [
             ("KnownNetworks", "office"),
             ("KnownNetworks", "203.0.113.7\n"),
+            ("AllowedVpcEndpointIds", "vpc-0123456789abcdef0"),
+            ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,"),
+            ("AllowedVpcEndpointIds", "*"),
             ("AlertEmail", ""),
             ("AlertEmail", "owner"),
             ("AlertEmail", "a@b@example.com"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.support.listener import Listener
-from tooling import bootstrap, drift, rehearsal, stack
+from tooling import bootstrap, drift, networks, rehearsal, stack
 from tooling.demo import SIGN_INS
 from tooling.errors import RefusedError
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "777788889999"
 ROLES = ("deploy", "function", "trail")
-SEEN_AT_LEAST = 27  # distinct pairs of role and action that the run must show
+SEEN_AT_LEAST = 30  # distinct pairs of role and action that the run must show
 TABLE = tomllib.loads(Path(__file__).with_name("unseen_grants.toml").read_text(encoding="utf-8"))
 UNSEEN = {(entry["role"], entry["action"]): entry["reason"] for entry in TABLE["grant"]}
 IAM_USER = json.loads(SIGN_INS.read_text(encoding="utf-8"))[1]["event"]
@@ -67,6 +68,9 @@ def run(
         aws, made = stage.as_deployer()
         assert bootstrap.outputs(aws, stage.settings.prefix) == made  # the flag --no-assume-role reads it as this role
         assert stack.outputs(aws, stage.settings)["FunctionName"]
+        one = networks.wanted("198.51.100.7", "hotel", None, 3600, time.time(), wide=False)
+        networks.allow(aws, stage.settings, one, time.time())
+        networks.revoke(aws, stage.settings, time.time(), cidr=None, label="hotel", id=None)
         assert drift.look(aws, stage.settings, announce=lambda _: None).drifts == ()
         checkout = changed(stage, tmp_path_factory.mktemp("checkout"))
         deploy_refused(checkout)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.listener import Listener
 from tests.support.sign_ins import CASES
-from tooling import rehearsal, stack
+from tooling import networks, rehearsal, stack
 from tooling.demo import SIGN_INS
 
 if TYPE_CHECKING:
@@ -112,6 +113,43 @@ def test_a_recognised_address_gives_no_text_and_no_e_mail(
 ) -> None:
     passage = sign_in(filled, WITH_MFA, sourceIPAddress=address)
     assert (passage.decision["verdict"], passage.texts, mailbox()) == ("recognised", (), [])
+
+
+def begin_afresh(stage: Rehearsal) -> None:
+    """Let the function begin in a new process, with nothing remembered, in place of waiting for a minute."""
+    function, client = "signwatch-function", stage.enter().client("lambda")
+    size = client.get_function_configuration(FunctionName=function)["MemorySize"]
+    client.update_function_configuration(FunctionName=function, MemorySize=size + 1)
+
+
+def test_an_address_that_is_allowed_for_a_person_is_recognised_without_a_deploy_until_it_is_revoked(
+    filled: Rehearsal,
+) -> None:
+    aws, _ = filled.as_deployer()
+    settings, address, paulo = filled.settings, "198.51.100.201", {**WITH_MFA["detail"]["userIdentity"]}
+    paulo |= {"userName": "Paulo", "arn": f"arn:aws:iam::{ACCOUNT}:user/Paulo"}
+    one = networks.wanted(address, "hotel", "anaya", 3600, time.time(), wide=False)
+    networks.allow(aws, settings, one, time.time())
+    begin_afresh(filled)
+    allowed = sign_in(filled, WITH_MFA, sourceIPAddress=address)
+    assert (allowed.decision["verdict"], allowed.texts) == ("recognised", ())
+    assert allowed.decision["recognised_by"] == f"hotel (networks/{one.name})"
+    assert len(sign_in(filled, WITH_MFA, sourceIPAddress=address, userIdentity=paulo).texts) == 1
+    networks.revoke(aws, settings, time.time(), cidr=address, label=None, id=None)
+    begin_afresh(filled)
+    revoked = sign_in(filled, WITH_MFA, sourceIPAddress=address)
+    assert (revoked.decision["verdict"], len(revoked.texts)) == ("alert", 1)
+
+
+def test_more_allowances_than_a_page_holds_are_all_read(filled: Rehearsal) -> None:
+    """Systems Manager gives ten a page ("GetParametersByPath")."""
+    aws, _ = filled.as_deployer()
+    for number in range(12):
+        one = networks.wanted(f"198.51.100.{number + 210}", f"hotel {number}", None, 3600, time.time(), wide=False)
+        networks.allow(aws, filled.settings, one, time.time())
+    begin_afresh(filled)
+    passages = [sign_in(filled, WITH_MFA, sourceIPAddress=f"198.51.100.{number + 210}") for number in range(12)]
+    assert {passage.decision["verdict"] for passage in passages} == {"recognised"}
 
 
 def test_a_user_without_mfa_is_told_of_once_a_day_from_a_recognised_address_too(filled: Rehearsal) -> None:

@@ -79,6 +79,56 @@ def test_a_private_address_is_never_recognised_even_when_it_is_listed(source: st
     assert not networks.recognises(listed, f"::ffff:{source}" if "." in source else source)
 
 
+PRIVATE = (
+    "10.0.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "100.127.0.1",
+    "169.254.1.1",
+    "127.0.0.1",
+    "::1",
+    "fe80::1",
+    "fd00::1",
+)
+
+
+@pytest.mark.parametrize("source", PRIVATE)
+def test_a_private_address_that_is_listed_is_recognised_through_an_allowed_endpoint(source: str) -> None:
+    assert networks.is_private(source)
+    assert networks.recognises(networks.parse(source), source, by_endpoint=True)
+    assert not networks.recognises(OFFICE, source, by_endpoint=True)
+
+
+def test_an_endpoint_vouches_for_no_public_address() -> None:
+    assert not networks.recognises(OFFICE, "203.0.114.0", by_endpoint=True)
+    assert networks.recognises(OFFICE, "203.0.113.0", by_endpoint=True)
+
+
+@pytest.mark.parametrize("source", ["203.0.113.9", "2001:db8::1", "11.0.0.0", "172.32.0.0", "AWS Internal", "", None])
+def test_what_is_public_or_no_address_is_not_private(source: object) -> None:
+    assert not networks.is_private(source)
+
+
+def test_a_range_that_is_partly_private_is_told_apart_at_its_edges() -> None:
+    mixed = networks.gathered([ip_network("172.0.0.0/8"), ip_network("172.16.5.0/24"), ip_network("fe00::/8")])
+    for source, is_public in (
+        ("172.15.255.255", True),
+        ("172.16.0.0", False),
+        ("172.31.255.255", False),
+        ("172.32.0.0", True),
+    ):
+        assert networks.recognises(mixed, source) is is_public
+        assert networks.recognises(mixed, source, by_endpoint=True)
+    assert not networks.recognises(mixed, "fe80::1")
+    assert networks.recognises(mixed, "fe80::1", by_endpoint=True)
+
+
+def test_a_range_of_any_width_is_read_where_somebody_insists() -> None:
+    assert networks.network("0.0.0.0/0", wide=True) == ip_network("0.0.0.0/0")
+    with pytest.raises(ValueError, match="is not a range"):
+        networks.network("203.0.113.5/24", wide=True)
+
+
 def test_an_empty_list_recognises_nothing() -> None:
     for text in ("", " , ,"):
         assert networks.parse(text) == networks.Networks((), ())

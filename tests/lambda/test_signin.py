@@ -106,6 +106,33 @@ def test_whatever_hints_at_root_is_read_as_root(name: str, user: dict[str, str])
     assert (reading.identity, reading.who) == ("root", "root")
 
 
+@pytest.mark.parametrize(
+    ("arn", "role"),
+    [
+        ("arn:aws:sts::111122223333:assumed-role/Admin/anaya@example.com", "Admin"),
+        ("arn:aws:iam::111122223333:user/Admin/anaya", ""),
+        ("arn:aws:sts::111122223333:federated-user/Admin", ""),
+        ("Admin", ""),
+        ("", ""),
+    ],
+)
+def test_the_role_is_told_of_a_session_of_one_alone(arn: str, role: str) -> None:
+    told = event("federated-user-signs-in")
+    told["detail"]["userIdentity"]["arn"] = arn
+    reading = signin.read(told)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.role == role
+
+
+@pytest.mark.parametrize(("recorded", "endpoint"), [("vpce-0123456789abcdef0", "vpce-0123456789abcdef0"), (None, "")])
+def test_the_vpc_endpoint_is_read_where_the_record_names_one(recorded: str | None, endpoint: str) -> None:
+    told = event("iam-user-signs-in-from-a-private-address")
+    told["detail"]["vpcEndpointId"] = recorded
+    reading = signin.read(told)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.endpoint == endpoint
+
+
 def test_the_user_agent_changes_nothing() -> None:
     told = event("iam-user-signs-in-without-mfa")
     plain = signin.read(told)

@@ -50,18 +50,27 @@ class Parameters:
     """SSM with the given parameters, a page for each of them."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
+        self.values = dict(values)
 
     def get_paginator(self, name: str) -> Paginator:
         assert name == "get_parameters_by_path"
 
-        def pages(Path: str, WithDecryption: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own names
-            assert WithDecryption
+        def pages(Path: str, **more: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own name
+            assert more == ({"WithDecryption": True} if Path.endswith("/bootstrap") else {"Recursive": False})
             for key, value in self.values.items():
                 if key.startswith(f"{Path}/"):
                     yield {"Parameters": [{"Name": key, "Value": value}]}
 
         return Paginator(pages)
+
+    def put_parameter(self, **asked: Any) -> None:
+        assert (asked["Type"], asked["Overwrite"]) == ("String", True)
+        self.values[asked["Name"]] = asked["Value"]
+
+    def delete_parameter(self, **asked: Any) -> None:
+        if asked["Name"] not in self.values:
+            raise client_error("ParameterNotFound", "gone", "DeleteParameter")
+        del self.values[asked["Name"]]
 
 
 @dataclass

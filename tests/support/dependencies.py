@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from signwatch import allowance
 from signwatch.pipeline import Dependencies
 from signwatch.settings import Settings
 
@@ -37,6 +38,7 @@ SETTINGS = Settings(
     twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
     twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
     ledger_table_name="signwatch-ledger",
+    allowed_vpc_endpoint_ids="",
 )
 
 
@@ -146,12 +148,32 @@ class Topic(Faulty):
 
 
 @dataclass
+class Register(Faulty):
+    """Systems Manager with what lies below the folder of the networks, two parameters a page."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def get_parameters_by_path(self, **asked: Any) -> dict[str, Any]:
+        self.call("get_parameters_by_path")
+        first = int(asked.pop("NextToken", "0"))
+        assert asked == {"Path": f"/{SETTINGS.name_prefix}/networks", "Recursive": False}
+        found = [{"Name": f"{asked['Path']}/{name}", "Value": value} for name, value in self.values.items()]
+        more = {"NextToken": str(first + 2)} if first + 2 < len(found) else {}
+        return {"Parameters": found[first : first + 2], **more}
+
+    def allow(self, cidr: str, label: str = "hotel", who: str = "", expires: int | None = None, **more: Any) -> None:
+        one = allowance.make(cidr, label, who, expires, **more)
+        self.values[one.name] = allowance.encode(one)
+
+
+@dataclass
 class World:
     """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
 
     table: Table = field(default_factory=Table)
     secrets: Secrets = field(default_factory=Secrets)
     topic: Topic = field(default_factory=Topic)
+    register: Register = field(default_factory=Register)
     missing: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
     now: float = NOW
@@ -161,7 +183,8 @@ class World:
         self.made.append(service)
         if service in self.missing:
             raise AccessDeniedError(service)
-        return {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}[service]
+        clients = {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic, "ssm": self.register}
+        return clients[service]
 
     def dependencies(self, **changes: str) -> Dependencies:
         settings = SETTINGS._replace(**changes)

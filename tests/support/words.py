@@ -19,6 +19,12 @@ def collection() -> Collection:
     return Collection.from_module(module)
 
 
+def words(found: Collection) -> dict[str, str]:
+    """Each word as a person types it, with its full name: a family's own word is the first of its tasks."""
+    named = found.task_names.items()
+    return {next((alias for alias in aliases if alias in found.collections), name): name for name, aliases in named}
+
+
 def parse(command: str) -> list[str]:
     """Parse as Invoke's program does: its own flags first, then tasks with theirs; return the tasks named."""
     own = Parser(initial=ParserContext(args=Program().core_args()), ignore_unknown=True)

@@ -77,6 +77,15 @@ def cases(tmp_path: Path) -> Path:
 
 
 class TestJudging:
+    @pytest.mark.parametrize(("endpoint", "level"), [("vpce-01234567", "recognised"), ("vpce-7654321", "alert")])
+    def test_a_listed_private_address_is_recognised_through_an_allowed_endpoint(
+        self, endpoint: str, level: str
+    ) -> None:
+        record = event("iam-user-signs-in-from-a-private-address")
+        record["detail"]["vpcEndpointId"] = endpoint
+        by = explain.chosen({"AllowedVpcEndpointIds": "vpce-01234567"}, "10.0.0.0/8")
+        assert explained(record, by).verdict.level == level
+
     @pytest.mark.parametrize("place", NETWORKS)
     def test_each_case_file_has_the_class_and_the_verdict_that_it_says(self, cases: Path, place: str) -> None:
         where = streams()

@@ -12,7 +12,7 @@ from tooling import parameters, templates
 from tooling.errors import RefusedError
 
 DECLARED: dict[str, dict[str, Any]] = {
-    "KnownNetworks": {"Type": "String", "Default": "", "MaxLength": 3000, "Description": "Networks."},
+    "KnownNetworks": {"Type": "String", "Default": "", "MaxLength": 4000, "Description": "Networks."},
     "AlertEmail": {
         "Type": "String",
         "AllowedPattern": r"[^@\s]+@[^@\s]+",
@@ -130,14 +130,14 @@ class TestRefusals:
         networks = ",".join(f"203.0.113.{number}" for number in range(200))
         error = refusal({"KnownNetworks": networks, "AccountLabel": "x" * 1000})
         assert "4,096" in error.what
-        assert "3500" in error.remedy
+        assert str(parameters.MOST_BYTES) in error.remedy
 
     def test_bytes_are_counted_and_not_characters(self) -> None:
         error = refusal({"AccountLabel": "é" * 1800})
         assert error.where == "parameters"
 
     def test_what_fits_is_not_refused(self) -> None:
-        assert len(resolve({**EMAIL, "AccountLabel": "x" * 3300})["AccountLabel"]) == 3300
+        assert len(resolve({**EMAIL, "AccountLabel": "x" * 3000})["AccountLabel"]) == 3000
 
 
 class TestCheck:

@@ -23,8 +23,10 @@ import pytest
 from botocore.loaders import JSONFileLoader, Loader
 from invoke import Argument, Collection, Program
 
+from signwatch import allowance
 from tests.support.aws import ACCOUNT, CALLER, STACK_ID
 from tests.support.repository import ROOT
+from tests.support.words import words
 from tooling import environment, mutations, scan, suite, terraform
 from tooling.bootstrap import Bootstrap
 from tooling.environment import BrokenEnvironmentError
@@ -48,9 +50,15 @@ def loaded() -> Any:
 
 tasks = loaded()
 NAMESPACE: Collection = tasks.namespace
-TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy", "coverage")
-WRITING = ("bootstrap", "package", "deploy", "secret", "destroy", "demo")
-WORDS = tuple(sorted(NAMESPACE.tasks))
+FAMILY = ("networks", "networks.allow", "networks.revoke", "networks.check")
+TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy", "coverage", *FAMILY)
+WRITING = ("bootstrap", "package", "deploy", "secret", "destroy", "networks.allow", "networks.revoke", "demo")
+NEEDED = {  # flags without which a word does nothing
+    "networks.allow": ("--cidr", "203.0.113.7"),
+    "networks.revoke": ("--cidr", "203.0.113.7"),
+    "networks.check": ("--address", "203.0.113.7"),
+}
+WORDS = tuple(sorted(words(NAMESPACE)))
 HELP = {word: dict(NAMESPACE[word].help) for word in WORDS}
 OTHER = "999999999999"
 
@@ -77,10 +85,10 @@ class Aws:
 
     def __init__(self) -> None:
         self.owner, self.contract, self.asked = ACCOUNT, dict[str, str](), list[str]()
-        self.prefix = "signwatch"
+        self.prefix, self.parameters = "signwatch", dict[str, str]()
         self.is_silent, self.arrived, self.release = False, threading.Event(), threading.Event()
 
-    def answer(self, action: str) -> str:
+    def answer(self, action: str, body: str) -> str:
         self.asked.append(action)
         self.arrived.set()
         if self.is_silent:
@@ -88,15 +96,28 @@ class Aws:
         return {
             "GetCallerIdentity": f"<Account>{self.owner}</Account><Arn>{CALLER}</Arn>",
             "GetParametersByPath": json.dumps(
-                {"Parameters": [{"Name": name, "Value": value} for name, value in self.contract.items()]}
+                {"Parameters": [{"Name": name, "Value": value} for name, value in self.below(body).items()]}
             ),
+            "PutParameter": "{}",
+            "DeleteParameter": "{}",
             "DescribeStacks": (
                 f"<Stacks><member><StackId>{STACK_ID}</StackId><StackName>signwatch</StackName>"
                 "<StackStatus>CREATE_COMPLETE</StackStatus><Outputs><member><OutputKey>TwilioSecretArn</OutputKey>"
                 "<OutputValue>arn:aws:secretsmanager:eu-west-1:111122223333:secret:x</OutputValue></member></Outputs>"
+                f"<Parameters>{self.written()}</Parameters>"
                 f"<Tags><member><Key>signwatch:prefix</Key><Value>{self.prefix}</Value></member></Tags></member></Stacks>"
             ),
         }[action]
+
+    def below(self, body: str) -> dict[str, str]:
+        """The parameters below the path that a GetParametersByPath asks for."""
+        path = json.loads(body)["Path"] if body.startswith("{") and "Path" in json.loads(body) else "none"
+        return {name: value for name, value in self.contract.items() if name.startswith(f"{path}/")}
+
+    def written(self) -> str:
+        pairs = self.parameters.items()
+        keys = [f"<ParameterKey>{name}</ParameterKey><ParameterValue>{text}</ParameterValue>" for name, text in pairs]
+        return "".join(f"<member>{one}</member>" for one in keys)
 
 
 read_defaults = functools.cache(terraform.defaults)  # every word reads the Terraform files, and here there are many
@@ -121,7 +142,7 @@ def served(aws: Aws) -> Iterator[str]:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             target = self.headers.get("X-Amz-Target")
             action = target.rpartition(".")[2] if target else parse_qs(body)["Action"][0]
-            said = aws.answer(action)
+            said = aws.answer(action, body)
             text = said if target else f"<R><{action}Result>{said}</{action}Result></R>"
             with contextlib.suppress(OSError):  # whoever asked may be gone
                 self.send_response(200)
@@ -187,7 +208,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def target(word: str, *more: str) -> tuple[str, ...]:
-    return (word, "-a", ACCOUNT, "--region", "eu-west-1", "--config", "empty.toml", *more)
+    needed = () if more and more[0] in ("--cidr", "--address", "--label", "--id") else NEEDED.get(word, ())
+    return (word, "-a", ACCOUNT, "--region", "eu-west-1", "--config", "empty.toml", *needed, *more)
 
 
 def expect(ended: Ended, code: int, word: str, *said: str) -> None:
@@ -215,10 +237,10 @@ class TestAccount:
 
     @pytest.mark.parametrize("word", TARGETED)
     def test_an_account_that_is_not_named_is_refused(self, aws: Aws, run: Run, word: str) -> None:
-        expect(run(word, "--config", "empty.toml"), 2, word, "give --account ID")
+        expect(run(word, "--config", "empty.toml", *NEEDED.get(word, ())), 2, word, "give --account ID")
         assert aws.asked == []
 
-    @pytest.mark.parametrize("word", ["deploy", "outputs", "secret", "destroy"])
+    @pytest.mark.parametrize("word", ["deploy", "outputs", "secret", "destroy", *FAMILY])
     def test_a_missing_bootstrap_says_what_to_run(self, aws: Aws, run: Run, word: str) -> None:
         expect(run(*target(word)), 2, word, f"account {ACCOUNT} has no bootstrap in eu-west-1", "invoke bootstrap")
         assert aws.asked == ["GetCallerIdentity", "GetParametersByPath"]
@@ -256,7 +278,7 @@ class TestInput:
         assert "made-up-secret" not in ended.out + ended.err
         assert "PutSecretValue" not in aws.asked
 
-    @pytest.mark.parametrize("word", ["outputs", "secret"])
+    @pytest.mark.parametrize("word", ["outputs", "secret", *FAMILY])
     def test_a_stack_of_that_name_that_is_somebody_elses_is_left_alone(self, aws: Aws, run: Run, word: str) -> None:
         aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
         aws.prefix = "another"
@@ -268,6 +290,85 @@ class TestInput:
         ended = run(*target("destroy", "--no-assume-role", "--confirm", "yes"))
         expect(ended, 2, "destroy", "was not deleted: the prefix was not typed")
         assert aws.asked == ["GetCallerIdentity", "GetParametersByPath"]
+
+
+class TestNetworks:
+    @pytest.fixture
+    def live(self, aws: Aws) -> Aws:
+        """A stack that knows one network, with an allowance and the bootstrap's contract."""
+        one = allowance.make("198.51.100.7", "hotel", "Anaya")
+        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
+        aws.contract[f"/signwatch/networks/{one.name}"] = allowance.encode(one)
+        aws.parameters = {"KnownNetworks": "203.0.113.0/24", "AllowedVpcEndpointIds": ""}
+        return aws
+
+    @pytest.mark.parametrize(
+        ("word", "flags", "said"),
+        [
+            ("networks.allow", ("--cidr", "0.0.0.0/0"), "is wider than /8"),
+            ("networks.allow", ("--cidr", "203.0.113.7/24"), "is not a range in CIDR form"),
+            ("networks.allow", ("--cidr", "AWS Internal"), "is not an address"),
+            ("networks.allow", ("--cidr", "203.0.113.7", "--for", "soon"), "--for soon: is no length of time"),
+            ("networks.allow", ("--cidr", "203.0.113.7", "--label", "a\nb"), "the label is no line"),
+            ("networks.allow", ("--cidr", ""), "there is no terminal to ask at"),
+            ("networks.revoke", ("--cidr", "203.0.113.7", "--id", "x"), "takes exactly one of --cidr, --label, --id"),
+            ("networks.revoke", ("--cidr", "office"), "is not an address"),
+            ("networks.check", ("--address", "AWS Internal"), "is not one address"),
+            ("networks.check", ("--address", "203.0.113.0/24"), "is not one address"),
+        ],
+    )
+    def test_what_no_list_can_hold_is_refused_before_aws_is_asked(
+        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch, word: str, flags: tuple[str, ...], said: str
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        expect(run(*target(word, *flags)), 2, word, said)
+        assert aws.asked == []
+
+    @pytest.mark.usefixtures("live")
+    def test_both_lists_are_shown_by_the_familys_own_word(self, run: Run) -> None:
+        ended = run(*target("networks", "--no-assume-role"))
+        assert (ended.code, ended.err) == (0, "")
+        assert "203.0.113.0/24" in ended.out
+        assert "198.51.100.7/32  hotel  for Anaya alone  for ever" in ended.out
+
+    def test_an_unusable_entry_is_a_finding_and_nothing_in_it_reaches_the_terminal_as_it_is(
+        self, live: Aws, run: Run
+    ) -> None:
+        kept = {"cidr": "\x1b[2J", "label": "x", "who": None, "expires": None}
+        live.contract["/signwatch/networks/broken"] = json.dumps(kept)
+        ended = run(*target("networks", "--no-assume-role"))
+        assert ended.code == 1
+        assert "UNUSABLE, matches nothing" in ended.out
+        assert "\x1b" not in ended.out
+
+    @pytest.mark.parametrize(
+        ("flags", "code"),
+        [
+            (("--address", "203.0.113.7"), 0),
+            (("--address", "198.51.100.7", "--who", "anaya"), 0),
+            (("--address", "198.51.100.7"), 1),
+            (("--address", "198.51.100.8"), 1),
+        ],
+    )
+    @pytest.mark.usefixtures("live")
+    def test_check_ends_in_1_when_nothing_recognises_the_address(
+        self, run: Run, flags: tuple[str, ...], code: int
+    ) -> None:
+        ended = run(*target("networks.check", *flags, "--no-assume-role"))
+        assert (ended.code, ended.err) == (code, "")
+
+    def test_allow_writes_and_says_how_to_name_what_it_wrote(self, live: Aws, run: Run) -> None:
+        ended = run(*target("networks.allow", "--cidr", "203.0.114.7", "--for", "12h", "--no-assume-role"))
+        assert (ended.code, ended.err) == (0, "")
+        assert "203.0.114.7/32" in ended.out
+        assert "for everybody" in ended.out
+        assert live.asked[-1] == "PutParameter"
+
+    def test_revoke_deletes_what_it_names(self, live: Aws, run: Run) -> None:
+        ended = run(*target("networks.revoke", "--label", "hotel", "--no-assume-role"))
+        assert (ended.code, ended.err) == (0, "")
+        assert "198.51.100.7/32" in ended.out
+        assert live.asked[-1] == "DeleteParameter"
 
 
 class TestMachine:
@@ -436,7 +537,9 @@ class TestCommandLine:
         assert "unreadable" in ended.out
 
     def test_the_words_that_do_not_write_are_few(self) -> None:
-        assert set(WORDS) - set(WRITING) == {"outputs", "drift", "scan", "test", "check", "explain", "coverage"}
+        assert set(WORDS) - set(WRITING) == {
+            *("outputs", "drift", "networks", "networks.check", "scan", "test", "check", "explain", "coverage")
+        }
 
 
 def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(aws: Aws, tmp_path: Path) -> None:
