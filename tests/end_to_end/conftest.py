@@ -25,13 +25,13 @@ KNOWN = "203.0.113.0/24,2001:db8:1::/48"
 @pytest.fixture(scope="module")
 def prepare(
     cloud: Cloud, phone: Phone, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], AbstractContextManager[Rehearsal]]:
-    """Return a function that prepares a bootstrapped account with this id."""
+) -> Callable[..., AbstractContextManager[Rehearsal]]:
+    """Return a function that prepares a bootstrapped account with this id, to be called by this label if it has one."""
 
     @contextmanager
-    def prepared(account_id: str) -> Iterator[Rehearsal]:
+    def prepared(account_id: str, label: str = "test") -> Iterator[Rehearsal]:
         folder = tmp_path_factory.mktemp("account")
-        parameters = {"KnownNetworks": KNOWN, "AccountLabel": "test"}
+        parameters = {"KnownNetworks": KNOWN} | ({"AccountLabel": label} if label else {})
         with rehearsal.prepared(cloud, phone, folder, root=ROOT, account_id=account_id, parameters=parameters) as stage:
             stage.bootstrap(Listener().announce, Listener().plan)
             yield stage

@@ -59,10 +59,14 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(
-    prepare: Callable[[str], AbstractContextManager[Rehearsal]], phone: Phone, tmp_path_factory: pytest.TempPathFactory
+    prepare: Callable[..., AbstractContextManager[Rehearsal]], phone: Phone, tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    with prepare(ACCOUNT) as stage:
+    with prepare(ACCOUNT, label="") as stage:
+        stage.enter().client("iam").create_account_alias(AccountAlias="acme-prod")
         deploy(stage)
+        live = stack.describe(stage.enter(), "signwatch")
+        assert live
+        assert live.parameters["AccountLabel"] == "acme-prod"
         deploy(stage)  # nothing changed: the objects are looked at
         send_sign_ins(stage, phone)
         aws, made = stage.as_deployer()
