@@ -172,7 +172,7 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         person,
         store,
         _role(event) if identity == "federated" else "",
-        text_of(event.detail, "vpcEndpointId"),
+        event.endpoint,
     )
 
 
