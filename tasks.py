@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
 
 from tooling import settings, terraform  # noqa: E402 - after the source roots are known
-from tooling.word import exit_codes, refuse_dry_run  # noqa: E402 - after the source roots are known
+from tooling.word import exit_codes, refuse_dry_run, spread  # noqa: E402 - after the source roots are known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ TARGET = {
     "prefix": f"the stack's name and all names' prefix; default: `prefix` in signwatch.toml, else {DEFAULTS['prefix']}",
     "config": "configuration file; default: signwatch.toml",
 }
+Target = dict[str, Any]  # the values of these flags, by name, as the words take them
 NO_ROLE = {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
 HELP = ("--help", "-h")
 REPLACE = {"allow_replace": "allow what would replace or delete resources that keep evidence; default: off"}
@@ -47,11 +49,13 @@ def word(
     """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes.
 
     ``name`` is what a person types, where it is not the function's name; a family's name comes before the dot.
-    Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here.
+    Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here. A body
+    that takes a ``target`` gets the flags of TARGET in it, as far as ``help`` has them.
     """
 
     def decorate(body: Callable[..., None]) -> Any:
         called = name or body.__name__
+        target = tuple(flag for flag in TARGET if flag in help) if "target" in signature(body).parameters else ()
 
         @functools.wraps(body)
         def run(context: Context, *args: Any, **flags: Any) -> None:
@@ -62,8 +66,11 @@ def word(
             with exit_codes(called, lambda code: Exit(code=code)):
                 if writes:
                     refuse_dry_run(called, dry=bool(context.config.run.dry))
-                body(context, *args, **flags)
+                packed = {"target": {flag: flags.pop(flag, None) for flag in target}} if target else {}
+                body(context, *args, **packed, **flags)
 
+        if target:
+            run.__signature__ = spread(signature(body), "target", target)  # type: ignore[attr-defined] # what Invoke reads
         own = called.rpartition(".")[2]
         made: Any = task(run, name=own, help=dict(help), iterable=list(iterable), positional=list(positional))
         return made
@@ -94,25 +101,21 @@ def _enter(chosen: settings.Settings, *, assume: bool) -> tuple[Account, Any]:
     return (account.assume(aws, made.deploy_role_arn) if assume else aws), made
 
 
-def _settings(target: dict[str, Any], assignments: list[str] | None = None) -> settings.Settings:
+def _settings(target: Target, assignments: list[str] | None = None) -> settings.Settings:
     return settings.Settings.load(**target, assignments=assignments or ())
 
 
 @word(writes=True, help=TARGET | REPLACE)
 def bootstrap(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     allow_replace: bool = False,
 ) -> None:
     """Make the buckets and roles with Terraform (init, plan, apply) and write the contract that deploy reads."""
     from tooling import account as accounts
     from tooling import bootstrap as bootstraps
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     terraform.find()
     screen, aws = _screen(), accounts.open(chosen)
     place = bootstraps.Place.of(chosen)
@@ -138,11 +141,7 @@ DEPLOY = {"set": "one stack parameter as Name=Value, repeatable; default: [param
 @word(writes=True, help=TARGET | DEPLOY | NO_ROLE | REPLACE, iterable=("set",))
 def deploy(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     no_assume_role: bool = False,
     allow_replace: bool = False,
@@ -151,7 +150,6 @@ def deploy(
     from tooling import package as packages
     from tooling import stack
 
-    target = {"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config}
     chosen = _settings(target, set)
     stack.check(chosen)
     screen = _screen()
@@ -165,17 +163,13 @@ def deploy(
 @word(writes=False, help=TARGET | NO_ROLE)
 def outputs(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     no_assume_role: bool = False,
 ) -> None:
     """Show the live stack's outputs."""
     from tooling import stack
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     _screen().pairs(stack.outputs(aws, chosen))
 
@@ -183,17 +177,13 @@ def outputs(
 @word(writes=False, help=TARGET | NO_ROLE)
 def drift(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     no_assume_role: bool = False,
 ) -> None:
     """Compare the account with the live stacks; end in 1 when a resource was changed or deleted by somebody else."""
     from tooling import drift as drifts
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     screen = _screen()
     found = drifts.look(aws, chosen, announce=screen.announce)
@@ -203,18 +193,14 @@ def drift(
 @word(writes=True, help=TARGET | NO_ROLE)
 def secret(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     no_assume_role: bool = False,
 ) -> None:
     """Fill the Twilio secret from questions that are not echoed, or from one JSON object on standard input."""
     from tooling import secret as secrets
     from tooling import stack
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     arn = stack.outputs(aws, chosen)["TwilioSecretArn"]
     given = secrets.read(sys.stdin)
@@ -225,17 +211,13 @@ def secret(
 @word(name="networks", writes=False, help=TARGET | NO_ROLE)
 def show_networks(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     no_assume_role: bool = False,
 ) -> None:
     """Show both lists of recognised networks, and what ends when; end in 1 when an entry is unusable."""
     from tooling import networks
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     lists = networks.load(aws, chosen)
     _tell(_screen(), networks.lines(lists, time.time()), passed=networks.is_sound(lists))
@@ -251,13 +233,9 @@ ALLOW = {
 
 
 @word(name="networks.allow", writes=True, help=TARGET | ALLOW | NO_ROLE)
-def allow_network(  # noqa: PLR0913, PLR0917 - an argument a flag
+def allow_network(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     cidr: str | None = None,
     for_: str = "7d",
     who: str | None = None,
@@ -268,7 +246,7 @@ def allow_network(  # noqa: PLR0913, PLR0917 - an argument a flag
     """Recognise a network for a time, for everybody or one person, within a minute and without a deploy."""
     from tooling import networks
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     seconds, now = networks.seconds_of(for_), time.time()
     one = networks.wanted(cidr or networks.offered(sys.stdin), label, who, seconds, now, wide=force_wide)
     aws, _ = _enter(chosen, assume=not no_assume_role)
@@ -285,11 +263,7 @@ REVOKE = {
 @word(name="networks.revoke", writes=True, help=TARGET | REVOKE | NO_ROLE)
 def revoke_network(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     cidr: str | None = None,
     label: str | None = None,
     id: str | None = None,  # noqa: A002 - the flag is called --id
@@ -298,7 +272,7 @@ def revoke_network(
     """Take back what networks.allow recognised, named by its range, its label or its id."""
     from tooling import networks
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     networks.refuse_vague(cidr=cidr, label=label, id=id)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     _tell(_screen(), networks.revoke(aws, chosen, time.time(), cidr=cidr, label=label, id=id), passed=True)
@@ -313,11 +287,7 @@ CHECK = {
 @word(name="networks.check", writes=False, help=TARGET | CHECK | NO_ROLE)
 def check_network(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     address: str = "",
     who: str | None = None,
     no_assume_role: bool = False,
@@ -325,7 +295,7 @@ def check_network(
     """Say which entry recognises an address; end in 1 when none does."""
     from tooling import networks
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     networks.refuse_no_address(address)
     aws, _ = _enter(chosen, assume=not no_assume_role)
     told, is_recognised = networks.judge(networks.load(aws, chosen), address, who, time.time())
@@ -338,18 +308,14 @@ CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default
 @word(writes=True, help=TARGET | CONFIRM | NO_ROLE)
 def destroy(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    prefix: str | None = None,
-    config: str | None = None,
+    target: Target,
     confirm: str | None = None,
     no_assume_role: bool = False,
 ) -> None:
     """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
     from tooling import stack
 
-    chosen = _settings({"profile": profile, "account": account, "region": region, "prefix": prefix, "config": config})
+    chosen = _settings(target)
     screen = _screen()
     aws, made = _enter(chosen, assume=not no_assume_role)
     stack.confirm(chosen.prefix, confirm)
@@ -469,16 +435,12 @@ COVERAGE = {
 @word(writes=False, help=COVERAGE)
 def coverage(
     _c: Context,
-    profile: str | None = None,
-    account: str | None = None,
-    region: str | None = None,
-    config: str | None = None,
+    target: Target,
     templates: str | None = None,
 ) -> None:
     """Show each way into an account and whether a rule hands it to the function; end in 1 where none does."""
     from tooling import coverage as coverages
 
-    target = {"profile": profile, "account": account, "region": region, "config": config}
     chosen = _settings(target) if any(target.values()) else None
     coverages.run(Path(templates) if templates else ROOT / "cfn", chosen, _screen())
 

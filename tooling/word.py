@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from inspect import Parameter
 from typing import TYPE_CHECKING
 
 from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from inspect import Signature
 
 INTERRUPTED = 130
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
@@ -46,6 +48,15 @@ def refuse_dry_run(name: str, *, dry: bool) -> None:
     if dry:
         what = f"would not keep {name} from writing, for it stops shell commands alone; nothing was done"
         raise RefusedError("--dry", what, "leave --dry out: bootstrap and deploy show what they change before they do")
+
+
+def spread(signature: Signature, name: str, flags: Iterable[str]) -> Signature:
+    """Return a signature in which optional flags stand in the place of the one parameter ``name``."""
+    parameters = list(signature.parameters.values())
+    at = [one.name for one in parameters].index(name)
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    parameters[at : at + 1] = [Parameter(flag, kind, default=None) for flag in flags]
+    return signature.replace(parameters=parameters)
 
 
 def translated(error: Exception) -> ToolError | None:

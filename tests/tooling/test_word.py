@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,3 +123,13 @@ def test_a_dry_run_is_refused_before_anything_is_done() -> None:
 
 def test_a_run_without_dry_goes_on() -> None:
     assert refusal_of(lambda: word.refuse_dry_run("deploy", dry=False)) == ""
+
+
+def test_flags_stand_in_the_place_of_the_one_parameter_that_takes_them_all() -> None:
+    def body(context: object, target: object, wide: bool = False) -> None:
+        """A word."""
+
+    told = inspect.signature(body)
+    assert list(word.spread(told, "target", ("profile", "account")).parameters) == [
+        *("context", "profile", "account", "wide")
+    ]
