@@ -55,14 +55,17 @@ def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: 
     if judged.once:
         return judged if memory.is_first(judged.once, event, now) else verdict.repeated(judged)
     if judged.grouped == "aggregated":
-        at = moment(reading.time)
-        failures = memory.tally(f"{reading.account}#failures", event, at.timestamp() if at else now)
-        return verdict.counted(judged, failures)
+        return verdict.counted(judged, _failures(reading, now, memory)) if event else judged  # no id, no telling apart
     link = f"{reading.account}#link#{reading.who}"
     if judged.grouped == "counted":
         memory.keep(link, event, now, WINDOW)
         return judged
     return verdict.followed(judged) if memory.kept(link, now) else judged
+
+
+def _failures(reading: SignIn | Unreadable, now: float, memory: Memory) -> int:
+    at = moment(reading.time)
+    return memory.tally(f"{reading.account}#failures", reading.event_id, at.timestamp() if at else now)
 
 
 def _memory(dependencies: Dependencies) -> Memory:

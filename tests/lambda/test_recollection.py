@@ -105,6 +105,11 @@ class TestFailures:
             told = sent("iam-user-fails", f"event-{number}", eventTime="soon") | {"time": ""}
             assert decided(world, told, capsys, "anywhere")["reasons"][-1] == f"{number} failures within 15 minutes"
 
+    def test_without_an_id_each_is_texted(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        told = sent("iam-user-fails", "") | {"id": ""}
+        assert decided(world, told, capsys, "anywhere")["reasons"] == ["failure", "unrecognised source"]
+        assert world.secrets.calls == ["get_secret_value"]
+
     def test_while_the_memory_is_down_each_is_texted(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
         world.table.fails = {"update_item"}
         assert decided(world, sent("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"

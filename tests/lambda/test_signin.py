@@ -45,33 +45,27 @@ def test_every_event_that_counts_as_a_sign_in_or_a_step_has_a_case() -> None:
     assert set(paths.PATHS) | set(paths.STEPS) <= seen
 
 
-def test_where_and_when_are_read_from_the_record_before_the_envelope() -> None:
-    told = event("iam-user-signs-in-with-mfa")
-    told["detail"] |= {"awsRegion": "eu-west-3", "eventTime": "2026-11-20T09:59:00Z", "eventID": "e"}
-    told |= {"region": "us-east-1", "time": "2026-11-20T10:00:00Z", "id": "envelope", "account": "999999999999"}
-    reading = signin.read(told)
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (
+            {"awsRegion": "eu-west-3", "eventTime": "2026-11-20T09:59:00Z", "eventID": "e"},
+            ("eu-west-3", "2026-11-20T09:59:00Z", "e", "111122223333"),
+        ),
+        (
+            {"awsRegion": "", "eventTime": None, "eventID": 7, "recipientAccountId": ""},
+            ("us-east-1", "2026-11-20T10:00:00Z", "envelope", "999999999999"),
+        ),
+    ],
+    ids=["the record before the envelope", "the envelope for what the record lacks"],
+)
+def test_where_and_when_are_read_from(record: dict[str, object], told: tuple[str, ...]) -> None:
+    given = event("iam-user-signs-in-with-mfa")
+    given["detail"] |= record
+    given |= {"region": "us-east-1", "time": "2026-11-20T10:00:00Z", "id": "envelope", "account": "999999999999"}
+    reading = signin.read(given)
     assert isinstance(reading, signin.SignIn)
-    assert (reading.region, reading.time, reading.event_id, reading.account) == (
-        "eu-west-3",
-        "2026-11-20T09:59:00Z",
-        "e",
-        "111122223333",
-    )
-
-
-def test_the_envelope_stands_in_for_what_the_record_lacks() -> None:
-    told = event("iam-user-signs-in-with-mfa")
-    for key in ("awsRegion", "eventTime", "eventID", "recipientAccountId"):
-        del told["detail"][key]
-    told |= {"region": "us-east-1", "time": "2026-11-20T10:00:00Z", "id": "envelope", "account": "999999999999"}
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert (reading.region, reading.time, reading.event_id, reading.account) == (
-        "us-east-1",
-        "2026-11-20T10:00:00Z",
-        "envelope",
-        "999999999999",
-    )
+    assert (reading.region, reading.time, reading.event_id, reading.account) == told
 
 
 def test_a_success_is_believed_before_an_error_that_stands_beside_it() -> None:
