@@ -25,8 +25,9 @@ PURE = {"record", "signin", "networks", "verdict", "message", "settings"}  # wha
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {
         *("record", "paths", "signin", "networks", "verdict", "message", "delivery", "settings", "journal"),
-        "recollection",
+        *("recollection", "directory"),
     },
+    "directory": {"signin", "message", "journal", "pipeline"},
     "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
     "verdict": {"signin"},
     "message": {"record", "signin", "verdict"},

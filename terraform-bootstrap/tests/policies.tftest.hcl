@@ -238,6 +238,15 @@ run "rights_end_at_the_resources_of_this_prefix" {
   }
 
   assert {
+    condition = [for one in jsondecode(data.aws_iam_policy_document.boundary.json).Statement : one if one.Sid == "Names"] == [{
+      Sid      = "Names"
+      Effect   = "Allow"
+      Action   = "identitystore:DescribeUser"
+      Resource = ["arn:aws:identitystore:::user/*", "arn:aws:identitystore::111122223333:identitystore/*"]
+    }]
+    error_message = "More than the names of this account's people is within reach."
+  }
+  assert {
     condition = anytrue([
       for one in jsondecode(data.aws_iam_policy_document.service_resources.json).Statement :
       one.Sid == "TrailBucket" && flatten([one.Resource]) == ["arn:aws:s3:::guard-*-trailbucket-*"]

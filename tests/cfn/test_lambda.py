@@ -25,6 +25,8 @@ RIGHTS = {  # everything that the function may do
     ("dynamodb:PutItem", LEDGER),
     ("dynamodb:UpdateItem", LEDGER),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
+    ("identitystore:DescribeUser", f"arn:aws:identitystore::{ACCOUNT}:identitystore/*"),
+    ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),
     ("sns:Publish", TOPIC),
     ("sqs:SendMessage", FAILED),
     ("kms:Decrypt", "<MainKey.Arn>"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from signwatch import sms
+from signwatch import directory, sms
 from tests.support.dependencies import KEYS, World
 from tests.support.twilio import Twilio
 from tooling.local.phone import Phone
@@ -33,6 +33,7 @@ def world() -> World:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret from an earlier test, and no waiting between two attempts."""
+    """No secret and no name from an earlier test, and no waiting between two attempts."""
+    monkeypatch.setattr(directory, "_cache", {})
     monkeypatch.setattr(sms, "_cache", {})
     monkeypatch.setattr(sms, "PAUSE", 0.0)
