@@ -152,7 +152,7 @@ class TestName:
 
     def test_one_that_a_stranger_chose_is_cleaned_like_every_other(self, world: World) -> None:
         world.directory.names[STORE, PERSON] = 'x"\nFrom: https://evil.example/' + "a" * 200
-        assert who(world) == "\"x' From: https: //evil. example/a...\""
+        assert who(world) == '"x\' From: https: //evil. example/a..."'
 
 
 def complaints(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
