@@ -25,10 +25,6 @@ SERVICE, TARGET = "identitystore", b"AWSIdentityStore."
 STORE = re.compile(r"d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # AWS takes ARNs as well
 USER = re.compile(r"([0-9a-f]{10}-)?[A-Fa-f0-9]{8}(-[A-Fa-f0-9]{4}){3}-[A-Fa-f0-9]{12}")
 NAME = re.compile(r"\S{1,128}")
-UNKNOWN = {  # what a service of this protocol calls what the emulator finds wrong with a caller
-    "InvalidClientTokenId": "UnrecognizedClientException",
-    "SignatureDoesNotMatch": "InvalidSignatureException",
-}
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, dict[str, Any]]
@@ -137,7 +133,9 @@ def _permit(headers: Headers, name: str, resources: Sequence[str]) -> None:
     for resource in resources:
         refused = iam_evaluator.enforce(key, action, SERVICE, get_region(), resource)
         if isinstance(refused, iam_evaluator.AuthError):
-            raise RefusedError(UNKNOWN.get(refused.code, refused.code), refused.message)
+            is_forged = refused.code == "SignatureDoesNotMatch"
+            code = "InvalidSignatureException" if is_forged else "UnrecognizedClientException"
+            raise RefusedError(code, refused.message)
         if refused:
             who = f"User: {refused.principal_arn} is not authorized to perform: {action}"
             missing.append(f"{who} on resource: {resource} because no identity-based policy allows the {action} action")
