@@ -296,6 +296,11 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
   }
   statement {
+    sid       = "Names" # the call asks for the store and for the user (Service Authorization Reference, AWS Identity Store)
+    actions   = ["identitystore:DescribeUser"]
+    resources = ["arn:${local.partition}:identitystore::${var.account_id}:identitystore/*", "arn:${local.partition}:identitystore:::user/*"]
+  }
+  statement {
     sid       = "Email"
     actions   = ["sns:Publish"]
     resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]

@@ -26,8 +26,9 @@ PURE = {"record", "signin", "networks", "allowance", "verdict", "message", "sett
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {
         *("record", "paths", "signin", "networks", "register", "verdict"),
-        *("message", "delivery", "settings", "journal", "recollection"),
+        *("message", "delivery", "settings", "journal", "recollection", "directory"),
     },
+    "directory": {"signin", "message", "journal", "pipeline"},
     "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
     "verdict": {"signin"},
     "message": {"record", "signin", "verdict"},

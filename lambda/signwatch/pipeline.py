@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 
 class Dependencies(NamedTuple):
-    """What the outside world is to the pipeline; ``seconds_left`` tells how long Lambda lets us go on."""
+    """What the outside world is to the pipeline; ``seconds_left`` tells how long Lambda lets us go on.
+
+    ``client`` makes the client of a service: of another Region with ``region``, and one that soon gives up with
+    ``quick``.
+    """
 
     settings: Settings
     clock: Callable[[], float]
-    client: Callable[[str], Any]
+    client: Callable[..., Any]
     seconds_left: Callable[[], float]
 
     @classmethod
@@ -95,7 +99,10 @@ def _approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies)
 
 def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, dependencies: Dependencies) -> None:
     from signwatch.delivery import deliver
+    from signwatch.directory import named
 
+    if isinstance(reading, SignIn):
+        reading = named(reading, dependencies)
     settings = dependencies.settings
     message = compose(reading, verdict, label=settings.account_label, zone=settings.time_zone, delay=delay)
     key = f"{reading.account}#{reading.event_id}" if reading.event_id else ""
@@ -133,9 +140,11 @@ def _delay(reading: Reading, now: float) -> int | None:
     return max(0, round(now - at.timestamp())) if at else None
 
 
-def _client(service: str) -> Any:
+def _client(service: str, *, region: str = "", quick: bool = False) -> Any:
     import boto3
     from botocore.config import Config
 
-    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
-    return boto3.client(service, config=config)
+    connect, read, attempts = (1, 1, 1) if quick else (2, 5, 2)  # seconds, seconds, times
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    config = Config(connect_timeout=connect, read_timeout=read, retries=retries)
+    return boto3.client(service, region_name=region or None, config=config)

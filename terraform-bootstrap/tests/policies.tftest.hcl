@@ -249,7 +249,15 @@ run "rights_end_at_the_resources_of_this_prefix" {
     }
     error_message = "Parameters other than the recognised networks may be written, or the networks not read."
   }
-
+  assert {
+    condition = [for one in jsondecode(data.aws_iam_policy_document.boundary.json).Statement : one if one.Sid == "Names"] == [{
+      Sid      = "Names"
+      Effect   = "Allow"
+      Action   = "identitystore:DescribeUser"
+      Resource = ["arn:aws:identitystore:::user/*", "arn:aws:identitystore::111122223333:identitystore/*"]
+    }]
+    error_message = "More than the names of this account's people is within reach."
+  }
   assert {
     condition = anytrue([
       for one in jsondecode(data.aws_iam_policy_document.service_resources.json).Statement :

@@ -26,6 +26,8 @@ RIGHTS = {  # everything that the function may do
     ("dynamodb:UpdateItem", LEDGER),
     ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks"),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
+    ("identitystore:DescribeUser", f"arn:aws:identitystore::{ACCOUNT}:identitystore/*"),
+    ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),
     ("sns:Publish", TOPIC),
     ("sqs:SendMessage", FAILED),
     ("kms:Decrypt", "<MainKey.Arn>"),

@@ -30,10 +30,11 @@ pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "777788889999"
 ROLES = ("deploy", "function", "trail")
-SEEN_AT_LEAST = 30  # distinct pairs of role and action that the run must show
+SEEN_AT_LEAST = 32  # distinct pairs of role and action that the run must show
 TABLE = tomllib.loads(Path(__file__).with_name("unseen_grants.toml").read_text(encoding="utf-8"))
 UNSEEN = {(entry["role"], entry["action"]): entry["reason"] for entry in TABLE["grant"]}
-IAM_USER = json.loads(SIGN_INS.read_text(encoding="utf-8"))[1]["event"]
+RECORDS = json.loads(SIGN_INS.read_text(encoding="utf-8"))
+IAM_USER, IDENTITY_CENTER = RECORDS[1]["event"], RECORDS[3]["event"]
 
 
 class Run(NamedTuple):
@@ -112,12 +113,13 @@ def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
 
 
 def send_sign_ins(stage: Rehearsal, phone: Phone) -> None:
-    """Unknown with an empty and with a filled secret, again, recognised, and one that is given up into the queue."""
+    """Unknown with an empty and with a filled secret, again, by an id whose name is asked for, recognised, given up."""
     event = unknown(stage)
     stage.sign_in(unknown(stage))
     stage.fill_secret()
     assert len(stage.sign_in(event).texts) == 1
     stage.cloud.send([event])
+    assert len(stage.sign_in(unknown(stage, IDENTITY_CENTER)).texts) == 1
     stage.sign_in(unknown(stage, sourceIPAddress="203.0.113.10"))
     phone.fail(503, times=100)
     stage.cloud.send([unknown(stage)])
@@ -127,8 +129,8 @@ def send_sign_ins(stage: Rehearsal, phone: Phone) -> None:
     assert found, "the event that failed was not given up into the queue"
 
 
-def unknown(stage: Rehearsal, **changes: str) -> dict[str, Any]:
-    event = rehearsal.now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
+def unknown(stage: Rehearsal, record: dict[str, Any] = IAM_USER, **changes: str) -> dict[str, Any]:
+    event = rehearsal.now(copy.deepcopy(record), ACCOUNT, stage.settings.region)
     event["detail"] |= changes
     return event
 

@@ -107,6 +107,21 @@ def test_an_unknown_ipv6_address_gives_one_text(filled: Rehearsal) -> None:
         assert part in passage.texts[0]
 
 
+def test_an_identity_center_user_is_named_where_the_identity_store_knows_the_name(filled: Rehearsal) -> None:
+    store = "d-1234567890"
+    made = filled.enter().client("identitystore").create_user(IdentityStoreId=store, UserName="anaya.lee")
+    known, unknown = made["UserId"], "544894e8-80c1-707f-60e3-3ba6510dfac1"
+    arn = f"arn:aws:identitystore::{ACCOUNT}:identitystore/{store}"
+    user = IDENTITY_CENTER["detail"]["userIdentity"]
+    for person, who in ((known, "anaya. lee"), (unknown, unknown)):
+        behalf = {"userId": person, "identityStoreArn": arn}
+        passage = sign_in(filled, IDENTITY_CENTER, userIdentity={**user, "onBehalfOf": behalf})
+        assert len(passage.texts) == 1
+        assert f'Who: "{who}"' in passage.texts[0].splitlines()
+        assert passage.decision["who"] == person
+    assert '"problem": "directory"' not in "\n".join(filled.log_lines())
+
+
 @pytest.mark.parametrize("address", ["203.0.113.10", "2001:db8:1::7"])
 def test_a_recognised_address_gives_no_text_and_no_e_mail(
     filled: Rehearsal, mailbox: Callable[[], list[dict[str, Any]]], address: str

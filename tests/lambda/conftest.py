@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from signwatch import register, sms
+from signwatch import directory, register, sms
 from tests.support.dependencies import KEYS, World
 from tests.support.twilio import Twilio
 from tooling.local.phone import Phone
@@ -33,7 +33,8 @@ def world() -> World:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret and no network from an earlier test, and no waiting between two attempts."""
+    """No secret, no network and no name from an earlier test, and no waiting between two attempts."""
+    monkeypatch.setattr(directory, "_cache", {})
     monkeypatch.setattr(sms, "_cache", {})
     monkeypatch.setattr(register, "_copies", {})
     monkeypatch.setattr(sms, "PAUSE", 0.0)

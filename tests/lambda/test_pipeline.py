@@ -158,3 +158,11 @@ class TestDependencies:
         config = pipeline._client("sns").meta.config
         assert (config.connect_timeout, config.read_timeout) == (2, 5)
         assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+
+    def test_a_quick_client_asks_once_for_two_seconds_in_the_region_that_it_is_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        config = pipeline._client("identitystore", region="eu-west-1", quick=True).meta.config
+        assert (config.connect_timeout + config.read_timeout, config.region_name) == (2, "eu-west-1")
+        assert config.retries == {"mode": "standard", "total_max_attempts": 1}

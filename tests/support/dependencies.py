@@ -6,6 +6,7 @@ Each takes faults: what ``fails`` names raises. Nothing here speaks to AWS.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,8 @@ class ConditionalCheckFailedException(Exception):  # noqa: N818 - DynamoDB's own
     """As boto3's client names it in its ``exceptions``."""
 
 
-class ResourceNotFoundException(Exception):  # noqa: N818 - Secrets Manager's own name
-    """What GetSecretValue raises for a secret without a version."""
+class ResourceNotFoundException(Exception):  # noqa: N818 - AWS's own name
+    """What GetSecretValue raises for a secret without a version, and DescribeUser for a user that is not there."""
 
 
 class AccessDeniedError(Exception):
@@ -167,6 +168,23 @@ class Register(Faulty):
 
 
 @dataclass
+class Directory(Faulty):
+    """Identity stores; ``names`` holds the users by store and id, ``asked_in`` the Region of each client."""
+
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    asked_in: list[str] = field(default_factory=list)
+    takes: float = 0.0  # seconds
+
+    def describe_user(self, **asked: str) -> dict[str, str]:
+        self.call("describe_user")
+        time.sleep(self.takes)
+        name = self.names.get((asked["IdentityStoreId"], asked["UserId"]))
+        if name is None:
+            raise ResourceNotFoundException
+        return {"UserName": name, **asked}
+
+
+@dataclass
 class World:
     """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
 
@@ -174,17 +192,21 @@ class World:
     secrets: Secrets = field(default_factory=Secrets)
     topic: Topic = field(default_factory=Topic)
     register: Register = field(default_factory=Register)
+    directory: Directory = field(default_factory=Directory)
     missing: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
     now: float = NOW
     seconds_left: Callable[[], float] = lambda: 60.0
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, region: str = "", quick: bool = False) -> Any:
         self.made.append(service)
+        assert quick == (service == "identitystore")
         if service in self.missing:
             raise AccessDeniedError(service)
-        clients = {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic, "ssm": self.register}
-        return clients[service]
+        if service == "identitystore":
+            self.directory.asked_in.append(region)
+        clients: dict[str, Any] = {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}
+        return (clients | {"ssm": self.register, "identitystore": self.directory})[service]
 
     def dependencies(self, **changes: str) -> Dependencies:
         settings = SETTINGS._replace(**changes)

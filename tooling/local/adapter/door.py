@@ -1,4 +1,4 @@
-"""The emulator's front door: AWS's own events come in here, and plain HTTP counts as TLS."""
+"""The emulator's front door: AWS's own events and identity stores are here, and plain HTTP counts as TLS."""
 
 # mypy: disable-error-code="import-untyped"
 # The emulator ships no types.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ministack import app
 
-from tooling.local.adapter import access
+from tooling.local.adapter import access, directory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -41,6 +41,9 @@ def guarded(inner: Application) -> Application:
             await _take_events(receive, send)
         elif (scope["method"], scope["path"]) == ("GET", "/_emulator/decisions"):
             await _answer(send, 200, json.dumps(access.decisions(scope["query_string"].decode())))
+        elif directory.operation(scope["headers"]):
+            status, told = await asyncio.to_thread(directory.answer, scope["headers"], await _body(receive))
+            await _answer(send, status, json.dumps(told))
         else:  # so that policies on aws:SecureTransport hold as they do where every endpoint speaks TLS
             await inner({**scope, "headers": [*scope["headers"], TLS]}, receive, send)
 
