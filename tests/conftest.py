@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tooling.local.cloud import Cloud
     from tooling.local.phone import Phone
 
+SLOW = ("terraform", "scan", "end_to_end", "local")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,10 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before marks choose
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count a test that talks to the loopback Twilio as one of parts held together: the unit tests go without."""
+    """Count a test that talks to the loopback Twilio as one of parts held together: the unit tests go without.
+
+    Files with slow tests come first, so that no process has one left when the others are done.
+    """
     for item in items:
         if "loopback" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.joint)
+    slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
