@@ -219,7 +219,7 @@ class TestWord:
         rules = templates / "eventbridge.yaml"
         for old, new in (
             ("GetRoleCredentials", "GetRole"),
-            ("equals-ignore-case: Sign-in Anomaly Alert", "prefix: AWS"),
+            ("equals-ignore-case: Sign-in Anomaly Alert", "prefix: Nothing"),
         ):
             assert old in rules.read_text()
             rules.write_text(rules.read_text().replace(old, new, 1))
