@@ -13,6 +13,7 @@ locals {
   boundary_name = "${var.prefix}-boundary"
   boundary_arn  = "arn:${local.partition}:iam::${var.account_id}:policy/${local.boundary_name}"
 
+  mapping_arn    = "arn:${local.partition}:lambda:${local.here}:event-source-mapping:*" # its end is AWS's invention
   log_group_arns = [for group in ["/aws/lambda/${var.prefix}-function", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
 
   # Identity Center puts its Region into the path of a role, except us-east-1; the suffix is sixteen characters and changes.
@@ -177,6 +178,11 @@ data "aws_iam_policy_document" "drift" {
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
+    sid       = "ReadTheMapping"
+    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags"]
+    resources = [local.mapping_arn]
+  }
+  statement {
     sid       = "ReadTheLayer"
     actions   = ["lambda:GetLayerVersion"]
     resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
@@ -284,8 +290,13 @@ data "aws_iam_policy_document" "boundary" {
   }
   statement {
     sid       = "Queues"
-    actions   = ["sqs:SendMessage"]
+    actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "RawEvents"
+    actions   = ["logs:FilterLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/events/${var.prefix}:*"]
   }
   statement {
     sid       = "Keys"
@@ -374,6 +385,31 @@ data "aws_iam_policy_document" "service_resources" {
     sid       = "Function"
     actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetFunctionScalingConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "MakeMappings" # making one knows no resource, but the function that it calls (Service Authorization Reference)
+    actions   = ["lambda:CreateEventSourceMapping"]
+    resources = ["*"]
+    condition {
+      test     = "ArnLike"
+      variable = "lambda:FunctionArn"
+      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    }
+  }
+  statement {
+    sid       = "ChangeMappings"
+    actions   = ["lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+    resources = [local.mapping_arn]
+    condition {
+      test     = "ArnLike"
+      variable = "lambda:FunctionArn"
+      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    }
+  }
+  statement {
+    sid       = "ReadAndTagMappings"
+    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
+    resources = [local.mapping_arn]
   }
   statement {
     sid       = "Layer"

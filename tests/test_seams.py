@@ -25,10 +25,11 @@ PURE = {"record", "signin", "networks", "verdict", "message", "settings"}  # wha
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {
         *("record", "paths", "signin", "networks", "verdict", "message", "delivery", "settings", "journal"),
-        "recollection",
+        *("recollection", "second_look"),
     },
     "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
-    "verdict": {"signin"},
+    "second_look": {"record", "paths", "signin", "journal", "pipeline"},
+    "verdict": {"paths", "signin"},
     "message": {"record", "signin", "verdict"},
     "journal": set(),
     "settings": set(),

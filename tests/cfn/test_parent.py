@@ -83,19 +83,23 @@ class TestChildren:
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AlertEmail AccountLabel AlertOff TimeZone LogRetentionDays ReservedConcurrency"
+        chosen = "KnownNetworks AlertEmail AccountLabel AlertOff AlertOn TimeZone LogRetentionDays ReservedConcurrency"
         assert set(PARAMETERS) == {*chosen.split(), "TwilioBaseUrl", "EventBusName", *VALUES}
 
-    def test_alert_off_knows_every_cause_that_can_be_switched_off_and_no_other(self) -> None:
-        names = set(map(verdict.switch, verdict.CAUSES))
-        assert set(re.findall(r"[a-z-]+", PARAMETERS["AlertOff"]["AllowedPattern"])) == names
-        assert accepts("AlertOff", ",".join(sorted(names)))
+    @pytest.mark.parametrize(("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)])
+    def test_a_list_of_causes_knows_every_cause_that_can_be_switched_and_no_other(
+        self, name: str, causes: tuple[str, ...]
+    ) -> None:
+        names = set(map(verdict.switch, causes))
+        assert set(re.findall(r"[a-z-]+", PARAMETERS[name]["AllowedPattern"])) == names
+        assert accepts(name, ",".join(sorted(names)))
 
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
         assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
             "KnownNetworks": "",
             "AccountLabel": "",
             "AlertOff": "",
+            "AlertOn": "",
             "TimeZone": "",
             "LogRetentionDays": 365,
             "ReservedConcurrency": 0,
@@ -117,6 +121,7 @@ class TestParameters:
             ("KnownNetworks", "203.0.113.0/24, 2001:db8::/48,198.51.100.7"),
             ("AccountLabel", "Shop test_1.x-y"),
             ("AlertOff", "no-mfa,failure"),
+            ("AlertOn", "right-password-without-a-sign-in"),
             ("TimeZone", "America/Argentina/Buenos_Aires"),
             ("TimeZone", "Etc/GMT+3"),
             ("TwilioBaseUrl", "https://api.dublin.ie1.twilio.com"),
@@ -143,6 +148,7 @@ class TestParameters:
             ("AlertOff", "root-success"),
             ("AlertOff", "no-mfa, failure"),
             ("AlertOff", "no-mfafailure"),
+            ("AlertOn", "no-mfa"),
             ("TimeZone", "../etc/passwd"),
             ("TimeZone", "Europe/"),
             ("AccountLabel", "see http://example.com"),

@@ -32,11 +32,14 @@ SETTINGS = Settings(
     known_networks="",
     account_label="production",
     alert_off="",
+    alert_on="",
     time_zone="",
     alert_topic_arn="arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
     twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
     twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
     ledger_table_name="signwatch-ledger",
+    second_look_queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-second-looks",
+    raw_event_log_group_name="/aws/events/signwatch",
 )
 
 
@@ -146,12 +149,42 @@ class Topic(Faulty):
 
 
 @dataclass
+class Queue(Faulty):
+    """SQS with one queue: what waits in it, and for how many seconds."""
+
+    waiting: list[tuple[Any, int]] = field(default_factory=list)
+
+    def send_message(self, **asked: Any) -> None:
+        self.call("send_message")
+        assert asked["QueueUrl"] == SETTINGS.second_look_queue_url
+        self.waiting.append((json.loads(asked["MessageBody"]), asked["DelaySeconds"]))
+
+
+@dataclass
+class Logs(Faulty):
+    """CloudWatch Logs with one group: a line, the raw copy of an event, is a page of its own."""
+
+    copies: list[Any] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
+        self.call("filter_log_events")
+        at = int(asked.pop("nextToken", "0"))
+        self.asked = asked
+        lines = [json.dumps(copy) for copy in self.copies[at : at + 1]]
+        more = {"nextToken": str(at + 1)} if at + 1 < len(self.copies) else {}
+        return {"events": [{"message": line} for line in lines if asked["filterPattern"] in line], **more}
+
+
+@dataclass
 class World:
     """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
 
     table: Table = field(default_factory=Table)
     secrets: Secrets = field(default_factory=Secrets)
     topic: Topic = field(default_factory=Topic)
+    queue: Queue = field(default_factory=Queue)
+    logs: Logs = field(default_factory=Logs)
     missing: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
     now: float = NOW
@@ -161,7 +194,13 @@ class World:
         self.made.append(service)
         if service in self.missing:
             raise AccessDeniedError(service)
-        return {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}[service]
+        return {
+            "dynamodb": self.table,
+            "secretsmanager": self.secrets,
+            "sns": self.topic,
+            "sqs": self.queue,
+            "logs": self.logs,
+        }[service]
 
     def dependencies(self, **changes: str) -> Dependencies:
         settings = SETTINGS._replace(**changes)
