@@ -387,31 +387,6 @@ data "aws_iam_policy_document" "service_resources" {
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
-    sid       = "MakeMappings" # making one knows no resource, but the function that it calls (Service Authorization Reference)
-    actions   = ["lambda:CreateEventSourceMapping"]
-    resources = ["*"]
-    condition {
-      test     = "ArnLike"
-      variable = "lambda:FunctionArn"
-      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
-    }
-  }
-  statement {
-    sid       = "ChangeMappings"
-    actions   = ["lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
-    resources = [local.mapping_arn]
-    condition {
-      test     = "ArnLike"
-      variable = "lambda:FunctionArn"
-      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
-    }
-  }
-  statement {
-    sid       = "ReadAndTagMappings"
-    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
-    resources = [local.mapping_arn]
-  }
-  statement {
     sid       = "Layer"
     actions   = ["lambda:DeleteLayerVersion", "lambda:GetLayerVersion", "lambda:PublishLayerVersion"]
     resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*", "arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
@@ -453,6 +428,21 @@ data "aws_iam_policy_document" "service_foundation" {
     sid       = "Queues"
     actions   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Mappings" # making one knows no resource, a mapping's id is AWS's invention: the function that it calls tells ours
+    actions   = ["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+    resources = ["*"]
+    condition {
+      test     = "ArnLike"
+      variable = "lambda:FunctionArn"
+      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    }
+  }
+  statement {
+    sid       = "ReadAndTagMappings" # these calls know no function (Service Authorization Reference)
+    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
+    resources = [local.mapping_arn]
   }
   statement {
     sid       = "Ledger"
