@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import second_looks
 from tests.support.listener import Listener
 from tests.support.sign_ins import CASES
 from tooling import rehearsal, stack
@@ -197,19 +198,6 @@ def test_a_device_code_is_compared_with_the_portal_sign_in_of_the_same_person(fi
     assert other.decision["reasons"] == ["device code elsewhere", "recognised source"]
 
 
-def looked_at_again(stage: Rehearsal, event: dict[str, Any]) -> dict[str, Any]:
-    """Put an event into the queue of the second looks as if its time were over; what the function then decides."""
-    aws, event_id = stage.enter(), event["detail"]["eventID"]
-    url = aws.client("sqs").get_queue_url(QueueName="signwatch-second-looks")["QueueUrl"]
-    aws.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(event))
-
-    def again() -> list[str]:
-        return [line for line in stage.log_lines() if event_id in line and '"verdict"' in line][1:]
-
-    (line,) = stage._until(again)
-    return dict(json.loads(line))
-
-
 @pytest.mark.parametrize(
     ("name", "record"),
     [
@@ -227,21 +215,14 @@ def test_a_right_password_waits_and_is_noted_unless_a_sign_in_of_that_person_fol
         identity |= {"onBehalfOf": {**identity["onBehalfOf"], "userId": user}} if "onBehalfOf" in identity else {}
         identity |= {"userName": user} if "userName" in identity else {}
     event = rehearsal.now(step, ACCOUNT, filled.settings.region)
-    before, passage = delayed(filled), filled.sign_in(event)
+    before, passage = second_looks.delayed(filled), filled.sign_in(event)
     assert (passage.decision["kind"], passage.decision["verdict"]) == ("Step", "ignored")
-    assert (delayed(filled), passage.raw_copies) == (before + 1, 1)
+    assert (second_looks.delayed(filled), passage.raw_copies) == (before + 1, 1)
     if follows:
         sign_in(filled, success, sourceIPAddress="203.0.113.50")
-    decision = looked_at_again(filled, event)
+    decision = second_looks.decided_again(filled, event)
     expected = ("ignored", "step: a sign-in followed") if follows else ("note", "right password without a sign-in")
     assert (decision["verdict"], decision["reasons"][0]) == expected
-
-
-def delayed(stage: Rehearsal) -> int:
-    """The right passwords whose time is not over."""
-    sqs, named = stage.enter().client("sqs"), "ApproximateNumberOfMessagesDelayed"
-    url = sqs.get_queue_url(QueueName="signwatch-second-looks")["QueueUrl"]
-    return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[named])["Attributes"][named])
 
 
 def test_the_raw_event_lies_in_the_log_group(filled: Rehearsal) -> None:
