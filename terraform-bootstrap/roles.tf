@@ -13,6 +13,7 @@ locals {
   boundary_name = "${var.prefix}-boundary"
   boundary_arn  = "arn:${local.partition}:iam::${var.account_id}:policy/${local.boundary_name}"
 
+  mapping_arn    = "arn:${local.partition}:lambda:${local.here}:event-source-mapping:*" # its end is AWS's invention
   log_group_arns = [for group in ["/aws/lambda/${var.prefix}-function", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
 
   # GetParametersByPath is asked for the path that is read (Service Authorization Reference, Systems Manager).
@@ -190,6 +191,11 @@ data "aws_iam_policy_document" "drift" {
     resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
   }
   statement {
+    sid       = "ReadTheMapping"
+    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags"]
+    resources = [local.mapping_arn]
+  }
+  statement {
     sid       = "ReadTheLayer"
     actions   = ["lambda:GetLayerVersion"]
     resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
@@ -307,8 +313,13 @@ data "aws_iam_policy_document" "boundary" {
   }
   statement {
     sid       = "Queues"
-    actions   = ["sqs:SendMessage"]
+    actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "RawEvents"
+    actions   = ["logs:FilterLogEvents"]
+    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/events/${var.prefix}:*"]
   }
   statement {
     sid       = "Keys"
@@ -440,6 +451,21 @@ data "aws_iam_policy_document" "service_foundation" {
     sid       = "Queues"
     actions   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
     resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Mappings" # making one knows no resource, a mapping's id is AWS's invention: the function that it calls tells ours
+    actions   = ["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+    resources = ["*"]
+    condition {
+      test     = "ArnLike"
+      variable = "lambda:FunctionArn"
+      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    }
+  }
+  statement {
+    sid       = "ReadAndTagMappings" # these calls know no function (Service Authorization Reference)
+    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
+    resources = [local.mapping_arn]
   }
   statement {
     sid       = "Ledger"

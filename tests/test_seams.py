@@ -26,11 +26,12 @@ PURE = {"record", "signin", "networks", "allowance", "verdict", "message", "sett
 FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; those not listed are free
     "pipeline": {
         *("record", "paths", "signin", "networks", "register", "verdict"),
-        *("message", "delivery", "settings", "journal", "recollection", "directory"),
+        *("message", "delivery", "settings", "journal", "recollection", "directory", "second_look"),
     },
     "directory": {"signin", "message", "journal", "pipeline"},
     "recollection": {"record", "paths", "signin", "networks", "verdict", "memory", "journal", "pipeline"},
-    "verdict": {"signin"},
+    "second_look": {"record", "paths", "signin", "journal", "pipeline"},
+    "verdict": {"paths", "signin"},
     "message": {"record", "signin", "verdict"},
     "journal": set(),
     "settings": set(),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 ALARM, STACK = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack"
 HEARTBEAT = "Heartbeat"
+VISIBLE, AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"  # metrics of a queue
+LONGEST_WAIT = 3600  # seconds that a message may lie in a queue that somebody empties
 
 
 class AlarmIsOn(Policy):
@@ -49,15 +51,16 @@ def _published(alarm: Resource) -> dict[str, str]:
 
 
 class AlarmSpeaksAtOnce(Policy):
-    """An alarm on failures goes off at the first one, within a minute of its report."""
+    """An alarm goes off at the first failure, or after an hour's wait in a queue, within a minute of its report."""
 
     number, kinds = 83, (ALARM,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         given = resource.properties
-        when = (given["ComparisonOperator"], given["Threshold"], given["EvaluationPeriods"], given["Period"])
-        soon = when == ("GreaterThanOrEqualToThreshold", 1, 1, 60) and given["Statistic"] in ("Sum", "Maximum")
-        return soon or given["MetricName"] == HEARTBEAT
+        when = (given["ComparisonOperator"], given["EvaluationPeriods"], given["Period"])
+        most = LONGEST_WAIT if given["MetricName"] == AGE else 1
+        soon = when == ("GreaterThanOrEqualToThreshold", 1, 60) and 1 <= given["Threshold"] <= most
+        return (soon and given["Statistic"] in ("Sum", "Maximum")) or given["MetricName"] == HEARTBEAT
 
 
 class SilenceIsAnAlarm(Policy):
@@ -93,8 +96,12 @@ def _wanted(site: Site) -> list[tuple[str, str, dict[str, str]]]:
     functions = [found.reference for found in site.of("AWS::Lambda::Function")]
     metrics = ("Errors", "Throttles", "DeadLetterErrors")
     wanted = [("AWS/Lambda", metric, {"FunctionName": name}) for name in functions for metric in metrics]
-    queues = [str(found.properties["QueueName"]) for found in site.of("AWS::SQS::Queue")]
-    wanted += [("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": name}) for name in queues]
+    queues = [found.properties for found in site.of("AWS::SQS::Queue")]
+    # what comes into a queue that hands on what it cannot get rid of is no failure yet, but lying there for long is
+    wanted += [
+        ("AWS/SQS", AGE if "RedrivePolicy" in queue else VISIBLE, {"QueueName": str(queue["QueueName"])})
+        for queue in queues
+    ]
     rules = [found.reference for found in site.of("AWS::Events::Rule")]
     wanted += [("AWS/Events", "FailedInvocations", {"RuleName": name}) for name in rules]
     return [*wanted, ("Signwatch", "TextsFailed", {})]

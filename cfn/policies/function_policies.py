@@ -16,6 +16,7 @@ FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
 HANDLER = "signwatch.handler.handler"
 SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
 QUIETING = ("KNOWN_NETWORKS", "ALERT_OFF")  # keys of the environment that keep an alert from being sent
+TAKING = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 PLACE_OF_SECRET = re.compile(r"(arn|name)$", re.IGNORECASE)
 
@@ -155,6 +156,32 @@ class FunctionHasLayer(Policy):
         return bool(made & set(each(resource.properties.get("Layers"))))
 
 
+class SecondLooksAreTaken(Policy):
+    """What waits for a second look is taken up: an enabled mapping hands the queue to the function, one at a time."""
+
+    number, kinds = 53, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        url = _variables(resource).get("SECOND_LOOK_QUEUE_URL")
+        queue = next(found for found in site.of("AWS::SQS::Queue") if found.reference == url)
+        given = [found.properties for found in site.of("AWS::Lambda::EventSourceMapping")]
+        mine = [one for one in given if one["FunctionName"] in (resource.reference, resource.arn)]
+        taken = [one for one in mine if one["EventSourceArn"] == queue.arn and one.get("BatchSize", 10) == 1]
+        enabled = any(one.get("Enabled", True) is True and "FilterCriteria" not in one for one in taken)
+        return enabled and _may(resource, site, queue.arn, [f"sqs:{action}" for action in TAKING])
+
+
+class SignInIsFound(Policy):
+    """The function is told of the installation's raw copies, and its role may look for a sign-in among them."""
+
+    number, kinds = 54, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        name = _variables(resource).get("RAW_EVENT_LOG_GROUP_NAME")
+        group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == name)
+        return _may(resource, site, group.arn, ["logs:FilterLogEvents"])
+
+
 class EnvironmentHoldsNoSecret(Policy):
     """The function's environment holds no secret, but the ARN of where it lives."""
 
@@ -176,7 +203,7 @@ class ParametersHoldNoSecret(Policy):
 class NothingIsQuietByDefault(Policy):
     """No network is recognised and no cause of an alert switched off unless the owner of the installation says so."""
 
-    number, kinds = 53, (FUNCTION,)
+    number, kinds = 56, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         chosen = {f"${{{name}}}" for name, body in site.root_parameters().items() if body.get("Default") == ""}
@@ -215,6 +242,8 @@ POLICIES = (
     FunctionWritesLogs(),
     FunctionCallsHandler(),
     FunctionHasLayer(),
+    SecondLooksAreTaken(),
+    SignInIsFound(),
     EnvironmentHoldsNoSecret(),
     ParametersHoldNoSecret(),
     NothingIsQuietByDefault(),

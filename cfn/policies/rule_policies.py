@@ -14,9 +14,10 @@ RULE, PERMISSION, FUNCTION = "AWS::Events::Rule", "AWS::Lambda::Permission", "AW
 STACK = "AWS::CloudFormation::Stack"
 SERVICE = "events.amazonaws.com"
 ALL_EVENTS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-SIGN_INS = {  # service: the events of it that tell of a sign-in (CloudTrail user guide, sign-in events)
+SIGN_INS = {  # service: its events that tell of a sign-in or of its password (CloudTrail user guide, sign-in events)
     "signin": (
         "ConsoleLogin",
+        "CheckMfa",
         "SwitchRole",
         "GetSigninToken",
         "PasswordRecoveryRequested",
@@ -56,7 +57,7 @@ class RuleIsNotNarrowed(Policy):
 
 
 class SignInsAreMatched(Policy):
-    """The rules together name every kind of sign-in, and the anomaly alert that AWS sends by itself."""
+    """The rules together name every kind of sign-in, a right password, and the anomaly alert that AWS itself sends."""
 
     number, kinds = 22, (STACK,)
 

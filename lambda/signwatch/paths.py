@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 NAMED, TOLD, DONE = "named", "told", "done"  # where the outcome stands; see Path
 CENTER = "identity-center"
+UNFINISHED = "unfinished"  # the kind and the outcome of a right password after which no sign-in came
+CHECKED = ("signin", "checkmfa")  # the step after a right password in the console
 
 
 class Path(NamedTuple):
@@ -47,7 +49,7 @@ PATHS = {
 ANOMALY = Path("anomaly", "AWS's own sign-in anomaly alert", DONE)  # AWS Sign-In sends it to EventBridge by itself
 ANOMALY_TYPE = "sign-in anomaly alert"  # the detail-type of the envelope, in lower case
 STEPS = {  # what AWS records beside the event that tells of the sign-in itself
-    ("signin", "checkmfa"): "the second factor was asked for",
+    CHECKED: "the second factor was asked for",
     ("signin", "credentialchallenge"): "a factor was asked for",
     ("signin", "renewrole"): "a console session of a role went on",
     ("sso", "authenticate"): "the portal session began",
@@ -60,4 +62,4 @@ STEPS = {  # what AWS records beside the event that tells of the sign-in itself
     ("sso-oauth", "createtokenwithiam"): "an application changed a token for another",
 }
 SERVICES = frozenset(service for service, _ in PATHS)  # AWS may record an event under another one of them
-NAMES = frozenset(name for _, name in PATHS)
+NAMES = frozenset(name for _, name in (*PATHS, CHECKED))  # of the events that a rule takes

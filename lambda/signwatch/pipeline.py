@@ -45,9 +45,9 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
 
     Raises DeliveryError when an alert has not reached everybody yet, so that Lambda tries again.
     """
-    reading = read(event)
-    known = networks.parse(dependencies.settings.known_networks)
     now = dependencies.clock()
+    reading = _reading(event, now, dependencies)
+    known = networks.parse(dependencies.settings.known_networks)
     by = _recognised_by(reading, known, now, dependencies) if isinstance(reading, SignIn) else ""
     verdict = _judge(reading, now, dependencies, recognised=bool(by))
     delay = _delay(reading, now)
@@ -55,6 +55,21 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         _alert(reading, verdict, delay, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
+
+
+def _reading(event: object, now: float, dependencies: Dependencies) -> Reading:
+    """Read an event; a right password is sent on for a second look, and read again when the queue hands it back."""
+    reading = read(event)
+    if isinstance(reading, Step) and reading.pending:
+        from signwatch.second_look import ask
+
+        return ask(event, reading, now, dependencies)
+    if isinstance(reading, Unreadable):
+        from signwatch.second_look import asked, look
+
+        back = asked(event)
+        return reading if back is None else look(back, now, dependencies)
+    return reading
 
 
 def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, dependencies: Dependencies) -> str:
@@ -80,8 +95,8 @@ def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, depend
 def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognised: bool) -> Verdict:
     """Judge, and ask the memory where it has a part in it: of an alert, a portal sign-in, or a device code."""
     elsewhere = isinstance(reading, SignIn) and _approved_elsewhere(reading, now, dependencies)
-    off = networks.entries(dependencies.settings.alert_off)
-    judged = judge(reading, recognised=recognised, approved_elsewhere=elsewhere, off=off)
+    off, on = (networks.entries(names) for names in (dependencies.settings.alert_off, dependencies.settings.alert_on))
+    judged = judge(reading, recognised=recognised, approved_elsewhere=elsewhere, off=off, on=on)
     if judged.level != "alert" or not isinstance(reading, (SignIn, Unreadable)):
         return judged
     from signwatch.recollection import settled

@@ -13,12 +13,15 @@ ENVIRONMENT_KEYS = (
     "KNOWN_NETWORKS",
     "ACCOUNT_LABEL",
     "ALERT_OFF",
+    "ALERT_ON",
     "TIME_ZONE",
     "ALERT_TOPIC_ARN",
     "TWILIO_SECRET_ARN",
     "TWILIO_BASE_URL",
     "LEDGER_TABLE_NAME",
     "ALLOWED_VPC_ENDPOINT_IDS",
+    "SECOND_LOOK_QUEUE_URL",
+    "RAW_EVENT_LOG_GROUP_NAME",
 )
 
 
@@ -30,12 +33,15 @@ class Settings(NamedTuple):
     known_networks: str
     account_label: str
     alert_off: str
+    alert_on: str
     time_zone: str
     alert_topic_arn: str
     twilio_secret_arn: str
     twilio_base_url: str
     ledger_table_name: str
     allowed_vpc_endpoint_ids: str
+    second_look_queue_url: str
+    raw_event_log_group_name: str
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:

@@ -11,7 +11,20 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from signwatch.paths import ANOMALY, ANOMALY_TYPE, CENTER, DONE, NAMES, PATHS, SERVICES, STEPS, TOLD, Path
+from signwatch.paths import (
+    ANOMALY,
+    ANOMALY_TYPE,
+    CENTER,
+    CHECKED,
+    DONE,
+    NAMES,
+    PATHS,
+    SERVICES,
+    STEPS,
+    TOLD,
+    UNFINISHED,
+    Path,
+)
 from signwatch.record import Record, mapping, opened, text_of
 
 REFRESHED = "a token was refreshed"
@@ -34,7 +47,7 @@ TYPES = {  # CloudTrail userIdentity element, "type"
 RESOURCES = {"user": "iam-user", "assumed-role": "federated", "federated-user": "federated", "root": "root"}
 GRANTED = ("token", "aws-login")  # kinds of path that hand out tokens, by some kind of grant
 STEPPED = (*GRANTED, "factor", "saml-role", "console-link")  # kinds on which a record may be a step
-CONSOLE = PATHS["signin", "consolelogin"]
+CONSOLE, FACTOR = PATHS["signin", "consolelogin"], PATHS["signin", "credentialverification"]
 RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 TOLD_MFA = {"yes": "yes", "no": "no"}
@@ -42,6 +55,7 @@ WHAT = {
     "root": "Root console sign-in",
     "federated": "Federated console sign-in",
     "identity-center": "Identity Center console sign-in",
+    UNFINISHED: "Right password, no sign-in after it",
 }
 
 
@@ -57,7 +71,7 @@ class SignIn(NamedTuple):
     account: str
     region: str
     source: str
-    outcome: str  # success, failure
+    outcome: str  # success, failure, unfinished
     mfa: str  # yes, no, provider (the identity provider decides and AWS cannot know), unrecorded
     time: str
     grant: str = ""  # of a token: "device code", "authorization code", ...
@@ -69,12 +83,16 @@ class SignIn(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A part of a sign-in whose own event comes beside it, such as a refreshed token."""
+    """A part of a sign-in whose own event comes beside it, such as a refreshed token.
+
+    It is ``pending`` where a password was right and the sign-in itself has yet to come.
+    """
 
     event_id: str
     event_name: str
     account: str
     why: str
+    pending: bool = False
 
 
 class NotASignIn(NamedTuple):
@@ -109,6 +127,31 @@ def read(event: object) -> Reading:
         return _unreadable(Record({}, {}, {}, {}), f"reading it failed ({type(error).__name__})")
 
 
+def unfinished(event: object) -> SignIn:
+    """Return a pending step as the sign-in that did not come after it."""
+    record = opened(event)
+    path = CONSOLE if record.name.lower() == CHECKED[1] else FACTOR
+    identity = _identity(path, record)
+    person, store = _person(record) if identity == CENTER else ("", "")
+    return SignIn(
+        event_id=record.event_id,
+        event_name=record.name,
+        kind=UNFINISHED,
+        what=WHAT[UNFINISHED],
+        who=_who(record, identity, person),
+        identity=identity,
+        account=record.account,
+        region=record.region,
+        source=record.source,
+        outcome=UNFINISHED,
+        mfa="unrecorded",
+        time=record.time,
+        partition=_partition(record.region),
+        person=person,
+        store=store,
+    )
+
+
 def _read(event: Record) -> Reading:
     told = event.envelope.get("detail-type")
     if isinstance(told, str) and len(told) == len(ANOMALY_TYPE) and told.lower() == ANOMALY_TYPE:
@@ -121,19 +164,20 @@ def _read(event: Record) -> Reading:
         return _other(name, event) if all(name) else _unreadable(event, "the record names no event")
     grant = _grant(event) if path.kind in GRANTED else ""
     why = _step(path, event, grant) if path.kind in STEPPED else ""
-    return _stepped(event, why) if why else _sign_in(path, event, grant)
+    return _stepped(event, why, pending=path.kind == "factor") if why else _sign_in(path, event, grant)
 
 
 def _other(name: tuple[str, str], event: Record) -> Reading:
     if why := STEPS.get(name):
-        return _stepped(event, why)
+        pending = name == CHECKED and _named(event) == "success"
+        return _stepped(event, why, pending=pending)
     if name[0] in SERVICES and name[1] in NAMES:
         return _unreadable(event, "the event comes from an unusual service")
     return NotASignIn(event.event_id, event.name, event.account)
 
 
-def _stepped(event: Record, why: str) -> Step:
-    return Step(event.event_id, event.name, event.account, why)
+def _stepped(event: Record, why: str, *, pending: bool) -> Step:
+    return Step(event.event_id, event.name, event.account, why, pending)
 
 
 def _step(path: Path, event: Record, grant: str) -> str:

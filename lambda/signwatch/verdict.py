@@ -1,13 +1,15 @@
 """Judging: pure, and short enough to be read as the policy it is.
 
 What alerts has causes, each of which would be enough. An owner may switch causes off by name; what has none listed
-(an unreadable record, a success of root or of what may be root, AssumeRoot) always alerts.
+(an unreadable record, a success of root or of what may be root, AssumeRoot) always alerts. A few causes are only noted,
+unless the owner switches them on.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from signwatch.paths import UNFINISHED
 from signwatch.signin import Reading, SignIn, Step, Unreadable
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ OWN = {  # kinds that have a cause of their own, so that they can be switched of
 HERE, ELSEWHERE, INSIDE = "recognised source", "unrecognised source", "source inside AWS"
 NO_MFA, DEVICE_CODE, FAILURE, ROOT_FAILURE = "no MFA", "device code elsewhere", "failure", "root failure"
 UNKNOWN_FAILURE = "failure of an unknown kind of user"
+RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
+ON_DEMAND = (RIGHT_PASSWORD,)  # causes that alert where the owner switches them on
 CAUSES = (
     *(ELSEWHERE, INSIDE, NO_MFA, DEVICE_CODE, FAILURE, ROOT_FAILURE, UNKNOWN_FAILURE, *OWN.values()),
     *(ALWAYS["password-recovery"], ALWAYS["anomaly"]),
@@ -36,7 +40,7 @@ class Verdict(NamedTuple):
     """What to do about an event.
 
     ``level`` is alert, note (logged and counted), recognised or ignored; ``severity`` high, normal or "". ``causes``
-    are those of its reasons that can be switched off; with none left it is a note. ``once`` names what an alert
+    are those of its reasons that can be switched, off in an alert and on in a note. ``once`` names what an alert
     stands for that is told of once a day, a second one being a note. ``grouped`` is "aggregated" for one of several
     failures and "counted" for one of several events of the same sign-in. Without ``texts`` an alert goes out by e-mail
     alone.
@@ -56,20 +60,28 @@ UNRECOGNISED = Verdict("alert", "normal", (ELSEWHERE,), (ELSEWHERE,))
 
 
 def switch(cause: str) -> str:
-    """Return the name by which AlertOff knows a cause: "no MFA" is no-mfa."""
+    """Return the name by which AlertOff and AlertOn know a cause: "no MFA" is no-mfa."""
     return cause.lower().replace(" ", "-")
 
 
-def judge(reading: Reading, *, recognised: bool, approved_elsewhere: bool = True, off: Collection[str] = ()) -> Verdict:
+def judge(
+    reading: Reading,
+    *,
+    recognised: bool,
+    approved_elsewhere: bool = True,
+    off: Collection[str] = (),
+    on: Collection[str] = (),
+) -> Verdict:
     """Judge what was read.
 
     ``recognised`` says whether its source is in a recognised network; ``approved_elsewhere`` whether a device code was
-    approved from another address, or that cannot be known; ``off`` holds the causes that are switched off, by name.
+    approved from another address, or that cannot be known; ``off`` and ``on`` hold the names of the causes that are
+    switched off and on.
     """
     if isinstance(reading, SignIn):
         source = HERE if recognised else INSIDE if reading.source[:12].lower() == "aws internal" else ELSEWHERE
         verdict = _judge(reading, source, approved_elsewhere=approved_elsewhere)
-        return _unless_off(verdict, off) if off else verdict
+        return _switched(verdict, off, on) if off or on else verdict
     if isinstance(reading, Unreadable):
         return Verdict("alert", "normal", (f"unreadable: {reading.why}",))
     return Verdict("ignored", "", (f"step: {reading.why}" if isinstance(reading, Step) else "not a sign-in",))
@@ -114,7 +126,9 @@ def _whatever_the_source(sign_in: SignIn, source: str) -> Verdict:
 
 
 def _failed(sign_in: SignIn, source: str) -> Verdict:
-    """Judge a failure: aggregated where somebody may be guessing, a note where it is from here or a program's."""
+    """Judge what is no success: aggregated where somebody may be guessing, else a note."""
+    if sign_in.kind == UNFINISHED:
+        return Verdict("note", "", (RIGHT_PASSWORD, source), (RIGHT_PASSWORD,))
     if sign_in.identity == "root":
         cause = ROOT_FAILURE
     elif sign_in.identity == "unknown" and sign_in.kind == "console":
@@ -147,10 +161,12 @@ def _from_elsewhere(sign_in: SignIn, source: str) -> Verdict:
     return Verdict("alert", "normal", (own, *no_mfa, source), (own, *no_mfa), once, grouped)
 
 
-def _unless_off(verdict: Verdict, off: Collection[str]) -> Verdict:
-    """Make a note of an alert all of whose causes are switched off."""
+def _switched(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:
+    """Make a note of an alert all of whose causes are switched off, an alert of a note with one that is switched on."""
     if verdict.level == "alert" and verdict.causes and all(switch(cause) in off for cause in verdict.causes):
         return Verdict("note", "", (*verdict.reasons, "switched off"))
+    if verdict.level == "note" and any(switch(cause) in on for cause in verdict.causes):
+        return verdict._replace(level="alert", severity="normal")
     return verdict
 
 

@@ -209,6 +209,7 @@ run "rights_end_at_the_resources_of_this_prefix" {
       if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")
       } == {
       AskForTheResult         = toset(["cloudformation:DescribeStackDriftDetectionStatus"])
+      Mappings                = toset(["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"])
       NameTheAccount          = toset(["iam:ListAccountAliases"])
       ReadWhatKnowsNoResource = toset(["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"])
       NoResourceLevel = toset([
@@ -217,6 +218,12 @@ run "rights_end_at_the_resources_of_this_prefix" {
       ])
     }
     error_message = "Something is allowed on all resources."
+  }
+  assert {
+    condition = [
+      for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : one.Condition.ArnLike if one.Sid == "Mappings"
+    ] == [{ "lambda:FunctionArn" = "arn:aws:lambda:eu-west-1:111122223333:function:guard-*" }]
+    error_message = "Mappings of other functions are within reach."
   }
   assert {
     condition = alltrue([for one in concat([for document in [

@@ -19,9 +19,10 @@ FUNCTION = f"arn:aws:lambda:{HERE}:function:signwatch-function"
 GROUP = f"arn:aws:logs:{HERE}:log-group:/aws/events/signwatch"
 UNDELIVERED = f"arn:aws:sqs:{HERE}:signwatch-undelivered-events"
 MOST_OF_A_PATTERN = 2048  # characters (Amazon EventBridge quotas)
-SIGN_INS = {  # rule: the sign-ins that it must take
+SIGN_INS = {  # rule: the sign-ins that it must take, and the right passwords before them
     "ConsoleSignInRule": [
         ("signin", "ConsoleLogin"),
+        ("signin", "CheckMfa"),
         ("signin", "SwitchRole"),
         ("signin", "GetSigninToken"),
         ("signin", "PasswordRecoveryRequested"),
@@ -80,7 +81,7 @@ class TestRules:
     def test_it_takes_its_sign_ins_and_nothing_that_is_none(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert [pair for pair in SIGN_INS[rule] if not takes(pattern, *pair)] == []
-        others = [("signin", "CheckMfa"), ("sso", "ListAccounts"), ("sts", "AssumeRole"), ("iam", "CreateUser")]
+        others = [("signin", "RenewRole"), ("sso", "ListAccounts"), ("sts", "AssumeRole"), ("iam", "CreateUser")]
         assert [pair for pair in others if takes(pattern, *pair)] == []
 
     @pytest.mark.parametrize("rule", SIGN_INS)
@@ -99,7 +100,7 @@ class TestRules:
 
     def test_every_path_that_the_function_reads_is_taken(self) -> None:
         taken = {(service, name.lower()) for pairs in SIGN_INS.values() for service, name in pairs}
-        assert taken == set(paths.PATHS)
+        assert taken == {*paths.PATHS, paths.CHECKED}
 
     def test_no_sign_in_is_taken_twice(self) -> None:
         for pair in (pair for pairs in SIGN_INS.values() for pair in pairs):

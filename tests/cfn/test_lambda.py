@@ -18,6 +18,7 @@ HERE = f"{REGION}:{ACCOUNT}"
 LEDGER = f"arn:aws:dynamodb:{HERE}:table/signwatch-ledger"
 TOPIC = f"arn:aws:sns:{HERE}:signwatch-alerts"
 FAILED = f"arn:aws:sqs:{HERE}:signwatch-failed-events"
+LOOKS = f"arn:aws:sqs:{HERE}:signwatch-second-looks"
 RIGHTS = {  # everything that the function may do
     ("logs:CreateLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
     ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
@@ -30,6 +31,11 @@ RIGHTS = {  # everything that the function may do
     ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),
     ("sns:Publish", TOPIC),
     ("sqs:SendMessage", FAILED),
+    ("sqs:SendMessage", LOOKS),
+    ("sqs:ReceiveMessage", LOOKS),
+    ("sqs:DeleteMessage", LOOKS),
+    ("sqs:GetQueueAttributes", LOOKS),
+    ("logs:FilterLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/events/signwatch:*"),
     ("kms:Decrypt", "<MainKey.Arn>"),
     ("kms:Decrypt", "<TopicKey.Arn>"),
     ("kms:GenerateDataKey", "<TopicKey.Arn>"),
@@ -81,6 +87,40 @@ class TestFunction:
         assert asked["ReservedConcurrentExecutions"] == "5"
 
 
+class TestSecondLooks:
+    QUEUE = MADE.properties("SecondLookQueue")
+
+    def test_the_queue_hands_each_message_to_the_function_by_itself(self) -> None:
+        (mapping,) = MADE.of_type("AWS::Lambda::EventSourceMapping").values()
+        assert mapping == {
+            "FunctionName": "signwatch-function",
+            "EventSourceArn": LOOKS,
+            "Enabled": True,
+            "BatchSize": 1,
+        }
+
+    def test_what_is_tried_three_times_waits_with_the_failed_events(self) -> None:
+        assert self.QUEUE["RedrivePolicy"] == {"deadLetterTargetArn": FAILED, "maxReceiveCount": 3}
+
+    def test_a_message_is_hidden_for_six_times_as_long_as_the_function_may_run(self) -> None:
+        """Lambda developer guide, "Using Lambda with Amazon SQS"."""
+        assert self.QUEUE["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
+
+    def test_it_is_sealed_by_sqs_and_keeps_what_it_holds_for_two_weeks(self) -> None:
+        assert self.QUEUE["SqsManagedSseEnabled"] is True
+        assert self.QUEUE["MessageRetentionPeriod"] == 14 * 86400
+
+    def test_only_the_role_may_use_it_and_nobody_without_tls(self) -> None:
+        (policy,) = MADE.of_type("AWS::SQS::QueuePolicy").values()
+        assert policy["Queues"] == ["<SecondLookQueue>"]
+        (one,) = statements(policy["PolicyDocument"])
+        assert (one["Effect"], one["Action"], one["Resource"]) == ("Deny", ["sqs:*"], [LOOKS])
+
+    def test_the_function_sends_to_the_queue_that_is_made(self) -> None:
+        url = FUNCTION["Environment"]["Variables"]["SECOND_LOOK_QUEUE_URL"]
+        assert url.rpartition("/")[2] == self.QUEUE["QueueName"]
+
+
 class TestEnvironment:
     def test_each_key_is_the_parameter_of_its_name_in_capitals(self) -> None:
         written = load("lambda")["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
@@ -89,7 +129,8 @@ class TestEnvironment:
 
     def test_it_is_what_the_function_reads(self) -> None:
         chosen = {"AllowedVpcEndpointIds": "vpce-01234567", "AlertOff": "no-mfa", "TimeZone": "Europe/Berlin"}
-        made = installation(KnownNetworks="203.0.113.0/24", AccountLabel="Shop", **chosen)["lambda"]
+        asked = {"KnownNetworks": "203.0.113.0/24", "AlertOn": "right-password-without-a-sign-in"}
+        made = installation(AccountLabel="Shop", **asked, **chosen)["lambda"]
         assert made.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
             "HOME_REGION": REGION,
@@ -97,11 +138,14 @@ class TestEnvironment:
             "ALLOWED_VPC_ENDPOINT_IDS": "vpce-01234567",
             "ACCOUNT_LABEL": "Shop",
             "ALERT_OFF": "no-mfa",
+            "ALERT_ON": "right-password-without-a-sign-in",
             "TIME_ZONE": "Europe/Berlin",
             "ALERT_TOPIC_ARN": TOPIC,
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
             "TWILIO_BASE_URL": "https://api.twilio.com",
             "LEDGER_TABLE_NAME": "signwatch-ledger",
+            "SECOND_LOOK_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-second-looks",
+            "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
         }
 
     def test_the_longest_values_that_the_parent_takes_fit_into_it(self) -> None:
@@ -111,6 +155,7 @@ class TestEnvironment:
             "AllowedVpcEndpointIds": "v" * declared["AllowedVpcEndpointIds"]["MaxLength"],
             "AccountLabel": "x" * 20,
             "AlertOff": "x" * declared["AlertOff"]["MaxLength"],
+            "AlertOn": "x" * declared["AlertOn"]["MaxLength"],
             "TimeZone": "x" * declared["TimeZone"]["MaxLength"],
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",

@@ -83,13 +83,18 @@ class TestChildren:
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff TimeZone LogRetentionDays"
+        chosen = (
+            "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff AlertOn TimeZone LogRetentionDays"
+        )
         assert set(PARAMETERS) == {*chosen.split(), "ReservedConcurrency", "TwilioBaseUrl", "EventBusName", *VALUES}
 
-    def test_alert_off_knows_every_cause_that_can_be_switched_off_and_no_other(self) -> None:
-        names = set(map(verdict.switch, verdict.CAUSES))
-        assert set(re.findall(r"[a-z-]+", PARAMETERS["AlertOff"]["AllowedPattern"])) == names
-        assert accepts("AlertOff", ",".join(sorted(names)))
+    @pytest.mark.parametrize(("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)])
+    def test_a_list_of_causes_knows_every_cause_that_can_be_switched_and_no_other(
+        self, name: str, causes: tuple[str, ...]
+    ) -> None:
+        names = set(map(verdict.switch, causes))
+        assert set(re.findall(r"[a-z-]+", PARAMETERS[name]["AllowedPattern"])) == names
+        assert accepts(name, ",".join(sorted(names)))
 
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
         assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
@@ -97,6 +102,7 @@ class TestParameters:
             "AllowedVpcEndpointIds": "",
             "AccountLabel": "",
             "AlertOff": "",
+            "AlertOn": "",
             "TimeZone": "",
             "LogRetentionDays": 365,
             "ReservedConcurrency": 0,
@@ -119,6 +125,7 @@ class TestParameters:
             ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,vpce-01234567, vpce-0123456789abcdef1"),
             ("AccountLabel", "Shop test_1.x-y"),
             ("AlertOff", "no-mfa,failure"),
+            ("AlertOn", "right-password-without-a-sign-in"),
             ("TimeZone", "America/Argentina/Buenos_Aires"),
             ("TimeZone", "Etc/GMT+3"),
             ("TwilioBaseUrl", "https://api.dublin.ie1.twilio.com"),
@@ -148,6 +155,7 @@ class TestParameters:
             ("AlertOff", "root-success"),
             ("AlertOff", "no-mfa, failure"),
             ("AlertOff", "no-mfafailure"),
+            ("AlertOn", "no-mfa"),
             ("TimeZone", "../etc/passwd"),
             ("TimeZone", "Europe/"),
             ("AccountLabel", "see http://example.com"),

@@ -42,13 +42,19 @@ PHYSICAL_NAMES = {  # kind: the names that were agreed on, or none where AWS inv
     "AWS::Logs::LogGroup": {"/aws/cloudtrail/signwatch", "/aws/events/signwatch", "/aws/lambda/signwatch-function"},
     "AWS::Logs::ResourcePolicy": {"signwatch-raw-events"},
     "AWS::SNS::Topic": {"signwatch-alerts"},
-    "AWS::SQS::Queue": {"signwatch-failed-events", "signwatch-undelivered-events"},
+    "AWS::SQS::Queue": {"signwatch-failed-events", "signwatch-second-looks", "signwatch-undelivered-events"},
 }
-NAMED_BY_OTHERS = {"AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Permission", "AWS::CloudWatch::Alarm"}
+NAMED_BY_OTHERS = {
+    "AWS::CloudWatch::Alarm",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Permission",
+}
 KEPT = {"MainKey", "TrailBucket"}
 SKIPS = {  # every check that is left out, and where
     "Function": {"CKV_AWS_117", "CKV_AWS_173"},
     "FailedEventsQueue": {"CKV_AWS_27"},
+    "SecondLookQueue": {"CKV_AWS_27"},
     "UndeliveredEventsQueue": {"CKV_AWS_27"},
 }
 
@@ -178,7 +184,7 @@ class TestPolicies:
             for one in statements(document)
             if one["Effect"] == "Deny"
         ]
-        assert len(refusals) == 4  # the trail's bucket, the topic, both queues
+        assert len(refusals) == 5  # the trail's bucket, the topic, the three queues
         for one in refusals:
             assert one["Principal"] == "*"
             assert one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import second_looks
 from tests.support.listener import Listener
 from tests.support.sign_ins import CASES
 from tooling import networks, rehearsal, stack
@@ -247,6 +249,33 @@ def test_a_device_code_is_compared_with_the_portal_sign_in_of_the_same_person(fi
     assert (same.decision["verdict"], len(same.texts)) == ("note", 0)
     assert (other.decision["verdict"], len(other.texts)) == ("alert", 1)
     assert other.decision["reasons"] == ["device code elsewhere", "recognised source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("second-factor-is-asked-for", "iam-user-signs-in-with-mfa"),
+        ("identity-center-factor-is-right", "identity-center-user-signs-in-with-totp"),
+    ],
+)
+@pytest.mark.parametrize("follows", [True, False], ids=["with a sign-in", "without one"])
+def test_a_right_password_waits_and_is_noted_unless_a_sign_in_of_that_person_followed(
+    filled: Rehearsal, name: str, record: str, *, follows: bool
+) -> None:
+    user, success = f"user-{uuid.uuid4().hex[:8]}", copy.deepcopy(CASES[record]["event"])
+    for told in (step := copy.deepcopy(CASES[name]["event"]), success):
+        identity = told["detail"]["userIdentity"]
+        identity |= {"onBehalfOf": {**identity["onBehalfOf"], "userId": user}} if "onBehalfOf" in identity else {}
+        identity |= {"userName": user} if "userName" in identity else {}
+    event = rehearsal.now(step, ACCOUNT, filled.settings.region)
+    before, passage = second_looks.delayed(filled), filled.sign_in(event)
+    assert (passage.decision["kind"], passage.decision["verdict"]) == ("Step", "ignored")
+    assert (second_looks.delayed(filled), passage.raw_copies) == (before + 1, 1)
+    if follows:
+        sign_in(filled, success, sourceIPAddress="203.0.113.50")
+    decision = second_looks.decided_again(filled, event)
+    expected = ("ignored", "step: a sign-in followed") if follows else ("note", "right password without a sign-in")
+    assert (decision["verdict"], decision["reasons"][0]) == expected
 
 
 def test_the_raw_event_lies_in_the_log_group(filled: Rehearsal) -> None:

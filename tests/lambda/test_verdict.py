@@ -178,6 +178,33 @@ class TestAlertOff:
         assert judged(event(name), place, off=tuple(map(verdict.switch, verdict.CAUSES)))[1].level == "alert"
 
 
+class TestRightPassword:
+    NAME = "right-password-without-a-sign-in"
+
+    @pytest.mark.parametrize(
+        ("place", "source"), [("anywhere", "unrecognised source"), ("recognised", "recognised source")]
+    )
+    def test_without_a_sign_in_it_is_a_note_and_an_alert_where_that_is_switched_on(
+        self, place: str, source: str
+    ) -> None:
+        inside = networks.recognises(KNOWN[place], "203.0.113.10")
+        waiting = signin.unfinished(event("second-factor-is-asked-for"))
+        for on, level, severity in ((), "note", ""), ((self.NAME,), "alert", "normal"):
+            decided = verdict.judge(waiting, recognised=inside, on=on)
+            assert (decided.level, decided.severity) == (level, severity)
+            assert decided.reasons == ("right password without a sign-in", source)
+            assert (decided.grouped, decided.texts) == ("", True)
+
+    def test_nothing_else_is_switched_on_by_its_name(self) -> None:
+        for name in CASES:
+            reading = signin.read(event(name))
+            assert verdict.judge(reading, recognised=True, on=(self.NAME,)) == verdict.judge(reading, recognised=True)
+
+    def test_it_is_not_among_the_causes_that_can_be_switched_off(self) -> None:
+        assert set(map(verdict.switch, verdict.ON_DEMAND)) == {self.NAME}
+        assert not set(verdict.ON_DEMAND) & set(verdict.CAUSES)
+
+
 def test_each_kind_of_path_that_alerts_from_everywhere_or_is_only_noted_is_one_that_is_read() -> None:
     kinds = {path.kind for path in (*paths.PATHS.values(), paths.ANOMALY)}
     assert {*verdict.ALWAYS, *verdict.NOTED} <= kinds

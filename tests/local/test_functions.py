@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,17 @@ import boto3
 def handler(event, context):
     return boto3.client("ssm").get_parameter(Name=event)["Parameter"]["Value"]
 """
+FIND = """
+import boto3
+def handler(event, context):
+    return boto3.client("logs").filter_log_events(logGroupName=event)["events"]
+"""
 FAIL = """
 def handler(event, context):
     print("tried", context.aws_request_id)
     raise ValueError("no luck")
 """
+TAKING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 LOGS = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
 
 
@@ -121,6 +128,16 @@ def test_a_function_may_do_what_its_role_may_and_no_more(laptop: Laptop) -> None
     laptop.function("f", READ, laptop.role({"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": arn}))
     assert call(laptop, "/open") == "here"
     assert "AccessDenied" in call(laptop, "/closed")["errorMessage"]
+
+
+@pytest.mark.parametrize(("end", "answer"), [(":*", []), ("", "AccessDenied")])
+def test_what_is_in_a_log_group_is_named_with_a_star_at_the_end(laptop: Laptop, end: str, answer: Any) -> None:
+    """CloudWatch Logs user guide, "CloudWatch Logs resources and operations"."""
+    laptop.client("logs").create_log_group(logGroupName="own")
+    arn = f"arn:aws:logs:eu-west-1:{laptop.account}:log-group:own{end}"
+    laptop.function("f", FIND, laptop.role({"Effect": "Allow", "Action": "logs:FilterLogEvents", "Resource": arn}))
+    found = call(laptop, "own")
+    assert found == answer if end else answer in found["errorMessage"]
 
 
 def test_log_lines_go_into_the_named_group_as_lambda_writes_them(laptop: Laptop) -> None:
@@ -218,6 +235,76 @@ def test_an_event_from_a_rule_is_retried_and_given_up_as_well(laptop: Laptop) ->
     laptop.cloud.send([event])
     assert dead.one()[0] == event
     assert tries(laptop) == 3
+
+
+def mapped(laptop: Laptop, code: str, *actions: str, **queue: str) -> tuple[Queue, dict[str, Any]]:
+    """A queue that a mapping hands to a function whose role may do ``actions`` on it."""
+    source = laptop.queue()
+    source.client.set_queue_attributes(QueueUrl=source.url, Attributes={"VisibilityTimeout": "1", **queue})
+    laptop.function("f", code, laptop.role(LOGS, {"Effect": "Allow", "Action": list(actions), "Resource": source.arn}))
+    made = laptop.client("lambda").create_event_source_mapping(FunctionName="f", EventSourceArn=source.arn, BatchSize=1)
+    return source, made
+
+
+def waiting(queue: Queue) -> int:
+    """The messages that lie in a queue, hidden ones too."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=names)["Attributes"]
+    return sum(map(int, found.values()))
+
+
+def test_a_mapping_hands_each_message_of_a_queue_to_the_function_in_its_runtime(laptop: Laptop) -> None:
+    """Lambda developer guide, "Using Lambda with Amazon SQS"."""
+    source, _ = mapped(laptop, ECHO, *TAKING)
+    for number in (1, 2):
+        source.client.send_message(QueueUrl=source.url, MessageBody=json.dumps({"n": number}))
+    lines = until(lambda: [line for line in laptop.lines("/aws/lambda/f") if line.startswith("seen")][1:])
+    assert lines
+    until(lambda: waiting(source) == 0)
+    whole = [line for line in laptop.lines("/aws/lambda/f") if line.startswith("seen")]
+    assert all("'eventSource': 'aws:sqs'" in line and line.count("'body'") == 1 for line in whole)
+
+
+def test_a_message_waits_until_its_delay_is_over(laptop: Laptop) -> None:
+    """Amazon SQS API reference, SendMessage, DelaySeconds."""
+    source, _ = mapped(laptop, ECHO, *TAKING)
+    source.client.send_message(QueueUrl=source.url, MessageBody="later", DelaySeconds=900)
+    source.client.send_message(QueueUrl=source.url, MessageBody="now")
+    until(lambda: [line for line in laptop.lines("/aws/lambda/f") if "'body': 'now'" in line])
+    until(lambda: waiting(source) == 0)
+    named = ["ApproximateNumberOfMessagesDelayed"]
+    found = source.client.get_queue_attributes(QueueUrl=source.url, AttributeNames=named)["Attributes"]
+    assert found == {"ApproximateNumberOfMessagesDelayed": "1"}
+    assert not [line for line in laptop.lines("/aws/lambda/f") if "'body': 'later'" in line]
+
+
+def test_what_the_function_cannot_finish_comes_again_and_then_lies_with_the_dead_letters(laptop: Laptop) -> None:
+    """Amazon SQS developer guide, "Using dead-letter queues": after maxReceiveCount the message itself moves."""
+    dead = laptop.queue()
+    redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 2})
+    source, _ = mapped(laptop, FAIL, *TAKING, RedrivePolicy=redrive)
+    source.client.send_message(QueueUrl=source.url, MessageBody=json.dumps({"who": "anna"}))
+    assert dead.one()[0] == {"who": "anna"}
+    assert (tries(laptop), waiting(source)) == (2, 0)
+
+
+@pytest.mark.parametrize("missing", TAKING)
+def test_a_mapping_takes_nothing_that_the_functions_role_may_not(laptop: Laptop, missing: str) -> None:
+    """Lambda developer guide, "Using Lambda with Amazon SQS": the execution role needs all three."""
+    source, _ = mapped(laptop, ECHO, *(action for action in TAKING if action != missing))
+    source.client.send_message(QueueUrl=source.url, MessageBody="x")
+    time.sleep(2.5)  # two rounds of the emulator's poller
+    assert waiting(source) == 1
+    assert laptop.lines("/aws/lambda/f") == []
+
+
+def test_a_disabled_mapping_takes_nothing(laptop: Laptop) -> None:
+    """Lambda API reference, UpdateEventSourceMapping, Enabled."""
+    source, made = mapped(laptop, ECHO, *TAKING)
+    laptop.client("lambda").update_event_source_mapping(UUID=made["UUID"], Enabled=False)
+    source.client.send_message(QueueUrl=source.url, MessageBody="x")
+    time.sleep(2.5)  # two rounds of the emulator's poller
+    assert waiting(source) == 1
 
 
 def test_the_environments_are_bounded_and_the_one_that_rested_longest_makes_room() -> None:

@@ -34,12 +34,15 @@ SETTINGS = Settings(
     known_networks="",
     account_label="production",
     alert_off="",
+    alert_on="",
     time_zone="",
     alert_topic_arn="arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
     twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
     twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
     ledger_table_name="signwatch-ledger",
     allowed_vpc_endpoint_ids="",
+    second_look_queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-second-looks",
+    raw_event_log_group_name="/aws/events/signwatch",
 )
 
 
@@ -185,6 +188,34 @@ class Directory(Faulty):
 
 
 @dataclass
+class Queue(Faulty):
+    """SQS with one queue: what waits in it, and for how many seconds."""
+
+    waiting: list[tuple[Any, int]] = field(default_factory=list)
+
+    def send_message(self, **asked: Any) -> None:
+        self.call("send_message")
+        assert asked["QueueUrl"] == SETTINGS.second_look_queue_url
+        self.waiting.append((json.loads(asked["MessageBody"]), asked["DelaySeconds"]))
+
+
+@dataclass
+class Logs(Faulty):
+    """CloudWatch Logs with one group: a line, the raw copy of an event, is a page of its own."""
+
+    copies: list[Any] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
+        self.call("filter_log_events")
+        at = int(asked.pop("nextToken", "0"))
+        self.asked = asked
+        lines = [json.dumps(copy) for copy in self.copies[at : at + 1]]
+        more = {"nextToken": str(at + 1)} if at + 1 < len(self.copies) else {}
+        return {"events": [{"message": line} for line in lines if asked["filterPattern"] in line], **more}
+
+
+@dataclass
 class World:
     """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
 
@@ -193,6 +224,8 @@ class World:
     topic: Topic = field(default_factory=Topic)
     register: Register = field(default_factory=Register)
     directory: Directory = field(default_factory=Directory)
+    queue: Queue = field(default_factory=Queue)
+    logs: Logs = field(default_factory=Logs)
     missing: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
     now: float = NOW
@@ -206,7 +239,8 @@ class World:
         if service == "identitystore":
             self.directory.asked_in.append(region)
         clients: dict[str, Any] = {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}
-        return (clients | {"ssm": self.register, "identitystore": self.directory})[service]
+        others: dict[str, Any] = {"ssm": self.register, "sqs": self.queue, "logs": self.logs}
+        return (clients | others | {"identitystore": self.directory})[service]
 
     def dependencies(self, **changes: str) -> Dependencies:
         settings = SETTINGS._replace(**changes)

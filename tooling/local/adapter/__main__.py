@@ -16,7 +16,19 @@ from importlib.metadata import version
 
 PARENT = os.getppid()
 EMULATOR, VERSION = "ministack", "1.5.33"
-PARTS = ("access", "events", "queueing", "functions", "trail", "resources", "comparing", "nested", "stacks", "door")
+PARTS = (
+    "access",
+    "events",
+    "queueing",
+    "functions",
+    "mapping",
+    "trail",
+    "resources",
+    "comparing",
+    "nested",
+    "stacks",
+    "door",
+)
 
 
 def main() -> None:

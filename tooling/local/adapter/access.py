@@ -17,6 +17,7 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import iam, sts
 
+GROUP_ITSELF = ("TagResource", "UntagResource", "ListTagsForResource")  # calls that want a log group's bare ARN
 SESSION_SECONDS = 12 * 3600
 _lock = threading.Lock()
 _sessions: dict[tuple[str, str], Credentials] = {}
@@ -46,6 +47,8 @@ def install() -> None:
 
     - aws:PrincipalArn of a role session: the ARN of the session; here that of its role, path included
     - GetParametersByPath: any parameter; here the one that the path names (Systems Manager, actions and resources)
+    - calls on a log group: its ARN; here that of what is in it, but for tags (CloudWatch Logs, "CloudWatch Logs
+      resources and operations": policies name a group with :* at the end)
 
     Each decision on a session of a role is remembered, once however often it is made.
     """
@@ -56,7 +59,9 @@ def install() -> None:
         if service == "ssm" and iam_actions._action_from_target(headers) == "GetParametersByPath":
             named = str(json.loads(body or b"{}").get("Path", "/")).strip("/")
             return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{named}"
-        return extract(service, method, path, headers, body, *more)
+        found = extract(service, method, path, headers, body, *more)
+        is_in_group = service == "logs" and iam_actions._action_from_target(headers) not in GROUP_ITSELF
+        return f"{found}:log-stream:" if is_in_group and ":log-group:" in str(found) else found
 
     iam_actions.extract_resource_arn = extracted
     resolve = iam_evaluator._resolve_condition_key
