@@ -117,9 +117,9 @@ def recognises(networks: Networks, source: object, *, by_endpoint: bool = False)
     address = packed(source)
     if address is None:
         return False
-    ranges = networks.four if len(address) == SIZES[4] else networks.six
-    at = bisect_right(ranges.firsts, address)
-    if at > 0 and address <= ranges.lasts[at - 1]:
+    firsts, lasts = networks.four if len(address) == SIZES[4] else networks.six
+    at = bisect_right(firsts, address)
+    if at > 0 and address <= lasts[at - 1]:
         return True
     return by_endpoint and _is_inside(address, networks.private_four, networks.private_six)
 

@@ -52,16 +52,21 @@ def opened(event: object) -> Record:
     """Return the record in an EventBridge event, or a bare record as it is."""
     outer = event if isinstance(event, dict) else {}
     envelope, detail = (outer, mapping(outer["detail"])) if "detail" in outer else ({}, outer)
-    user, extra = mapping(detail.get("userIdentity")), mapping(detail.get("additionalEventData"))
+    user, extra = detail.get("userIdentity"), detail.get("additionalEventData")
     service, name, event_id, time, region, source, account = _texts(detail)
     return Record(
-        envelope, detail, user, extra, service, name,
+        envelope,
+        detail,
+        user if isinstance(user, dict) else {},
+        extra if isinstance(extra, dict) else {},
+        service,
+        name,
         event_id or text_of(envelope, "id"),
         time or text_of(envelope, "time"),
         region or text_of(envelope, "region"),
         source,
-        account or text_of(envelope, "account") or text_of(user, "accountId"),
-    )  # fmt: skip
+        account or text_of(envelope, "account") or text_of(mapping(user), "accountId"),
+    )
 
 
 def _texts(detail: dict[str, Any]) -> Sequence[str]:

@@ -75,11 +75,15 @@ class SignIn(NamedTuple):
     mfa: str  # yes, no, provider (the identity provider decides and AWS cannot know), unrecorded
     time: str
     grant: str = ""  # of a token: "device code", "authorization code", ...
-    partition: str = "aws"  # aws, aws-cn, aws-us-gov
     person: str = ""  # the id of an Identity Center user, and
     store: str = ""  # of the identity store that knows the name
     role: str = ""  # the role's name, where it is a session of one
     endpoint: str = ""  # the VPC endpoint that it came through
+
+    @property
+    def partition(self) -> str:
+        """The partition of its Region: aws, aws-cn or aws-us-gov (AWS General Reference, ARNs)."""
+        return "aws-cn" if self.region[:3] == "cn-" else "aws-us-gov" if self.region[:7] == "us-gov-" else "aws"
 
 
 class Step(NamedTuple):
@@ -146,7 +150,6 @@ def unfinished(event: object) -> SignIn:
         outcome=UNFINISHED,
         mfa="unrecorded",
         time=record.time,
-        partition=_partition(record.region),
         person=person,
         store=store,
     )
@@ -212,16 +215,11 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         _mfa(identity, event),
         event.time,
         grant if path.kind == "token" else "",
-        _partition(event.region),
         person,
         store,
         _role(event) if identity == "federated" else "",
         event.endpoint,
     )
-
-
-def _partition(region: str) -> str:
-    return "aws-cn" if region[:3] == "cn-" else "aws-us-gov" if region[:7] == "us-gov-" else "aws"
 
 
 def _outcome(path: Path, event: Record) -> str:

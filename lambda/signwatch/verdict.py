@@ -152,10 +152,10 @@ def _from_here(sign_in: SignIn) -> Verdict:
 def _from_elsewhere(sign_in: SignIn, source: str) -> Verdict:
     """Judge a success from a source that is not recognised."""
     own = OWN.get(sign_in.kind)
-    no_mfa = (NO_MFA,) if sign_in.identity == "iam-user" and sign_in.mfa == "no" else ()
+    no_mfa = (NO_MFA,) if sign_in.mfa == "no" and sign_in.identity == "iam-user" else ()
     if not own:
-        causes = (source, *no_mfa)
-        return UNRECOGNISED if causes == UNRECOGNISED.causes else Verdict("alert", "normal", causes, causes)
+        causes = (source, *no_mfa) if no_mfa else (source,)
+        return Verdict("alert", "normal", causes, causes) if no_mfa or source is INSIDE else UNRECOGNISED
     once = _once(sign_in, sign_in.source) if sign_in.kind == "role-keys" else ""
     grouped = "counted" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", (own, *no_mfa, source), (own, *no_mfa), once, grouped)

@@ -232,10 +232,10 @@ def test_the_zone_keeps_its_summer_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("partition", "told"), [("aws", ""), ("aws-cn", " in aws-cn"), ("aws-us-gov", " in aws-us-gov")]
+    ("region", "told"), [("eu-west-1", ""), ("cn-north-1", " in aws-cn"), ("us-gov-west-1", " in aws-us-gov"), ("", "")]
 )
-def test_the_e_mail_names_a_partition_of_its_own(partition: str, told: str) -> None:
-    body = message.compose(EXAMPLE._replace(partition=partition), ALERT, label="", delay=None).body
+def test_the_e_mail_names_a_partition_of_its_own(region: str, told: str) -> None:
+    body = message.compose(EXAMPLE._replace(region=region), ALERT, label="", delay=None).body
     assert f"\nAccount: 111122223333{told}\n" in body
 
 
