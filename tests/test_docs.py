@@ -227,7 +227,7 @@ class TestPages:
     def test_the_readme_says_that_nothing_was_deployed_until_every_point_is_settled(self) -> None:
         points = repository.table(PAGES["docs/first-real-deploy.md"], "Answers")
         is_open = any(row[-1] == "open" for row in points)
-        assert len(points) == 8
+        assert len(points) == 9
         assert is_open == ("nothing here has been deployed to a real AWS account yet" in " ".join(README.split()))
 
     def test_the_changelog_has_the_version_of_the_project(self) -> None:
