@@ -131,7 +131,7 @@ data "aws_iam_policy_document" "deploy" {
   statement {
     sid       = "ReadTheNetworks"
     actions   = ["ssm:GetParametersByPath"]
-    resources = [local.networks_arn]
+    resources = [local.networks_arn, "${local.networks_arn}/*"]
   }
   statement {
     sid       = "AllowAndRevokeNetworks"
@@ -294,7 +294,7 @@ data "aws_iam_policy_document" "boundary" {
   statement {
     sid       = "Networks"
     actions   = ["ssm:GetParametersByPath"]
-    resources = [local.networks_arn]
+    resources = [local.networks_arn, "${local.networks_arn}/*"]
   }
   statement {
     sid       = "Secret"

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 DAY = 24 * 3600  # seconds
 WINDOW = 15 * 60  # seconds within which failures are counted together
 MOST = 50  # events that are counted; more say nothing new, and an item of the table has a size
-FRESH = "attribute_not_exists(alert) OR expires_at <= :now OR #event = :event"
 ROOM = "attribute_not_exists(events) OR size(events) < :most OR contains(events, :event)"
 
 
@@ -21,24 +20,6 @@ class Memory(NamedTuple):
 
     dynamodb: Any
     table: str
-
-    def is_first(self, what: str, event: str, now: float) -> bool:
-        """Say whether ``what`` was told of by no other event within the day, and remember that it now is.
-
-        ``event`` is the event's own id: asked again for the same event, as by a retry, the answer is the same.
-        """
-        item = {"event": {"S": event}, "expires_at": {"N": str(int(now) + DAY)}}
-        try:
-            self.dynamodb.put_item(
-                TableName=self.table,
-                Item=_key("once", what) | item,
-                ConditionExpression=FRESH,
-                ExpressionAttributeNames={"#event": "event"},
-                ExpressionAttributeValues={":now": {"N": str(int(now))}, ":event": {"S": event}},
-            )
-        except self.dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
 
     def tally(self, what: str, event: str, at: float) -> int:
         """Return how many events of ``what`` there were in the WINDOW that ends at ``at``, this one among them.

@@ -1,6 +1,7 @@
 """The hub: read, judge, and, if need be, compose and deliver. Read this file and you know the product.
 
-A sign-in from a known network takes the short way: one log line, no AWS call, neither boto3 nor twilio imported.
+A sign-in from a known network takes the short way: one log line, no AWS call, neither boto3 nor twilio imported. A
+portal sign-in and a device code alone ask the memory first, to compare their addresses.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     _log(reading, verdict, delay, _told_of_networks(known, by), now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         _alert(reading, verdict, delay, dependencies)
+        _remember(reading, verdict, now, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
 
 
@@ -87,14 +89,14 @@ def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, depend
     from signwatch import register
 
     found = register.find(
-        sign_in, lambda: dependencies.client("ssm"), settings.name_prefix, now, by_endpoint=by_endpoint
+        sign_in, lambda: dependencies.client("ssm", quick=True), settings.name_prefix, now, by_endpoint=by_endpoint
     )
     return f"{found.label} (networks/{found.name})" if found else ""
 
 
 def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognised: bool) -> Verdict:
     """Judge, and ask the memory where it has a part in it: of an alert, a portal sign-in, or a device code."""
-    elsewhere = isinstance(reading, SignIn) and _approved_elsewhere(reading, now, dependencies)
+    elsewhere = _approved_elsewhere(reading, now, dependencies) if isinstance(reading, SignIn) else None
     off, on = (networks.entries(names) for names in (dependencies.settings.alert_off, dependencies.settings.alert_on))
     judged = judge(reading, recognised=recognised, approved_elsewhere=elsewhere, off=off, on=on)
     if judged.level != "alert" or not isinstance(reading, (SignIn, Unreadable)):
@@ -104,9 +106,9 @@ def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognis
     return settled(judged, reading, now, dependencies)
 
 
-def _approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool:
+def _approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
     if sign_in.outcome != "success" or not (sign_in.kind == CENTER or sign_in.grant == "device code"):
-        return False
+        return None
     from signwatch.recollection import approved_elsewhere
 
     return approved_elsewhere(sign_in, now, dependencies)
@@ -124,9 +126,16 @@ def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, de
     deliver(message, key, dependencies, texts=verdict.texts)
 
 
+def _remember(reading: SignIn | Unreadable, verdict: Verdict, now: float, dependencies: Dependencies) -> None:
+    """Remember what is told of once a day, now that it was: an alert that reached nobody quiets no other."""
+    from signwatch.recollection import told
+
+    told(verdict, reading, now, dependencies)
+
+
 def _log(reading: Reading, verdict: Verdict, delay: int | None, told: dict[str, Any], now: float) -> None:
     values: dict[str, Any] = {
-        "level": "WARNING" if verdict.level == "alert" else "INFO",
+        "level": "ERROR" if "problem" in told else "WARNING" if verdict.level == "alert" else "INFO",
         "event_id": reading.event_id,
         "kind": type(reading).__name__ if isinstance(reading, (Step, NotASignIn, Unreadable)) else reading.what,
         "who": reading.who if isinstance(reading, (SignIn, Unreadable)) else "",
@@ -143,7 +152,7 @@ def _log(reading: Reading, verdict: Verdict, delay: int | None, told: dict[str, 
 
 def _told_of_networks(known: networks.Networks, by: str) -> dict[str, Any]:
     """Return what the log says of the networks: which of them recognised the source, and what is unusable in them."""
-    unusable = {"unusable_networks": list(known.unusable)} if known.unusable else {}
+    unusable = {"problem": "networks", "unusable_networks": list(known.unusable)} if known.unusable else {}
     return unusable | ({"recognised_by": by} if by else {})
 
 

@@ -1,6 +1,6 @@
 """What the memory is asked, and what its answers make of a verdict; while it is down, the louder answer.
 
-A portal sign-in leaves its address for the device codes that it may approve; everything else is asked of alerts alone.
+A portal sign-in and a device code leave their addresses for each other; everything else is asked of alerts alone.
 """
 
 from __future__ import annotations
@@ -19,23 +19,31 @@ if TYPE_CHECKING:
     from signwatch.verdict import Verdict
 
 
-def approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool:
-    """Remember where a portal sign-in came from, or say whether a device code was approved from another address.
+def approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
+    """Say whether a device code and the portal sign-in before it came from two addresses, whichever is told of first.
 
-    True while that cannot be known, False where no approval within the day is known of.
+    None where nobody can tell: of a device code that names no person, and while the memory is down.
     """
+    if not sign_in.person:
+        return None
     try:
-        memory = _memory(dependencies)
-        what = f"{sign_in.account}#approval#{sign_in.person}"
-        address = digest(str(packed(sign_in.source) or sign_in.source))
-        if sign_in.kind == CENTER:
-            if sign_in.person:
-                memory.keep(what, address, now, DAY)
-            return False
-        return not sign_in.person or memory.kept(what, now) not in ("", address)
+        return _differs(sign_in, now, _memory(dependencies))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
         _complain(sign_in, error, now)
-        return True
+        return None
+
+
+def _differs(sign_in: SignIn, now: float, memory: Memory) -> bool:
+    """Remember the address of this one, unless a later one is known, and compare it with the other's."""
+    approval, code = (f"{sign_in.account}#{kind}#{sign_in.person}" for kind in ("approval", "device-code"))
+    at, address = _at(sign_in, now), digest(str(packed(sign_in.source) or sign_in.source))
+    is_approval = sign_in.kind == CENTER
+    own, other, seconds = (approval, code, DAY) if is_approval else (code, approval, WINDOW)
+    if _moment(memory.kept(own, now)) <= at:
+        memory.keep(own, f"{at} {address}", now, seconds)
+    known = memory.kept(other, now)
+    in_order = not is_approval or at <= _moment(known)  # an approval comes before its code
+    return bool(known) and in_order and known.partition(" ")[2] != address
 
 
 def settled(judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies) -> Verdict:
@@ -52,10 +60,10 @@ def settled(judged: Verdict, reading: SignIn | Unreadable, now: float, dependenc
 
 def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: Memory) -> Verdict:
     event = reading.event_id
-    if judged.once:
-        return judged if memory.is_first(judged.once, event, now) else verdict.repeated(judged)
+    if judged.once:  # a retry is the same event, and is told of again
+        return judged if memory.kept(judged.once, now) in ("", event) else verdict.repeated(judged)
     if judged.grouped == "aggregated":
-        return verdict.counted(judged, _failures(reading, now, memory)) if event else judged  # no id, no telling apart
+        return verdict.counted(judged, _failures(judged, reading, now, memory)) if event else judged
     link = f"{reading.account}#link#{reading.who}"
     if judged.grouped == "counted":
         memory.keep(link, event, now, WINDOW)
@@ -63,13 +71,34 @@ def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: 
     return verdict.followed(judged) if memory.kept(link, now) else judged
 
 
-def _failures(reading: SignIn | Unreadable, now: float, memory: Memory) -> int:
+def told(judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies) -> None:
+    """Remember that an alert which is told of once a day has reached everybody; what has no id cannot be told apart."""
+    if not (judged.once and reading.event_id):
+        return
+    try:
+        _memory(dependencies).keep(judged.once, reading.event_id, now, DAY)
+    except Exception as error:  # noqa: BLE001 - it is told of again, which is the louder answer
+        _complain(reading, error, now)
+
+
+def _failures(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: Memory) -> int:
+    """Count the failures of the account; those of root by themselves, for the first of them is texted."""
+    of_whom = "root" if verdict.ROOT_FAILURE in judged.causes else "others"
+    return memory.tally(f"{reading.account}#failures of {of_whom}", reading.event_id, _at(reading, now))
+
+
+def _at(reading: SignIn | Unreadable, now: float) -> int:
+    """Return the event's own time, in whole seconds since 1970; now where it cannot be read."""
     at = moment(reading.time)
-    return memory.tally(f"{reading.account}#failures", reading.event_id, at.timestamp() if at else now)
+    return int(at.timestamp() if at else now)
+
+
+def _moment(kept: str) -> int:
+    return int(kept.partition(" ")[0] or 0)
 
 
 def _memory(dependencies: Dependencies) -> Memory:
-    return Memory(dependencies.client("dynamodb"), dependencies.settings.ledger_table_name)
+    return Memory(dependencies.client("dynamodb", quick=True), dependencies.settings.ledger_table_name)
 
 
 def _complain(reading: SignIn | Unreadable, error: Exception, now: float) -> None:

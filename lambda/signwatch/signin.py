@@ -50,7 +50,7 @@ STEPPED = (*GRANTED, "factor", "saml-role", "console-link")  # kinds on which a 
 CONSOLE, FACTOR = PATHS["signin", "consolelogin"], PATHS["signin", "credentialverification"]
 RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
-TOLD_MFA = {"yes": "yes", "no": "no"}
+TOLD_MFA = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 WHAT = {
     "root": "Root console sign-in",
     "federated": "Federated console sign-in",
@@ -217,7 +217,7 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         grant if path.kind == "token" else "",
         person,
         store,
-        _role(event) if identity == "federated" else "",
+        _role(path, event),
         event.endpoint,
     )
 
@@ -233,10 +233,12 @@ def _outcome(path: Path, event: Record) -> str:
 
 
 def _told(event: Record) -> str:
-    """Read ``success``, which AWS writes as a text and may one day write as a boolean."""
-    told = event.extra.get("success")
-    text = str(told).strip().lower() if isinstance(told, (str, bool)) else ""
-    return {"true": "success", "false": "failure"}.get(text, "")
+    return {"true": "success", "false": "failure"}.get(_word(event.extra.get("success")), "")
+
+
+def _word(value: object) -> str:
+    """Return a word in lower case, or what AWS writes as a text today and may one day write as a boolean."""
+    return str(value).strip().lower() if isinstance(value, (str, bool)) else ""
 
 
 def _named(event: Record) -> str:
@@ -274,10 +276,16 @@ def _who(event: Record, identity: str, person: str) -> str:
     return named or person or _name(user, "principalId") or "unknown"
 
 
-def _role(event: Record) -> str:
-    """The name of the role in the ARN of its session, arn:...:assumed-role/<role>/<session>; else empty."""
-    kind, _, rest = text_of(event.user, "arn").rpartition(":")[2].partition("/")
-    return rest.partition("/")[0] if kind == "assumed-role" else ""
+def _role(path: Path, event: Record) -> str:
+    """The name of the role that is signed in to: that of a session, or the one that a path hands out; else empty."""
+    if path.kind == "saml-role":
+        return text_of(event.part("requestParameters"), "roleArn").rpartition("/")[2]
+    if path.kind == "role-keys":
+        return text_of(event.part("serviceEventDetails"), "role_name")
+    arn = event.user.get("arn")
+    if not isinstance(arn, str) or ":assumed-role/" not in arn:
+        return ""
+    return arn.partition(":assumed-role/")[2].partition("/")[0]
 
 
 def _name(found: dict[str, Any], key: str) -> str:
@@ -314,7 +322,7 @@ def _issuer(event: Record) -> str:
 def _mfa(identity: str, event: Record) -> str:
     """Only IAM users, root and Identity Center tell the truth about MFA (CloudTrail, sign-in events, on MFAUsed)."""
     if identity in ("root", "iam-user"):
-        return TOLD_MFA.get(text_of(event.extra, "MFAUsed").lower()) or _session_mfa(event)
+        return TOLD_MFA.get(_word(event.extra.get("MFAUsed"))) or _session_mfa(event)
     if identity == CENTER:
         told = text_of(event.extra, "CredentialType")
         return _factors(set(told.upper().replace(" ", "").split(",")) - {""}) if told else "unrecorded"
@@ -324,8 +332,7 @@ def _mfa(identity: str, event: Record) -> str:
 def _session_mfa(event: Record) -> str:
     """Read what the session says, as aws login records no other (AWS Sign-In User Guide, on CloudTrail)."""
     session = mapping(event.user.get("sessionContext"))
-    told = text_of(mapping(session.get("attributes")), "mfaAuthenticated")
-    return {"true": "yes", "false": "no"}.get(told.lower(), "unrecorded")
+    return TOLD_MFA.get(_word(mapping(session.get("attributes")).get("mfaAuthenticated")), "unrecorded")
 
 
 def _factors(passed: set[str]) -> str:

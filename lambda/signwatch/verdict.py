@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from signwatch.paths import UNFINISHED
+from signwatch.paths import CENTER, UNFINISHED
 from signwatch.signin import Reading, SignIn, Step, Unreadable
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def judge(
     reading: Reading,
     *,
     recognised: bool,
-    approved_elsewhere: bool = True,
+    approved_elsewhere: bool | None = None,
     off: Collection[str] = (),
     on: Collection[str] = (),
 ) -> Verdict:
     """Judge what was read.
 
     ``recognised`` says whether its source is in a recognised network; ``approved_elsewhere`` whether a device code was
-    approved from another address, or that cannot be known; ``off`` and ``on`` hold the names of the causes that are
+    approved from another address, None where nobody can tell; ``off`` and ``on`` hold the names of the causes that are
     switched off and on.
     """
     if isinstance(reading, SignIn):
@@ -95,7 +95,8 @@ def repeated(verdict: Verdict) -> Verdict:
 def counted(verdict: Verdict, failures: int) -> Verdict:
     """Return what becomes of a failure that is the ``failures``-th of its account within a quarter of an hour."""
     reasons = (*verdict.reasons, f"{failures} failures within 15 minutes")
-    return verdict._replace(reasons=reasons, texts=failures >= SOME)
+    is_first_of_root = failures == 1 and ROOT_FAILURE in verdict.causes
+    return verdict._replace(reasons=reasons, texts=failures >= SOME or is_first_of_root)
 
 
 def followed(verdict: Verdict) -> Verdict:
@@ -103,7 +104,7 @@ def followed(verdict: Verdict) -> Verdict:
     return verdict._replace(reasons=(*verdict.reasons, "after a console link"), grouped="counted")
 
 
-def _judge(sign_in: SignIn, source: str, *, approved_elsewhere: bool) -> Verdict:
+def _judge(sign_in: SignIn, source: str, *, approved_elsewhere: bool | None) -> Verdict:
     """Judge a sign-in by where it came from: ``source`` is HERE, ELSEWHERE or INSIDE."""
     if sign_in.kind in ALWAYS:
         return _whatever_the_source(sign_in, source)
@@ -113,7 +114,9 @@ def _judge(sign_in: SignIn, source: str, *, approved_elsewhere: bool) -> Verdict
         return Verdict("alert", "high", ("root success", source))
     if sign_in.identity == "unknown" and sign_in.kind == "console":  # it may be root
         return Verdict("alert", "normal", ("success of an unknown kind of user", source))
-    if sign_in.grant == "device code" and approved_elsewhere:
+    if approved_elsewhere is not False and (
+        sign_in.grant == "device code" or (approved_elsewhere and sign_in.kind == CENTER)
+    ):
         return Verdict(
             "alert", "high", (DEVICE_CODE, source), (DEVICE_CODE,) if source is HERE else (DEVICE_CODE, source)
         )
@@ -171,5 +174,5 @@ def _switched(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Ve
 
 
 def _once(sign_in: SignIn, what: str) -> str:
-    """Name what is told of once a day: who did it, how, and what makes it another one."""
-    return f"{sign_in.account}#{sign_in.kind}#{sign_in.who}#{what}"
+    """Name what is told of once a day: who did it, how, and what makes it another one; nothing for who is unknown."""
+    return "" if sign_in.who == "unknown" else f"{sign_in.account}#{sign_in.kind}#{sign_in.who}#{what}"

@@ -26,6 +26,7 @@ RIGHTS = {  # everything that the function may do
     ("dynamodb:PutItem", LEDGER),
     ("dynamodb:UpdateItem", LEDGER),
     ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks"),
+    ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks/*"),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
     ("identitystore:DescribeUser", f"arn:aws:identitystore::{ACCOUNT}:identitystore/*"),
     ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),

@@ -45,6 +45,10 @@ class TestTheFuzzerItself:
         monkeypatch.setattr(signin, "read", lambda _: signin.NotASignIn("", "", ""))
         assert fuzzing.records(300, chance()).silent > 50
 
+    def test_it_counts_a_sign_in_that_is_taken_for_a_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(signin, "read", lambda _: signin.Step("", "", "", "x"))
+        assert fuzzing.records(300, chance()).silent > 50
+
     def test_it_counts_a_verdict_that_is_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         quiet = verdict.Verdict("ignored", "", ("x",))
         monkeypatch.setattr(verdict, "judge", lambda *_, **__: quiet)

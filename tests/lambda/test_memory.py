@@ -1,4 +1,4 @@
-"""The memory: one first time a day, the same answer for a retry, and a fault that makes nothing quiet."""
+"""The memory: what is kept and for how long, what is counted and within which time, and no name in it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,6 @@ NOW = 1_795_000_000.5
 @pytest.fixture
 def memory() -> Memory:
     return Memory(Table(), SETTINGS.ledger_table_name)
-
-
-def test_the_first_time_is_the_first_and_a_second_event_within_the_day_is_not(memory: Memory) -> None:
-    assert memory.is_first("a", "event-1", NOW)
-    assert not memory.is_first("a", "event-2", NOW + DAY - 1)
-    assert memory.is_first("b", "event-2", NOW)
-
-
-def test_a_day_later_it_is_the_first_again_though_the_table_still_holds_it(memory: Memory) -> None:
-    assert memory.is_first("a", "event-1", NOW)
-    assert memory.is_first("a", "event-2", NOW + DAY)
-
-
-def test_a_retry_of_the_same_event_gets_the_same_answer(memory: Memory) -> None:
-    assert memory.is_first("a", "event-1", NOW)
-    assert memory.is_first("a", "event-1", NOW + 60)
-    assert not memory.is_first("a", "event-2", NOW + 60)
 
 
 def test_events_are_counted_within_a_quarter_of_an_hour_wherever_that_begins(memory: Memory) -> None:
@@ -59,15 +42,13 @@ def test_a_value_is_kept_as_long_as_it_was_asked_for_and_gives_way_to_a_newer_on
 
 
 def test_every_item_names_the_moment_at_which_it_may_go(memory: Memory) -> None:
-    memory.is_first("a", "event-1", NOW)
     memory.tally("a", "event-1", NOW)
     memory.keep("a", "one", NOW, 60)
-    assert len(memory.dynamodb.items) == 3
+    assert len(memory.dynamodb.items) == 2
     assert all(NOW < int(item["expires_at"]["N"]) <= NOW + DAY + 2 * WINDOW for item in memory.dynamodb.items.values())
 
 
 def test_no_name_and_no_address_is_stored(memory: Memory) -> None:
-    memory.is_first("111122223333#role-keys#Anaya#198.51.100.23", "event-1", NOW)
     memory.tally("111122223333#Anaya#198.51.100.23", "event-1", NOW)
     memory.keep("111122223333#Anaya#198.51.100.23", "one", NOW, 60)
     assert "Anaya" not in str(memory.dynamodb.items)
@@ -77,4 +58,4 @@ def test_no_name_and_no_address_is_stored(memory: Memory) -> None:
 def test_a_fault_of_the_table_is_raised(memory: Memory) -> None:
     memory.dynamodb.fails = {"put_item"}
     with pytest.raises(AccessDeniedError):
-        memory.is_first("a", "event-1", NOW)
+        memory.keep("a", "one", NOW, 60)

@@ -118,6 +118,7 @@ def test_an_unusable_network_is_logged_and_recognises_nothing(
     process(told, world.dependencies(known_networks=networks, twilio_base_url=twilio.url))
     line = decision(capsys)
     assert (line["verdict"], line["unusable_networks"]) == ("alert", ["0.0.0.0/0", "203.0.113.0/99"])
+    assert (line["level"], line["problem"]) == ("ERROR", "networks")
     assert twilio.reached == [FIRST, SECOND]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from signwatch.delivery import DeliveryError
 from signwatch.pipeline import process
 from tests.support.sign_ins import NETWORKS, event
 
@@ -48,6 +49,32 @@ class TestDeviceCode:
         line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress=address), capsys)
         assert (line["verdict"], line["reasons"][0]) == (verdict, reason)
 
+    @pytest.mark.parametrize(
+        ("approved_at", "address", "verdict"),
+        [
+            ("2026-11-26T09:58:00Z", "203.0.113.66", "alert"),
+            ("2026-11-26T09:58:00Z", "203.0.113.10", "recognised"),
+            ("2026-11-26T09:59:30Z", "203.0.113.66", "recognised"),
+        ],
+        ids=["from elsewhere", "from the same address", "after the code"],
+    )
+    def test_an_approval_that_is_told_of_after_its_code_is_compared_too(
+        self, world: World, capsys: pytest.CaptureFixture[str], approved_at: str, address: str, verdict: str
+    ) -> None:
+        code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10", eventTime="2026-11-26T09:59:00Z")
+        assert decided(world, code, capsys)["verdict"] == "note"
+        line = decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=approved_at), capsys)
+        assert line["verdict"] == verdict
+        assert (line["reasons"][0] == "device code elsewhere") is (verdict == "alert")
+
+    def test_a_late_older_approval_does_not_take_the_place_of_a_newer_one(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for at, address in (("2026-11-26T09:58:00Z", "203.0.113.10"), ("2026-11-26T03:00:00Z", "203.0.113.66")):
+            decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
+        code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.66", eventTime="2026-11-26T09:59:00Z")
+        assert decided(world, code, capsys)["reasons"][0] == "device code elsewhere"
+
     def test_the_same_address_may_be_written_in_two_ways(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -86,8 +113,8 @@ class TestFailures:
     def test_the_third_within_a_quarter_of_an_hour_is_texted_and_each_is_mailed(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        asked = []
-        for number, name in enumerate(("iam-user-fails", "root-fails", "identity-center-factor-is-wrong")):
+        asked, names = [], ("iam-user-fails", "unknown-kind-of-user-fails", "identity-center-factor-is-wrong")
+        for number, name in enumerate(names):
             told = sent(name, f"event-{number}", recipientAccountId="111122223333", eventTime="2026-11-26T09:59:00Z")
             line = decided(world, told, capsys, "anywhere")
             assert (line["verdict"], line["grouped"]) == ("alert", "aggregated")
@@ -95,6 +122,19 @@ class TestFailures:
             asked.append("get_secret_value" in world.secrets.calls)
         assert asked == [False, False, True]
         assert len(world.topic.mails) == 3
+
+    def test_the_first_of_root_is_texted_whoever_else_failed_before(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decided(world, sent("iam-user-fails", "event-0"), capsys, "anywhere")
+        asked = []
+        for number in (1, 2, 3):
+            world.secrets.calls.clear()
+            told = sent("root-fails", f"event-{number}", eventTime="2026-11-26T09:59:00Z")
+            line = decided(world, told, capsys)
+            assert line["reasons"][-1] == f"{number} failures within 15 minutes"
+            asked.append(len(world.secrets.calls))
+        assert asked == [1, 0, 1]
 
     def test_by_e_mail_alone_is_no_fallback(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
         process(sent("iam-user-fails"), world.dependencies())
@@ -162,3 +202,35 @@ def test_while_the_memory_is_down_every_sign_in_is_told_of(world: World, capsys:
         assert process(without_mfa(event_id), known)["verdict"] == "alert"
     assert len(world.topic.mails) == 2
     assert '"problem": "memory"' in capsys.readouterr().out
+
+
+def test_an_alert_that_reached_nobody_quiets_no_other(world: World) -> None:
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    world.topic.fails = {"publish"}
+    with pytest.raises(DeliveryError):
+        process(without_mfa("event-1"), known)
+    world.topic.fails = set()
+    assert process(without_mfa("event-2"), known)["verdict"] == "alert"
+    assert process(without_mfa("event-3"), known)["verdict"] == "note"
+
+
+def test_a_retry_of_what_was_told_of_is_no_second_one(world: World) -> None:
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    assert [process(without_mfa("event-1"), known)["verdict"] for _ in range(2)] == ["alert", "alert"]
+    assert len(world.topic.mails) == 1
+
+
+def test_people_whom_nobody_can_name_are_not_taken_for_one(world: World) -> None:
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    for event_id in ("event-1", "event-2"):
+        told = without_mfa(event_id)
+        told["detail"]["userIdentity"] = {"type": "IAMUser"}
+        assert process(told, known)["verdict"] == "alert"
+    assert len(world.topic.mails) == 2
+
+
+def test_what_is_asked_of_the_memory_waits_no_longer_than_a_moment(world: World) -> None:
+    """A table that hangs costs the memory's short wait, and the ledger's long one, and still leaves time for texts."""
+    process(without_mfa("event-1"), world.dependencies(known_networks=NETWORKS["recognised"]))
+    process(sent(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
+    assert world.hurried == ["dynamodb", "dynamodb", "dynamodb"]

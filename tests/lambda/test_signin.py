@@ -118,6 +118,25 @@ def test_the_role_is_told_of_a_session_of_one_alone(arn: str, role: str) -> None
     assert reading.role == role
 
 
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("federated-user-takes-a-role-by-saml", "SamlAdmin"), ("command-line-gets-role-keys", "AdministratorAccess")],
+)
+def test_the_role_is_told_of_a_path_that_hands_one_out(name: str, role: str) -> None:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.SignIn)
+    assert reading.role == role
+
+
+@pytest.mark.parametrize("told", ["No", "NO", "no ", "false", "False", False])
+def test_a_missing_second_factor_is_read_however_it_is_written(told: object) -> None:
+    given = event("iam-user-signs-in-with-mfa")
+    given["detail"]["additionalEventData"]["MFAUsed"] = told
+    reading = signin.read(given)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.mfa == "no"
+
+
 @pytest.mark.parametrize(("recorded", "endpoint"), [("vpce-0123456789abcdef0", "vpce-0123456789abcdef0"), (None, "")])
 def test_the_vpc_endpoint_is_read_where_the_record_names_one(recorded: str | None, endpoint: str) -> None:
     told = event("iam-user-signs-in-from-a-private-address")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import re
 import socket
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 LINK = re.compile(r"\w\.\w|://|@|\bwww\b|:\w", re.ASCII)
 NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
 OURS = re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
-    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+$"
+    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
+    r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
     r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
     re.MULTILINE,
 )
@@ -87,7 +89,9 @@ def records(count: int, chance: random.Random) -> Records:
         except Exception:  # noqa: BLE001 - this is what is counted
             exceptions += 1
             continue
-        silent += int(_came_in(told) and not levels <= {"alert", "note", "recognised"} and not _is_step(reading))
+        silent += int(
+            _came_in(told) and not levels <= {"alert", "note", "recognised"} and not _may_be_step(told, reading)
+        )
     return Records(count, exceptions, silent)
 
 
@@ -100,8 +104,14 @@ def _came_in(told: Any) -> bool:
     return (source.strip().lower().partition(".")[0], name.strip().lower()) in paths.PATHS
 
 
-def _is_step(reading: signin.Reading) -> bool:
-    return isinstance(reading, signin.Step)
+def _may_be_step(told: Any, reading: signin.Reading) -> bool:
+    """Whether it was read as a step, and holds one of the three things that make one of an event with such a name."""
+    if not isinstance(reading, signin.Step):
+        return False
+    held = json.dumps(told, default=str).lower()
+    return any(
+        mark in held for mark in ("refresh_token", "credentialverification", "role/aws-reserved/sso.amazonaws.com/")
+    )
 
 
 def _mutated(chance: random.Random) -> Any:
