@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -313,21 +312,6 @@ def test_a_process_killed_while_idle_takes_no_event_with_it(make: Make) -> None:
     assert result.payload != killed
     assert result.log[0].startswith("INIT_START")
     assert result.log.count("START RequestId: request-2 Version: $LATEST") == result.log.count("taken") == 1
-
-
-def test_an_event_is_not_handed_to_a_client_that_has_hung_up() -> None:
-    api = runtime._Api("arn")
-    try:
-        gone = socket.create_connection(api.server_address[:2])  # type: ignore[arg-type] # IPv4: host and port
-        gone.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n")
-        assert api.outcome(10).kind == "ready"
-        gone.close()
-        api.offer(runtime.Event("request-1", b"{}", 0))
-        for thread in api._threads_of_connections:
-            thread.join(10)
-        assert not api.taken
-    finally:
-        api.stop()
 
 
 def test_a_warm_call_waits_for_no_timer_of_tcp(make: Make) -> None:

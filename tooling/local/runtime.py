@@ -2,7 +2,7 @@
 
 AWS's own runtime client (awslambdaric) runs the handler in a child process and talks to a Runtime API of ours (Lambda
 docs, "Using the Lambda runtime API for custom runtimes"). Where there is no wheel of it, ``plain_client.py`` takes its
-place and the log says so. The emulator runs this module inside its own process: standard library alone.
+place and the log says so. The emulator runs this inside its own process: standard library alone.
 
     sandbox = Sandbox(Package("code.zip", ["layer.zip"]), Function(name="f", ...), python, folder)
     result = sandbox.invoke({"source": "aws.signin"}, request_id)
@@ -19,13 +19,10 @@ import io
 import json
 import math
 import os
-import queue
 import re
 import select
 import shutil
 import signal
-import socket
-import socketserver
 import subprocess
 import threading
 import time
@@ -34,16 +31,15 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tooling.local.runtime_api import Api, Event, Outcome, started_thread
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 INIT_TIMEOUT = 10.0  # seconds; Lambda docs, "Understanding the Lambda execution environment lifecycle"
-PREFIX = "/2018-06-01/runtime"
-POSTED = re.compile(rf"{PREFIX}/(?:invocation/([^/]+)/(response|error)|(init)/error)")
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
 PROBE = """
 import json, os, sys
@@ -119,25 +115,6 @@ class Client(NamedTuple):
         """The runtime's name in the log."""
         client = f"awslambdaric {self.version}" if self.version else "plain child process"
         return f"{client}, Python {self.python}"
-
-
-class Outcome(NamedTuple):
-    """What became of a process's work.
-
-    ``kind`` is ready, or response, error and init (failed) with the posted bytes, exit with the return code, timeout
-    with the limit in seconds, or gone with the return code (it died before it took the event).
-    """
-
-    kind: str
-    detail: Any = None
-
-
-class Event(NamedTuple):
-    """An event for the process, and when its time is up, in milliseconds since 1970."""
-
-    request_id: str
-    body: bytes
-    deadline: int
 
 
 class Sandbox:
@@ -228,7 +205,7 @@ class _Process:
         self.stream = f"{now:%Y/%m/%d}/[{function.version}]{uuid.uuid4().hex}"
         self.client, self.init, self.spent = client, 0.0, 0.0
         self.started, self.greeting = Outcome("gone"), [f"INIT_START Runtime Version: {client.title}"]
-        self._api = _Api(function.arn)
+        self._api = Api(function.arn)
         begin = ["-m", "awslambdaric"] if client.version else ["-u", "-P", str(PLAIN_CLIENT)]
         shutil.rmtree(root / "tmp", ignore_errors=True)
         (root / "tmp").mkdir()
@@ -246,7 +223,7 @@ class _Process:
             self._api.stop()
             raise
         self._log = _Log(self._child)
-        self._watcher = _thread(self._watch)
+        self._watcher = started_thread(self._watch)
 
     def start(self) -> None:
         """Wait until the handler is loaded; ``started``, ``init`` (seconds) and ``greeting`` say what came of it."""
@@ -306,7 +283,7 @@ class _Log:
         assert child.stdout  # noqa: S101 - Popen was given a pipe; this tells the type checker
         self._pipe, self._text, self._ended, self._lock = child.stdout, bytearray(), False, threading.Lock()
         os.set_blocking(self._pipe.fileno(), False)
-        self._thread = _thread(self._follow)
+        self._thread = started_thread(self._follow)
 
     def take(self) -> list[str]:
         """Return the records since the last time. A carriage return stands for a line break inside a record."""
@@ -336,148 +313,6 @@ class _Log:
                 chunk = os.read(self._pipe.fileno(), 65_536)
                 self._text += chunk
                 self._ended = not chunk
-
-
-class _Api(socketserver.ThreadingTCPServer):
-    """The Runtime API for one process: a thread for the way in and one a connection, all gone after stop()."""
-
-    daemon_threads = True
-
-    def __init__(self, arn: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.arn, self.address = arn, f"127.0.0.1:{self.server_address[1]}"
-        self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self.taken, self.current = False, ""
-        self._asked = self._stopping = False
-        self._threads_of_connections: list[threading.Thread] = []
-        self._thread = _thread(self._listen)
-
-    def offer(self, event: Event) -> None:
-        """Put up an event for the process."""
-        self.taken, self.current = False, event.request_id
-        self.events.put(event)
-
-    def outcome(self, limit: float) -> Outcome:
-        """Wait for what the process does next, ``limit`` seconds at most."""
-        try:
-            return self.outcomes.get(timeout=limit)
-        except queue.Empty:
-            return Outcome("timeout", limit)
-
-    def next(self) -> Event | None:
-        """Wait for an event on behalf of the process; None when there will be none."""
-        if not self._asked:
-            self._asked = True
-            self.outcomes.put(Outcome("ready"))
-        event = self.events.get()
-        if event is None:
-            self.events.put(None)  # for whoever else waits
-        return event
-
-    def post(self, request_id: str | None, kind: str, body: bytes) -> bool:
-        """Take what the process has done; False when nobody waits for it."""
-        if kind != "init" and request_id != self.current:
-            return False
-        self.current = ""
-        self.outcomes.put(Outcome(kind, body))
-        return True
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        thread = _thread(self.process_request_thread, request, client_address)
-        self._threads_of_connections.append(thread)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about a process that died in the middle of a request."""
-
-    def stop(self) -> None:
-        """Close the way in and wait for the threads; the process must be dead."""
-        self._stopping = True
-        self.events.put(None)
-        socket.create_connection(self.server_address[:2]).close()  # type: ignore[arg-type] # IPv4: host and port
-        self._thread.join()
-        self.server_close()
-        for thread in self._threads_of_connections:
-            thread.join()
-
-    def _listen(self) -> None:
-        while not self._stopping:
-            self.handle_request()  # waits for a connection; unlike serve_forever it does not wake up to look around
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Api
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # with Nagle's algorithm and unbuffered headers each call would take 88 ms
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        if self.path != f"{PREFIX}/invocation/next":
-            return self._answer(404)
-        event = self.server.next()
-        if event is None or self._is_gone():
-            self.close_connection = True
-            return None
-        self.server.taken = True
-        return self._answer(200, event.body, self._describe(event))
-
-    def do_POST(self) -> None:
-        body, found = self._body(), POSTED.fullmatch(self.path)
-        if found and self.server.post(found[1], found[2] or found[3], body):
-            self._answer(202, b'{"status":"OK"}')
-        else:
-            self._answer(400, b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}')
-
-    def handle_expect_100(self) -> bool:
-        answered = super().handle_expect_100()
-        self.wfile.flush()
-        return answered
-
-    def _describe(self, event: Event) -> dict[str, str]:
-        trace = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"
-        return {
-            "Lambda-Runtime-Aws-Request-Id": event.request_id,
-            "Lambda-Runtime-Deadline-Ms": str(event.deadline),
-            "Lambda-Runtime-Invoked-Function-Arn": self.server.arn,
-            "Lambda-Runtime-Trace-Id": trace,
-        }
-
-    def _is_gone(self) -> bool:
-        """Say whether the process that waited has died; the system closes its connections before it is reaped."""
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():  # trailers
-            pass
-        return b"".join(parts)
-
-    def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        told = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
-        for name, value in told.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the emulator's log quiet."""
-
-
-def _thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
-    thread = threading.Thread(target=target, args=arguments, name="lambda-runtime", daemon=True)
-    thread.start()
-    return thread
 
 
 @functools.lru_cache
