@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from signwatch import networks
 from signwatch.record import mapping
-from signwatch.signin import SignIn, read
+from signwatch.signin import SignIn, Step, read
 from signwatch.verdict import judge
 from tooling import templates
 from tooling.errors import FailedError, RefusedError
@@ -85,11 +85,12 @@ class Row:
     recognised: str
     through: tuple[str, ...]
     deaf: tuple[str, ...]
+    pending: bool = False  # a step that is looked at a second time
 
     @property
     def counts(self) -> bool:
-        """Whether the function has to hear of it: steps and other events need not come through."""
-        return (self.unrecognised, self.recognised) != ("ignored", "ignored")
+        """Whether the function has to hear of it: most steps and all other events need not come through."""
+        return self.pending or (self.unrecognised, self.recognised) != ("ignored", "ignored")
 
     @property
     def falls_through(self) -> bool:
@@ -185,6 +186,7 @@ def _row(path: SignInPath, given: Sequence[Rule], matches: Matches) -> Row:
         recognised=_level(judge(reading, recognised=inside, approved_elsewhere=False)),
         through=tuple(rule.name for rule in taking if rule.hears(path)),
         deaf=tuple(f"{rule.name} is {rule.state}" for rule in taking if not rule.hears(path)),
+        pending=isinstance(reading, Step) and reading.pending,
     )
 
 

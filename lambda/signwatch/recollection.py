@@ -27,13 +27,13 @@ def approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) 
     if not sign_in.person:
         return None
     try:
-        return _differs(sign_in, now, _memory(dependencies))
+        return _compare(sign_in, now, _memory(dependencies))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
         _complain(sign_in, error, now)
         return None
 
 
-def _differs(sign_in: SignIn, now: float, memory: Memory) -> bool:
+def _compare(sign_in: SignIn, now: float, memory: Memory) -> bool:
     """Remember the address of this one, unless a later one is known, and compare it with the other's."""
     approval, code = (f"{sign_in.account}#{kind}#{sign_in.person}" for kind in ("approval", "device-code"))
     at, address = _at(sign_in, now), digest(str(packed(sign_in.source) or sign_in.source))

@@ -127,12 +127,17 @@ class TestRow:
         assert found.cells() == (ROOT_USER, "documented", "none", "sign-in", "alert high", "alert high", "us-east-1")
 
     @pytest.mark.parametrize(
-        ("name", "kind"), [("console: second factor asked for", "step"), ("root: password changed", "other")]
+        ("name", "kind"), [("console: role session goes on", "step"), ("root: password changed", "other")]
     )
     def test_what_is_no_sign_in_need_not_come_through(self, name: str, kind: str) -> None:
         found = row(name)
         assert not found.falls_through
         assert found.cells()[2:6] == ("-", kind, "ignored", "ignored")
+
+    @pytest.mark.parametrize("name", ["console: second factor asked for", "Identity Center: factor right"])
+    def test_a_step_that_is_looked_at_a_second_time_has_to_come_through(self, name: str) -> None:
+        assert row(name).falls_through
+        assert row(name).cells()[2:4] == ("none", "step")
 
     def test_a_failure_has_to_come_through(self) -> None:
         found = row("Identity Center: factor wrong")
