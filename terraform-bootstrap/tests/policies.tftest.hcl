@@ -248,11 +248,11 @@ run "rights_end_at_the_resources_of_this_prefix" {
   assert {
     condition = {
       for one in concat(jsondecode(data.aws_iam_policy_document.deploy.json).Statement, jsondecode(data.aws_iam_policy_document.boundary.json).Statement) :
-      one.Sid => { may = toset(flatten([one.Action])), where = flatten([one.Resource]) } if strcontains(one.Sid, "Networks")
+      one.Sid => { may = toset(flatten([one.Action])), where = toset(flatten([one.Resource])) } if strcontains(one.Sid, "Networks")
       } == {
-      ReadTheNetworks        = { may = toset(["ssm:GetParametersByPath"]), where = ["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"] }
-      AllowAndRevokeNetworks = { may = toset(["ssm:DeleteParameter", "ssm:PutParameter"]), where = ["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"] }
-      Networks               = { may = toset(["ssm:GetParametersByPath"]), where = ["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"] }
+      ReadTheNetworks        = { may = toset(["ssm:GetParametersByPath"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
+      AllowAndRevokeNetworks = { may = toset(["ssm:DeleteParameter", "ssm:PutParameter"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
+      Networks               = { may = toset(["ssm:GetParametersByPath"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
     }
     error_message = "Parameters other than the recognised networks may be written, or the networks not read."
   }
