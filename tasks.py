@@ -7,7 +7,7 @@ import sys
 import time
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke import Collection, Context, Exit, Program, task
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tooling.account import Account
+    from tooling.bootstrap import Bootstrap
     from tooling.screen import Screen
 
 with exit_codes("tasks.py", lambda code: Exit(code=code)):
@@ -32,8 +33,9 @@ TARGET = {
     "prefix": f"the stack's name and all names' prefix; default: `prefix` in signwatch.toml, else {DEFAULTS['prefix']}",
     "config": "configuration file; default: signwatch.toml",
 }
+LIVE = TARGET | {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
+SWITCHES = ("no_assume_role",)  # those that take no value
 Target = dict[str, Any]  # the values of these flags, by name, as the words take them
-NO_ROLE = {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
 HELP = ("--help", "-h")
 REPLACE = {"allow_replace": "allow what would replace or delete resources that keep evidence; default: off"}
 
@@ -50,12 +52,13 @@ def word(
 
     ``name`` is what a person types, where it is not the function's name; a family's name comes before the dot.
     Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here. A body
-    that takes a ``target`` gets the flags of TARGET in it, as far as ``help`` has them.
+    that takes a ``target`` gets the flags of LIVE in it, as far as ``help`` has them.
     """
 
     def decorate(body: Callable[..., None]) -> Any:
         called = name or body.__name__
-        target = tuple(flag for flag in TARGET if flag in help) if "target" in signature(body).parameters else ()
+        taken = [flag for flag in LIVE if flag in help] if "target" in signature(body).parameters else []
+        target = dict.fromkeys(taken) | {flag: False for flag in taken if flag in SWITCHES}
 
         @functools.wraps(body)
         def run(context: Context, *args: Any, **flags: Any) -> None:
@@ -66,8 +69,8 @@ def word(
             with exit_codes(called, lambda code: Exit(code=code)):
                 if writes:
                     refuse_dry_run(called, dry=bool(context.config.run.dry))
-                packed = {"target": {flag: flags.pop(flag, None) for flag in target}} if target else {}
-                body(context, *args, **packed, **flags)
+                packed = {flag: flags.pop(flag, default) for flag, default in target.items()}
+                body(context, *args, **({"target": packed} if target else {}), **flags)
 
         if target:
             run.__signature__ = spread(signature(body), "target", target)  # type: ignore[attr-defined] # what Invoke reads
@@ -92,25 +95,31 @@ def _tell(screen: Screen, lines: list[str], *, passed: bool) -> None:
         raise Exit(code=1)
 
 
-def _enter(chosen: settings.Settings, *, assume: bool) -> tuple[Account, Any]:
+class Entered(NamedTuple):
+    """An account that was opened: what was chosen, who acts there, and the bootstrap's contract."""
+
+    chosen: settings.Settings
+    aws: Account
+    made: Bootstrap
+
+
+def _enter(target: Target, chosen: settings.Settings | None = None) -> Entered:
     """Open the account, read the bootstrap's contract, and act as the deploy role unless told otherwise."""
     from tooling import account, bootstrap
 
+    chosen = chosen or _settings(target)
     aws = account.open(chosen)
     made = bootstrap.outputs(aws, chosen.prefix)
-    return (account.assume(aws, made.deploy_role_arn) if assume else aws), made
+    return Entered(chosen, aws if target["no_assume_role"] else account.assume(aws, made.deploy_role_arn), made)
 
 
 def _settings(target: Target, assignments: list[str] | None = None) -> settings.Settings:
-    return settings.Settings.load(**target, assignments=assignments or ())
+    chosen = {flag: value for flag, value in target.items() if flag in TARGET}
+    return settings.Settings.load(**chosen, assignments=assignments or ())
 
 
 @word(writes=True, help=TARGET | REPLACE)
-def bootstrap(
-    _c: Context,
-    target: Target,
-    allow_replace: bool = False,
-) -> None:
+def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     """Make the buckets and roles with Terraform (init, plan, apply) and write the contract that deploy reads."""
     from tooling import account as accounts
     from tooling import bootstrap as bootstraps
@@ -138,12 +147,11 @@ def package(_c: Context) -> None:
 DEPLOY = {"set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"}
 
 
-@word(writes=True, help=TARGET | DEPLOY | NO_ROLE | REPLACE, iterable=("set",))
+@word(writes=True, help=LIVE | DEPLOY | REPLACE, iterable=("set",))
 def deploy(
     _c: Context,
     target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
-    no_assume_role: bool = False,
     allow_replace: bool = False,
 ) -> None:
     """Package, upload what is new, show the change set, execute it, follow it to outputs or first real cause."""
@@ -152,74 +160,56 @@ def deploy(
 
     chosen = _settings(target, set)
     stack.check(chosen)
+    here = _enter(target, chosen)
     screen = _screen()
-    aws, made = _enter(chosen, assume=not no_assume_role)
     artifacts = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
-    shown = stack.deploy(aws, chosen, made, artifacts, console=screen.stack(), allow_replace=allow_replace)
+    shown = stack.deploy(
+        here.aws, here.chosen, here.made, artifacts, console=screen.stack(), allow_replace=allow_replace
+    )
     screen.heading("Outputs")
     screen.pairs(shown)
 
 
-@word(writes=False, help=TARGET | NO_ROLE)
-def outputs(
-    _c: Context,
-    target: Target,
-    no_assume_role: bool = False,
-) -> None:
+@word(writes=False, help=LIVE)
+def outputs(_c: Context, target: Target) -> None:
     """Show the live stack's outputs."""
     from tooling import stack
 
-    chosen = _settings(target)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    _screen().pairs(stack.outputs(aws, chosen))
+    here = _enter(target)
+    _screen().pairs(stack.outputs(here.aws, here.chosen))
 
 
-@word(writes=False, help=TARGET | NO_ROLE)
-def drift(
-    _c: Context,
-    target: Target,
-    no_assume_role: bool = False,
-) -> None:
+@word(writes=False, help=LIVE)
+def drift(_c: Context, target: Target) -> None:
     """Compare the account with the live stacks; end in 1 when a resource was changed or deleted by somebody else."""
     from tooling import drift as drifts
 
-    chosen = _settings(target)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
+    here = _enter(target)
     screen = _screen()
-    found = drifts.look(aws, chosen, announce=screen.announce)
+    found = drifts.look(here.aws, here.chosen, announce=screen.announce)
     _tell(screen, found.lines(), passed=not found.drifts)
 
 
-@word(writes=True, help=TARGET | NO_ROLE)
-def secret(
-    _c: Context,
-    target: Target,
-    no_assume_role: bool = False,
-) -> None:
+@word(writes=True, help=LIVE)
+def secret(_c: Context, target: Target) -> None:
     """Fill the Twilio secret from questions that are not echoed, or from one JSON object on standard input."""
     from tooling import secret as secrets
     from tooling import stack
 
-    chosen = _settings(target)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    arn = stack.outputs(aws, chosen)["TwilioSecretArn"]
+    here = _enter(target)
+    arn = stack.outputs(here.aws, here.chosen)["TwilioSecretArn"]
     given = secrets.read(sys.stdin)
-    secrets.put(aws, arn, given)
+    secrets.put(here.aws, arn, given)
     _screen().announce(f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on.")
 
 
-@word(name="networks", writes=False, help=TARGET | NO_ROLE)
-def show_networks(
-    _c: Context,
-    target: Target,
-    no_assume_role: bool = False,
-) -> None:
+@word(name="networks", writes=False, help=LIVE)
+def show_networks(_c: Context, target: Target) -> None:
     """Show both lists of recognised networks, and what ends when; end in 1 when an entry is unusable."""
     from tooling import networks
 
-    chosen = _settings(target)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    lists = networks.load(aws, chosen)
+    here = _enter(target)
+    lists = networks.load(here.aws, here.chosen)
     _tell(_screen(), networks.lines(lists, time.time()), passed=networks.is_sound(lists))
 
 
@@ -232,7 +222,7 @@ ALLOW = {
 }
 
 
-@word(name="networks.allow", writes=True, help=TARGET | ALLOW | NO_ROLE)
+@word(name="networks.allow", writes=True, help=LIVE | ALLOW)
 def allow_network(
     _c: Context,
     target: Target,
@@ -241,7 +231,6 @@ def allow_network(
     who: str | None = None,
     label: str | None = None,
     force_wide: bool = False,
-    no_assume_role: bool = False,
 ) -> None:
     """Recognise a network for a time, for everybody or one person, within a minute and without a deploy."""
     from tooling import networks
@@ -249,8 +238,8 @@ def allow_network(
     chosen = _settings(target)
     seconds, now = networks.seconds_of(for_), time.time()
     one = networks.wanted(cidr or networks.offered(sys.stdin), label, who, seconds, now, wide=force_wide)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    _tell(_screen(), networks.allow(aws, chosen, one, now), passed=True)
+    here = _enter(target, chosen)
+    _tell(_screen(), networks.allow(here.aws, here.chosen, one, now), passed=True)
 
 
 REVOKE = {
@@ -260,22 +249,20 @@ REVOKE = {
 }
 
 
-@word(name="networks.revoke", writes=True, help=TARGET | REVOKE | NO_ROLE)
+@word(name="networks.revoke", writes=True, help=LIVE | REVOKE)
 def revoke_network(
     _c: Context,
     target: Target,
     cidr: str | None = None,
     label: str | None = None,
     id: str | None = None,  # noqa: A002 - the flag is called --id
-    no_assume_role: bool = False,
 ) -> None:
     """Take back what networks.allow recognised, named by its range, its label or its id."""
     from tooling import networks
 
-    chosen = _settings(target)
     networks.refuse_vague(cidr=cidr, label=label, id=id)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    _tell(_screen(), networks.revoke(aws, chosen, time.time(), cidr=cidr, label=label, id=id), passed=True)
+    here = _enter(target)
+    _tell(_screen(), networks.revoke(here.aws, here.chosen, time.time(), cidr=cidr, label=label, id=id), passed=True)
 
 
 CHECK = {
@@ -284,43 +271,30 @@ CHECK = {
 }
 
 
-@word(name="networks.check", writes=False, help=TARGET | CHECK | NO_ROLE)
-def check_network(
-    _c: Context,
-    target: Target,
-    address: str = "",
-    who: str | None = None,
-    no_assume_role: bool = False,
-) -> None:
+@word(name="networks.check", writes=False, help=LIVE | CHECK)
+def check_network(_c: Context, target: Target, address: str = "", who: str | None = None) -> None:
     """Say which entry recognises an address; end in 1 when none does."""
     from tooling import networks
 
-    chosen = _settings(target)
     networks.refuse_no_address(address)
-    aws, _ = _enter(chosen, assume=not no_assume_role)
-    told, is_recognised = networks.judge(networks.load(aws, chosen), address, who, time.time())
+    here = _enter(target)
+    told, is_recognised = networks.judge(networks.load(here.aws, here.chosen), address, who, time.time())
     _tell(_screen(), told, passed=is_recognised)
 
 
 CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
 
 
-@word(writes=True, help=TARGET | CONFIRM | NO_ROLE)
-def destroy(
-    _c: Context,
-    target: Target,
-    confirm: str | None = None,
-    no_assume_role: bool = False,
-) -> None:
+@word(writes=True, help=LIVE | CONFIRM)
+def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
     from tooling import stack
 
-    chosen = _settings(target)
+    here = _enter(target)
     screen = _screen()
-    aws, made = _enter(chosen, assume=not no_assume_role)
-    stack.confirm(chosen.prefix, confirm)
-    kept = stack.destroy(aws, chosen, made, console=screen.stack())
-    screen.announce(f"Stack {chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
+    stack.confirm(here.chosen.prefix, confirm)
+    kept = stack.destroy(here.aws, here.chosen, here.made, console=screen.stack())
+    screen.announce(f"Stack {here.chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
 
 
 SCAN = {
@@ -433,11 +407,7 @@ COVERAGE = {
 
 
 @word(writes=False, help=COVERAGE)
-def coverage(
-    _c: Context,
-    target: Target,
-    templates: str | None = None,
-) -> None:
+def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
     """Show each way into an account and whether a rule hands it to the function; end in 1 where none does."""
     from tooling import coverage as coverages
 

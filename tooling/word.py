@@ -12,7 +12,7 @@ from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from inspect import Signature
 
 INTERRUPTED = 130
@@ -50,12 +50,12 @@ def refuse_dry_run(name: str, *, dry: bool) -> None:
         raise RefusedError("--dry", what, "leave --dry out: bootstrap and deploy show what they change before they do")
 
 
-def spread(signature: Signature, name: str, flags: Iterable[str]) -> Signature:
-    """Return a signature in which optional flags stand in the place of the one parameter ``name``."""
+def spread(signature: Signature, name: str, flags: Mapping[str, object]) -> Signature:
+    """Return a signature in which flags with their defaults stand in the place of the one parameter ``name``."""
     parameters = list(signature.parameters.values())
     at = [one.name for one in parameters].index(name)
     kind = Parameter.POSITIONAL_OR_KEYWORD
-    parameters[at : at + 1] = [Parameter(flag, kind, default=None) for flag in flags]
+    parameters[at : at + 1] = [Parameter(flag, kind, default=default) for flag, default in flags.items()]
     return signature.replace(parameters=parameters)
 
 

@@ -130,6 +130,9 @@ def test_flags_stand_in_the_place_of_the_one_parameter_that_takes_them_all() -> 
         """A word."""
 
     told = inspect.signature(body)
-    assert list(word.spread(told, "target", ("profile", "account")).parameters) == [
-        *("context", "profile", "account", "wide")
-    ]
+    found = word.spread(told, "target", {"profile": None, "no_role": False}).parameters
+    assert {name: one.default for name, one in found.items() if name in ("profile", "no_role")} == {
+        "profile": None,
+        "no_role": False,
+    }
+    assert list(found) == ["context", "profile", "no_role", "wide"]
