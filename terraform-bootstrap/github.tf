@@ -8,8 +8,6 @@ locals {
   # GitHub signs the numbers of owner and repository into an immutable subject, so that a name that changes hands opens nothing.
   github_immutable = "${replace(var.github_repository, "/", "@${var.github_owner_id}/")}@${var.github_repository_id}"
   github_subject   = var.github_subject_form == "immutable" ? local.github_immutable : var.github_repository
-
-  contract_arns = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap/*"]
 }
 
 # An account has one provider for GitHub, and other projects may come to trust it: it never goes with this configuration.
@@ -74,6 +72,7 @@ resource "aws_iam_role_policy" "github" {
 # --- what they may do: show a change and never make it; become the deploy role ----------------------------------------
 
 data "aws_iam_policy_document" "github_preview" {
+  source_policy_documents = [data.aws_iam_policy_document.handing_over.json]
   statement {
     sid       = "ShowChanges" # the tags of a stack are asked for with its change set already
     actions   = ["cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStacks", "cloudformation:TagResource"]
@@ -86,16 +85,6 @@ data "aws_iam_policy_document" "github_preview" {
     resources = ["*"]
   }
   statement {
-    sid       = "HandCloudFormationItsRole"
-    actions   = ["iam:PassRole"]
-    resources = [local.service_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "iam:PassedToService"
-      values   = ["cloudformation.amazonaws.com"]
-    }
-  }
-  statement {
     sid       = "UploadForPreviewsAlone"
     actions   = ["s3:PutObject"]
     resources = ["${local.bucket_arns.templates}/preview/*", "${local.bucket_arns.artifacts}/preview/*"]
@@ -104,16 +93,6 @@ data "aws_iam_policy_document" "github_preview" {
     sid       = "ReadTemplatesAndZips"
     actions   = ["s3:GetObject"]
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
-  }
-  statement {
-    sid       = "SeeWhatIsThere"
-    actions   = ["s3:ListBucket"]
-    resources = [local.bucket_arns.templates, local.bucket_arns.artifacts]
-  }
-  statement {
-    sid       = "ReadTheContract"
-    actions   = ["ssm:GetParametersByPath"]
-    resources = local.contract_arns
   }
 }
 

@@ -23,8 +23,9 @@ USED = {body["Type"] for name in NAMES for body in load(name)["Resources"].value
 
 def allowed(*documents: str) -> set[str]:
     """The actions that these policy documents of the bootstrap allow, whatever their conditions."""
-    parsed = parsed_text((ROOT / "terraform-bootstrap" / "roles.tf").read_text(encoding="utf-8"))
-    bodies = [block["aws_iam_policy_document"] for block in parsed["data"] if "aws_iam_policy_document" in block]
+    files = [parsed_text(path.read_text(encoding="utf-8")) for path in (ROOT / "terraform-bootstrap").glob("*.tf")]
+    blocks = [block for parsed in files for block in parsed.get("data", ())]
+    bodies = [block["aws_iam_policy_document"] for block in blocks if "aws_iam_policy_document" in block]
     found = [body[name] for body in bodies for name in documents if name in body]
     assert len(found) == len(documents)
     parts = [part for body in found for part in body["statement"] if part.get("effect", "Allow") == "Allow"]
