@@ -26,7 +26,12 @@ PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 COVERAGE = ("--cov", "--cov-config", "pyproject.toml", "--cov-report", "")  # of a run of everything alone
 # Where unit tests lie, and what lies there and is none: to collect the others would take longer than to run these.
 UNIT = ("tests/lambda", "tests/tooling")
-NO_UNIT = ("tests/lambda/test_fuzzing.py", "tests/tooling/test_package.py", "tests/tooling/test_tasks.py")
+NO_UNIT = (
+    "tests/lambda/test_fuzzing.py",
+    "tests/tooling/test_command_line.py",
+    "tests/tooling/test_package.py",
+    "tests/tooling/test_tasks.py",
+)
 
 
 def expression(parts: Iterable[str]) -> str:

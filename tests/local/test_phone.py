@@ -14,10 +14,11 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from signwatch import sms
+from tests.support.laptop import until
 from tooling.local.phone import LARGEST_BODY, Phone, segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.local
 
@@ -56,14 +57,6 @@ def ask(
         return answer.status, json.loads(answer.read()), answer.headers
     finally:
         connection.close()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until it holds, ten seconds at most."""
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_text_of_the_real_client_is_accepted_and_kept(phone: Phone) -> None:
