@@ -211,6 +211,7 @@ class TestWord:
         """An account that is named with --account, so that its EventBridge is asked."""
         return Laptop.on(cloud)
 
+    @pytest.mark.usefixtures("laptop")  # so that its environment is made before the word speaks
     def test_every_sign_in_comes_through_and_the_readme_shows_it(self, tmp_path: Path) -> None:
         done = in_a_process(tmp_path, {})
         assert (done.returncode, done.stderr) == (0, "")
