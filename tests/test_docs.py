@@ -38,6 +38,12 @@ LICENSE_SHA256 = (
 SUFFIXES = (".md", ".py", ".yaml", ".yml", ".toml", ".tf", ".json", ".txt", ".in")
 
 
+def test_the_example_names_sections_that_are_there() -> None:
+    named = re.findall(r'See "([^"]+)" in the README', EXAMPLE)
+    assert named
+    assert [name for name in named if f"\n## {name}\n" not in README] == []
+
+
 def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 

@@ -40,7 +40,7 @@ FUNCTION_MAY_IMPORT = {  # modules of the function that another one may know; th
     "record": set(),
     "signin": {"paths", "record"},
     "networks": set(),
-    "allowance": {"networks", "record"},
+    "allowance": {"networks", "record", "message"},
     "register": {"allowance", "journal", "networks", "signin"},
     "sms": set(),
 }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from signwatch import networks as recognition
 from signwatch.message import compose
 from signwatch.record import opened
-from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
+from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read, unfinished
 from signwatch.verdict import Verdict, judge
 from tooling import records
 from tooling.errors import FailedError, RefusedError
@@ -32,7 +32,9 @@ LOUDER = {  # what the memory would make of an alert, and that there is none her
     "aggregated": "texted from the third within 15 minutes on, here each time",
     "counted": "counted with the console sign-in that follows, here by itself",
 }
-LISTS = ("AlertOff", "AllowedVpcEndpointIds")  # parameters that hold entries separated by commas
+PENDING = "noted where no sign-in follows within 15 minutes"  # what a second look would make of a right password
+UNFOLLOWED = "unless a sign-in follows within 15 minutes, here each time"
+LISTS = ("AlertOff", "AlertOn", "AllowedVpcEndpointIds")  # parameters that hold entries separated by commas
 MOST_SHOWN = 80  # characters of an untrusted text on a line for people; --json shows all of it
 QUIET = 2.0  # seconds that may pass without a word on how far it is
 BETWEEN = 0.5  # seconds between two such words
@@ -42,14 +44,15 @@ BETWEEN = 0.5  # seconds between two such words
 class Chosen:
     """What the records are judged by.
 
-    The recognised networks, as written and as read, the account's label, the causes that are switched off, the zone
-    whose time a text tells, and the VPC endpoints that vouch for a private address.
+    The recognised networks, as written and as read, the account's label, the causes that are switched off and on, the
+    zone whose time a text tells, and the VPC endpoints that vouch for a private address.
     """
 
     written: str
     known: recognition.Networks
     label: str = ""
     off: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
     zone: str = ""
     endpoints: tuple[str, ...] = ()
 
@@ -114,24 +117,40 @@ def chosen(parameters: Mapping[str, str], networks: str | None) -> Chosen:
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError(where, str(error), remedy) from error
-    off, endpoints = (tuple(recognition.entries(parameters.get(name, ""))) for name in LISTS)
+    off, on, endpoints = (tuple(recognition.entries(parameters.get(name, ""))) for name in LISTS)
     label, zone = parameters.get("AccountLabel", ""), parameters.get("TimeZone", "")
-    return Chosen(written, recognition.parse(written), label, off, zone, endpoints)
+    return Chosen(written, recognition.parse(written), label, off, on, zone, endpoints)
 
 
 def explain(found: records.Found, by: Chosen) -> Explained:
     """Read and judge one record as the function does, with nothing remembered; compose the text of an alert."""
-    reading = read(found.record)
-    inside = isinstance(reading, SignIn) and recognition.recognises(
-        by.known, reading.source, by_endpoint=reading.endpoint in by.endpoints
-    )
-    verdict = judge(reading, recognised=inside, off=by.off)
+    reading, verdict = _judged(found.record, by)
     if verdict.level == "alert" and (louder := "once" if verdict.once else verdict.grouped):
         verdict = verdict._replace(reasons=(*verdict.reasons, LOUDER[louder]))
     text = ""
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         text = compose(reading, verdict, label=by.label, zone=by.zone, delay=None).text
     return Explained(found, reading, verdict, text)
+
+
+def _judged(record: object, by: Chosen) -> tuple[Reading, Verdict]:
+    """Read and judge a record; a right password that would alert if nothing followed does, the louder answer."""
+    reading = read(record)
+    verdict = _verdict(reading, by)
+    if not (isinstance(reading, Step) and reading.pending):
+        return reading, verdict
+    waiting = unfinished(record)
+    looked = _verdict(waiting, by)
+    if looked.level == "alert":
+        return waiting, looked._replace(reasons=(*looked.reasons, UNFOLLOWED))
+    return reading, verdict._replace(reasons=(*verdict.reasons, PENDING))
+
+
+def _verdict(reading: Reading, by: Chosen) -> Verdict:
+    inside = isinstance(reading, SignIn) and recognition.recognises(
+        by.known, reading.source, by_endpoint=reading.endpoint in by.endpoints
+    )
+    return judge(reading, recognised=inside, off=by.off, on=by.on)
 
 
 def run(paths: Sequence[str], by: Chosen, streams: Streams, *, as_json: bool = False) -> None:

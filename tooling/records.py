@@ -87,9 +87,9 @@ def sources(paths: Sequence[str]) -> list[Source | Fault]:
 def _below(path: str) -> list[Source | Fault]:
     if path == STANDARD_INPUT:
         return [Source(path, path)]
-    if not Path(path).exists():
+    if not (path and os.path.exists(path)):  # noqa: PTH110 - pathlib raises for a name that is too long
         remedy = "check the path; `./inv --help explain` tells the flags, and - stands for standard input"
-        raise RefusedError(path, "is not there", remedy)
+        raise RefusedError(path or "an empty path", "is not there", remedy)
     if not Path(path).is_dir():
         if Path(path).is_file() and not Path(path).stat().st_size:
             raise _empty(path)

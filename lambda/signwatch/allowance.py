@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from signwatch import networks
+from signwatch.message import shown
 from signwatch.record import moment
 
 FOLDER = "networks"  # allowances are kept below /<prefix>/networks/
@@ -44,8 +45,11 @@ class Allowance(NamedTuple):
         return self.expires is None or now < self.expires
 
     def is_for(self, *names: str) -> bool:
-        """Say whether it is for everybody, or for one of these people and roles: a whole name, in whatever case."""
-        return not self.who or self.who.casefold() in {name.casefold() for name in names}
+        """Say whether it is for everybody, or for one of these people and roles.
+
+        A whole name in whatever case, as it is recorded or as the text shows it.
+        """
+        return not self.who or any(not _forms(self.who).isdisjoint(_forms(name)) for name in names if name)
 
 
 def make(cidr: str, label: str, who: str = "", expires: int | None = None, *, wide: bool = False) -> Allowance:
@@ -89,6 +93,12 @@ def decode(text: str) -> Allowance:
 def written(seconds: int) -> str:
     """Return a moment, in seconds since 1970, as it stands in an allowance: 2026-11-24T10:12:31Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _forms(name: str) -> set[str]:
+    """Return a name and what the text shows for it; the latter only where nothing of it is cut or unknown."""
+    told = shown(name)
+    return {name.casefold()} | ({told.casefold()} if told and "?" not in told and not told.endswith("...") else set())
 
 
 def _seconds(expires: str) -> int:

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch.record import moment
-from signwatch.signin import SignIn, Unreadable
+from signwatch.signin import DEVICE, SignIn, Unreadable
+from signwatch.verdict import APPROVAL_UNKNOWN, DEVICE_CODE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,7 +64,7 @@ def compose(
     account = account_name(sign_in.account, label)
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
-        *_facts(sign_in),
+        *_facts(sign_in, verdict),
         _when(sign_in, delay, zone),
         f"Id {_tag(sign_in.event_id, TAG) or 'none'}",
     ]
@@ -82,6 +83,11 @@ def gsm(text: str) -> str:
     return " ".join("".join(_character(character) for character in unicodedata.normalize("NFC", text)).split())
 
 
+def shown(name: str) -> str:
+    """Return the name of a person or a role as the text shows it, between the quotation marks."""
+    return _safe(name, NAME)
+
+
 def account_name(account: str, label: str) -> str:
     """Return the label of the account, or its last four digits."""
     digits = account[-4:] if account.isascii() and account.isdigit() else ""
@@ -94,12 +100,21 @@ def _what(sign_in: SignIn | Unreadable) -> str:
     return sign_in.what + (" FAILED" if sign_in.outcome == "failure" else "")
 
 
-def _facts(sign_in: SignIn | Unreadable) -> list[str]:
+def _facts(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
     source = f"From: {_source(sign_in.source)}"
     if isinstance(sign_in, Unreadable):
         return [f"{_what(sign_in)}: {_safe(sign_in.why, WHY)}", f"Who: {_quoted(sign_in.who, NAME)}", source]
     who = "root user" if sign_in.identity == "root" else _quoted(sign_in.who, NAME)
-    return [_what(sign_in), f"Who: {who}", source, MFA[sign_in.mfa]]
+    return [_what(sign_in), f"Who: {who}", source, MFA[sign_in.mfa] + _approval(sign_in, verdict)]
+
+
+def _approval(sign_in: SignIn, verdict: Verdict) -> str:
+    """Say what makes a device code an alert, wherever it came from, and the portal sign-in that approved it."""
+    if APPROVAL_UNKNOWN in verdict.reasons:
+        return "; approval unknown"
+    if DEVICE_CODE in verdict.reasons:
+        return "; approved elsewhere" if sign_in.grant == DEVICE else "; code used elsewhere"
+    return ""
 
 
 def _when(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:

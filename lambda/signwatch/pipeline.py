@@ -13,7 +13,7 @@ from signwatch import journal, networks
 from signwatch.message import compose
 from signwatch.paths import CENTER
 from signwatch.record import moment
-from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read
+from signwatch.signin import DEVICE, NotASignIn, Reading, SignIn, Step, Unreadable, read
 from signwatch.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -87,9 +87,15 @@ def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, depend
     if networks.packed(sign_in.source) is None or (networks.is_private(sign_in.source) and not by_endpoint):
         return ""
     from signwatch import register
+    from signwatch.directory import named
 
     found = register.find(
-        sign_in, lambda: dependencies.client("ssm", quick=True), settings.name_prefix, now, by_endpoint=by_endpoint
+        sign_in,
+        lambda: dependencies.client("ssm", quick=True),
+        settings.name_prefix,
+        now,
+        named=lambda: named(sign_in, dependencies),
+        by_endpoint=by_endpoint,
     )
     return f"{found.label} (networks/{found.name})" if found else ""
 
@@ -107,7 +113,7 @@ def _judge(reading: Reading, now: float, dependencies: Dependencies, *, recognis
 
 
 def _approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
-    if sign_in.outcome != "success" or not (sign_in.kind == CENTER or sign_in.grant == "device code"):
+    if sign_in.outcome != "success" or not (sign_in.kind == CENTER or sign_in.grant == DEVICE):
         return None
     from signwatch.recollection import approved_elsewhere
 

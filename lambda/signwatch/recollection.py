@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
     """Say whether a device code and the portal sign-in before it came from two addresses, whichever is told of first.
 
-    None where nobody can tell: of a device code that names no person, and while the memory is down.
+    None where nobody can tell: of a device code that names no person, and while the memory is down. Where the memory
+    knows no portal sign-in within a day, such as in a portal session that lasts for weeks, there is nothing to differ
+    from: a device code is judged by its own source alone.
     """
     if not sign_in.person:
         return None

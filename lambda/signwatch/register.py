@@ -36,20 +36,29 @@ _copies: dict[str, Copy] = {}  # by prefix, for as long as the process lives
 
 
 def find(
-    sign_in: SignIn, client: Callable[[], Any], prefix: str, now: float, *, by_endpoint: bool = False
+    sign_in: SignIn,
+    client: Callable[[], Any],
+    prefix: str,
+    now: float,
+    *,
+    named: Callable[[], SignIn],
+    by_endpoint: bool = False,
 ) -> Allowance | None:
     """Return the allowance that recognises the sign-in, or None; an expired one never does, however it was kept.
 
-    ``client`` makes a client of Systems Manager; it is asked only if what is remembered is too old.
+    ``client`` makes a client of Systems Manager; it is asked only if what is remembered is too old. ``named`` looks up
+    the name behind a bare id; it is asked only if an allowance for one person or role holds the address.
     """
-    for one in _load(client, prefix, now):
-        if (
-            one.is_current(now)
-            and one.is_for(sign_in.who, sign_in.role)
-            and networks.recognises(one.found, sign_in.source, by_endpoint=by_endpoint)
-        ):
+    holding = [
+        one
+        for one in _load(client, prefix, now)
+        if one.is_current(now) and networks.recognises(one.found, sign_in.source, by_endpoint=by_endpoint)
+    ]
+    for one in holding:
+        if one.is_for(sign_in.who, sign_in.role):
             return one
-    return None
+    who = named().who if holding else ""
+    return next((one for one in holding if one.is_for(who)), None)
 
 
 def _load(client: Callable[[], Any], prefix: str, now: float) -> tuple[Allowance, ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WAIT = 15 * 60  # seconds that a sign-in may take; the longest delay that SQS knows (SendMessage, DelaySeconds)
 EARLIER = 60  # seconds by which the time of a raw copy may lie before that of its record
 MOST_PAGES = 20  # of the raw copies, each up to 1 MB
+NEEDED = 40.0  # seconds that must be left for one more page: the client may hang for 10, a text takes up to 30
 FOLLOWED = "a sign-in followed"
 
 
@@ -84,6 +85,8 @@ def _copies(waiting: SignIn, dependencies: Dependencies) -> Iterator[object]:
         "filterPattern": "UserAuthentication" if waiting.identity == CENTER else "ConsoleLogin",
     }
     for _ in range(MOST_PAGES):
+        if dependencies.seconds_left() < NEEDED:
+            raise TimeoutError
         found = logs.filter_log_events(**page)
         yield from (json.loads(copy["message"]) for copy in found["events"])
         if "nextToken" not in found:

@@ -28,13 +28,16 @@ from signwatch.paths import (
 from signwatch.record import Record, mapping, opened, text_of
 
 REFRESHED = "a token was refreshed"
+WAITED = "a program asked whether its device code is approved"
 FACTOR_PASSED = "a factor was passed"
 PORTAL_HOP = "Identity Center opened an account"
+DEVICE = "device code"
 GRANTS = {  # OAuth 2.0 grant types (RFC 6749, RFC 8628)
     "refresh_token": "refresh",
-    "urn:ietf:params:oauth:grant-type:device_code": "device code",
+    "urn:ietf:params:oauth:grant-type:device_code": DEVICE,
     "authorization_code": "authorization code",
 }
+WAITING = ("AuthorizationPendingException", "SlowDownException")  # OIDC API Reference, CreateToken, errors
 TYPES = {  # CloudTrail userIdentity element, "type"
     "root": "root",
     "iamuser": "iam-user",
@@ -186,7 +189,8 @@ def _stepped(event: Record, why: str, *, pending: bool) -> Step:
 def _step(path: Path, event: Record, grant: str) -> str:
     """Say why a record on this path is only a step, or nothing; a record that tells no outcome never is one."""
     if path.kind in GRANTED:
-        return REFRESHED if grant == "refresh" else ""
+        waits = path.kind == "token" and event.detail.get("errorCode") in WAITING
+        return REFRESHED if grant == "refresh" else WAITED if waits else ""
     if path.kind == "factor":
         return FACTOR_PASSED if _outcome(path, event) == "success" else ""
     role = text_of(event.part("requestParameters"), "roleArn") if path.kind == "saml-role" else _issuer(event)
@@ -289,8 +293,11 @@ def _role(path: Path, event: Record) -> str:
 
 
 def _name(found: dict[str, Any], key: str) -> str:
+    """Return a recorded name; one without a letter or digit, such as of characters that show nothing, is none."""
     name = found.get(key)
-    return name.strip() if isinstance(name, str) and name != HIDDEN else ""
+    if not isinstance(name, str) or name == HIDDEN or not any(map(str.isalnum, name)):
+        return ""
+    return name.strip()
 
 
 def _session(user: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch.paths import CENTER, UNFINISHED
-from signwatch.signin import Reading, SignIn, Step, Unreadable
+from signwatch.signin import DEVICE, Reading, SignIn, Step, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ALWAYS = {"password-recovery": "password recovery", "assume-root": "assume root", "anomaly": "AWS anomaly"}
 NOTED = ("switch-role", "federation-token", "console-link")  # kinds that say little of who came in, and much of how
 PROGRAMS = ("saml-role", "federation-token")  # kinds whose failures are mostly those of programs
+ROOTS = ("console", "aws-login")  # kinds by which root comes in, so that an unknown kind of user may be root
 OWN = {  # kinds that have a cause of their own, so that they can be switched off alone
     "switch-role": "switched role",
     "federation-token": "federation token",
@@ -26,6 +27,7 @@ OWN = {  # kinds that have a cause of their own, so that they can be switched of
 }
 HERE, ELSEWHERE, INSIDE = "recognised source", "unrecognised source", "source inside AWS"
 NO_MFA, DEVICE_CODE, FAILURE, ROOT_FAILURE = "no MFA", "device code elsewhere", "failure", "root failure"
+APPROVAL_UNKNOWN = "device code, its approval unknown"  # which has the cause DEVICE_CODE
 UNKNOWN_FAILURE = "failure of an unknown kind of user"
 RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
 ON_DEMAND = (RIGHT_PASSWORD,)  # causes that alert where the owner switches them on
@@ -112,14 +114,11 @@ def _judge(sign_in: SignIn, source: str, *, approved_elsewhere: bool | None) -> 
         return _failed(sign_in, source)
     if sign_in.identity == "root":
         return Verdict("alert", "high", ("root success", source))
-    if sign_in.identity == "unknown" and sign_in.kind == "console":  # it may be root
+    if sign_in.identity == "unknown" and sign_in.kind in ROOTS:
         return Verdict("alert", "normal", ("success of an unknown kind of user", source))
-    if approved_elsewhere is not False and (
-        sign_in.grant == "device code" or (approved_elsewhere and sign_in.kind == CENTER)
-    ):
-        return Verdict(
-            "alert", "high", (DEVICE_CODE, source), (DEVICE_CODE,) if source is HERE else (DEVICE_CODE, source)
-        )
+    if approved_elsewhere is not False and (sign_in.grant == DEVICE or (approved_elsewhere and sign_in.kind == CENTER)):
+        reason = DEVICE_CODE if approved_elsewhere else APPROVAL_UNKNOWN
+        return Verdict("alert", "high", (reason, source), (DEVICE_CODE,) if source is HERE else (DEVICE_CODE, source))
     return _from_here(sign_in) if source is HERE else _from_elsewhere(sign_in, source)
 
 
@@ -134,7 +133,7 @@ def _failed(sign_in: SignIn, source: str) -> Verdict:
         return Verdict("note", "", (RIGHT_PASSWORD, source), (RIGHT_PASSWORD,))
     if sign_in.identity == "root":
         cause = ROOT_FAILURE
-    elif sign_in.identity == "unknown" and sign_in.kind == "console":
+    elif sign_in.identity == "unknown" and sign_in.kind in ROOTS:
         cause = UNKNOWN_FAILURE
     elif source is HERE or sign_in.kind in PROGRAMS:
         return Verdict("note", "", (FAILURE, source))
@@ -147,8 +146,8 @@ def _from_here(sign_in: SignIn) -> Verdict:
     """Judge a success from a recognised source."""
     if sign_in.identity == "iam-user" and sign_in.mfa == "no":
         return Verdict("alert", "normal", (NO_MFA, HERE), (NO_MFA,), _once(sign_in, NO_MFA))
-    if sign_in.grant == "device code":  # the way in for a stranger who had a code approved
-        return Verdict("note", "", ("device code", HERE))
+    if sign_in.grant == DEVICE:  # the way in for a stranger who had a code approved
+        return Verdict("note", "", (DEVICE, HERE))
     return Verdict("note", "", (HERE,)) if sign_in.kind in NOTED else RECOGNISED
 
 
@@ -159,7 +158,7 @@ def _from_elsewhere(sign_in: SignIn, source: str) -> Verdict:
     if not own:
         causes = (source, *no_mfa) if no_mfa else (source,)
         return Verdict("alert", "normal", causes, causes) if no_mfa or source is INSIDE else UNRECOGNISED
-    once = _once(sign_in, sign_in.source) if sign_in.kind == "role-keys" else ""
+    once = _once(sign_in, f"{sign_in.kind}#{sign_in.source}") if sign_in.kind == "role-keys" else ""
     grouped = "counted" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", (own, *no_mfa, source), (own, *no_mfa), once, grouped)
 
@@ -174,5 +173,5 @@ def _switched(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Ve
 
 
 def _once(sign_in: SignIn, what: str) -> str:
-    """Name what is told of once a day: who did it, how, and what makes it another one; nothing for who is unknown."""
-    return "" if sign_in.who == "unknown" else f"{sign_in.account}#{sign_in.kind}#{sign_in.who}#{what}"
+    """Name what is told of once a day: who did it, and what makes it another one; nothing for who is unknown."""
+    return "" if sign_in.who == "unknown" else f"{sign_in.account}#{sign_in.who}#{what}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from signwatch import allowance, networks
+from signwatch import allowance, message, networks
 
 AT = 1_795_687_200  # 2026-11-26T10:00:00Z
 HOTEL = allowance.make("198.51.100.7", "hotel in Oslo", "Anaya", AT)
@@ -92,6 +92,22 @@ def test_it_ends_at_the_second_of_its_expiry() -> None:
 )  # fmt: skip
 def test_it_is_for_a_whole_name_of_a_person_or_a_role(names: tuple[str, str], is_for: bool) -> None:
     assert HOTEL.is_for(*names) is is_for
+
+
+@pytest.mark.parametrize(
+    ("who", "shown"),
+    [("anaya.lee", "anaya. lee"), ("jdoe@example.com", "jdoe at example. com"), ("build-20261126", "build-2026_1126")],
+)
+def test_a_name_may_be_given_as_the_text_shows_it(who: str, shown: str) -> None:
+    assert message.shown(who) == shown
+    for given, recorded in ((who, shown), (shown, who), (shown.upper(), who), (who, who)):
+        assert allowance.make("198.51.100.7", "x", given).is_for(recorded)
+
+
+@pytest.mark.parametrize(("who", "other"), [("a" * 40 + "1", "a" * 40 + "2"), ("\u4e00lee", "\u4e8clee")])
+def test_names_that_differ_only_where_the_text_shows_nothing_of_it_are_two(who: str, other: str) -> None:
+    assert message.shown(who) == message.shown(other)
+    assert not allowance.make("198.51.100.7", "x", who).is_for(other)
 
 
 def test_without_a_name_it_is_for_everybody() -> None:

@@ -47,6 +47,24 @@ def test_the_decision_is_logged_with_the_id(world: World, capsys: pytest.Capture
     assert line["who"] == PERSON
 
 
+def test_an_allowance_for_a_person_counts_though_the_record_tells_the_id_alone(world: World) -> None:
+    world.register.allow("203.0.113.0/24", "hotel", "anaya.lee")
+    told = event(PORTAL)
+    told["detail"]["sourceIPAddress"] = "203.0.113.10"
+    assert process(told, world.dependencies())["verdict"] == "recognised"
+    world.directory.fails, told["detail"]["userIdentity"]["onBehalfOf"]["userId"] = {"describe_user"}, "another"
+    assert process(told, world.dependencies())["verdict"] == "alert"
+
+
+def test_allowances_for_everybody_or_of_another_place_ask_nobody_for_a_name(world: World) -> None:
+    told = event(PORTAL)
+    told["detail"]["sourceIPAddress"] = "203.0.113.10"
+    world.register.allow("203.0.113.0/24", "office")
+    world.register.allow("192.0.2.0/24", "hotel", "anaya.lee")
+    assert process(told, world.dependencies())["verdict"] == "recognised"
+    assert "identitystore" not in world.made
+
+
 def test_a_recognised_sign_in_asks_nobody_for_a_name(world: World) -> None:
     process(event(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
     assert "identitystore" not in world.made

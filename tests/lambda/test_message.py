@@ -36,9 +36,14 @@ UNREADABLE = signin.Unreadable(
 
 
 def composed(
-    sign_in: signin.SignIn | signin.Unreadable, *, label: str = "", delay: int | None = None, zone: str = ""
+    sign_in: signin.SignIn | signin.Unreadable,
+    decided: verdict.Verdict = ALERT,
+    *,
+    label: str = "",
+    delay: int | None = None,
+    zone: str = "",
 ) -> str:
-    return message.compose(sign_in, ALERT, label=label, delay=delay, zone=zone).text
+    return message.compose(sign_in, decided, label=label, delay=delay, zone=zone).text
 
 
 def line(text: str, name: str) -> str:
@@ -194,6 +199,25 @@ LONGEST = max(
     *signin.WHAT.values(),
     key=len,
 )
+
+
+CODE = EXAMPLE._replace(kind="token", what="Command line sign-in (device code)", grant="device code", mfa="unrecorded")
+PORTAL = EXAMPLE._replace(kind="identity-center", what="Identity Center sign-in", mfa="provider")
+APPROVALS = [  # what is told of an approval, by the reason
+    (CODE, verdict.DEVICE_CODE, "MFA not recorded; approved elsewhere"),
+    (CODE, verdict.APPROVAL_UNKNOWN, "MFA not recorded; approval unknown"),
+    (PORTAL, verdict.DEVICE_CODE, "MFA up to the identity provider; code used elsewhere"),
+]
+
+
+@pytest.mark.parametrize(("told", "reason", "line"), APPROVALS)
+def test_what_is_wrong_with_a_device_code_is_told_and_fits(told: signin.SignIn, reason: str, line: str) -> None:
+    long = told._replace(who="[" * 500, source="[" * 500, region="r" * 500)
+    decided = verdict.Verdict("alert", "high", (reason, "recognised source"))
+    text = composed(long, decided, label="[" * 20, delay=360_000_000, zone="Asia/Kathmandu")
+    assert line in text.splitlines()
+    assert text.endswith("\nId 8a1edcc0")
+    assert message.septets(text) <= message.MOST_SEPTETS
 
 
 @pytest.mark.parametrize("told", [EXAMPLE, UNREADABLE])

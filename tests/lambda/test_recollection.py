@@ -99,7 +99,7 @@ class TestDeviceCode:
         if fault == "nobody":
             del told["detail"]["userIdentity"]["onBehalfOf"]
         world.table.fails = {fault}
-        assert decided(world, told, capsys)["reasons"][0] == "device code elsewhere"
+        assert decided(world, told, capsys)["reasons"][0] == "device code, its approval unknown"
 
     def test_a_portal_sign_in_is_judged_as_ever_while_the_memory_is_down(
         self, world: World, capsys: pytest.CaptureFixture[str]

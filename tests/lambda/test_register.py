@@ -30,7 +30,8 @@ def found(kept: Register, now: float = NOW, **changes: str) -> str:
     """The label of what recognises a sign-in of Anaya's."""
     reading = signin.read(event(NAME))
     assert isinstance(reading, signin.SignIn)
-    one = register.find(reading._replace(**changes), lambda: kept, "signwatch", now)
+    told = reading._replace(**changes)
+    one = register.find(told, lambda: kept, "signwatch", now, named=lambda: told)
     return one.label if one else ""
 
 
@@ -95,7 +96,7 @@ class TestReading:
         assert found(kept) == "hotel"
         reading = signin.read(event(NAME))
         assert isinstance(reading, signin.SignIn)
-        assert register.find(reading, Faulty, "another", NOW) is None
+        assert register.find(reading, Faulty, "another", NOW, named=lambda: reading) is None
 
     @pytest.mark.parametrize("value", ["", "{", "null", json.dumps({"cidr": SOURCE})])
     def test_an_unusable_one_is_named_and_costs_no_other_one(

@@ -136,6 +136,12 @@ class TestRightPassword:
         assert process(handed_back(step(name)), world.dependencies())["verdict"] == "note"
         assert len(world.logs.calls) == second_look.MOST_PAGES
 
+    def test_what_a_text_needs_of_the_time_is_left_for_it(self, world: World, name: str) -> None:
+        world.logs.copies = [step(name), step(name), success(name)]
+        world.seconds_left = lambda: second_look.NEEDED + 1 - len(world.logs.calls)
+        assert process(handed_back(step(name)), world.dependencies())["verdict"] == "note"
+        assert len(world.logs.calls) == 2
+
 
 class TestPerson:
     def test_somebody_else_in_the_console_is_not_the_one_who_waits(self, world: World) -> None:

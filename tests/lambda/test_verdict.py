@@ -52,6 +52,12 @@ def test_the_cases_show_every_level_and_every_severity() -> None:
         ("command-line-gets-a-token-by-device-code", "recognised", ("device code", "recognised source")),
         ("iam-user-signs-in-without-mfa", "recognised", ("no MFA", "recognised source")),
         ("identity-center-sign-in-from-aws-internal", "anywhere", ("source inside AWS",)),
+        (
+            "command-line-waits-for-its-device-code",
+            "anywhere",
+            ("step: a program asked whether its device code is approved",),
+        ),
+        ("aws-login-without-an-identity", "recognised", ("success of an unknown kind of user", "recognised source")),
         ("record-without-an-identity", "recognised", ("success of an unknown kind of user", "recognised source")),
     ],
 )
@@ -95,6 +101,13 @@ def test_a_missing_second_factor_is_told_of_once_a_day_a_user_from_wherever_it_i
     told["detail"]["sourceIPAddress"] = "203.0.113.77"
     assert judged(told, "recognised")[1].once == first != ""
     assert judged(told, "anywhere")[1].once == ""
+
+
+def test_a_missing_second_factor_is_the_same_on_the_command_line() -> None:
+    told, console = event("aws-login-is-approved-in-the-browser"), event("iam-user-signs-in-without-mfa")
+    told["detail"]["userIdentity"] = console["detail"]["userIdentity"]
+    told["detail"]["userIdentity"]["sessionContext"] = {"attributes": {"mfaAuthenticated": "false"}}
+    assert judged(told, "recognised")[1].once == judged(console, "recognised")[1].once != ""
 
 
 def test_what_was_told_of_is_a_note_with_its_reasons() -> None:

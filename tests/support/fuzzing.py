@@ -95,6 +95,12 @@ def records(count: int, chance: random.Random) -> Records:
     return Records(count, exceptions, silent)
 
 
+STEPS = (  # in lower case
+    *("refresh_token", "credentialverification", "role/aws-reserved/sso.amazonaws.com/"),
+    *("authorizationpendingexception", "slowdownexception"),
+)
+
+
 def _came_in(told: Any) -> bool:
     """Whether a rule hands it over as a sign-in: by source and name, whatever else it holds."""
     detail = told.get("detail") if isinstance(told, dict) else None
@@ -105,13 +111,11 @@ def _came_in(told: Any) -> bool:
 
 
 def _may_be_step(told: Any, reading: signin.Reading) -> bool:
-    """Whether it was read as a step, and holds one of the three things that make one of an event with such a name."""
+    """Whether it was read as a step, and holds one of the things that make one of an event with such a name."""
     if not isinstance(reading, signin.Step):
         return False
     held = json.dumps(told, default=str).lower()
-    return any(
-        mark in held for mark in ("refresh_token", "credentialverification", "role/aws-reserved/sso.amazonaws.com/")
-    )
+    return any(mark in held for mark in STEPS)
 
 
 def _mutated(chance: random.Random) -> Any:

@@ -32,6 +32,7 @@ TYPES = {  # CloudTrail's eventType: EventBridge's detail-type
     "AwsServiceEvent": "AWS Service Event via CloudTrail",
 }
 ROOT_USER, KEYS, ANOMALY = "console: root", "aws sso login: keys of a role", "AWS's own anomaly alert"
+NO_ADDRESS = "Identity Center: from AWS Internal"
 TEMPLATE = """
 Resources:
   Rule:
@@ -85,7 +86,7 @@ class TestPaths:
         assert event["source"] == f"aws.{event['detail']['eventSource'].partition('.')[0]}"
         assert event["detail-type"] == TYPES[event["detail"]["eventType"]]
 
-    @pytest.mark.parametrize("name", [name for name in WAYS if name != ANOMALY])
+    @pytest.mark.parametrize("name", [name for name in WAYS if name not in (ANOMALY, NO_ADDRESS)])
     def test_its_source_is_one_that_the_recognised_verdict_is_asked_with(self, name: str) -> None:
         known = networks.parse(coverage.EXAMPLES)
         assert networks.recognises(known, WAYS[name].event["detail"]["sourceIPAddress"])

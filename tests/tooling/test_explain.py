@@ -77,6 +77,18 @@ def cases(tmp_path: Path) -> Path:
 
 
 class TestJudging:
+    def test_a_right_password_is_a_step_and_says_what_may_become_of_it(self) -> None:
+        found = explained(event("second-factor-is-asked-for"))
+        assert (found.kind, found.verdict.level) == ("step", "ignored")
+        assert found.verdict.reasons == ("step: the second factor was asked for", explain.PENDING)
+
+    @pytest.mark.parametrize("networks", NETWORKS.values())
+    def test_a_right_password_alerts_where_the_owner_says_so(self, networks: str) -> None:
+        by = explain.chosen({"AlertOn": "right-password-without-a-sign-in"}, networks)
+        found = explained(event("second-factor-is-asked-for"), by)
+        assert (found.kind, found.verdict.level, found.verdict.reasons[-1]) == ("sign-in", "alert", explain.UNFOLLOWED)
+        assert "Right password, no sign-in after it" in found.text
+
     @pytest.mark.parametrize(("endpoint", "level"), [("vpce-01234567", "recognised"), ("vpce-7654321", "alert")])
     def test_a_listed_private_address_is_recognised_through_an_allowed_endpoint(
         self, endpoint: str, level: str

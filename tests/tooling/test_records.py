@@ -141,6 +141,10 @@ class TestFinding:
         (tmp_path / "a.json").write_text(dumped(A))
         assert "nowhere: is not there" in refusal_of(lambda: everything(tmp_path / "a.json", tmp_path / "nowhere"))
 
+    @pytest.mark.parametrize(("path", "told"), [("", "an empty path: is not there"), ("x" * 300, "x: is not there")])
+    def test_a_path_that_nothing_can_have_is_refused(self, path: str, told: str) -> None:
+        assert told in refusal_of(lambda: records.sources([path]))
+
     def test_an_empty_file_and_an_empty_folder_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").touch()
