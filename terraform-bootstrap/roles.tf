@@ -1,13 +1,14 @@
 locals {
-  partition   = data.aws_partition.current.partition
-  root_arn    = "arn:${local.partition}:iam::${var.account_id}:root"
-  role_arns   = [for name in ["function", "trail"] : "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-${name}"]
-  stack_arns  = ["arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}/*", "arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}-*/*"]
-  deploy_name = "${var.prefix}-deploy"
-  stack_name  = "${var.prefix}-cloudformation"
-  deploy_arn  = "arn:${local.partition}:iam::${var.account_id}:role/${local.deploy_name}"
-  service_arn = "arn:${local.partition}:iam::${var.account_id}:role/${local.stack_name}"
-  here        = "${var.region}:${var.account_id}"
+  partition      = data.aws_partition.current.partition
+  root_arn       = "arn:${local.partition}:iam::${var.account_id}:root"
+  role_arns      = [for name in ["function", "trail"] : "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-${name}"]
+  stack_arns     = ["arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}/*", "arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}-*/*"]
+  change_set_arn = "arn:${local.partition}:cloudformation:${local.here}:changeSet/*" # deploy and AWS itself make up their names
+  deploy_name    = "${var.prefix}-deploy"
+  stack_name     = "${var.prefix}-cloudformation"
+  deploy_arn     = "arn:${local.partition}:iam::${var.account_id}:role/${local.deploy_name}"
+  service_arn    = "arn:${local.partition}:iam::${var.account_id}:role/${local.stack_name}"
+  here           = "${var.region}:${var.account_id}"
 
   # Computed and not read from the policy, so that a plan shows every document before anything is made.
   boundary_name = "${var.prefix}-boundary"
@@ -82,6 +83,11 @@ resource "aws_iam_role" "deploy" {
 # What it takes to hand anything to CloudFormation: the deploy role may, and so may the previews of GitHub's workflows.
 data "aws_iam_policy_document" "handing_over" {
   statement {
+    sid       = "TagChangeSets" # its tags are asked for on a change set too (Service Authorization Reference, CreateChangeSet)
+    actions   = ["cloudformation:TagResource"]
+    resources = [local.change_set_arn]
+  }
+  statement {
     sid       = "HandCloudFormationItsRole"
     actions   = ["iam:PassRole"]
     resources = [local.service_arn]
@@ -115,13 +121,13 @@ data "aws_iam_policy_document" "deploy" {
     resources = local.stack_arns
   }
   statement {
-    sid       = "LookForDrift"
-    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift"]
+    sid       = "LookForDrift" # a stack's drift takes both of the Detect actions (CloudFormation user guide, on detecting drift)
+    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift"]
     resources = local.stack_arns
   }
   statement {
-    sid       = "AskForTheResult" # this call knows no resource (Service Authorization Reference)
-    actions   = ["cloudformation:DescribeStackDriftDetectionStatus"]
+    sid       = "AskForTheResult" # these calls know no resource (Service Authorization Reference)
+    actions   = ["cloudformation:BatchDescribeTypeConfigurations", "cloudformation:DescribeStackDriftDetectionStatus"]
     resources = ["*"]
   }
   statement {

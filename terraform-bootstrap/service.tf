@@ -8,7 +8,7 @@ data "aws_iam_policy_document" "service_trust" {
       identifiers = ["cloudformation.amazonaws.com"]
     }
     condition {
-      test     = "StringEquals"
+      test     = "StringEqualsIfExists" # no page says that CloudFormation names the account when it takes the role of a stack
       variable = "aws:SourceAccount"
       values   = [var.account_id]
     }
@@ -107,6 +107,11 @@ data "aws_iam_policy_document" "service_resources" {
 
 data "aws_iam_policy_document" "service_foundation" {
   statement {
+    sid       = "TagChangeSets"
+    actions   = ["cloudformation:TagResource"]
+    resources = [local.change_set_arn]
+  }
+  statement {
     sid       = "Topic"
     actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
     resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
@@ -143,7 +148,7 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     sid       = "Keys" # a key's id is AWS's invention; the tag that CloudFormation hands down tells ours
-    actions   = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
+    actions   = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
     resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
     condition {
       test     = "StringEquals"

@@ -121,7 +121,7 @@ run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "cloudformation.amazonaws.com" }
-      Condition = { StringEquals = { "aws:SourceAccount" = "111122223333" } }
+      Condition = { StringEqualsIfExists = { "aws:SourceAccount" = "111122223333" } }
     }]
     error_message = "The trust is: ${data.aws_iam_policy_document.service_trust.json}"
   }
@@ -208,7 +208,7 @@ run "rights_end_at_the_resources_of_this_prefix" {
       ] : jsondecode(document.json).Statement]...) : one.Sid => toset(flatten([try(one.Action, [])]))
       if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")
       } == {
-      AskForTheResult         = toset(["cloudformation:DescribeStackDriftDetectionStatus"])
+      AskForTheResult         = toset(["cloudformation:BatchDescribeTypeConfigurations", "cloudformation:DescribeStackDriftDetectionStatus"])
       Mappings                = toset(["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"])
       NameTheAccount          = toset(["iam:ListAccountAliases"])
       ReadWhatKnowsNoResource = toset(["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"])
