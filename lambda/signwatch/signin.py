@@ -295,7 +295,7 @@ def _role(path: Path, event: Record) -> str:
 def _name(found: dict[str, Any], key: str) -> str:
     """Return a recorded name; one without a letter or digit, such as of characters that show nothing, is none."""
     name = found.get(key)
-    if not isinstance(name, str) or name == HIDDEN or not any(map(str.isalnum, name)):
+    if not isinstance(name, str) or name == HIDDEN or not (name[:1].isalnum() or any(map(str.isalnum, name))):
         return ""
     return name.strip()
 
@@ -308,7 +308,9 @@ def _session(user: dict[str, Any]) -> str:
 
 def _person(event: Record) -> tuple[str, str]:
     """Return the ids of an Identity Center user and of its identity store; empty where the record has none."""
-    behalf = mapping(event.user.get("onBehalfOf"))
+    behalf = event.user.get("onBehalfOf")
+    if not isinstance(behalf, dict):
+        return "", ""
     return text_of(behalf, "userId"), text_of(behalf, "identityStoreArn").rpartition("/")[2]
 
 
