@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
 INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
+DOWNLOAD = re.compile(r"Failed to (query available provider packages|install provider)|Invalid provider registry host")
 UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 
 
@@ -82,10 +84,14 @@ class Terraform:
         return cls(folder, state, environment)
 
     def init(self) -> None:
-        """Fetch the provider: from the mirror that SIGNWATCH_PROVIDER_MIRROR names, else by download."""
+        """Fetch the provider: from the mirror that SIGNWATCH_PROVIDER_MIRROR names, else by download.
+
+        The folder remembers the state's full path, which changes when the checkout moves: the state moves with it, so
+        what is remembered is dropped (Terraform, "terraform init": -reconfigure migrates no state).
+        """
         mirror = self.environment.get(MIRROR)
         offline = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
-        self._run("init", "-input=false", "-no-color", *offline)
+        self._run("init", "-reconfigure", "-input=false", "-no-color", *offline)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
         """Plan with ``variables``; return the plan as Terraform's JSON describes it, or None when nothing changes."""
@@ -112,7 +118,7 @@ class Terraform:
                 raise RefusedError(
                     "terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml"
                 )
-            raise FailedError(f"terraform {arguments[0]}", f"failed:\n{said}", _remedy(arguments[0]))
+            raise FailedError(f"terraform {arguments[0]}", f"failed:\n{said}", _remedy(said))
         return done
 
 
@@ -170,7 +176,7 @@ def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     return {"TF_CLI_CONFIG_FILE": str(Path(named).resolve())} if named and Path(named).is_file() else {}
 
 
-def _remedy(command: str) -> str:
-    if command == "init":
+def _remedy(said: str) -> str:
+    if DOWNLOAD.search(said):
         return f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
     return "mend what Terraform names above and run the same word again; it goes on where it stopped"

@@ -115,12 +115,24 @@ class TestProgram:
         with pytest.raises(RefusedError, match=r"(?s)terraform: was not found on PATH.*install Terraform 1\.9"):
             terraform.find()
 
-    def test_a_failed_init_says_what_terraform_said_and_how_to_get_the_provider(
+    @pytest.mark.parametrize(
+        "heading",
+        ["Failed to query available provider packages", "Failed to install provider", "Invalid provider registry host"],
+    )
+    def test_an_init_that_gets_no_provider_says_how_to_get_one(
+        self, program: Callable[[str], Terraform], heading: str
+    ) -> None:
+        made = program(f"echo 'Error: {heading}' >&2; exit 1")
+        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"):
+            made.init()
+
+    def test_an_init_that_fails_for_another_reason_does_not_blame_the_network(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program("echo 'no provider for you' >&2; exit 1")
-        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:\nno provider for you.*{MIRROR}"):
+        made = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
+        with pytest.raises(FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform") as failed:
             made.init()
+        assert failed.value.remedy.startswith("mend what Terraform names above")
 
     def test_a_failed_plan_says_what_terraform_said(self, program: Callable[[str], Terraform]) -> None:
         with pytest.raises(FailedError, match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again"):
@@ -279,6 +291,19 @@ class TestWithTheProgram:
         made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
         with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"):
             made.init()
+
+    def test_a_checkout_that_was_moved_finds_its_state_again(self, tmp_path: Path) -> None:
+        source, old, new = tmp_path / "source", tmp_path / "old", tmp_path / "new"
+        source.mkdir()
+        (source / "main.tf").write_text('resource "terraform_data" "made" {}\n')
+        made = Terraform.prepare(source, old / "run", old / "x.tfstate", _quiet())
+        made.init()
+        assert made.plan({}) is not None
+        made.apply()
+        old.rename(new)
+        moved = Terraform.prepare(source, new / "run", new / "x.tfstate", _quiet())
+        moved.init()
+        assert moved.plan({}) is None
 
     def test_a_signal_lets_it_keep_what_it_has_made_in_its_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
