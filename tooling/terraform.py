@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import FailedError, RefusedError, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
 INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
 DOWNLOAD = re.compile(r"Failed to (query available provider packages|install provider)|Invalid provider registry host")
+KEPT = "prevent_destroy"  # Terraform names it where a plan would delete what the configuration never lets go of
 UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 
 
@@ -113,12 +114,7 @@ class Terraform:
         environment |= _cli_configuration(self.environment) | {"TF_IN_AUTOMATION": "1"}
         done = _finish([find(), *arguments], self.folder, environment)
         if done.returncode not in good:
-            said = (done.stderr or done.stdout).strip()
-            if INVALID in said:
-                raise RefusedError(
-                    "terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml"
-                )
-            raise FailedError(f"terraform {arguments[0]}", f"failed:\n{said}", _remedy(said))
+            raise _failure(arguments[0], (done.stderr or done.stdout).strip())
         return done
 
 
@@ -176,7 +172,14 @@ def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     return {"TF_CLI_CONFIG_FILE": str(Path(named).resolve())} if named and Path(named).is_file() else {}
 
 
-def _remedy(said: str) -> str:
+def _failure(command: str, said: str) -> ToolError:
+    """Return the error for what Terraform said; a refused value or plan has written nothing."""
+    if INVALID in said:
+        return RefusedError("terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml")
+    if KEPT in said:
+        remedy = 'see "GitHub" in terraform-bootstrap/README.md: let go of it first, or set the variables again'
+        return RefusedError(f"terraform {command}", f"would delete what is never deleted:\n{said}", remedy)
+    remedy = "mend what Terraform names above and run the same word again; it goes on where it stopped"
     if DOWNLOAD.search(said):
-        return f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
-    return "mend what Terraform names above and run the same word again; it goes on where it stopped"
+        remedy = f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
+    return FailedError(f"terraform {command}", f"failed:\n{said}", remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -304,6 +305,26 @@ class TestWithTheProgram:
         moved = Terraform.prepare(source, new / "run", new / "x.tfstate", _quiet())
         moved.init()
         assert moved.plan({}) is None
+
+    def test_what_is_never_deleted_is_refused_with_the_section_that_says_how_to_let_go_of_it(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "main.tf").write_text(
+            'variable "count_of_it" { type = number }\n'
+            'resource "terraform_data" "kept" {\n  count = var.count_of_it\n'
+            "  lifecycle {\n    prevent_destroy = true\n  }\n}\n"
+        )
+        made = Terraform.prepare(tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        made.init()
+        made.plan({"count_of_it": 1})
+        made.apply()
+        with pytest.raises(
+            RefusedError, match=r"(?s)terraform plan: would delete what .*terraform_data\.kept"
+        ) as refused:
+            made.plan({"count_of_it": 0})
+        (heading, page) = re.findall(r'see "([^"]+)" in (\S+\.md)', refused.value.remedy)[0]
+        assert "state rm" in (ROOT / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
     def test_a_signal_lets_it_keep_what_it_has_made_in_its_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
