@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tooling.screen import Screen
 
 RECOGNISED = "203.0.113.0/24,2001:db8:1::/48"
+NAMES = ("eventSource", "eventName")  # by which the rules know a record
 SIGN_INS = Path(__file__).with_name("demo_sign_ins.json")
 
 
@@ -165,7 +166,7 @@ def _own(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RefusedError(str(path), f"cannot be read as JSON ({error})", "give one CloudTrail record") from error
     record = found.get("detail", found) if isinstance(found, dict) else None
-    if not isinstance(record, dict) or "eventSource" not in record or "eventName" not in record:
-        what = "holds no CloudTrail record with eventSource and eventName"
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NAMES):
+        what = f"holds no CloudTrail record with {' and '.join(NAMES)} as texts"
         raise RefusedError(str(path), what, "give one EventBridge event or one CloudTrail record as JSON")
     return {"title": f"{record['eventName']} from {path.name}", "event": found}
