@@ -165,6 +165,8 @@ def _own(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RefusedError(str(path), f"cannot be read as JSON ({error})", "give one CloudTrail record") from error
+    except RecursionError as error:
+        raise RefusedError(str(path), "holds JSON that nests too deeply", "give one CloudTrail record") from error
     record = found.get("detail", found) if isinstance(found, dict) else None
     if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NAMES):
         what = f"holds no CloudTrail record with {' and '.join(NAMES)} as texts"

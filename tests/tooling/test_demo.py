@@ -53,3 +53,9 @@ def test_what_is_no_json_is_refused(file: Path, content: bytes | None) -> None:
         file.write_bytes(content)
     with pytest.raises(RefusedError, match=r"mine\.json: cannot be read as JSON"):
         demo._own(file)
+
+
+def test_lists_in_lists_without_end_are_refused(file: Path) -> None:
+    file.write_text(f"{'[' * 1_000_000}{']' * 1_000_000}")
+    with pytest.raises(RefusedError, match=r"mine\.json: holds JSON that nests too deeply"):
+        demo._own(file)
