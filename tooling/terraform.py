@@ -8,16 +8,15 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tooling.errors import FailedError, RefusedError, ToolError
+from tooling.interruption import held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
 INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
@@ -125,7 +124,7 @@ def _finish(command: list[str], folder: Path, environment: Mapping[str, str]) ->
     """
     process: subprocess.Popen[str] | None = None
     try:
-        with _held_back():
+        with held_back():
             process = _start(command, folder, environment)
         stdout, stderr = process.communicate()
     except KeyboardInterrupt:
@@ -148,22 +147,6 @@ def _start(command: list[str], folder: Path, environment: Mapping[str, str]) -> 
         text=True,
         process_group=0,
     )
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back to the end of the body: within a start it would leave a program running that nobody knows of."""
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
-        yield
-        return
-    held = []
-    before = signal.signal(signal.SIGINT, lambda *told: held.append(told))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
 
 
 def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:

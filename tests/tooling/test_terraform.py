@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,31 +185,6 @@ class TestPrepare:
         assert names == {path.name for path in SOURCE.glob("*.tf")} | {"backend_override.tf"}
         assert str(tmp_path / "deep" / "x.tfstate") in (made.folder / "backend_override.tf").read_text()
         assert made.state.parent.is_dir()
-
-
-class TestCtrlC:
-    def test_in_the_middle_of_a_start_it_waits_for_the_process_and_then_interrupts(self) -> None:
-        def start() -> None:
-            with terraform._held_back():
-                signal.raise_signal(signal.SIGINT)
-                done.append("started")
-
-        before, done = signal.getsignal(signal.SIGINT), list[str]()
-        with pytest.raises(KeyboardInterrupt):
-            start()
-        assert done == ["started"]
-        assert signal.getsignal(signal.SIGINT) is before
-
-    def test_outside_the_main_thread_there_is_nothing_to_hold_back(self) -> None:
-        def body() -> None:
-            with terraform._held_back():
-                done.append(threading.current_thread() is threading.main_thread())
-
-        done: list[bool] = []
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-        assert done == [False]
 
 
 @pytest.mark.joint
