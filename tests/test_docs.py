@@ -110,6 +110,13 @@ class TestTasks:
         named = {task for command in commands(PAGES[page]) for task in parse(command)}
         assert named <= set(collection().task_names)
 
+    @pytest.mark.parametrize("page", PAGES)
+    def test_a_page_asks_for_the_time_as_both_linux_and_macos_can_tell_it(self, page: str) -> None:
+        """GNU's date reckons with -d, that of macOS with -v; the AWS CLI takes seconds since 1970 for every time."""
+        asked = re.findall(r"\$\((date [^)]*)\)", PAGES[page])
+        assert [one for one in asked if not re.fullmatch(r"date (-u )?\+\S+", one)] == []
+        assert len(asked) == len(re.findall(r"\bdate (?=[-+])", PAGES[page]))
+
     def test_a_command_with_an_unknown_flag_would_be_found(self) -> None:
         with pytest.raises(Exception, match="--no-such-flag"):
             parse("./inv deploy --no-such-flag")

@@ -59,7 +59,14 @@ WRITES = {  # what a job may write; every other job only reads
     "deploy.yml deploy": {"id-token"},
     "deploy.yml drift": {"id-token"},
 }
-NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test", "./inv test --end-to-end"}
+NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test"}
+CHECKS = {  # what each job runs; that `./inv test` leaves no test out is held by tests/tooling/test_suite.py
+    "lint": "./inv scan --fast",
+    "scan": "./inv scan",
+    "unit": "./inv test --unit",
+    "end-to-end": "./inv test",
+    "package": "./inv package",
+}
 every_job = pytest.mark.parametrize("job", JOBS, ids=str)
 every_workflow = pytest.mark.parametrize("workflow", PATHS)
 
@@ -86,9 +93,16 @@ class TestWords:
         read = {name for run in job.runs for name in re.findall(r"\$\{?(\w+)", run)}
         assert read <= set(WORKFLOWS[job.workflow].get("env", {}))
 
-    def test_the_checks_are_the_words_that_a_person_types(self) -> None:
-        runs = [run for job in JOBS if job.workflow == "checks.yml" for run in job.runs]
-        assert sorted(runs) == sorted([*NEED_TERRAFORM, "./inv test --unit", "./inv package"])
+    def test_the_checks_are_the_words_that_a_person_types_and_run_every_test_with_its_coverage(self) -> None:
+        """The whole suite is one job, for coverage counts in a run of everything alone; only unit tests run twice."""
+        runs = {job.name: job.runs for job in JOBS if job.workflow == "checks.yml"}
+        assert runs == {name: [word] for name, word in CHECKS.items()}
+
+    def test_the_readme_lists_the_checks(self) -> None:
+        rows = repository.table((ROOT / "README.md").read_text(), "Use it from your fork")
+        (row,) = [what for _, what in rows if what.startswith("`checks.yml`: ")]
+        listed = re.sub(r" \([^)]*\)", "", row.removeprefix("`checks.yml`: ").partition(";")[0]).split(", ")
+        assert listed == [name.replace("-", " ") for name in CHECKS]
 
     def test_no_rule_of_zizmor_is_switched_off(self) -> None:
         folder = ROOT / ".github"

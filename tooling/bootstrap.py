@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tooling.settings import Settings
 
 IDENTITY_CENTER_SESSION = re.compile(r"arn:[^:]+:sts::\d{12}:assumed-role/AWSReservedSSO_(.+)_[0-9a-f]{16}/.+")
-ROLE_SESSION = re.compile(r"arn:([^:]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
+ROLE_SESSION = re.compile(r"arn:[^:]+:sts::\d{12}:assumed-role/([^/]+)/.+")
+ROOT_USER = re.compile(r"arn:[^:]+:iam::\d{12}:root")
+NAME_THEM = "name sso_permission_set_names or trusted_principal_arns below [bootstrap] in signwatch.toml"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ class Place:
         return cls(settings.root / "dist" / "bootstrap" / name, state)
 
 
-def variables(settings: Settings, caller_arn: str) -> dict[str, Any]:
+def variables(settings: Settings, aws: Account) -> dict[str, Any]:
     """Return the Terraform variables of a run: what the settings say, and who may deploy.
 
     Where nobody is named, whoever runs the bootstrap may: a permission set by its name, anybody else by the ARN.
+    Raises RefusedError where that is the root user, or a role whose ARN IAM does not tell.
     """
     chosen = {
         **settings.bootstrap,
@@ -71,16 +74,33 @@ def variables(settings: Settings, caller_arn: str) -> dict[str, Any]:
         "prefix": settings.prefix,
     }
     if not chosen.get("sso_permission_set_names") and not chosen.get("trusted_principal_arns"):
-        chosen |= _trust(caller_arn)
+        chosen |= _trust(aws)
     return chosen
 
 
-def _trust(caller_arn: str) -> dict[str, list[str]]:
-    if session := IDENTITY_CENTER_SESSION.fullmatch(caller_arn):
+def _trust(aws: Account) -> dict[str, list[str]]:
+    if session := IDENTITY_CENTER_SESSION.fullmatch(aws.caller_arn):
         return {"sso_permission_set_names": [session[1]]}
-    if session := ROLE_SESSION.fullmatch(caller_arn):
-        return {"trusted_principal_arns": [f"arn:{session[1]}:iam::{session[2]}:role/{session[3]}"]}
-    return {"trusted_principal_arns": [caller_arn]}
+    if session := ROLE_SESSION.fullmatch(aws.caller_arn):
+        return {"trusted_principal_arns": [_role_arn(aws, session[1])]}
+    if ROOT_USER.fullmatch(aws.caller_arn):  # AWS STS API reference, AssumeRole: never with the root user's credentials
+        what = "is the account's root user, who cannot assume a role and so could not deploy"
+        raise RefusedError(
+            aws.caller_arn, what, f"sign in by a permission set, or as an IAM role or user; or {NAME_THEM}"
+        )
+    return {"trusted_principal_arns": [aws.caller_arn]}
+
+
+def _role_arn(aws: Account, name: str) -> str:
+    """Return a role's ARN, which alone a trust takes: that of its session leaves the path out (IAM API, GetRole)."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        arn: str = aws.client("iam").get_role(RoleName=name)["Role"]["Arn"]
+    except (ClientError, BotoCoreError) as error:
+        what = f"is a session of role {name}, and IAM did not tell the role's ARN, which its trust needs ({error})"
+        raise RefusedError(aws.caller_arn, what, f"allow it iam:GetRole, or {NAME_THEM}") from error
+    return arn
 
 
 def _trusted(chosen: Mapping[str, Any]) -> list[str]:
@@ -101,10 +121,10 @@ def apply(
 ) -> Bootstrap:
     """Init, plan, show the plan, apply it; return the contract.
 
-    Raises RefusedError when the plan would delete or replace something and ``allow_replace`` is not set, FailedError
-    when Terraform fails.
+    Raises RefusedError as ``variables`` does, and when the plan would delete or replace something and ``allow_replace``
+    is not set; FailedError when Terraform fails.
     """
-    chosen = variables(settings, aws.caller_arn)
+    chosen = variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_trusted(chosen))}")
     source = settings.root / "terraform-bootstrap"
     terraform = Terraform.prepare(source, place.folder, place.state, aws.environment())

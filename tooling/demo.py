@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from tooling import rehearsal
 from tooling.errors import FailedError, RefusedError
+from tooling.interruption import taken_as_ctrl_c
+from tooling.stack import InterruptedWatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tooling.screen import Screen
 
 RECOGNISED = "203.0.113.0/24,2001:db8:1::/48"
+STOPPED = "everything that the demo started is stopped, and its files are gone"
+NAMES = ("eventSource", "eventName")  # by which the rules know a record
 SIGN_INS = Path(__file__).with_name("demo_sign_ins.json")
 
 
@@ -45,16 +49,20 @@ class Steps:
 
 
 def run(root: Path, screen: Screen, *, keep: bool = False, event: str | None = None, port: int = 0) -> None:
-    """Show the whole chain; stop and remove everything at the end.
+    """Show the whole chain; stop and remove everything at the end, also when it is interrupted.
 
-    Raises RefusedError for a file that holds no record, FailedError when a sign-in did not do what it should.
+    Raises RefusedError for a file that holds no record, FailedError when a sign-in did not do what it should, and a
+    KeyboardInterrupt that says what became of it.
     """
     sign_ins = [_own(Path(event))] if event else json.loads(SIGN_INS.read_text(encoding="utf-8"))
-    folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
-    try:
-        _run(root, screen, folder, sign_ins, keep=keep, port=port)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with taken_as_ctrl_c():
+        folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
+        try:
+            _run(root, screen, folder, sign_ins, keep=keep, port=port)
+        except (KeyboardInterrupt, InterruptedWatchError):  # the latter says that AWS goes on, which ends here with us
+            raise KeyboardInterrupt(STOPPED) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(root: Path, screen: Screen, folder: Path, sign_ins: list[dict[str, Any]], *, keep: bool, port: int) -> None:
@@ -74,7 +82,7 @@ def _run(root: Path, screen: Screen, folder: Path, sign_ins: list[dict[str, Any]
         _close(screen, steps, outputs)
         if keep:
             _keep(screen, stage)
-    screen.announce("\nEverything that the demo started is stopped, and its files are gone.")
+    screen.announce(f"\n{STOPPED.capitalize()}.")
 
 
 def _bring_up(root: Path, screen: Screen, stage: Rehearsal, steps: Steps) -> Mapping[str, str]:
@@ -164,8 +172,10 @@ def _own(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RefusedError(str(path), f"cannot be read as JSON ({error})", "give one CloudTrail record") from error
+    except RecursionError as error:
+        raise RefusedError(str(path), "holds JSON that nests too deeply", "give one CloudTrail record") from error
     record = found.get("detail", found) if isinstance(found, dict) else None
-    if not isinstance(record, dict) or "eventSource" not in record or "eventName" not in record:
-        what = "holds no CloudTrail record with eventSource and eventName"
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NAMES):
+        what = f"holds no CloudTrail record with {' and '.join(NAMES)} as texts"
         raise RefusedError(str(path), what, "give one EventBridge event or one CloudTrail record as JSON")
     return {"title": f"{record['eventName']} from {path.name}", "event": found}

@@ -91,8 +91,11 @@ class Rehearsal:
     def sign_in(self, event: Mapping[str, Any]) -> Passage:
         """Let CloudTrail record ``event`` and follow it to the function's decision.
 
-        Raises FailedError when it does not come through.
+        Raises FailedError when it does not come through; where no rule takes it, before it is sent and waited for.
         """
+        rules = self._matching(event)
+        if not rules:
+            raise _unheard(event["detail"])
         start, before = time.monotonic(), len(self.phone.messages)
         sent = self.cloud.send([dict(event)])[0]
         event_id = str(event["detail"].get("eventID", ""))
@@ -104,7 +107,7 @@ class Rehearsal:
         seconds = time.monotonic() - start
         copies = self._until(lambda: _lines(logs, outputs["RawEventLogGroupName"], event_id))
         texts = tuple(message["body"] for message in self.phone.messages[before:])
-        return Passage(event_id, self._matching(event), len(copies), decision, texts, seconds)
+        return Passage(event_id, rules, len(copies), decision, texts, seconds)
 
     def log_lines(self) -> list[str]:
         """Return everything that the function has logged."""
@@ -233,6 +236,12 @@ def now(record: Mapping[str, Any], account_id: str, region: str) -> dict[str, An
         "resources": [],
         "detail": detail,
     }
+
+
+def _unheard(record: Mapping[str, Any]) -> FailedError:
+    name = f"{record.get('eventName')} of {record.get('eventSource')}"
+    what = "no rule hands it to the function, so nothing is decided and nobody is told"
+    return FailedError(name, what, "./inv coverage shows which sign-ins come through")
 
 
 def _lines(logs: Any, group: str, text: str) -> list[str]:

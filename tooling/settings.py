@@ -92,6 +92,8 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RefusedError(str(path), f"cannot be read ({error})", "compare it with signwatch.example.toml") from error
+    except RecursionError as error:
+        raise RefusedError(str(path), "nests too deeply", "compare it with signwatch.example.toml") from error
     for key, value in found.items():
         if key not in KEYS or not isinstance(value, KEYS[key]):
             what = f"`{key}` is not a key, or not of the right kind"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import FailedError, RefusedError, ToolError
+from tooling.interruption import held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 MIRROR = "SIGNWATCH_PROVIDER_MIRROR"
 INVALID = "Invalid value for variable"  # Terraform's own heading for what a validation of ours refuses
+DOWNLOAD = re.compile(r"Failed to (query available provider packages|install provider)|Invalid provider registry host")
+KEPT = "prevent_destroy"  # Terraform names it where a plan would delete what the configuration never lets go of
 UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 
 
@@ -82,10 +84,14 @@ class Terraform:
         return cls(folder, state, environment)
 
     def init(self) -> None:
-        """Fetch the provider: from the mirror that SIGNWATCH_PROVIDER_MIRROR names, else by download."""
+        """Fetch the provider: from the mirror that SIGNWATCH_PROVIDER_MIRROR names, else by download.
+
+        The folder remembers the state's full path, which changes when the checkout moves: the state moves with it, so
+        what is remembered is dropped (Terraform, "terraform init": -reconfigure migrates no state).
+        """
         mirror = self.environment.get(MIRROR)
         offline = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
-        self._run("init", "-input=false", "-no-color", *offline)
+        self._run("init", "-reconfigure", "-input=false", "-no-color", *offline)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
         """Plan with ``variables``; return the plan as Terraform's JSON describes it, or None when nothing changes."""
@@ -107,12 +113,7 @@ class Terraform:
         environment |= _cli_configuration(self.environment) | {"TF_IN_AUTOMATION": "1"}
         done = _finish([find(), *arguments], self.folder, environment)
         if done.returncode not in good:
-            said = (done.stderr or done.stdout).strip()
-            if INVALID in said:
-                raise RefusedError(
-                    "terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml"
-                )
-            raise FailedError(f"terraform {arguments[0]}", f"failed:\n{said}", _remedy(arguments[0]))
+            raise _failure(arguments[0], (done.stderr or done.stdout).strip())
         return done
 
 
@@ -123,7 +124,7 @@ def _finish(command: list[str], folder: Path, environment: Mapping[str, str]) ->
     """
     process: subprocess.Popen[str] | None = None
     try:
-        with _held_back():
+        with held_back():
             process = _start(command, folder, environment)
         stdout, stderr = process.communicate()
     except KeyboardInterrupt:
@@ -148,29 +149,20 @@ def _start(command: list[str], folder: Path, environment: Mapping[str, str]) -> 
     )
 
 
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back to the end of the body: within a start it would leave a program running that nobody knows of."""
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
-        yield
-        return
-    held = []
-    before = signal.signal(signal.SIGINT, lambda *told: held.append(told))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
-
-
 def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     """Terraform warns on every command when this variable names a missing file, so such a name is dropped."""
     named = environment.get("TF_CLI_CONFIG_FILE", "")
     return {"TF_CLI_CONFIG_FILE": str(Path(named).resolve())} if named and Path(named).is_file() else {}
 
 
-def _remedy(command: str) -> str:
-    if command == "init":
-        return f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
-    return "mend what Terraform names above and run the same word again; it goes on where it stopped"
+def _failure(command: str, said: str) -> ToolError:
+    """Return the error for what Terraform said; a refused value or plan has written nothing."""
+    if INVALID in said:
+        return RefusedError("terraform variables", f"were refused:\n{said}", "mend [bootstrap] in signwatch.toml")
+    if KEPT in said:
+        remedy = 'see "GitHub" in terraform-bootstrap/README.md: let go of it first, or set the variables again'
+        return RefusedError(f"terraform {command}", f"would delete what is never deleted:\n{said}", remedy)
+    remedy = "mend what Terraform names above and run the same word again; it goes on where it stopped"
+    if DOWNLOAD.search(said):
+        remedy = f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
+    return FailedError(f"terraform {command}", f"failed:\n{said}", remedy)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inspect import Signature
 
 INTERRUPTED = 130
+HALF_DONE = "what was begun may be half done: run the same word again"
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
 
@@ -23,6 +24,7 @@ EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 def exit_codes(name: str, leave: Callable[[int], BaseException]) -> Iterator[None]:
     """Turn what the body raises into one clear sentence on standard error and ``raise leave(code)``.
 
+    A KeyboardInterrupt may carry what is true of its word after an interruption, in place of what is true of most.
     Set SIGNWATCH_DEBUG to any text to see the traceback of an unexpected error as well.
     """
     try:
@@ -31,10 +33,8 @@ def exit_codes(name: str, leave: Callable[[int], BaseException]) -> Iterator[Non
         raise _say(name, error, leave, error.exit_code) from None
     except BrokenEnvironmentError as error:
         raise _say(name, error, leave, RefusedError.exit_code) from None
-    except KeyboardInterrupt:
-        print(
-            f"\ninvoke {name}: interrupted; what was begun may be half done: run the same word again", file=sys.stderr
-        )
+    except KeyboardInterrupt as error:
+        print(f"\ninvoke {name}: interrupted; {str(error) or HALF_DONE}", file=sys.stderr)
         raise leave(INTERRUPTED) from None
     except Exception as error:
         known = translated(error)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tooling.demo import STOPPED
+from tooling.interruption import ENDING
 from tooling.settings import ROOT
 
 if TYPE_CHECKING:
@@ -44,11 +46,11 @@ MINE = (
 )
 
 
-def start(folder: Path, *flags: str) -> subprocess.Popen[str]:
+def start(folder: Path, *flags: str, by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     folder.mkdir()
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.Popen(
-        [str(ROOT / "inv"), "demo", *flags], cwd=folder, env=environment, text=True,
+        [*by, str(ROOT / "inv"), "demo", *flags], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
@@ -78,8 +80,7 @@ def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path
     shown = [process.communicate(timeout=170)[0] for process in running]
     for process, output, folder in zip(running, shown, folders, strict=True):
         assert process.returncode == 0, output
-        assert list(folder.iterdir()) == []
-        assert processes_of(process.pid) == ""
+        assert_nothing_left(process, folder)
     five, own = shown
     assert len(sections(five)) == len(EXPECTED)
     for section, (title, pattern) in zip(sections(five), EXPECTED, strict=True):
@@ -92,15 +93,35 @@ def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path
     assert "192.0.2.200" in text
 
 
-def test_ctrl_c_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
+def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path / "stopped")
-    assert process.stdout
-    while "terraform plan" not in (line := process.stdout.readline()):
-        assert line, "it ended before Terraform was at work"
-    os.killpg(process.pid, signal.SIGINT)
+    read_until(process, "terraform plan")
+    os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
+    assert said.strip().splitlines()[-1] == f"invoke demo: interrupted; {STOPPED}"
     assert "Traceback" not in said
-    assert said.strip().endswith("run the same word again")
-    assert list((tmp_path / "stopped").iterdir()) == []
+    assert_nothing_left(process, tmp_path / "stopped")
+
+
+def test_one_that_is_kept_in_the_background_of_a_script_stops_with_the_promised_ctrl_c(tmp_path: Path) -> None:
+    """A shell without job control begins its background jobs with Ctrl-C ignored."""
+    process = start(tmp_path / "kept", "--keep", by=("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"))
+    read_until(process, "/__messages")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert said.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED.capitalize()}."
+    assert_nothing_left(process, tmp_path / "kept")
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout
+    while text not in (line := process.stdout.readline()):
+        assert line, f"it ended before {text}"
+
+
+def assert_nothing_left(process: subprocess.Popen[str], folder: Path) -> None:
+    assert list(folder.iterdir()) == []
     assert processes_of(process.pid) == ""

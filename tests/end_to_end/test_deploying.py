@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.laptop import policy
 from tests.support.listener import Listener
-from tooling import drift, rehearsal, stack, templates
-from tooling.errors import FailedError
+from tooling import account, bootstrap, drift, rehearsal, stack, templates
+from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,22 @@ def test_a_second_bootstrap_changes_nothing(bootstrapped: Rehearsal) -> None:
     bootstrapped.bootstrap(listener.announce, listener.plan)
     assert listener.planned == []
     assert listener.lines[-1].startswith("No changes")
+
+
+def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal) -> None:
+    """Where it may not ask IAM, it is refused: a trust in the ARN without the path would be refused by IAM."""
+    owner, nobody = bootstrapped.enter(), replace(bootstrapped.settings, bootstrap={})
+    iam = owner.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": owner.account}, "Action": "sts:AssumeRole"}
+    asked = {"Path": "/team/build/", "AssumeRolePolicyDocument": policy(trust)}
+    arn = iam.create_role(RoleName="ci", **asked)["Role"]["Arn"]
+    acting = account.assume(owner, arn)
+    assert "/team/" not in acting.caller_arn
+    with pytest.raises(RefusedError, match=r"is a session of role ci, and IAM did not tell .*AccessDenied"):
+        bootstrap.variables(nobody, acting)
+    right = {"Effect": "Allow", "Action": "iam:GetRole", "Resource": "*"}
+    iam.put_role_policy(RoleName="ci", PolicyName="look", PolicyDocument=policy(right))
+    assert bootstrap.variables(nobody, acting)["trusted_principal_arns"] == [arn]
 
 
 def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Rehearsal) -> None:

@@ -15,6 +15,7 @@ from tests.support.listener import Listener
 from tests.support.sign_ins import CASES
 from tooling import networks, rehearsal, stack
 from tooling.demo import SIGN_INS
+from tooling.errors import FailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +101,14 @@ def test_an_unknown_ipv4_address_gives_one_text(filled: Rehearsal, mailbox: Call
     for part in ("test", "sign-in", "Anaya", "198.51.100.77"):
         assert part in passage.texts[0]
     assert len(mailbox()) == 1
+
+
+def test_a_record_that_no_rule_takes_is_told_of_at_once(stage: Rehearsal) -> None:
+    record = {"eventSource": "ec2.amazonaws.com", "eventName": "RunInstances", "eventType": "AwsApiCall"}
+    begun = time.monotonic()
+    with pytest.raises(FailedError, match=r"RunInstances of ec2\.amazonaws\.com: no rule hands it to the function"):
+        sign_in(stage, record)
+    assert time.monotonic() - begun < rehearsal.LONGEST / 3
 
 
 def test_an_unknown_ipv6_address_gives_one_text(filled: Rehearsal) -> None:

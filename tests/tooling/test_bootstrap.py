@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
-from tests.support.aws import ACCOUNT, CALLER, REGION, Parameters, account
+from tests.support.aws import ACCOUNT, CALLER, REGION, Parameters, account, client_error
 from tests.support.listener import Listener
 from tooling import bootstrap
 from tooling.account import Account
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CONTRACT = {f"/signwatch/bootstrap/{item.name}": f"the {item.name}" for item in fields(Bootstrap)}
 SSO = f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Deploy_All_0123456789abcdef/anna@example.com"
+ROLE_ARN = f"arn:aws-us-gov:iam::{ACCOUNT}:role/team/build/ci"
 ROLE = f"arn:aws-us-gov:sts::{ACCOUNT}:assumed-role/ci/run-7"
 
 
@@ -29,28 +31,73 @@ def settings(root: Path = Path(), **chosen: list[str] | str) -> Settings:
     return Settings(account=ACCOUNT, region=REGION, prefix="signwatch", bootstrap=chosen, root=root)
 
 
+class Roles:
+    """IAM that knows one role below a path, or fails."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure, self.asked = failure, list[str]()
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803 - boto3's own name
+        self.asked.append(RoleName)
+        if self.failure:
+            raise self.failure
+        return {"Role": {"Arn": ROLE_ARN}}
+
+
+def called_by(arn: str, roles: Roles | None = None) -> Account:
+    """The opened account, with ``arn`` for whoever runs the bootstrap there."""
+    return replace(account(iam=roles or Roles()), caller_arn=arn)
+
+
+def trust_of(variables: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {name: variables[name] for name in variables if name.startswith(("sso_", "trusted_"))}
+
+
 class TestVariables:
     def test_the_target_is_that_of_the_settings(self) -> None:
-        found = bootstrap.variables(settings(), CALLER)
+        found = bootstrap.variables(settings(), called_by(CALLER))
         assert (found["account_id"], found["region"], found["prefix"]) == (ACCOUNT, REGION, "signwatch")
 
     @pytest.mark.parametrize(
-        ("caller", "trust"),
+        ("caller", "trust", "asked"),
         [
-            (CALLER, {"trusted_principal_arns": [CALLER]}),
-            (SSO, {"sso_permission_set_names": ["Deploy_All"]}),
-            (ROLE, {"trusted_principal_arns": [f"arn:aws-us-gov:iam::{ACCOUNT}:role/ci"]}),
+            (CALLER, {"trusted_principal_arns": [CALLER]}, []),
+            (SSO, {"sso_permission_set_names": ["Deploy_All"]}, []),
+            (ROLE, {"trusted_principal_arns": [ROLE_ARN]}, ["ci"]),
         ],
         ids=["user", "permission set", "role"],
     )
-    def test_where_nobody_is_named_the_caller_may_deploy(self, caller: str, trust: dict[str, list[str]]) -> None:
-        found = bootstrap.variables(settings(), caller)
-        assert {name: found[name] for name in found if name.startswith(("sso_", "trusted_"))} == trust
+    def test_where_nobody_is_named_the_caller_may_deploy(
+        self, caller: str, trust: dict[str, list[str]], asked: list[str]
+    ) -> None:
+        """A role by the ARN that IAM knows: the session's has no path in it."""
+        roles = Roles()
+        assert trust_of(bootstrap.variables(settings(), called_by(caller, roles))) == trust
+        assert roles.asked == asked
 
+    @pytest.mark.parametrize(
+        "failure", [client_error("AccessDenied", "not yours"), EndpointConnectionError(endpoint_url="https://iam")]
+    )
+    def test_a_role_that_iam_does_not_tell_of_is_refused_with_what_to_name(self, failure: Exception) -> None:
+        with pytest.raises(RefusedError, match=r"is a session of role ci, and IAM did not tell") as refused:
+            bootstrap.variables(settings(), called_by(ROLE, Roles(failure)))
+        assert str(failure) in refused.value.what
+        for name in ("iam:GetRole", "sso_permission_set_names", "trusted_principal_arns"):
+            assert name in refused.value.remedy
+
+    def test_the_root_user_is_refused_for_it_can_assume_no_role(self) -> None:
+        with pytest.raises(RefusedError, match="is the account's root user, who cannot assume a role") as refused:
+            bootstrap.variables(settings(), called_by(f"arn:aws:iam::{ACCOUNT}:root"))
+        for way in ("permission set", "IAM role or user", "trusted_principal_arns"):
+            assert way in refused.value.remedy
+
+    @pytest.mark.parametrize("caller", [SSO, ROLE, f"arn:aws:iam::{ACCOUNT}:root"], ids=["set", "role", "root"])
     @pytest.mark.parametrize("name", ["sso_permission_set_names", "trusted_principal_arns"])
-    def test_whoever_is_named_is_trusted_alone(self, name: str) -> None:
-        found = bootstrap.variables(settings(Path(), **{name: ["somebody"]}), SSO)
-        assert {key: found[key] for key in found if key.startswith(("sso_", "trusted_"))} == {name: ["somebody"]}
+    def test_whoever_is_named_is_trusted_alone_and_the_caller_does_not_matter(self, name: str, caller: str) -> None:
+        roles = Roles(client_error("AccessDenied"))
+        found = bootstrap.variables(settings(Path(), **{name: ["somebody"]}), called_by(caller, roles))
+        assert trust_of(found) == {name: ["somebody"]}
+        assert roles.asked == []
 
 
 def test_each_target_has_a_state_and_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -1,20 +1,81 @@
-"""The rehearsal's own faults: an emulator that does not come up is a sentence and no traceback."""
+"""The rehearsal's own faults: no emulator, or no rule that takes a record, is a sentence and no traceback."""
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from tests.support.aws import ACCOUNT, REGION, account
 from tests.support.repository import ROOT
 from tooling import rehearsal
+from tooling.bootstrap import Place
 from tooling.errors import FailedError
 from tooling.local.cloud import Cloud, CloudError
+from tooling.rehearsal import Rehearsal
+from tooling.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+RULE = {"Name": "signwatch-console-sign-in", "EventPattern": '{"source": ["aws.signin"]}'}
+
+
+class Events:
+    """EventBridge with one rule, which takes what the pattern's source names."""
+
+    def list_rules(self, **asked: str) -> dict[str, Any]:
+        assert asked == {"NamePrefix": "signwatch"}
+        return {"Rules": [RULE]}
+
+    def test_event_pattern(self, **asked: str) -> dict[str, bool]:
+        pattern, event = json.loads(asked["EventPattern"]), json.loads(asked["Event"])
+        return {"Result": event["source"] in pattern["source"]}
+
+
+class Sending:
+    """The laptop's AWS, which keeps what it is sent and delivers none of it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, events: list[Any]) -> list[dict[str, Any]]:
+        self.sent += events
+        return [{"delivered": False, "reason": "no trail logs here"}]
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Sending:
+    monkeypatch.setattr(Rehearsal, "enter", lambda _: account(events=Events()))
+    return Sending()
+
+
+def follow(cloud: Any, source: str, name: str) -> FailedError:
+    """Follow a record on its way, and return what keeps it from the function."""
+    phone: Any = SimpleNamespace(messages=[])
+    settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
+    stage = Rehearsal(cloud, phone, settings, Place(Path("terraform"), Path("state")))
+    with pytest.raises(FailedError) as failed:
+        stage.sign_in(rehearsal.now({"eventSource": source, "eventName": name}, ACCOUNT, REGION))
+    return failed.value
+
+
+def test_a_record_that_no_rule_takes_is_one_sentence_before_anything_is_sent(cloud: Sending) -> None:
+    failed = follow(cloud, "ec2.amazonaws.com", "RunInstances")
+    assert str(failed).startswith("RunInstances of ec2.amazonaws.com: no rule hands it to the function")
+    assert "./inv coverage" in failed.remedy
+    assert failed.exit_code == 1
+    assert cloud.sent == []
+
+
+def test_a_record_that_a_rule_takes_is_sent_and_what_becomes_of_it_is_told(cloud: Sending) -> None:
+    failed = follow(cloud, "signin.amazonaws.com", "ConsoleLogin")
+    assert failed.what == "was not delivered: no trail logs here"
+    assert [event["detail"]["eventName"] for event in cloud.sent] == ["ConsoleLogin"]
 
 
 def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(

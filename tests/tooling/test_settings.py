@@ -119,6 +119,11 @@ class TestRefusals:
         with pytest.raises(RefusedError, match="cannot be read"):
             Settings.load(account=ACCOUNT, root=root)
 
+    def test_lists_in_lists_without_end_are_refused(self, root: Path) -> None:
+        write(root, f"account = {'[' * 100_000}{']' * 100_000}")
+        with pytest.raises(RefusedError, match=r"signwatch\.toml: nests too deeply"):
+            Settings.load(account=ACCOUNT, root=root)
+
     def test_a_named_file_that_does_not_exist_is_refused(self, root: Path) -> None:
         with pytest.raises(RefusedError, match=r"nowhere\.toml: cannot be read"):
             Settings.load(account=ACCOUNT, config=str(root / "nowhere.toml"), root=root)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,12 +115,24 @@ class TestProgram:
         with pytest.raises(RefusedError, match=r"(?s)terraform: was not found on PATH.*install Terraform 1\.9"):
             terraform.find()
 
-    def test_a_failed_init_says_what_terraform_said_and_how_to_get_the_provider(
+    @pytest.mark.parametrize(
+        "heading",
+        ["Failed to query available provider packages", "Failed to install provider", "Invalid provider registry host"],
+    )
+    def test_an_init_that_gets_no_provider_says_how_to_get_one(
+        self, program: Callable[[str], Terraform], heading: str
+    ) -> None:
+        made = program(f"echo 'Error: {heading}' >&2; exit 1")
+        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"):
+            made.init()
+
+    def test_an_init_that_fails_for_another_reason_does_not_blame_the_network(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program("echo 'no provider for you' >&2; exit 1")
-        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:\nno provider for you.*{MIRROR}"):
+        made = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
+        with pytest.raises(FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform") as failed:
             made.init()
+        assert failed.value.remedy.startswith("mend what Terraform names above")
 
     def test_a_failed_plan_says_what_terraform_said(self, program: Callable[[str], Terraform]) -> None:
         with pytest.raises(FailedError, match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again"):
@@ -173,31 +185,6 @@ class TestPrepare:
         assert names == {path.name for path in SOURCE.glob("*.tf")} | {"backend_override.tf"}
         assert str(tmp_path / "deep" / "x.tfstate") in (made.folder / "backend_override.tf").read_text()
         assert made.state.parent.is_dir()
-
-
-class TestCtrlC:
-    def test_in_the_middle_of_a_start_it_waits_for_the_process_and_then_interrupts(self) -> None:
-        def start() -> None:
-            with terraform._held_back():
-                signal.raise_signal(signal.SIGINT)
-                done.append("started")
-
-        before, done = signal.getsignal(signal.SIGINT), list[str]()
-        with pytest.raises(KeyboardInterrupt):
-            start()
-        assert done == ["started"]
-        assert signal.getsignal(signal.SIGINT) is before
-
-    def test_outside_the_main_thread_there_is_nothing_to_hold_back(self) -> None:
-        def body() -> None:
-            with terraform._held_back():
-                done.append(threading.current_thread() is threading.main_thread())
-
-        done: list[bool] = []
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-        assert done == [False]
 
 
 @pytest.mark.joint
@@ -279,6 +266,39 @@ class TestWithTheProgram:
         made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
         with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"):
             made.init()
+
+    def test_a_checkout_that_was_moved_finds_its_state_again(self, tmp_path: Path) -> None:
+        source, old, new = tmp_path / "source", tmp_path / "old", tmp_path / "new"
+        source.mkdir()
+        (source / "main.tf").write_text('resource "terraform_data" "made" {}\n')
+        made = Terraform.prepare(source, old / "run", old / "x.tfstate", _quiet())
+        made.init()
+        assert made.plan({}) is not None
+        made.apply()
+        old.rename(new)
+        moved = Terraform.prepare(source, new / "run", new / "x.tfstate", _quiet())
+        moved.init()
+        assert moved.plan({}) is None
+
+    def test_what_is_never_deleted_is_refused_with_the_section_that_says_how_to_let_go_of_it(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "main.tf").write_text(
+            'variable "count_of_it" { type = number }\n'
+            'resource "terraform_data" "kept" {\n  count = var.count_of_it\n'
+            "  lifecycle {\n    prevent_destroy = true\n  }\n}\n"
+        )
+        made = Terraform.prepare(tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        made.init()
+        made.plan({"count_of_it": 1})
+        made.apply()
+        with pytest.raises(
+            RefusedError, match=r"(?s)terraform plan: would delete what .*terraform_data\.kept"
+        ) as refused:
+            made.plan({"count_of_it": 0})
+        (heading, page) = re.findall(r'see "([^"]+)" in (\S+\.md)', refused.value.remedy)[0]
+        assert "state rm" in (ROOT / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
     def test_a_signal_lets_it_keep_what_it_has_made_in_its_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()

@@ -98,6 +98,12 @@ def test_ctrl_c_is_one_sentence_and_130(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err.strip().startswith("invoke deploy: interrupted; what was begun may be half done")
 
 
+def test_ctrl_c_in_a_word_that_cleans_up_says_what_is_true_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with leaving(KeyboardInterrupt("nothing is left")) as left:
+        assert left.value.code == 130
+    assert capsys.readouterr().err == "\ninvoke deploy: interrupted; nothing is left\n"
+
+
 def test_what_nobody_foresaw_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), word.exit_codes("deploy", LeftError):
         raise ZeroDivisionError
