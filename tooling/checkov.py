@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tooling import templates
+from tooling import hiding, templates
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHORTEST_REASON = 20
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
 HARMLESS = {"compact", "quiet"}  # the settings that hide no finding
-ELSEWHERE = (r"\.venv.*", r"\.git/", r"^\./dist/", r"\.terraform/")  # what is not in the repository
+ELSEWHERE = (r"\.venv.*", r"\.git/", r"\.terraform/")  # what is not in the repository, beside what is made in dist/
 REVIEWED = Path("tooling/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
 OWN = "CKV_SIGNWATCH_"
@@ -51,6 +51,7 @@ class Expected:
     ``files`` appear in its results; ``resources`` is the least number that a framework counts; each of ``policies``
     answered; each of ``skips`` (file, check) took effect; ``reviewed`` are the skips (check, resource) that were agreed
     to, ``unread`` the files that checkov is known to pass over; ``faults`` are sentences on files that cannot be read.
+    ``ours`` are the repository's own files, None where any may appear.
     """
 
     files: frozenset[str] = frozenset()
@@ -60,6 +61,7 @@ class Expected:
     reviewed: frozenset[tuple[str, str]] = frozenset()
     unread: frozenset[str] = frozenset()
     faults: tuple[str, ...] = ()
+    ours: frozenset[str] | None = None
 
 
 def run(root: Path, python: Path, out: Path) -> Judgement:
@@ -70,7 +72,7 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
         report.unlink(missing_ok=True)
     command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS, "--config-file", CONFIGURATION]
     command += ["--skip-download", "--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
-    command += [argument for path in ELSEWHERE for argument in ("--skip-path", path)]
+    command += [argument for path in (*ELSEWHERE, _made(root)) for argument in ("--skip-path", path)]
     command += [argument for form in forms for argument in ("-o", form)]
     command += ["--output-file-path", ",".join(map(str, reports))]
     quiet = subprocess.DEVNULL
@@ -85,6 +87,11 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
         return Judgement(0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",))
     settings = (root / CONFIGURATION).read_text(encoding="utf-8")
     return judge(told if isinstance(told, list) else [told], expected(root), settings)
+
+
+def _made(root: Path) -> str:
+    """The pattern of dist/ at ``root``: Terraform's framework knows a path in full, the others from ``./`` on."""
+    return rf"^(\./|{re.escape(str(root.resolve()))}/)dist(/|$)"
 
 
 def _environment(home: str) -> dict[str, str]:
@@ -142,8 +149,10 @@ def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Itera
 
 
 def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
-    """What answered nothing: a file that was passed over, a policy that was not loaded."""
+    """What answered nothing, a file that was passed over or a policy that was not loaded, and what should not have."""
     appeared = {_path(check) for check in checks}
+    for file in sorted(appeared - wanted.ours if wanted.ours is not None else ()):
+        yield f"{file}: is none of the repository's files and was looked at; what it holds counts for nothing"
     for file in sorted(wanted.files - wanted.unread - appeared):
         yield f"{file}: does not appear in the results"
     for file in sorted(wanted.unread & appeared):
@@ -185,6 +194,7 @@ def expected(root: Path) -> Expected:
         ),
         unread=frozenset(reviewed["unread"]),
         faults=tuple(faults),
+        ours=frozenset(_name(root, path) for path in hiding.sources(root)),
     )
 
 

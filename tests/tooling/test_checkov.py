@@ -68,6 +68,13 @@ class TestJudge:
         (finding,) = judge(report(passed_checks=[check("/deploy.yml")]), wanted=wanted).findings
         assert finding.endswith("deploy.yml is read by now: take it out")
 
+    def test_a_file_that_is_none_of_the_repositorys_is_a_finding(self) -> None:
+        stale = report("terraform", passed_checks=[check("/dist/bootstrap/x/main.tf")])
+        wanted = Expected(ours=frozenset({"cfn/queue.yaml"}))
+        (finding,) = judge(report(), stale, wanted=wanted).findings
+        assert finding.startswith("dist/bootstrap/x/main.tf: is none of the repository's files")
+        assert judge(report(), wanted=wanted).findings == ()
+
     @pytest.mark.parametrize("kind", ["passed_checks", "failed_checks", "skipped_checks"])
     def test_a_file_appears_by_any_result(self, kind: str) -> None:
         there = report(**{kind: [skip(REASON, file_path="/roles.tf")]})
@@ -147,6 +154,9 @@ class TestExpected:
         assert ("cfn/lambda.yaml", "CKV_AWS_117") in wanted.skips
         assert ("terraform-bootstrap/main.tf", "CKV_AWS_18") in wanted.skips
         assert wanted.faults == ()
+        assert wanted.ours is not None
+        assert wanted.files < wanted.ours
+        assert not [path for path in wanted.ours if path.startswith(("dist/", ".git/", ".venv"))]
 
     def test_at_most_six_checks_are_skipped_in_all(self) -> None:
         wanted = checkov.expected(ROOT)
@@ -184,7 +194,7 @@ class TestWithTheProgram:
 
     @staticmethod
     def scan(root: Path) -> checkov.Judgement:
-        (root / "out").mkdir()
+        (root / "out").mkdir(exist_ok=True)
         return checkov.run(root, ensure("scan"), root / "out")
 
     def test_what_it_passes_over_in_silence_fails_the_scan(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +240,18 @@ class TestWithTheProgram:
             module.write_text("import nothing_of_this_name\n")
         found = self.scan(copy).findings
         assert len([finding for finding in found if "was not run" in finding]) == len(checkov.expected(copy).policies)
+
+    def test_what_is_made_in_dist_is_passed_over_and_a_folder_of_that_name_elsewhere_is_not(self, copy: Path) -> None:
+        before = self.scan(copy)
+        bootstrap = copy / "dist" / "bootstrap" / "111122223333-eu-central-1-signwatch"
+        shutil.copytree(copy / "terraform-bootstrap", bootstrap)
+        main = bootstrap / "main.tf"
+        main.write_text(main.read_text().replace('status = "Enabled"', 'status = "Suspended"'))
+        shutil.copy(copy / "cfn" / "alarms.yaml", copy / "dist")
+        assert self.scan(copy) == before
+        (copy / "cfn" / "dist").mkdir()
+        shutil.copy(copy / "cfn" / "alarms.yaml", copy / "cfn" / "dist")  # where its alarms find no topic
+        assert any(finding.startswith("cfn/dist/alarms.yaml: ") for finding in self.scan(copy).findings)
 
     def test_a_folder_with_nothing_in_it_is_no_success(self, tmp_path: Path) -> None:
         (tmp_path / "cfn").mkdir()
