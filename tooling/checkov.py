@@ -86,7 +86,7 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
     except (OSError, ValueError):
         return Judgement(0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",))
     settings = (root / CONFIGURATION).read_text(encoding="utf-8")
-    return judge(told if isinstance(told, list) else [told], expected(root), settings)
+    return judge(told if isinstance(told, list) else [told], expected(root), settings, done.stderr)
 
 
 def _made(root: Path) -> str:
@@ -96,12 +96,13 @@ def _made(root: Path) -> str:
 
 def _environment(home: str) -> dict[str, str]:
     """This process's environment without what checkov would take settings from: variables, and files at home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CKV_", "CHECKOV_", "BC_"))}
+    settings = ("CKV_", "CHECKOV_", "BC_", "LOG_LEVEL")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     return {**kept, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
-    """Judge checkov's reports against what was ``wanted``; ``settings`` is its configuration."""
+def judge(told: Sequence[Any], wanted: Expected, settings: str, log: str = "") -> Judgement:
+    """Judge checkov's reports against what was ``wanted``; ``settings`` configured it, ``log`` is what it logged."""
     reports = [report for report in told if "results" in report]
     checks = {kind: [check for report in reports for check in report["results"].get(kind, [])] for kind in KINDS}
     findings = [
@@ -111,6 +112,7 @@ def judge(told: Sequence[Any], wanted: Expected, settings: str) -> Judgement:
         *[_failure(check) for check in checks["failed_checks"]],
         *_skip_findings(checks["skipped_checks"], wanted),
         *_missing([check for kind in KINDS for check in checks[kind]], wanted),
+        *_not_run({check["check_id"] for kind in KINDS for check in checks[kind]}, wanted, log),
         *_too_few(reports, wanted),
     ]
     if not checks["passed_checks"]:
@@ -149,7 +151,7 @@ def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Itera
 
 
 def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
-    """What answered nothing, a file that was passed over or a policy that was not loaded, and what should not have."""
+    """The files that answered nothing and should have, or should not have and did."""
     appeared = {_path(check) for check in checks}
     for file in sorted(appeared - wanted.ours if wanted.ours is not None else ()):
         yield f"{file}: is none of the repository's files and was looked at; what it holds counts for nothing"
@@ -157,8 +159,26 @@ def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str
         yield f"{file}: does not appear in the results"
     for file in sorted(wanted.unread & appeared):
         yield f"{REVIEWED}: {file} is read by now: take it out"
-    for policy in sorted(wanted.policies - {check["check_id"] for check in checks}):
+
+
+def _not_run(ran: set[str], wanted: Expected, log: str) -> Iterator[str]:
+    """The policies that answered nothing: one sentence with the cause where checkov logged one, else one for each."""
+    silent, cause = sorted(wanted.policies - ran), _cause(log)
+    if cause:
+        yield f"{cause}: a policy could not be loaded, and {len(silent)} of {len(wanted.policies)} were not run"
+        return
+    for policy in silent:
         yield f"{policy}: was not run; {POLICIES} could not be loaded, or nothing is left for it to check"
+
+
+def _cause(log: str) -> str:
+    """What kept the first policy from being loaded, with its place; later ones may fail for nothing but that."""
+    _, found, rest = log.partition("Cannot load external check")
+    if not found:
+        return ""
+    told = re.split(r"^\d{4}-\d\d-\d\d ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    places = re.findall(rf'({POLICIES.as_posix()}/[^"]+)", line (\d+)', told)
+    return f"{':'.join(places[-1]) if places else POLICIES}: {told.splitlines()[-1]}"
 
 
 def _too_few(reports: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:

@@ -35,8 +35,28 @@ def report(framework: str = "cloudformation", /, **results: Any) -> dict[str, An
     return {"check_type": framework, "summary": {"resource_count": 42}, "results": found}
 
 
-def judge(*told: Any, wanted: Expected | None = None, settings: str = "") -> checkov.Judgement:
-    return checkov.judge(told, wanted or Expected(), settings)
+def judge(*told: Any, wanted: Expected | None = None, settings: str = "", log: str = "") -> checkov.Judgement:
+    return checkov.judge(told, wanted or Expected(), settings, log)
+
+
+# what checkov 3.3.30 logs: alarm.py fails for nothing but what kept monitor_policy.py from being loaded
+LOG = """\
+2026-01-01 12:00:00,000 [MainThread  ] [ERROR]  Cannot load external check 'trail' from cfn/policies/trail.py
+Traceback (most recent call last):
+  File "/x/.venv-scan/lib/checkov/common/checks/base_check_registry.py", line 298, in _load_external_checks_from_disk
+    self._exec_check_from_disk(check_name, check_full_path)
+  File "/x/cfn/policies/trail.py", line 7, in <module>
+    from monitor_policy import Policy
+  File "/x/cfn/policies/monitor_policy.py", line 107
+    x = (
+        ^
+SyntaxError: '(' was never closed
+2026-01-01 12:00:00,001 [MainThread  ] [ERROR]  Cannot load external check 'alarm' from cfn/policies/alarm.py
+Traceback (most recent call last):
+  File "/x/cfn/policies/alarm.py", line 7, in <module>
+    from monitor_policy import Policy
+ImportError: cannot import name 'Policy' from 'monitor_policy' (/x/cfn/policies/monitor_policy.py)
+"""
 
 
 class TestJudge:
@@ -84,6 +104,17 @@ class TestJudge:
     def test_a_policy_of_ours_that_nothing_answered_for_is_a_finding(self) -> None:
         (finding,) = judge(report(), wanted=Expected(policies=frozenset({"CKV_AWS_27", "CKV_SIGNWATCH_1"}))).findings
         assert finding.startswith("CKV_SIGNWATCH_1: was not run; cfn/policies could not be loaded")
+
+    def test_the_cause_is_told_once_for_all_policies_that_were_not_run(self) -> None:
+        wanted = Expected(policies=frozenset({"CKV_AWS_27", "CKV_SIGNWATCH_1", "CKV_SIGNWATCH_2"}))
+        (finding,) = judge(report(), wanted=wanted, log=LOG).findings
+        assert finding == (
+            "cfn/policies/monitor_policy.py:107: SyntaxError: '(' was never closed: "
+            "a policy could not be loaded, and 2 of 3 were not run"
+        )
+
+    def test_what_else_checkov_logs_is_no_cause(self) -> None:
+        assert judge(report(), log="2026-01-01 12:00:00,000 [MainThread  ] [WARNI]  No guidelines\n").findings == ()
 
     @pytest.mark.parametrize(("least", "fine"), [(43, False), (42, True), (41, True)])
     def test_fewer_resources_than_the_files_hold_are_a_finding(self, least: int, fine: bool) -> None:
@@ -233,13 +264,15 @@ class TestWithTheProgram:
         assert any(finding.startswith("leak.py: ") and "CKV_SECRET_" in finding for finding in found)
         assert {path.name for path in (copy / "out").iterdir()} >= {"checkov.json", "checkov.sarif"}
 
-    def test_policies_that_cannot_be_imported_fail_the_scan_one_by_one(self, copy: Path) -> None:
+    @pytest.mark.parametrize("modules", ["trail_policies.py", "*.py"])
+    def test_policies_that_cannot_be_imported_fail_the_scan_with_the_cause(self, copy: Path, modules: str) -> None:
         shutil.rmtree(copy / "terraform-bootstrap")  # the policies are none of Terraform's
-        (copy / "cfn" / "policies" / "__init__.py").write_text("import nothing_of_this_name\n")
-        for module in (copy / "cfn" / "policies").glob("*.py"):
+        for module in (copy / "cfn" / "policies").glob(modules):
             module.write_text("import nothing_of_this_name\n")
         found = self.scan(copy).findings
-        assert len([finding for finding in found if "was not run" in finding]) == len(checkov.expected(copy).policies)
+        (cause,) = (finding for finding in found if "nothing_of_this_name" in finding)
+        assert "ModuleNotFoundError: No module named 'nothing_of_this_name': a policy could not be loaded" in cause
+        assert not [finding for finding in found if "CKV_SIGNWATCH_" in finding]
 
     def test_what_is_made_in_dist_is_passed_over_and_a_folder_of_that_name_elsewhere_is_not(self, copy: Path) -> None:
         before = self.scan(copy)
