@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tooling import hiding, templates
 from tooling.errors import RefusedError
 
@@ -25,14 +23,13 @@ if TYPE_CHECKING:
 
 SHORTEST_REASON = 20
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
-HARMLESS = {"compact", "quiet"}  # the settings that hide no finding
 ELSEWHERE = (r"\.venv.*", r"\.git/", r"\.terraform/")  # what is not in the repository, beside what is made in dist/
 REVIEWED = Path("tooling/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
 OWN = "CKV_SIGNWATCH_"
 KINDS = ("passed_checks", "failed_checks", "skipped_checks")
 SKIP_COMMENT = re.compile(r"checkov:skip=(\w+)")
-CONFIGURATION = ".checkov.yaml"
+NOT_JUDGED = "the rest was not judged, as it hangs together with what cannot be read: mend that, then: invoke scan"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
     reports = [out / f"checkov.{form}" for form in forms]
     for report in reports:
         report.unlink(missing_ok=True)
-    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS, "--config-file", CONFIGURATION]
+    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS, "--config-file", hiding.CHECKOV]
     command += ["--skip-download", "--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
     command += [argument for path in (*ELSEWHERE, _made(root)) for argument in ("--skip-path", path)]
     command += [argument for form in forms for argument in ("-o", form)]
@@ -85,7 +82,7 @@ def run(root: Path, python: Path, out: Path) -> Judgement:
         told = json.loads(reports[0].read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return Judgement(0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",))
-    settings = (root / CONFIGURATION).read_text(encoding="utf-8")
+    settings = (root / hiding.CHECKOV).read_text(encoding="utf-8")
     return judge(told if isinstance(told, list) else [told], expected(root), settings, done.stderr)
 
 
@@ -105,10 +102,12 @@ def judge(told: Sequence[Any], wanted: Expected, settings: str, log: str = "") -
     """Judge checkov's reports against what was ``wanted``; ``settings`` configured it, ``log`` is what it logged."""
     reports = [report for report in told if "results" in report]
     checks = {kind: [check for report in reports for check in report["results"].get(kind, [])] for kind in KINDS}
+    unread = [f"{path}: could not be parsed" for one in reports for path in one["results"].get("parsing_errors", [])]
+    if wanted.faults:  # the policies that look across files would accuse the sound ones
+        return Judgement(0, 0, (*hiding.checkov_settings(settings), *wanted.faults, *unread, NOT_JUDGED))
     findings = [
-        *_setting_findings(settings),
-        *wanted.faults,
-        *[f"{path}: could not be parsed" for one in reports for path in one["results"].get("parsing_errors", [])],
+        *hiding.checkov_settings(settings),
+        *unread,
         *[_failure(check) for check in checks["failed_checks"]],
         *_skip_findings(checks["skipped_checks"], wanted),
         *_missing([check for kind in KINDS for check in checks[kind]], wanted),
@@ -118,19 +117,6 @@ def judge(told: Sequence[Any], wanted: Expected, settings: str, log: str = "") -
     if not checks["passed_checks"]:
         findings.append("checkov passed no check at all: it looked at nothing")
     return Judgement(len(checks["passed_checks"]), len(checks["skipped_checks"]), tuple(findings))
-
-
-def _setting_findings(settings: str) -> list[str]:
-    """A sentence for each setting of checkov that is not known to hide nothing."""
-    try:
-        found = yaml.safe_load(settings) or {}
-        names = sorted(set(found) - HARMLESS)
-    except (yaml.YAMLError, TypeError) as error:
-        return [f"{CONFIGURATION}: cannot be read ({error})"]
-    return [
-        f"{CONFIGURATION}: {name} could hide findings; {', '.join(sorted(HARMLESS))} alone may stand there"
-        for name in names
-    ]
 
 
 def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:

@@ -73,10 +73,15 @@ class TestJudge:
     def test_a_file_that_cannot_be_parsed_is_a_finding(self) -> None:
         assert judge(report(parsing_errors=["/cfn/x.yaml"])).findings == ("/cfn/x.yaml: could not be parsed",)
 
-    def test_a_file_that_could_not_be_read_beforehand_is_a_finding(self) -> None:
-        assert judge(report(), wanted=Expected(faults=("cfn/x.yaml: is no YAML",))).findings == (
-            "cfn/x.yaml: is no YAML",
-        )
+    def test_a_file_that_could_not_be_read_beforehand_is_told_and_nothing_that_may_follow_from_it(self) -> None:
+        fault = "cfn/x.yaml: is no YAML"
+        told = report(failed_checks=[check()], skipped_checks=[skip(None)], parsing_errors=["/cfn/y.yaml"])
+        wanted = Expected(faults=(fault,), policies=frozenset({"CKV_SIGNWATCH_1"}), resources=(("terraform", 1),))
+        found = judge(told, wanted=wanted, settings="soft-fail: true")
+        assert (found.passed, found.skipped) == (0, 0)
+        setting, *rest = found.findings
+        assert setting.startswith(".checkov.yaml: soft-fail could hide findings")
+        assert rest == [fault, "/cfn/y.yaml: could not be parsed", checkov.NOT_JUDGED]
 
     def test_a_file_that_does_not_appear_is_a_finding(self) -> None:
         found = judge(report(), wanted=Expected(files=frozenset({"cfn/queue.yaml", "roles.tf"})))
@@ -239,8 +244,6 @@ class TestWithTheProgram:
         monkeypatch.setenv("CKV_SKIP_CHECK", "CKV_AWS_21")
         trail = copy / "cfn" / "cloudtrail.yaml"
         trail.write_text(trail.read_text().replace("Status: Enabled", "Status: Suspended"))
-        (copy / "cfn" / "broken.yaml").write_text("Resources: [\n")
-        (copy / "cfn" / "twice.yaml").write_text("Resources:\n  A: {Type: x}\n  A: {Type: y}\n")
         rules = copy / "cfn" / "eventbridge.yaml"
         rules.write_text(rules.read_text().replace("State: ENABLED", "State: DISABLED", 1))
         main = copy / "terraform-bootstrap" / "main.tf"
@@ -255,14 +258,24 @@ class TestWithTheProgram:
         )
         (copy / "leak.py").write_text(f'aws_access_key_id = "{key}"\naws_secret_access_key = "{value}"\n')
         found = self.scan(copy).findings
-        assert any(finding.startswith("cfn/broken.yaml: cannot be read") for finding in found)
-        assert any("the key 'A' stands twice" in finding for finding in found)
         assert any("cfn/eventbridge.yaml" in finding and "CKV_SIGNWATCH_" in finding for finding in found)
         assert any("CKV_AWS_21" in finding for finding in found)
         assert any("the skip of CKV_AWS_99999 skips nothing" in finding for finding in found)
         assert any("aws_s3_bucket.templates: CKV_AWS_144 is skipped without a reason" in finding for finding in found)
         assert any(finding.startswith("leak.py: ") and "CKV_SECRET_" in finding for finding in found)
         assert {path.name for path in (copy / "out").iterdir()} >= {"checkov.json", "checkov.sarif"}
+
+    def test_templates_that_cannot_be_read_fail_the_scan_and_accuse_no_sound_one(self, copy: Path) -> None:
+        (copy / "cfn" / "broken.yaml").write_text("Resources: [\n")
+        (copy / "cfn" / "twice.yaml").write_text("Resources:\n  A: {Type: x}\n  A: {Type: y}\n")
+        *found, last = self.scan(copy).findings
+        assert any(finding.startswith("cfn/broken.yaml: cannot be read") for finding in found)
+        assert any("the key 'A' stands twice" in finding for finding in found)
+        assert {finding.partition(":")[0].removeprefix("./") for finding in found} <= {
+            "cfn/broken.yaml",
+            "cfn/twice.yaml",
+        }
+        assert last == checkov.NOT_JUDGED
 
     @pytest.mark.parametrize("modules", ["trail_policies.py", "*.py"])
     def test_policies_that_cannot_be_imported_fail_the_scan_with_the_cause(self, copy: Path, modules: str) -> None:

@@ -20,6 +20,18 @@ def test_a_second_file_of_settings_is_found(tmp_path: Path, name: str) -> None:
     assert list(hiding.places(tmp_path)) == [f"{name}: could hide findings: take it out"]
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["skip-check: [CKV_AWS_27]", "soft-fail: true", "skip-path: [cfn]", "compact: true\nsoft-fail: true", "a: ["],
+)
+def test_a_setting_of_checkov_that_could_hide_findings_is_found(tmp_path: Path, setting: str) -> None:
+    (tmp_path / hiding.CHECKOV).write_text(f"{setting}\n")
+    (sentence,) = hiding.places(tmp_path)
+    assert sentence.startswith(".checkov.yaml: ")
+    (tmp_path / hiding.CHECKOV).write_text("compact: true\nquiet: false\n")
+    assert list(hiding.places(tmp_path)) == []
+
+
 def test_settings_for_cfn_lint_in_a_template_are_found(tmp_path: Path) -> None:
     (tmp_path / "cfn").mkdir()
     hidden = "Metadata:\n  cfn-lint: {config: {ignore_checks: [E]}}\n"
