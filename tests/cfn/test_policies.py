@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from typing import Any
 
 import pytest
 
 from tests.support.repository import ROOT
+from tests.support.templates import NAMES, load
 from tooling import environment, mutations
 from tooling.errors import RefusedError
 
@@ -85,6 +87,22 @@ def test_each_fault_is_caught_by_its_named_policy_and_by_no_other(report: mutati
 def test_the_templates_pass_every_policy(report: mutations.Report) -> None:
     assert report.false_alarms == ()
     assert set(report.seen) == set(classes())
+
+
+@pytest.mark.scan
+def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
+    places = {
+        body["Type"]: (name, logical_id) for name in NAMES for logical_id, body in load(name)["Resources"].items()
+    }
+    cases = []
+    for name, logical_id in places.values():
+        head = re.compile(rf"^  {logical_id}:.*\n", re.MULTILINE)
+        text = head.sub(lambda found: f"{found[0]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
+        cases.append(({**BASE, f"{name}.yaml": text}, "CKV_SIGNWATCH_100"))
+    said = mutations.judge(ROOT, environment.ensure("scan", ROOT), cases)
+    passed = [kind for kind, answer in zip(places, said, strict=True) if answer["failed"] != ["CKV_SIGNWATCH_100"]]
+    assert passed == []
+    assert "AWS::Lambda::EventSourceMapping" in places
 
 
 @pytest.mark.scan
