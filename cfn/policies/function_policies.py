@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
 HANDLER = "signwatch.handler.handler"
 SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
+LATEST = "$LATEST"  # the version that a plain ARN stands for, and the rules' targets are plain ARNs
+HEARD = ("TRACE", "DEBUG", "INFO")  # a line that names no level counts as INFO (Lambda, log-level filtering)
+TWILIO = re.compile(r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com")  # with an edge and a Region, or without
 QUIETING = ("KNOWN_NETWORKS", "ALERT_OFF")  # keys of the environment that keep an alert from being sent
 TAKING = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
@@ -45,25 +48,29 @@ class FunctionHasTime(Policy):
 
 
 class FailedEventsWait(Policy):
-    """What the function cannot finish waits in a queue of the installation, to which its role may send."""
+    """What the function or a queue gives up waits in a queue of the installation, to which the role may send."""
 
     number, kinds = 42, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         queue = resource.properties.get("DeadLetterConfig", {}).get("TargetArn")
-        made = queue in {found.arn for found in site.of("AWS::SQS::Queue")}
-        return made and _may(resource, site, queue, ["sqs:SendMessage"])
+        queues = site.of("AWS::SQS::Queue")
+        handing = [one.properties["RedrivePolicy"] for one in queues if "RedrivePolicy" in one.properties]
+        given_up = {queue, *[policy["deadLetterTargetArn"] for policy in handing]}
+        return given_up <= {one.arn for one in queues} and _may(resource, site, queue, ["sqs:SendMessage"])
 
 
 class EventsAreTriedAgain(Policy):
-    """Lambda tries an event twice more, and keeps it for an hour or more while the function is throttled."""
+    """Lambda tries what the rules invoke twice more, and keeps an event for an hour or more while it is throttled."""
 
     number, kinds = 43, ("AWS::Lambda::EventInvokeConfig",)
 
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
         tries = resource.properties.get("MaximumRetryAttempts", FEWEST_TRIES)
         age = resource.properties.get("MaximumEventAgeInSeconds", 21600)
-        return int(tries) >= FEWEST_TRIES and int(age) >= SHORTEST_AGE
+        names = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
+        invoked = resource.properties["FunctionName"] in names and resource.properties["Qualifier"] == LATEST
+        return invoked and int(tries) >= FEWEST_TRIES and int(age) >= SHORTEST_AGE
 
 
 class FunctionReadsSecret(Policy):
@@ -127,14 +134,15 @@ def _sealed(site: Site) -> list[tuple[Any, str, list[str]]]:
 
 
 class FunctionWritesLogs(Policy):
-    """The function writes to a log group of the installation, and its role may do so."""
+    """The function writes all that it logs to a log group of the installation, and its role may do so."""
 
     number, kinds = 48, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        name = resource.properties["LoggingConfig"]["LogGroup"]
-        group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == name)
-        return _may(resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"])
+        given = resource.properties["LoggingConfig"]
+        group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == given["LogGroup"])
+        whole = given.get("ApplicationLogLevel", "INFO") in HEARD  # what is left out makes no metric and no alarm
+        return whole and _may(resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"])
 
 
 class FunctionCallsHandler(Policy):
@@ -211,6 +219,35 @@ class NothingIsQuietByDefault(Policy):
         return all(value == "" or value in chosen for value in given)
 
 
+class TextsGoToTwilio(Policy):
+    """Texts are handed to Twilio's own address unless the owner of the installation names another."""
+
+    number, kinds = 57, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        defaults = {f"${{{name}}}": body.get("Default", "") for name, body in site.root_parameters().items()}
+        url = _variables(resource)["TWILIO_BASE_URL"]
+        return bool(TWILIO.fullmatch(str(defaults.get(url, url))))
+
+
+class HomeRegionIsHere(Policy):
+    """The home Region of which the function is told is the one of the stack, or the stack is refused."""
+
+    number, kinds = 58, (FUNCTION,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        told, here = _variables(resource)["HOME_REGION"], "${AWS::Region}"
+        asserted = [pair for file in site.templates for pair in _equals_asserted(site, file)]
+        return told == here or any(pair in ([told, here], [here, told]) for pair in asserted)
+
+
+def _equals_asserted(site: Site, file: str) -> list[Any]:
+    """Return both sides of each equation without which CloudFormation refuses this template, whatever is chosen."""
+    rules = site.templates[file].get("Rules", {}).values()
+    asserted = [one["Assert"] for rule in rules if "RuleCondition" not in rule for one in rule["Assertions"]]
+    return [site.resolve(file, found["Fn::Equals"]) for found in asserted if set(found) == {"Fn::Equals"}]
+
+
 def _secrets(names: Iterable[str]) -> list[str]:
     return [name for name in names if SECRET_NAME.search(name) and not PLACE_OF_SECRET.search(name)]
 
@@ -247,4 +284,6 @@ POLICIES = (
     EnvironmentHoldsNoSecret(),
     ParametersHoldNoSecret(),
     NothingIsQuietByDefault(),
+    TextsGoToTwilio(),
+    HomeRegionIsHere(),
 )

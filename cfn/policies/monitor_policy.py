@@ -69,6 +69,11 @@ def allows(document: Any, service: str = "") -> Iterator[dict[str, Any]]:
             yield statement
 
 
+def principals(statement: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return whom a statement names, each with the kind of its name; a plain ``*`` fails, as no kind goes with it."""
+    return {(kind, name) for kind, given in statement["Principal"].items() for name in each(given)}
+
+
 def covers(statement: dict[str, Any], action: str, resource: str) -> bool:
     """Say whether a statement speaks of ``action`` on ``resource``, wildcards understood."""
     actions = any(fnmatch.fnmatchcase(action, given) for given in each(statement.get("Action")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy
+from monitor_policy import Policy, allows, each, fits, principals
 from monitor_site import NAMED
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ NAMES = {  # the property with the name of a resource
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
+WORKERS = (  # a kind that works as a role, the property that names the role, and the service that takes it
+    ("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
+    ("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
+)
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -69,8 +73,30 @@ class NameIsItsOwn(Policy):
         return name is None or len(same) == 1
 
 
+class RoleIsTrusted(Policy):
+    """A role is taken by the service that works as it, on no condition, and by nobody else."""
+
+    number, kinds = 103, (ROLE,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        grants = list(allows(resource.properties["AssumeRolePolicyDocument"]))
+        named = {principal for grant in grants for principal in principals(grant)}
+        plain = all(each(grant["Action"]) == ["sts:AssumeRole"] and fits(grant, {}) for grant in grants)
+        working = _services(resource, site)
+        return plain and (named == working if working else named <= {("Service", service) for _, _, service in WORKERS})
+
+
+def _services(role: Resource, site: Site) -> set[tuple[str, str]]:
+    """Return the service of each resource that works as ``role``, as a principal."""
+    working = [
+        service for kind, key, service in WORKERS for one in site.of(kind) if one.properties.get(key) == role.arn
+    ]
+    return {("Service", service) for service in working}
+
+
 POLICIES = (
     ResourceIsAlwaysMade(),
     OnlyPlainRequestsAreDenied(),
     NameIsItsOwn(),
+    RoleIsTrusted(),
 )

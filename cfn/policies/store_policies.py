@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, conditions, covers, each, fits
+from monitor_policy import Policy, allows, conditions, covers, each, fits, principals
 
 if TYPE_CHECKING:
     from monitor_site import Resource, Site
 
 QUEUE, TOPIC, GROUP = "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Logs::LogGroup"
+KEY = "AWS::KMS::Key"
+OWNER = ("AWS", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
 SHORTEST_WAIT, SHORTEST_DAYS = 345600, 30  # four days, SQS's own default; a month
 LARGEST_EVENT = 262144
+LONGEST_TRIED = 3600  # seconds: what is tried for longer is as good as lost, and its alarm goes off after that time
+EXPIRY = "expires_at"  # the attribute that signwatch/ledger.py and memory.py write
 
 
 class QueueHoldsForDays(Policy):
@@ -85,7 +89,7 @@ class LogsMayUseKey(Policy):
 class KeyIsEnabled(Policy):
     """A key is enabled: with a disabled one nothing that it seals can be written or read."""
 
-    number, kinds = 66, ("AWS::KMS::Key",)
+    number, kinds = 66, (KEY,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         return resource.properties.get("Enabled", True) is True
@@ -130,6 +134,40 @@ class SecretIsMadeEmpty(Policy):
         return not {"SecretString", "GenerateSecretString"} & set(resource.properties)
 
 
+class AccountKeepsKey(Policy):
+    """A key is the account's to administer: else nobody can mend it, and no role's own policy counts for it."""
+
+    number, kinds = 71, (KEY,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        # the statement that enables IAM policies (KMS, default key policy)
+        grants = [grant for grant in allows(resource.properties["KeyPolicy"]) if OWNER in principals(grant)]
+        return any(covers(grant, "kms:*", "*") and fits(grant, {}) for grant in grants)
+
+
+class QueueGivesUp(Policy):
+    """A queue hands on what cannot be finished to another one, within an hour of trying."""
+
+    number, kinds = 72, (QUEUE,)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        given = resource.properties.get("RedrivePolicy")
+        if given is None:
+            return True
+        tried = int(given["maxReceiveCount"]) * int(resource.properties.get("VisibilityTimeout", 30))
+        return given["deadLetterTargetArn"] != resource.arn and tried <= LONGEST_TRIED
+
+
+class TableForgets(Policy):
+    """A table forgets what has expired, by the attribute that the function writes."""
+
+    number, kinds = 73, ("AWS::DynamoDB::Table",)
+
+    def _holds(self, resource: Resource, _site: Site, /) -> bool:
+        given = resource.properties["TimeToLiveSpecification"]
+        return given["AttributeName"] == EXPIRY and given["Enabled"] is True
+
+
 POLICIES = (
     QueueHoldsForDays(),
     NoAwsManagedKey(),
@@ -142,4 +180,7 @@ POLICIES = (
     QueueTakesWholeEvents(),
     PolicyIsOnItsOwn(),
     SecretIsMadeEmpty(),
+    AccountKeepsKey(),
+    QueueGivesUp(),
+    TableForgets(),
 )

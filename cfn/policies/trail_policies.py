@@ -146,6 +146,18 @@ class TrailMayWriteLogs(Policy):
         return made and any(covers(grant, "logs:PutLogEvents", stream) for grant in grants)
 
 
+class TrailWaitsForPolicy(Policy):
+    """The trail is made after the policy of its bucket, which CloudTrail reads when it makes the trail."""
+
+    number, kinds = 13, (TRAIL,)
+
+    def _holds(self, resource: Resource, site: Site, /) -> bool:
+        bucket = resource.properties["S3BucketName"]
+        here = [found for found in site.of("AWS::S3::BucketPolicy") if found.file == resource.file]
+        awaited = {found.name for found in here if found.properties["Bucket"] == bucket}
+        return awaited <= set(each(resource.body.get("DependsOn")))
+
+
 class TrailIsThere(Policy):
     """The installation has a trail."""
 
@@ -167,5 +179,6 @@ POLICIES = (
     OnlyThisTrailWrites(),
     TrailMayEncrypt(),
     TrailMayWriteLogs(),
+    TrailWaitsForPolicy(),
     TrailIsThere(),
 )
