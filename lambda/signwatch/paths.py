@@ -29,23 +29,25 @@ class Path(NamedTuple):
     user: str = ""
 
 
-PATHS = {
-    ("signin", "consolelogin"): Path("console", "", NAMED),
-    ("signin", "switchrole"): Path("switch-role", "Role switched in the console", NAMED),
-    ("signin", "getsignintoken"): Path("console-link", "Console link made by federation", NAMED),
-    ("signin", "passwordrecoveryrequested"): Path("password-recovery", "Root password recovery", NAMED, "root"),
-    ("signin", "userauthentication"): Path(CENTER, "Identity Center sign-in", NAMED, CENTER),
-    ("signin", "credentialverification"): Path("factor", "Identity Center sign-in", NAMED, CENTER),
-    ("signin", "externalidpdirectorylogin"): Path("provider", "Identity Center sign-in by provider", NAMED, CENTER),
-    ("signin", "authorizeoauth2access"): Path("aws-login", "Command line sign-in (aws login)", TOLD),
-    ("signin", "createoauth2token"): Path("aws-login", "Command line sign-in (aws login, token)", TOLD),
-    ("sso", "createtoken"): Path("token", "Command line sign-in", DONE, CENTER),
-    ("sso-oauth", "createtoken"): Path("token", "Command line sign-in", DONE, CENTER),
-    ("sso", "getrolecredentials"): Path("role-keys", "Role keys by Identity Center", DONE, CENTER),
-    ("sts", "assumerolewithsaml"): Path("saml-role", "Role taken by SAML", DONE),
-    ("sts", "assumeroot"): Path("assume-root", "Root session by AssumeRoot", DONE),
-    ("sts", "getfederationtoken"): Path("federation-token", "Federation token made", DONE),
+WRITTEN = {  # as AWS writes them today
+    ("signin", "ConsoleLogin"): Path("console", "", NAMED),
+    ("signin", "SwitchRole"): Path("switch-role", "Role switched in the console", NAMED),
+    ("signin", "GetSigninToken"): Path("console-link", "Console link made by federation", NAMED),
+    ("signin", "PasswordRecoveryRequested"): Path("password-recovery", "Root password recovery", NAMED, "root"),
+    ("signin", "UserAuthentication"): Path(CENTER, "Identity Center sign-in", NAMED, CENTER),
+    ("signin", "CredentialVerification"): Path("factor", "Identity Center sign-in", NAMED, CENTER),
+    ("signin", "ExternalIdPDirectoryLogin"): Path("provider", "Identity Center sign-in by provider", NAMED, CENTER),
+    ("signin", "AuthorizeOAuth2Access"): Path("aws-login", "Command line sign-in (aws login)", TOLD),
+    ("signin", "CreateOAuth2Token"): Path("aws-login", "Command line sign-in (aws login, token)", TOLD),
+    ("sso", "CreateToken"): Path("token", "Command line sign-in", DONE, CENTER),
+    ("sso-oauth", "CreateToken"): Path("token", "Command line sign-in", DONE, CENTER),
+    ("sso", "GetRoleCredentials"): Path("role-keys", "Role keys by Identity Center", DONE, CENTER),
+    ("sts", "AssumeRoleWithSAML"): Path("saml-role", "Role taken by SAML", DONE),
+    ("sts", "AssumeRoot"): Path("assume-root", "Root session by AssumeRoot", DONE),
+    ("sts", "GetFederationToken"): Path("federation-token", "Federation token made", DONE),
 }
+PATHS = {(service, name.lower()): path for (service, name), path in WRITTEN.items()}
+WHOLE = {(f"{service}.amazonaws.com", name): path for (service, name), path in WRITTEN.items()}  # to be found at once
 ANOMALY = Path("anomaly", "AWS's own sign-in anomaly alert", DONE)  # AWS Sign-In sends it to EventBridge by itself
 ANOMALY_TYPE = "sign-in anomaly alert"  # the detail-type of the envelope, in lower case
 STEPS = {  # what AWS records beside the event that tells of the sign-in itself

@@ -37,12 +37,6 @@ class Record(NamedTuple):
     source: str = ""
     account: str = ""  # the account that was signed in to, as far as anything in the event tells
 
-    @property
-    def endpoint(self) -> str:
-        """The VPC endpoint that the call came through, which few records name."""
-        value = self.detail.get("vpcEndpointId")
-        return value if isinstance(value, str) else ""
-
     def part(self, key: str) -> dict[str, Any]:
         """Return the object at ``key``; empty where there is none."""
         return mapping(self.detail.get(key))

@@ -23,6 +23,7 @@ from signwatch.paths import (
     STEPS,
     TOLD,
     UNFINISHED,
+    WHOLE,
     Path,
 )
 from signwatch.record import Record, mapping, opened, text_of
@@ -164,10 +165,12 @@ def _read(event: Record) -> Reading:
         return _sign_in(ANOMALY, event, "")
     if not event.detail:
         return _unreadable(event, "the event holds no CloudTrail record")
-    name = (event.service.lower().partition(".")[0], event.name.lower())
-    path = PATHS.get(name)
+    path = WHOLE.get((event.service, event.name))
     if path is None:
-        return _other(name, event) if all(name) else _unreadable(event, "the record names no event")
+        name = (event.service.lower().partition(".")[0], event.name.lower())
+        path = PATHS.get(name)
+        if path is None:
+            return _other(name, event) if all(name) else _unreadable(event, "the record names no event")
     grant = _grant(event) if path.kind in GRANTED else ""
     why = _step(path, event, grant) if path.kind in STEPPED else ""
     return _stepped(event, why, pending=path.kind == "factor") if why else _sign_in(path, event, grant)
@@ -221,8 +224,8 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         grant if path.kind == "token" else "",
         person,
         store,
-        _role(path, event),
-        event.endpoint,
+        _role(path, identity, event),
+        text_of(event.detail, "vpcEndpointId"),
     )
 
 
@@ -265,10 +268,15 @@ def _named(event: Record) -> str:
 def _identity(path: Path, event: Record) -> str:
     """Return what kind of user it is, by the type or by the ARN; root wins, since it alerts from everywhere."""
     user = event.user
-    kind, arn = TYPES.get(text_of(user, "type").lower()), text_of(user, "arn")
-    if kind == "root" or arn[-5:].lower() == ":root":
+    kind, arn = TYPES.get(text_of(user, "type").lower()), user.get("arn")
+    if kind == "root" or (isinstance(arn, str) and arn[-5:].lower() == ":root"):
         return "root"
-    return path.user or kind or RESOURCES.get(arn.lower().rpartition(":")[2].partition("/")[0]) or "unknown"
+    return path.user or kind or RESOURCES.get(_resource(arn)) or "unknown"
+
+
+def _resource(arn: object) -> str:
+    """Return the kind of resource that an ARN names, in lower case: "assumed-role"; empty for what is no ARN."""
+    return arn.lower().rpartition(":")[2].partition("/")[0] if isinstance(arn, str) else ""
 
 
 def _who(event: Record, identity: str, person: str) -> str:
@@ -280,16 +288,15 @@ def _who(event: Record, identity: str, person: str) -> str:
     return named or person or _name(user, "principalId") or "unknown"
 
 
-def _role(path: Path, event: Record) -> str:
+def _role(path: Path, identity: str, event: Record) -> str:
     """The name of the role that is signed in to: that of a session, or the one that a path hands out; else empty."""
     if path.kind == "saml-role":
         return text_of(event.part("requestParameters"), "roleArn").rpartition("/")[2]
     if path.kind == "role-keys":
         return text_of(event.part("serviceEventDetails"), "role_name")
-    arn = event.user.get("arn")
-    if not isinstance(arn, str) or ":assumed-role/" not in arn:
+    if identity != "federated":
         return ""
-    return arn.partition(":assumed-role/")[2].partition("/")[0]
+    return text_of(event.user, "arn").partition(":assumed-role/")[2].partition("/")[0]
 
 
 def _name(found: dict[str, Any], key: str) -> str:
