@@ -139,12 +139,13 @@ def _close(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> None:
 
 
 def _keep(screen: Screen, stage: Rehearsal) -> None:
-    screen.heading("Still running (--keep): talk to it from another terminal, Ctrl-C here stops it")
-    for name, value in stage.cloud.environment(stage.settings.account, stage.settings.region).items():
-        screen.announce(f"  export {name}={value}")
-    screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
-    screen.announce(f"  curl {stage.phone.url}/__messages")
+    """Show how to talk to it, and wait; the Ctrl-C that is promised counts from the promise on."""
     try:
+        screen.heading("Still running (--keep): talk to it from another terminal, Ctrl-C here stops it")
+        for name, value in stage.cloud.environment(stage.settings.account, stage.settings.region).items():
+            screen.announce(f"  export {name}={value}")
+        screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
+        screen.announce(f"  curl {stage.phone.url}/__messages")
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
