@@ -216,7 +216,7 @@ def show_networks(_c: Context, target: Target) -> None:
 ALLOW = {
     "cidr": "the range or address; default: your present public address, after a question",
     "for_": "how long: 90m, 12h, 3d, 2w, or forever; default: 7d",
-    "who": "the one person or role that it is for, by the whole name in the text; default: everybody",
+    "who": "the one person or role that it is for, by the whole name in the text or in CloudTrail; default: everybody",
     "label": "what it is, for people; default: the day",
     "force_wide": "take a range wider than /8 (IPv4) or /19 (IPv6); default: off",
 }

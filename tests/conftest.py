@@ -14,6 +14,7 @@ import pytest
 from tests.support.measured import Floors
 from tests.support.repository import ROOT
 from tooling.environment import ensure
+from tooling.interruption import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.joint)
     slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Ctrl-C as Python has it, the others as deadly as they are; whatever a test does to them ends with it.
+
+    Whoever runs the tests may ignore some of them, as nohup does.
+    """
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, old in before.items():
+        signal.signal(number, old)
 
 
 @pytest.fixture(scope="session", autouse=True)

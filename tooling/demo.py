@@ -54,7 +54,7 @@ def run(root: Path, screen: Screen, *, keep: bool = False, event: str | None = N
     Raises RefusedError for a file that holds no record, FailedError when a sign-in did not do what it should, and a
     KeyboardInterrupt that says what became of it.
     """
-    sign_ins = [_own(Path(event))] if event else json.loads(SIGN_INS.read_text(encoding="utf-8"))
+    sign_ins = [_own(Path(event))] if event is not None else json.loads(SIGN_INS.read_text(encoding="utf-8"))
     with taken_as_ctrl_c():
         folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
         try:

@@ -18,7 +18,7 @@ from signwatch import networks as recognition
 from signwatch.message import compose
 from signwatch.record import opened
 from signwatch.signin import NotASignIn, Reading, SignIn, Step, Unreadable, read, unfinished
-from signwatch.verdict import Verdict, judge
+from signwatch.verdict import ROOT_FAILURE, Verdict, judge
 from tooling import records
 from tooling.errors import FailedError, RefusedError
 
@@ -32,6 +32,7 @@ LOUDER = {  # what the memory would make of an alert, and that there is none her
     "aggregated": "texted from the third within 15 minutes on, here each time",
     "counted": "counted with the console sign-in that follows, here by itself",
 }
+OF_ROOT = "texted at the first and from the third within 15 minutes on, here each time"
 PENDING = "noted where no sign-in follows within 15 minutes"  # what a second look would make of a right password
 UNFOLLOWED = "unless a sign-in follows within 15 minutes, here each time"
 LISTS = ("AlertOff", "AlertOn", "AllowedVpcEndpointIds")  # parameters that hold entries separated by commas
@@ -126,7 +127,8 @@ def explain(found: records.Found, by: Chosen) -> Explained:
     """Read and judge one record as the function does, with nothing remembered; compose the text of an alert."""
     reading, verdict = _judged(found.record, by)
     if verdict.level == "alert" and (louder := "once" if verdict.once else verdict.grouped):
-        verdict = verdict._replace(reasons=(*verdict.reasons, LOUDER[louder]))
+        told = OF_ROOT if ROOT_FAILURE in verdict.causes else LOUDER[louder]
+        verdict = verdict._replace(reasons=(*verdict.reasons, told))
     text = ""
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
         text = compose(reading, verdict, label=by.label, zone=by.zone, delay=None).text

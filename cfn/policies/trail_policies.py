@@ -153,8 +153,7 @@ class TrailWaitsForPolicy(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         bucket = resource.properties["S3BucketName"]
-        here = [found for found in site.of("AWS::S3::BucketPolicy") if found.file == resource.file]
-        awaited = {found.name for found in here if found.properties["Bucket"] == bucket}
+        awaited = {found.name for found in site.of("AWS::S3::BucketPolicy") if found.properties["Bucket"] == bucket}
         return awaited <= set(each(resource.body.get("DependsOn")))
 
 

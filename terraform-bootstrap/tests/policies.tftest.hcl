@@ -257,6 +257,17 @@ run "rights_end_at_the_resources_of_this_prefix" {
     error_message = "Parameters other than the recognised networks may be written, or the networks not read."
   }
   assert {
+    condition = alltrue([for document in [
+      data.aws_iam_policy_document.handing_over, data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.service_foundation,
+      ] : [for one in jsondecode(document.json).Statement : one if one.Sid == "TagChangeSets"] == [{
+        Sid      = "TagChangeSets"
+        Effect   = "Allow"
+        Action   = "cloudformation:TagResource"
+        Resource = "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*"
+    }]])
+    error_message = "A change set with tags cannot be made."
+  }
+  assert {
     condition = [for one in jsondecode(data.aws_iam_policy_document.boundary.json).Statement : one if one.Sid == "Names"] == [{
       Sid      = "Names"
       Effect   = "Allow"

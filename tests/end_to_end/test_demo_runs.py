@@ -93,6 +93,7 @@ def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path
     assert "192.0.2.200" in text
 
 
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
 def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path / "stopped")

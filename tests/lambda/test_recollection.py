@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from signwatch.delivery import DeliveryError
+from signwatch.memory import DAY, WINDOW
 from signwatch.pipeline import process
 from tests.support.sign_ins import NETWORKS, event
 
@@ -75,6 +76,23 @@ class TestDeviceCode:
         code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.66", eventTime="2026-11-26T09:59:00Z")
         assert decided(world, code, capsys)["reasons"][0] == "device code elsewhere"
 
+    @pytest.mark.parametrize(("seconds", "verdict"), [(DAY - 1, "alert"), (DAY + 1, "note")])
+    def test_an_approval_counts_for_a_day(
+        self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
+    ) -> None:
+        decided(world, sent(PORTAL, sourceIPAddress="203.0.113.66"), capsys)
+        world.now += seconds
+        code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
+        assert decided(world, code, capsys)["verdict"] == verdict
+
+    @pytest.mark.parametrize(("seconds", "verdict"), [(WINDOW - 1, "alert"), (WINDOW + 1, "recognised")])
+    def test_a_code_waits_a_quarter_of_an_hour_for_its_approval(
+        self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
+    ) -> None:
+        decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        world.now += seconds
+        assert decided(world, sent(PORTAL, sourceIPAddress="203.0.113.66"), capsys)["verdict"] == verdict
+
     def test_the_same_address_may_be_written_in_two_ways(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -126,7 +144,7 @@ class TestFailures:
     def test_the_first_of_root_is_texted_whoever_else_failed_before(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        decided(world, sent("iam-user-fails", "event-0"), capsys, "anywhere")
+        decided(world, sent("iam-user-fails", "event-0", eventTime="2026-11-26T09:59:00Z"), capsys, "anywhere")
         asked = []
         for number in (1, 2, 3):
             world.secrets.calls.clear()
@@ -218,6 +236,12 @@ def test_a_retry_of_what_was_told_of_is_no_second_one(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     assert [process(without_mfa("event-1"), known)["verdict"] for _ in range(2)] == ["alert", "alert"]
     assert len(world.topic.mails) == 1
+
+
+def test_what_has_no_id_quiets_no_other(world: World) -> None:
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    for _ in range(2):
+        assert process(without_mfa("") | {"id": ""}, known)["verdict"] == "alert"
 
 
 def test_people_whom_nobody_can_name_are_not_taken_for_one(world: World) -> None:

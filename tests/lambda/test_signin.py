@@ -232,3 +232,44 @@ def test_a_refreshed_token_is_a_step_wherever_its_grant_is_told(name: str, place
         }
     told["detail"][place]["grant_type"] = grant
     assert isinstance(signin.read(told), signin.Step)
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "extra", "who"),
+    [
+        ("iam-user-signs-in-with-mfa", {"userName": "\u200b\u2066"}, {}, "Anaya"),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u200b"}, "544894e8-80c1-707f-60e3-3ba6510dfac1"),
+    ],
+)
+def test_a_name_that_shows_nothing_is_none(name: str, user: dict[str, str], extra: dict[str, str], who: str) -> None:
+    told = event(name)
+    told["detail"]["userIdentity"] |= {"arn": "arn:aws:iam::111122223333:user/Anaya", **user} if user else {}
+    told["detail"]["additionalEventData"] |= extra
+    reading = signin.read(told)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.who == who
+
+
+@pytest.mark.parametrize("code", signin.WAITING)
+def test_only_a_device_code_can_wait(code: str) -> None:
+    waits, other = event("command-line-waits-for-its-device-code"), event("aws-login-is-refused")
+    waits["detail"]["errorCode"] = other["detail"]["errorCode"] = code
+    assert isinstance(signin.read(waits), signin.Step)
+    assert isinstance(signin.read(other), signin.SignIn)
+
+
+def test_the_codes_of_a_code_that_waits_are_those_that_are_documented() -> None:
+    assert signin.WAITING == ("AuthorizationPendingException", "SlowDownException")
+
+
+@pytest.mark.parametrize(("told", "mfa"), [(True, "yes"), ("true", "yes"), (False, "no"), ("x", "unrecorded")])
+def test_a_session_tells_of_mfa_as_a_text_or_as_a_boolean(told: object, mfa: str) -> None:
+    given = event("aws-login-is-approved-in-the-browser")
+    given["detail"]["userIdentity"] = {
+        "type": "IAMUser",
+        "userName": "Anaya",
+        "sessionContext": {"attributes": {"mfaAuthenticated": told}},
+    }
+    reading = signin.read(given)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.mfa == mfa

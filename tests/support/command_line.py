@@ -96,6 +96,12 @@ class Aws:
             "GetParametersByPath": json.dumps(
                 {"Parameters": [{"Name": name, "Value": value} for name, value in self.below(body).items()]}
             ),
+            "AssumeRole": (
+                "<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>made-up</SecretAccessKey>"
+                "<SessionToken>made-up</SessionToken><Expiration>2030-01-01T00:00:00Z</Expiration></Credentials>"
+                "<AssumedRoleUser><AssumedRoleId>AROAEXAMPLE:x</AssumedRoleId>"
+                f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/signwatch-deploy/x</Arn></AssumedRoleUser>"
+            ),
             "PutParameter": "{}",
             "DeleteParameter": "{}",
             "DescribeStacks": (

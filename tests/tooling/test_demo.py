@@ -65,6 +65,7 @@ def test_lists_in_lists_without_end_are_refused(file: Path) -> None:
         demo._own(file)
 
 
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_leaves_no_file_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

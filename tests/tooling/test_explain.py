@@ -77,6 +77,12 @@ def cases(tmp_path: Path) -> Path:
 
 
 class TestJudging:
+    @pytest.mark.parametrize(
+        ("name", "told"), [("root-fails", explain.OF_ROOT), ("iam-user-fails", explain.LOUDER["aggregated"])]
+    )
+    def test_a_failure_says_when_it_is_texted(self, name: str, told: str) -> None:
+        assert explained(event(name)).verdict.reasons[-1] == told
+
     def test_a_right_password_is_a_step_and_says_what_may_become_of_it(self) -> None:
         found = explained(event("second-factor-is-asked-for"))
         assert (found.kind, found.verdict.level) == ("step", "ignored")

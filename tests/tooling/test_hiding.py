@@ -32,6 +32,13 @@ def test_a_setting_of_checkov_that_could_hide_findings_is_found(tmp_path: Path, 
     assert list(hiding.places(tmp_path)) == []
 
 
+def test_only_the_repositorys_own_dist_is_passed_over(tmp_path: Path) -> None:
+    for folder in ("dist", "cfn/dist", ".venv-scan", "lambda/__pycache__"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.py").touch()
+    assert list(hiding.sources(tmp_path)) == [tmp_path / "cfn" / "dist" / "x.py"]
+
+
 def test_settings_for_cfn_lint_in_a_template_are_found(tmp_path: Path) -> None:
     (tmp_path / "cfn").mkdir()
     hidden = "Metadata:\n  cfn-lint: {config: {ignore_checks: [E]}}\n"

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tooling.interruption import ENDING, held_back, taken_as_ctrl_c
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 each = pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Ctrl-C as Python has it, the others as deadly as they are; whatever a test does to them ends with it."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, old in before.items():
-        signal.signal(number, old)
+pytestmark = pytest.mark.usefixtures("handlers")
 
 
 class TestHeldBack:

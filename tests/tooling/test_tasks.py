@@ -17,10 +17,13 @@ from signwatch import allowance
 from tests.support.aws import ACCOUNT
 from tests.support.command_line import FAMILY, NEEDED, TARGETED, Aws, Run, expect, target
 from tests.support.repository import ROOT
+from tooling import package, stack
 from tooling.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tooling.settings import Settings
 
 pytestmark = pytest.mark.joint
 
@@ -63,6 +66,19 @@ class TestInput:
     def test_each_set_counts(self, run: Run) -> None:
         ended = run(*target("deploy", "--set", "KnownNetworks=203.0.113.0/24", "--set", "Typo=1"))
         expect(ended, 2, "deploy", "parameter Typo: is not one of the stack's")
+
+    def test_what_is_set_reaches_the_deployment(self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def deploy(_: object, chosen: Settings, *more: object, **flags: object) -> dict[str, str]:
+            assert chosen.parameters == {"AccountLabel": "acme", "KnownNetworks": "203.0.113.0/24"}
+            return {"FunctionName": "deployed"}
+
+        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
+        monkeypatch.setattr(stack, "deploy", deploy)
+        monkeypatch.setattr(package, "build", lambda *_, **__: None)
+        given = ("--set", "AccountLabel=acme", "--set", "KnownNetworks=203.0.113.0/24", "--no-assume-role")
+        ended = run(*target("deploy", *given))
+        assert (ended.code, ended.err) == (0, "")
+        assert "deployed" in ended.out
 
     def test_a_bad_phone_number_is_refused_and_not_repeated(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -127,6 +143,14 @@ class TestNetworks:
         monkeypatch.setattr(sys, "stdin", io.StringIO())
         expect(run(*target(word, *flags)), 2, word, said)
         assert aws.asked == []
+
+    @pytest.mark.parametrize(("flags", "times"), [((), 1), (("--no-assume-role",), 0)])
+    def test_a_word_acts_as_the_deploy_role_unless_it_is_told_not_to(
+        self, live: Aws, run: Run, flags: tuple[str, ...], times: int
+    ) -> None:
+        live.contract["/signwatch/bootstrap/deploy_role_arn"] = f"arn:aws:iam::{ACCOUNT}:role/signwatch-deploy"
+        assert run(*target("networks", *flags)).code == 0
+        assert live.asked.count("AssumeRole") == times
 
     @pytest.mark.usefixtures("live")
     def test_both_lists_are_shown_by_the_familys_own_word(self, run: Run) -> None:
