@@ -149,10 +149,12 @@ def _judged(record: object, by: Chosen) -> tuple[Reading, Verdict]:
 
 
 def _verdict(reading: Reading, by: Chosen) -> Verdict:
-    inside = isinstance(reading, SignIn) and recognition.recognises(
-        by.known, reading.source, by_endpoint=reading.endpoint in by.endpoints
-    )
-    return judge(reading, recognised=inside, off=by.off, on=by.on)
+    return judge(reading, recognised=isinstance(reading, SignIn) and _is_inside(reading, by), off=by.off, on=by.on)
+
+
+def _is_inside(sign_in: SignIn, by: Chosen) -> bool:
+    vouched = recognition.vouches(sign_in.endpoint, by.endpoints)
+    return vouched is not False and recognition.recognises(by.known, sign_in.source, by_endpoint=bool(vouched))
 
 
 def run(paths: Sequence[str], by: Chosen, streams: Streams, *, as_json: bool = False) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from signwatch import networks
-from signwatch.message import shown
+from signwatch.message import gsm, shown
 from signwatch.record import moment
 
 FOLDER = "networks"  # allowances are kept below /<prefix>/networks/
@@ -96,9 +96,10 @@ def written(seconds: int) -> str:
 
 
 def _forms(name: str) -> set[str]:
-    """Return a name and what the text shows for it; the latter only where nothing of it is cut or unknown."""
+    """Return a name and what the text shows for it; the latter only where no character is lost, replaced or cut."""
     told = shown(name)
-    return {name.casefold()} | ({told.casefold()} if told and "?" not in told and not told.endswith("...") else set())
+    is_whole = gsm(name) == name and not told.endswith("...")
+    return {name.casefold()} | ({told.casefold()} if told and is_whole else set())
 
 
 def _seconds(expires: str) -> int:

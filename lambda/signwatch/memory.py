@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 DAY = 24 * 3600  # seconds
 WINDOW = 15 * 60  # seconds within which failures are counted together
 MOST = 50  # events that are counted; more say nothing new, and an item of the table has a size
+FREE = "attribute_not_exists(alert) OR expires_at <= :now OR #value = :value"
 ROOM = "attribute_not_exists(events) OR size(events) < :most OR contains(events, :event)"
 
 
@@ -21,20 +22,38 @@ class Memory(NamedTuple):
     dynamodb: Any
     table: str
 
-    def tally(self, what: str, event: str, at: float) -> int:
-        """Return how many events of ``what`` there were in the WINDOW that ends at ``at``, this one among them.
+    def tally(self, what: str, event: str, at: float) -> tuple[int, bool]:
+        """Return how many events of ``what`` the WINDOW that ends at ``at`` holds, and whether this is the first.
 
         ``at`` is the event's own time, in seconds since 1970, so that a retry or a late event counts once and where it
-        belongs. At most MOST are told apart.
+        belongs: the first stays the first, however many came until it is tried again. At most MOST are told apart.
         """
         place = int(at) // WINDOW
         here, before = self._added(what, place, f"{int(at)} {event}"), self._events(what, place - 1)
-        return len([one for one in (*here, *before) if int(one.partition(" ")[0]) > at - WINDOW])
+        found = [(int(time), name) for time, _, name in (one.partition(" ") for one in (*here, *before))]
+        recent = [one for one in found if one[0] > at - WINDOW]
+        return len(recent), min(recent) == (int(at), event)
 
     def keep(self, what: str, value: str, now: float, seconds: int) -> None:
         """Remember ``value`` for ``what`` for so many seconds, in place of an earlier one."""
         item = {"value": {"S": value}, "expires_at": {"N": str(int(now) + seconds)}}
         self.dynamodb.put_item(TableName=self.table, Item=_key("kept", what) | item)
+
+    def claim(self, what: str, value: str, now: float, seconds: int) -> bool:
+        """Remember ``value`` as ``keep`` does, unless another value is still remembered; say whether it is now."""
+        wanted = {":value": {"S": value}, ":now": {"N": str(int(now))}}
+        item = {"value": wanted[":value"], "expires_at": {"N": str(int(now) + seconds)}}
+        try:
+            self.dynamodb.put_item(
+                TableName=self.table,
+                Item=_key("kept", what) | item,
+                ConditionExpression=FREE,
+                ExpressionAttributeNames={"#value": "value"},
+                ExpressionAttributeValues=wanted,
+            )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def kept(self, what: str, now: float) -> str:
         """Return the value that is remembered for ``what``; empty for none."""

@@ -17,7 +17,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 WIDEST = {4: 8, 6: 19}  # a wider range would recognise half the world
 PRIVATE = tuple(
@@ -122,6 +122,14 @@ def recognises(networks: Networks, source: object, *, by_endpoint: bool = False)
     if at > 0 and address <= lasts[at - 1]:
         return True
     return by_endpoint and _is_inside(address, networks.private_four, networks.private_six)
+
+
+def vouches(endpoint: str, allowed: Collection[str]) -> bool | None:
+    """Say whether the VPC endpoint that a sign-in came through is an allowed one; None where it came through none.
+
+    One that is not allowed makes every address worthless, a public one too: a VPC may have any range.
+    """
+    return endpoint in allowed if endpoint else None
 
 
 def is_private(source: object) -> bool:

@@ -54,8 +54,7 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     delay = _delay(reading, now)
     _log(reading, verdict, delay, _told_of_networks(known, by), now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
-        _alert(reading, verdict, delay, dependencies)
-        _remember(reading, verdict, now, dependencies)
+        _told_once(reading, verdict, delay, now, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
 
 
@@ -77,11 +76,14 @@ def _reading(event: object, now: float, dependencies: Dependencies) -> Reading:
 def _recognised_by(sign_in: SignIn, known: networks.Networks, now: float, dependencies: Dependencies) -> str:
     """Say what recognises the source: the known networks, else an allowance by its label; nothing if neither does.
 
-    The register is asked only about what an allowance can hold: one address, not private unless an allowed VPC endpoint
-    vouches for it.
+    Nothing does that came through somebody else's VPC endpoint. The register is asked only about what an allowance can
+    hold: one address, not private unless an allowed VPC endpoint vouches for it.
     """
     settings = dependencies.settings
-    by_endpoint = bool(sign_in.endpoint) and sign_in.endpoint in networks.entries(settings.allowed_vpc_endpoint_ids)
+    vouched = networks.vouches(sign_in.endpoint, networks.entries(settings.allowed_vpc_endpoint_ids))
+    if vouched is False:
+        return ""
+    by_endpoint = bool(vouched)
     if networks.recognises(known, sign_in.source, by_endpoint=by_endpoint):
         return "KnownNetworks"
     if networks.packed(sign_in.source) is None or (networks.is_private(sign_in.source) and not by_endpoint):
@@ -132,11 +134,18 @@ def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, de
     deliver(message, key, dependencies, texts=verdict.texts)
 
 
-def _remember(reading: SignIn | Unreadable, verdict: Verdict, now: float, dependencies: Dependencies) -> None:
-    """Remember what is told of once a day, now that it was: an alert that reached nobody quiets no other."""
+def _told_once(
+    reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, now: float, dependencies: Dependencies
+) -> None:
+    """Alert, and remember what is told of once a day: an alert that did not reach everybody quiets no other."""
     from signwatch.recollection import told
 
-    told(verdict, reading, now, dependencies)
+    try:
+        _alert(reading, verdict, delay, dependencies)
+    except Exception:
+        told(verdict, reading, now, dependencies, everybody=False)
+        raise
+    told(verdict, reading, now, dependencies, everybody=True)
 
 
 def _log(reading: Reading, verdict: Verdict, delay: int | None, told: dict[str, Any], now: float) -> None:

@@ -14,6 +14,8 @@ from signwatch.paths import CENTER
 from signwatch.record import moment
 from signwatch.signin import SignIn, Unreadable
 
+CLAIM = 5 * 60  # seconds for which an alert that is being delivered stands for others of its kind: Lambda's two retries
+
 if TYPE_CHECKING:
     from signwatch.pipeline import Dependencies
     from signwatch.verdict import Verdict
@@ -35,8 +37,11 @@ def approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) 
         return None
 
 
-def _compare(sign_in: SignIn, now: float, memory: Memory) -> bool:
-    """Remember the address of this one, unless a later one is known, and compare it with the other's."""
+def _compare(sign_in: SignIn, now: float, memory: Memory) -> bool | None:
+    """Remember the address of this one, unless a later one is known, and compare it with the other's.
+
+    None for a code whose approval has given way to a later portal sign-in: a retry must not judge by that one.
+    """
     approval, code = (f"{sign_in.account}#{kind}#{sign_in.person}" for kind in ("approval", "device-code"))
     at, address = _at(sign_in, now), digest(str(packed(sign_in.source) or sign_in.source))
     is_approval = sign_in.kind == CENTER
@@ -44,8 +49,9 @@ def _compare(sign_in: SignIn, now: float, memory: Memory) -> bool:
     if _moment(memory.kept(own, now)) <= at:
         memory.keep(own, f"{at} {address}", now, seconds)
     known = memory.kept(other, now)
-    in_order = not is_approval or at <= _moment(known)  # an approval comes before its code
-    return bool(known) and in_order and known.partition(" ")[2] != address
+    if not known or (is_approval and at > _moment(known)):  # an approval comes before its code
+        return False
+    return None if not is_approval and _moment(known) > at else known.partition(" ")[2] != address
 
 
 def settled(judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies) -> Verdict:
@@ -62,10 +68,11 @@ def settled(judged: Verdict, reading: SignIn | Unreadable, now: float, dependenc
 
 def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: Memory) -> Verdict:
     event = reading.event_id
-    if judged.once:  # a retry is the same event, and is told of again
-        return judged if memory.kept(judged.once, now) in ("", event) else verdict.repeated(judged)
+    if judged.once:  # a retry is the same event, and is told of again; of a burst the first claims it
+        is_own = not event or memory.claim(judged.once, event, now, CLAIM)
+        return judged if is_own else verdict.repeated(judged)
     if judged.grouped == "aggregated":
-        return verdict.counted(judged, _failures(judged, reading, now, memory)) if event else judged
+        return _counted(judged, reading, now, memory) if event else judged
     link = f"{reading.account}#link#{reading.who}"
     if judged.grouped == "counted":
         memory.keep(link, event, now, WINDOW)
@@ -73,20 +80,26 @@ def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: 
     return verdict.followed(judged) if memory.kept(link, now) else judged
 
 
-def told(judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies) -> None:
-    """Remember that an alert which is told of once a day has reached everybody; what has no id cannot be told apart."""
+def told(
+    judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies, *, everybody: bool
+) -> None:
+    """Remember for a day that an alert which is told of once a day reached everybody, or let go of its claim.
+
+    What has no id cannot be told apart.
+    """
     if not (judged.once and reading.event_id):
         return
     try:
-        _memory(dependencies).keep(judged.once, reading.event_id, now, DAY)
+        _memory(dependencies).keep(judged.once, reading.event_id, now, DAY if everybody else 0)
     except Exception as error:  # noqa: BLE001 - it is told of again, which is the louder answer
         _complain(reading, error, now)
 
 
-def _failures(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: Memory) -> int:
+def _counted(judged: Verdict, reading: SignIn | Unreadable, now: float, memory: Memory) -> Verdict:
     """Count the failures of the account; those of root by themselves, for the first of them is texted."""
-    of_whom = "root" if verdict.ROOT_FAILURE in judged.causes else "others"
-    return memory.tally(f"{reading.account}#failures of {of_whom}", reading.event_id, _at(reading, now))
+    what = f"{reading.account}#failures of {'root' if verdict.ROOT_FAILURE in judged.causes else 'others'}"
+    failures, is_first = memory.tally(what, reading.event_id, _at(reading, now))
+    return verdict.counted(judged, failures, is_first=is_first)
 
 
 def _at(reading: SignIn | Unreadable, now: float) -> int:

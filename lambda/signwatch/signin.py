@@ -53,6 +53,7 @@ GRANTED = ("token", "aws-login")  # kinds of path that hand out tokens, by some 
 STEPPED = (*GRANTED, "factor", "saml-role", "console-link")  # kinds on which a record may be a step
 CONSOLE, FACTOR = PATHS["signin", "consolelogin"], PATHS["signin", "credentialverification"]
 RESERVED_ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/")  # a path of AWS's own
+LOGIN, LOGIN_ENDPOINT = "aws-login", "x-amzn-vpce-id"  # where aws login names its VPC endpoint
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 TOLD_MFA = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 WHAT = {
@@ -225,7 +226,7 @@ def _sign_in(path: Path, event: Record, grant: str) -> Reading:
         person,
         store,
         _role(path, identity, event),
-        text_of(event.detail, "vpcEndpointId"),
+        text_of(event.detail, "vpcEndpointId") or (text_of(event.extra, LOGIN_ENDPOINT) if path.kind == LOGIN else ""),
     )
 
 

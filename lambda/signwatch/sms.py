@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CONNECT, READ = 3.0, 7.0  # seconds
 NEEDED = CONNECT + READ + 20.0  # seconds that an attempt may take, and the e-mail and the marks after it
 PAUSE = 0.5  # seconds before the second attempt
+UNANSWERED = "Twilio did not answer in time, and may have sent it"
 KEPT = 300.0  # seconds for which a secret is believed
 BAD_CREDENTIALS = (401, 403)
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
@@ -100,11 +101,14 @@ def _is_filled(value: object) -> bool:
 
 
 def send(given: Secret, recipient: str, text: str, base_url: str, seconds_left: Callable[[], float]) -> Outcome:
-    """Send one text; a passing fault is tried once more. Nothing is begun that would cost the e-mail its time."""
+    """Send one text; a passing fault is tried once more. Nothing is begun that would cost the e-mail its time.
+
+    An answer that does not come is not tried again at once: Twilio may have sent the text.
+    """
     if seconds_left() < NEEDED:
         return Outcome("transient", "there was no time left")
     outcome = _attempt(given, recipient, text, base_url)
-    if outcome.state == "transient" and seconds_left() >= NEEDED + PAUSE:
+    if outcome.state == "transient" and outcome.why != UNANSWERED and seconds_left() >= NEEDED + PAUSE:
         time.sleep(PAUSE)
         outcome = _attempt(given, recipient, text, base_url)
     return outcome
@@ -120,7 +124,8 @@ def _attempt(given: Secret, recipient: str, text: str, base_url: str) -> Outcome
     except TwilioRestException as error:
         return classify(error.status, error.code)
     except Exception as error:  # noqa: BLE001 - whatever Twilio answers, the other recipients and the e-mail follow
-        return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
+        why = f"Twilio could not be reached ({type(error).__name__})"
+        return Outcome("transient", UNANSWERED if type(error).__name__ == "ReadTimeout" else why)
     return Outcome("accepted", "")
 
 

@@ -94,11 +94,10 @@ def repeated(verdict: Verdict) -> Verdict:
     return Verdict("note", "", (*verdict.reasons, "told of within a day"))
 
 
-def counted(verdict: Verdict, failures: int) -> Verdict:
-    """Return what becomes of a failure that is the ``failures``-th of its account within a quarter of an hour."""
+def counted(verdict: Verdict, failures: int, *, is_first: bool) -> Verdict:
+    """Return what becomes of a failure, one of so many within a quarter of an hour; root's first is texted."""
     reasons = (*verdict.reasons, f"{failures} failures within 15 minutes")
-    is_first_of_root = failures == 1 and ROOT_FAILURE in verdict.causes
-    return verdict._replace(reasons=reasons, texts=failures >= SOME or is_first_of_root)
+    return verdict._replace(reasons=reasons, texts=failures >= SOME or (is_first and ROOT_FAILURE in verdict.causes))
 
 
 def followed(verdict: Verdict) -> Verdict:

@@ -98,6 +98,7 @@ class TestSecondLooks:
             "EventSourceArn": LOOKS,
             "Enabled": True,
             "BatchSize": 1,
+            "ScalingConfig": {"MaximumConcurrency": 2},
         }
 
     def test_what_is_tried_three_times_waits_with_the_failed_events(self) -> None:

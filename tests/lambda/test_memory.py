@@ -16,20 +16,22 @@ def memory() -> Memory:
 
 
 def test_events_are_counted_within_a_quarter_of_an_hour_wherever_that_begins(memory: Memory) -> None:
-    assert [memory.tally("a", f"event-{at}", NOW + at) for at in (0, WINDOW / 2, WINDOW - 1)] == [1, 2, 3]
-    assert memory.tally("a", "later", NOW + WINDOW) == 3
-    assert memory.tally("a", "much later", NOW + 3 * WINDOW) == 1
-    assert memory.tally("b", "event-0", NOW) == 1
+    counts = [memory.tally("a", f"event-{at}", NOW + at)[0] for at in (0, WINDOW / 2, WINDOW - 1)]
+    assert counts == [1, 2, 3]
+    assert memory.tally("a", "later", NOW + WINDOW)[0] == 3
+    assert memory.tally("a", "much later", NOW + 3 * WINDOW) == (1, True)
+    assert memory.tally("b", "event-0", NOW) == (1, True)
 
 
 def test_a_retry_is_counted_once_and_a_late_event_where_it_belongs(memory: Memory) -> None:
-    assert [memory.tally("a", "event-1", NOW) for _ in range(3)] == [1, 1, 1]
-    assert memory.tally("a", "event-3", NOW + 60) == 2
-    assert memory.tally("a", "event-2", NOW + 30) == 3
+    assert [memory.tally("a", "event-1", NOW) for _ in range(3)] == [(1, True)] * 3
+    assert memory.tally("a", "event-3", NOW + 60) == (2, False)
+    assert memory.tally("a", "event-2", NOW + 30) == (3, False)
+    assert memory.tally("a", "event-1", NOW) == (3, True)  # a retry: the first stays the first
 
 
 def test_a_flood_is_counted_no_further_than_an_item_can_hold(memory: Memory) -> None:
-    counts = [memory.tally("a", f"event-{number}", NOW) for number in range(MOST + 5)]
+    counts = [memory.tally("a", f"event-{number}", NOW)[0] for number in range(MOST + 5)]
     assert counts == [*range(1, MOST + 1), *[MOST + 1] * 5]
     assert max(len(item["events"]["SS"]) for item in memory.dynamodb.items.values()) == MOST
 
@@ -39,6 +41,16 @@ def test_a_value_is_kept_as_long_as_it_was_asked_for_and_gives_way_to_a_newer_on
     assert (memory.kept("a", NOW + 59), memory.kept("a", NOW + 60), memory.kept("b", NOW)) == ("one", "", "")
     memory.keep("a", "two", NOW + 30, 60)
     assert memory.kept("a", NOW + 60) == "two"
+
+
+def test_what_is_claimed_is_had_by_nobody_else_until_its_time_is_over(memory: Memory) -> None:
+    assert memory.claim("a", "one", NOW, 60)
+    assert memory.claim("a", "one", NOW + 1, 60)  # a retry
+    assert not memory.claim("a", "two", NOW + 60, 60)
+    assert memory.claim("b", "two", NOW, 60)
+    assert memory.claim("a", "two", NOW + 61, 60)
+    memory.keep("a", "two", NOW + 62, 0)
+    assert memory.claim("a", "three", NOW + 62, 60)
 
 
 def test_every_item_names_the_moment_at_which_it_may_go(memory: Memory) -> None:

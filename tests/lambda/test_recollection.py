@@ -76,6 +76,14 @@ class TestDeviceCode:
         code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.66", eventTime="2026-11-26T09:59:00Z")
         assert decided(world, code, capsys)["reasons"][0] == "device code elsewhere"
 
+    def test_a_retry_is_not_compared_with_a_portal_sign_in_after_it(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for at, address in (("2026-11-26T09:58:00Z", "203.0.113.66"), ("2026-11-26T09:59:30Z", "203.0.113.10")):
+            decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
+        code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10", eventTime="2026-11-26T09:59:00Z")
+        assert decided(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
+
     @pytest.mark.parametrize(("seconds", "verdict"), [(DAY - 1, "alert"), (DAY + 1, "note")])
     def test_an_approval_counts_for_a_day(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
@@ -153,6 +161,19 @@ class TestFailures:
             assert line["reasons"][-1] == f"{number} failures within 15 minutes"
             asked.append(len(world.secrets.calls))
         assert asked == [1, 0, 1]
+
+    def test_the_first_of_root_is_texted_though_it_is_tried_again_after_the_second(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.topic.fails = {"publish"}
+        with pytest.raises(DeliveryError):
+            process(sent("root-fails", "event-1", eventTime="2026-11-26T09:59:00Z"), world.dependencies())
+        world.topic.fails = set()
+        process(sent("root-fails", "event-2", eventTime="2026-11-26T09:59:01Z"), world.dependencies())
+        capsys.readouterr()
+        world.secrets.calls.clear()
+        decided(world, sent("root-fails", "event-1", eventTime="2026-11-26T09:59:00Z"), capsys)
+        assert world.secrets.calls == ["get_secret_value"]
 
     def test_by_e_mail_alone_is_no_fallback(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
         process(sent("iam-user-fails"), world.dependencies())
@@ -235,6 +256,23 @@ def test_an_alert_that_reached_nobody_quiets_no_other(world: World) -> None:
 def test_a_retry_of_what_was_told_of_is_no_second_one(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     assert [process(without_mfa("event-1"), known)["verdict"] for _ in range(2)] == ["alert", "alert"]
+    assert len(world.topic.mails) == 1
+
+
+def test_of_a_burst_one_is_told_of(world: World) -> None:
+    """One of them is still being delivered when the next one is judged."""
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    publish, within = world.topic.publish, list[str]()
+
+    def burst(**asked: str) -> None:
+        if not within:
+            within.append("begun")
+            within.append(process(without_mfa("event-2"), known)["verdict"])
+        publish(**asked)
+
+    world.secrets.text, world.topic.publish = None, burst  # type: ignore[method-assign] # the moment of delivery
+    assert process(without_mfa("event-1"), known)["verdict"] == "alert"
+    assert within == ["begun", "note"]
     assert len(world.topic.mails) == 1
 
 

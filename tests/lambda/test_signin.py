@@ -146,6 +146,14 @@ def test_the_vpc_endpoint_is_read_where_the_record_names_one(recorded: str | Non
     assert reading.endpoint == endpoint
 
 
+def test_aws_login_names_its_endpoint_in_another_place() -> None:
+    told = event("aws-login-is-approved-in-the-browser")
+    told["detail"]["additionalEventData"]["x-amzn-vpce-id"] = "vpce-0123456789abcdef0"
+    reading = signin.read(told)
+    assert isinstance(reading, signin.SignIn)
+    assert reading.endpoint == "vpce-0123456789abcdef0"
+
+
 def test_the_user_agent_changes_nothing() -> None:
     told = event("iam-user-signs-in-without-mfa")
     plain = signin.read(told)

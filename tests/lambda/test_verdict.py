@@ -117,7 +117,7 @@ def test_what_was_told_of_is_a_note_with_its_reasons() -> None:
 
 @pytest.mark.parametrize(("failures", "texts"), [(1, False), (2, False), (3, True), (50, True)])
 def test_failures_are_texted_from_the_third_on(failures: int, texts: bool) -> None:
-    decided = verdict.counted(judged(event("iam-user-fails"), "anywhere")[1], failures)
+    decided = verdict.counted(judged(event("iam-user-fails"), "anywhere")[1], failures, is_first=failures == 1)
     assert (decided.level, decided.grouped, decided.texts) == ("alert", "aggregated", texts)
     assert decided.reasons[-1] == f"{failures} failures within 15 minutes"
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from signwatch import allowance
+from signwatch import allowance, memory
 from signwatch.pipeline import Dependencies
 from signwatch.settings import Settings
 
@@ -84,8 +84,13 @@ class Table(Faulty):
         self.call("put_item")
         assert asked["TableName"] == SETTINGS.ledger_table_name
         there = self.items.get(asked["Item"]["alert"]["S"])
-        assert asked.get("ConditionExpression", "attribute_not_exists(alert)") == "attribute_not_exists(alert)"
-        if there is not None and "ConditionExpression" in asked:
+        condition, wanted = asked.get("ConditionExpression", ""), asked.get("ExpressionAttributeValues", {})
+        assert condition in ("", "attribute_not_exists(alert)", memory.FREE)
+        if condition == memory.FREE and there is not None:
+            assert asked["ExpressionAttributeNames"] == {"#value": "value"}
+            is_over = int(there["expires_at"]["N"]) <= int(wanted[":now"]["N"])
+            there = None if is_over or there["value"] == wanted[":value"] else there
+        if there is not None and condition:
             raise ConditionalCheckFailedException
         self.items[asked["Item"]["alert"]["S"]] = asked["Item"]
 

@@ -77,6 +77,13 @@ def cases(tmp_path: Path) -> Path:
 
 
 class TestJudging:
+    @pytest.mark.parametrize(("endpoint", "level"), [("vpce-01234567", "recognised"), ("vpce-7654321", "alert")])
+    def test_a_public_address_from_somebody_elses_vpc_is_not_recognised(self, endpoint: str, level: str) -> None:
+        record = event("iam-user-signs-in-with-mfa")
+        record["detail"]["vpcEndpointId"] = endpoint
+        by = explain.chosen({"AllowedVpcEndpointIds": "vpce-01234567"}, OFFICE)
+        assert explained(record, by).verdict.level == level
+
     @pytest.mark.parametrize(
         ("name", "told"), [("root-fails", explain.OF_ROOT), ("iam-user-fails", explain.LOUDER["aggregated"])]
     )
