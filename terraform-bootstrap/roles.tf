@@ -80,8 +80,9 @@ resource "aws_iam_role" "deploy" {
   depends_on         = [aws_iam_role.github] # IAM refuses a trust in a role that is not there
 }
 
-# What it takes to hand anything to CloudFormation: the deploy role may, and so may the previews of GitHub's workflows.
-data "aws_iam_policy_document" "handing_over" {
+# What it takes to make a change set that works as the service role: for a deployer the root's, and for that role itself
+# those of the nested stacks, to each of which CloudFormation passes the role on.
+data "aws_iam_policy_document" "change_sets" {
   statement {
     sid       = "TagChangeSets" # its tags are asked for on a change set too (Service Authorization Reference, CreateChangeSet)
     actions   = ["cloudformation:TagResource"]
@@ -97,6 +98,11 @@ data "aws_iam_policy_document" "handing_over" {
       values   = ["cloudformation.amazonaws.com"]
     }
   }
+}
+
+# What it takes to hand anything to CloudFormation: the deploy role may, and so may the previews of GitHub's workflows.
+data "aws_iam_policy_document" "handing_over" {
+  source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
     sid       = "SeeWhatIsThere"
     actions   = ["s3:ListBucket"]

@@ -28,16 +28,6 @@ data "aws_iam_policy_document" "service_resources" {
     resources = local.stack_arns
   }
   statement {
-    sid       = "HandNestedStacksItself" # CloudFormation passes the role of a stack on to each stack nested in it
-    actions   = ["iam:PassRole"]
-    resources = [local.service_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "iam:PassedToService"
-      values   = ["cloudformation.amazonaws.com"]
-    }
-  }
-  statement {
     sid       = "ReadTemplatesAndZips"
     actions   = ["s3:GetObject", "s3:GetObjectVersion"]
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
@@ -106,11 +96,7 @@ data "aws_iam_policy_document" "service_resources" {
 }
 
 data "aws_iam_policy_document" "service_foundation" {
-  statement {
-    sid       = "TagChangeSets"
-    actions   = ["cloudformation:TagResource"]
-    resources = [local.change_set_arn]
-  }
+  source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
     sid       = "Topic"
     actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]

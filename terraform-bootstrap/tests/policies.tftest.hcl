@@ -156,7 +156,7 @@ run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they
   assert {
     condition = toset(flatten([
       for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : one.Resource
-      if one.Effect == "Allow" && anytrue([for action in flatten([try(one.Action, [])]) : startswith(action, "iam:")])
+      if one.Effect == "Allow" && one.Sid != "HandCloudFormationItsRole" && anytrue([for action in flatten([try(one.Action, [])]) : startswith(action, "iam:")])
     ])) == toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
     error_message = "CloudFormation may reach another role."
   }
@@ -173,24 +173,32 @@ run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they
 
   assert {
     condition = {
-      for one in concat([for document in [
-        data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.boundary,
-        data.aws_iam_policy_document.service_resources, data.aws_iam_policy_document.service_foundation,
-      ] : jsondecode(document.json).Statement]...) :
-      one.Sid => { where = toset(flatten([one.Resource])), to = toset(flatten([one.Condition.StringEquals["iam:PassedToService"]])) }
-      if one.Effect == "Allow" && contains(flatten([try(one.Action, [])]), "iam:PassRole")
+      for name, document in {
+        deploy    = data.aws_iam_policy_document.deploy, boundary = data.aws_iam_policy_document.boundary,
+        resources = data.aws_iam_policy_document.service_resources, foundation = data.aws_iam_policy_document.service_foundation,
+        } : name => {
+        for one in jsondecode(document.json).Statement :
+        one.Sid => { where = toset(flatten([one.Resource])), to = toset(flatten([one.Condition.StringEquals["iam:PassedToService"]])) }
+        if one.Effect == "Allow" && contains(flatten([try(one.Action, [])]), "iam:PassRole")
+      }
       } == {
-      HandCloudFormationItsRole = {
-        where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
-        to    = toset(["cloudformation.amazonaws.com"])
+      deploy = {
+        HandCloudFormationItsRole = {
+          where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
+          to    = toset(["cloudformation.amazonaws.com"])
+        }
       }
-      HandNestedStacksItself = {
-        where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
-        to    = toset(["cloudformation.amazonaws.com"])
-      }
-      HandRolesToTheirServices = {
-        where = toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
-        to    = toset(["cloudtrail.amazonaws.com", "lambda.amazonaws.com"])
+      boundary  = {}
+      resources = {}
+      foundation = {
+        HandCloudFormationItsRole = {
+          where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
+          to    = toset(["cloudformation.amazonaws.com"])
+        }
+        HandRolesToTheirServices = {
+          where = toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
+          to    = toset(["cloudtrail.amazonaws.com", "lambda.amazonaws.com"])
+        }
       }
     }
     error_message = "A role may be handed to a service that it is not for."
