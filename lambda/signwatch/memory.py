@@ -36,20 +36,17 @@ class Memory(NamedTuple):
 
     def keep(self, what: str, value: str, now: float, seconds: int) -> None:
         """Remember ``value`` for ``what`` for so many seconds, in place of an earlier one."""
-        item = {"value": {"S": value}, "expires_at": {"N": str(int(now) + seconds)}}
-        self.dynamodb.put_item(TableName=self.table, Item=_key("kept", what) | item)
+        self.dynamodb.put_item(TableName=self.table, Item=_value(what, value, now, seconds))
 
     def claim(self, what: str, value: str, now: float, seconds: int) -> bool:
         """Remember ``value`` as ``keep`` does, unless another value is still remembered; say whether it is now."""
-        wanted = {":value": {"S": value}, ":now": {"N": str(int(now))}}
-        item = {"value": wanted[":value"], "expires_at": {"N": str(int(now) + seconds)}}
         try:
             self.dynamodb.put_item(
                 TableName=self.table,
-                Item=_key("kept", what) | item,
+                Item=_value(what, value, now, seconds),
                 ConditionExpression=FREE,
                 ExpressionAttributeNames={"#value": "value"},
-                ExpressionAttributeValues=wanted,
+                ExpressionAttributeValues={":value": {"S": value}, ":now": {"N": str(int(now))}},
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return False
@@ -92,6 +89,10 @@ class Memory(NamedTuple):
 def digest(text: str) -> str:
     """Return what stands for ``text`` in the table."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _value(what: str, value: str, now: float, seconds: int) -> dict[str, Any]:
+    return _key("kept", what) | {"value": {"S": value}, "expires_at": {"N": str(int(now) + seconds)}}
 
 
 def _key(kind: str, what: str) -> dict[str, Any]:

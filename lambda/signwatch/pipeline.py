@@ -54,7 +54,7 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     delay = _delay(reading, now)
     _log(reading, verdict, delay, _told_of_networks(known, by), now)
     if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
-        _told_once(reading, verdict, delay, now, dependencies)
+        _alert_and_remember(reading, verdict, delay, now, dependencies)
     return {"event_id": reading.event_id, "verdict": verdict.level}
 
 
@@ -134,7 +134,7 @@ def _alert(reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, de
     deliver(message, key, dependencies, texts=verdict.texts)
 
 
-def _told_once(
+def _alert_and_remember(
     reading: SignIn | Unreadable, verdict: Verdict, delay: int | None, now: float, dependencies: Dependencies
 ) -> None:
     """Alert, and remember what is told of once a day: an alert that did not reach everybody quiets no other."""

@@ -49,9 +49,12 @@ def _compare(sign_in: SignIn, now: float, memory: Memory) -> bool | None:
     if _moment(memory.kept(own, now)) <= at:
         memory.keep(own, f"{at} {address}", now, seconds)
     known = memory.kept(other, now)
-    if not known or (is_approval and at > _moment(known)):  # an approval comes before its code
+    if not known:
         return False
-    return None if not is_approval and _moment(known) > at else known.partition(" ")[2] != address
+    differs = known.partition(" ")[2] != address
+    if is_approval:  # which comes before its code
+        return differs and at <= _moment(known)
+    return differs if _moment(known) <= at else None
 
 
 def settled(judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies) -> Verdict:

@@ -70,8 +70,12 @@ class TestTakenAsCtrlC:
 
     def test_a_closing_terminal_that_nohup_has_ignored_stays_so(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        reached = []
         with taken_as_ctrl_c():
             signal.raise_signal(signal.SIGHUP)
+            reached.append(signal.getsignal(signal.SIGHUP))
+        assert reached == [signal.SIG_IGN]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     @each
     def test_after_one_signal_only_a_ctrl_c_disturbs_the_clean_up(self, number: signal.Signals) -> None:
