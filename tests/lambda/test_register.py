@@ -225,15 +225,22 @@ class TestPipeline:
         assert process(told, chosen)["verdict"] == level
 
 
-@pytest.mark.parametrize(("endpoint", "verdict"), [("vpce-0attacker0000000", "alert"), (ENDPOINT, "recognised")])
+@pytest.mark.parametrize(
+    ("endpoint", "allowed", "verdict"),
+    [
+        ("vpce-0attacker0000000", ENDPOINT, "alert"),
+        ("vpce-0attacker0000000", "", "alert"),
+        (ENDPOINT, ENDPOINT, "recognised"),
+    ],
+)
 @pytest.mark.parametrize("listed", ["known", "allowed"])
 def test_a_public_address_from_somebody_elses_vpc_is_recognised_by_nothing(
-    world: World, endpoint: str, verdict: str, listed: str
+    world: World, endpoint: str, allowed: str, verdict: str, listed: str
 ) -> None:
     told, world.secrets.text = event(NAME), None
     told["detail"]["vpcEndpointId"] = endpoint
     if listed == "allowed":
         world.register.allow(SOURCE)
     known = NETWORKS["recognised"] if listed == "known" else ""
-    dependencies = world.dependencies(known_networks=known, allowed_vpc_endpoint_ids=ENDPOINT)
+    dependencies = world.dependencies(known_networks=known, allowed_vpc_endpoint_ids=allowed)
     assert process(told, dependencies)["verdict"] == verdict
