@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from contextlib import nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,17 +16,18 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
 
 from tooling import settings, terraform  # noqa: E402 - after the source roots are known
-from tooling.word import exit_codes, refuse_dry_run, spread  # noqa: E402 - after the source roots are known
+from tooling.terminal.task import expand_target, map_errors, refuse_dry_run  # noqa: E402 - after the source roots are known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    from tooling.account import Account
-    from tooling.bootstrap import Bootstrap
-    from tooling.screen import Screen
+    from tooling.deploy.account import Account
+    from tooling.deploy.bootstrap import Bootstrap
+    from tooling.terminal.screen import Screen
 
-with exit_codes("tasks.py", lambda code: Exit(code=code)):
-    DEFAULTS = terraform.defaults(ROOT / "terraform-bootstrap")
+with map_errors("tasks.py", lambda code: Exit(code=code)):
+    DEFAULTS = terraform.load_defaults(ROOT / "terraform-bootstrap")
 TARGET = {
     "profile": "AWS profile; default: `profile` in signwatch.toml, else the environment's credentials",
     "account": "12-digit account id; credentials of another are refused; default: `account` in signwatch.toml",
@@ -33,11 +35,15 @@ TARGET = {
     "prefix": f"the stack's name and all names' prefix; default: `prefix` in signwatch.toml, else {DEFAULTS['prefix']}",
     "config": "configuration file; default: signwatch.toml",
 }
-LIVE = TARGET | {"no_assume_role": "act as the profile itself and not as the deploy role; default: off"}
+LIVE = TARGET | {
+    "no_assume_role": "act as the profile itself and not as the deploy role; default: off"
+}
 SWITCHES = ("no_assume_role",)  # those that take no value
 Target = dict[str, Any]  # the values of these flags, by name, as the words take them
 HELP = ("--help", "-h")
-REPLACE = {"allow_replace": "allow what would replace or delete resources that keep evidence; default: off"}
+REPLACE = {
+    "allow_replace": "allow what would replace or delete resources that keep evidence; default: off"
+}
 
 
 def word(
@@ -57,7 +63,11 @@ def word(
 
     def decorate(body: Callable[..., None]) -> Any:
         called = name or body.__name__
-        taken = [flag for flag in LIVE if flag in help] if "target" in signature(body).parameters else []
+        taken = (
+            [flag for flag in LIVE if flag in help]
+            if "target" in signature(body).parameters
+            else []
+        )
         target = dict.fromkeys(taken) | {flag: False for flag in taken if flag in SWITCHES}
 
         @functools.wraps(body)
@@ -66,23 +76,25 @@ def word(
                 made.help = dict(help)  # Invoke has taken the sentences out of it
                 Program(namespace=Collection(made)).run(["invoke", "--help", made.name], exit=False)
                 return
-            with exit_codes(called, lambda code: Exit(code=code)):
+            with map_errors(called, lambda code: Exit(code=code)):
                 if writes:
                     refuse_dry_run(called, dry=bool(context.config.run.dry))
                 packed = {flag: flags.pop(flag, default) for flag, default in target.items()}
                 body(context, *args, **({"target": packed} if target else {}), **flags)
 
         if target:
-            run.__signature__ = spread(signature(body), "target", target)  # type: ignore[attr-defined] # what Invoke reads
+            run.__signature__ = expand_target(signature(body), "target", target)  # type: ignore[attr-defined] # what Invoke reads
         own = called.rpartition(".")[2]
-        made: Any = task(run, name=own, help=dict(help), iterable=list(iterable), positional=list(positional))
+        made: Any = task(
+            run, name=own, help=dict(help), iterable=list(iterable), positional=list(positional)
+        )
         return made
 
     return decorate
 
 
 def _screen() -> Screen:
-    from tooling.screen import Screen
+    from tooling.terminal.screen import Screen
 
     return Screen()
 
@@ -105,12 +117,14 @@ class Entered(NamedTuple):
 
 def _enter(target: Target, chosen: settings.Settings | None = None) -> Entered:
     """Open the account, read the bootstrap's contract, and act as the deploy role unless told otherwise."""
-    from tooling import account, bootstrap
+    from tooling.deploy import account, bootstrap
 
     chosen = chosen or _settings(target)
     aws = account.open(chosen)
     made = bootstrap.outputs(aws, chosen.prefix)
-    return Entered(chosen, aws if target["no_assume_role"] else account.assume(aws, made.deploy_role_arn), made)
+    return Entered(
+        chosen, aws if target["no_assume_role"] else account.assume(aws, made.deploy_role_arn), made
+    )
 
 
 def _settings(target: Target, assignments: list[str] | None = None) -> settings.Settings:
@@ -121,14 +135,16 @@ def _settings(target: Target, assignments: list[str] | None = None) -> settings.
 @word(writes=True, help=TARGET | REPLACE)
 def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     """Make the buckets and roles with Terraform (init, plan, apply) and write the contract that deploy reads."""
-    from tooling import account as accounts
-    from tooling import bootstrap as bootstraps
+    from tooling.deploy import account as accounts
+    from tooling.deploy import bootstrap as bootstraps
 
     chosen = _settings(target)
     terraform.find()
     screen, aws = _screen(), accounts.open(chosen)
     place = bootstraps.Place.of(chosen)
-    made = bootstraps.apply(chosen, aws, place, announce=screen.announce, show=screen.plan, allow_replace=allow_replace)
+    made = bootstraps.apply(
+        chosen, aws, place, announce=screen.announce, show=screen.plan, allow_replace=allow_replace
+    )
     screen.heading("Contract")
     screen.pairs(vars(made))
 
@@ -136,15 +152,19 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
 @word(writes=True, help={})
 def package(_c: Context) -> None:
     """Build the function's zip and its layer's zip into dist/; the same inputs give the same bytes."""
-    from tooling import package as packages
+    from tooling.deploy import package as packages
 
     screen = _screen()
     made = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
     for artifact in (made.code, made.layer):
-        screen.announce(f"{artifact.path.relative_to(ROOT)}  {artifact.size / 1024:.0f} KiB  key {artifact.key}")
+        screen.announce(
+            f"{artifact.path.relative_to(ROOT)}  {artifact.size / 1024:.0f} KiB  key {artifact.key}"
+        )
 
 
-DEPLOY = {"set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"}
+DEPLOY = {
+    "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"
+}
 
 
 @word(writes=True, help=LIVE | DEPLOY | REPLACE, iterable=("set",))
@@ -155,8 +175,8 @@ def deploy(
     allow_replace: bool = False,
 ) -> None:
     """Package, upload what is new, show the change set, execute it, follow it to outputs or first real cause."""
-    from tooling import package as packages
-    from tooling import stack
+    from tooling.deploy import package as packages
+    from tooling.deploy import stack
 
     chosen = _settings(target, set)
     stack.check(chosen)
@@ -164,7 +184,12 @@ def deploy(
     screen = _screen()
     artifacts = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
     shown = stack.deploy(
-        here.aws, here.chosen, here.made, artifacts, console=screen.stack(), allow_replace=allow_replace
+        here.aws,
+        here.chosen,
+        here.made,
+        artifacts,
+        console=screen.stack(),
+        allow_replace=allow_replace,
     )
     screen.heading("Outputs")
     screen.pairs(shown)
@@ -173,7 +198,7 @@ def deploy(
 @word(writes=False, help=LIVE)
 def outputs(_c: Context, target: Target) -> None:
     """Show the live stack's outputs."""
-    from tooling import stack
+    from tooling.deploy import stack
 
     here = _enter(target)
     _screen().pairs(stack.outputs(here.aws, here.chosen))
@@ -182,31 +207,33 @@ def outputs(_c: Context, target: Target) -> None:
 @word(writes=False, help=LIVE)
 def drift(_c: Context, target: Target) -> None:
     """Compare the account with the live stacks; end in 1 when a resource was changed or deleted by somebody else."""
-    from tooling import drift as drifts
+    from tooling.operate import drift as drifts
 
     here = _enter(target)
     screen = _screen()
-    found = drifts.look(here.aws, here.chosen, announce=screen.announce)
+    found = drifts.detect(here.aws, here.chosen, announce=screen.announce)
     _tell(screen, found.lines(), passed=not found.drifts)
 
 
 @word(writes=True, help=LIVE)
 def secret(_c: Context, target: Target) -> None:
     """Fill the Twilio secret from questions that are not echoed, or from one JSON object on standard input."""
-    from tooling import secret as secrets
-    from tooling import stack
+    from tooling.deploy import secret as secrets
+    from tooling.deploy import stack
 
     here = _enter(target)
     arn = stack.outputs(here.aws, here.chosen)["TwilioSecretArn"]
     given = secrets.read(sys.stdin)
     secrets.put(here.aws, arn, given)
-    _screen().announce(f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on.")
+    _screen().announce(
+        f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on."
+    )
 
 
 @word(name="networks", writes=False, help=LIVE)
 def show_networks(_c: Context, target: Target) -> None:
     """Show both lists of recognised networks, and what ends when; end in 1 when an entry is unusable."""
-    from tooling import networks
+    from tooling.operate import networks
 
     here = _enter(target)
     lists = networks.load(here.aws, here.chosen)
@@ -233,11 +260,13 @@ def allow_network(
     force_wide: bool = False,
 ) -> None:
     """Recognise a network for a time, for everybody or one person, within a minute and without a deploy."""
-    from tooling import networks
+    from tooling.operate import networks
 
     chosen = _settings(target)
-    seconds, now = networks.seconds_of(for_), time.time()
-    one = networks.wanted(cidr or networks.offered(sys.stdin), label, who, seconds, now, wide=force_wide)
+    seconds, now = networks.parse_duration(for_), time.time()
+    one = networks.make_allowance(
+        cidr or networks.offer_own_address(sys.stdin), label, who, seconds, now, wide=force_wide
+    )
     here = _enter(target, chosen)
     _tell(_screen(), networks.allow(here.aws, here.chosen, one, now), passed=True)
 
@@ -258,11 +287,15 @@ def revoke_network(
     id: str | None = None,  # noqa: A002 - the flag is called --id
 ) -> None:
     """Take back what networks.allow recognised, named by its range, its label or its id."""
-    from tooling import networks
+    from tooling.operate import networks
 
     networks.refuse_vague(cidr=cidr, label=label, id=id)
     here = _enter(target)
-    _tell(_screen(), networks.revoke(here.aws, here.chosen, time.time(), cidr=cidr, label=label, id=id), passed=True)
+    _tell(
+        _screen(),
+        networks.revoke(here.aws, here.chosen, time.time(), cidr=cidr, label=label, id=id),
+        passed=True,
+    )
 
 
 CHECK = {
@@ -274,11 +307,13 @@ CHECK = {
 @word(name="networks.check", writes=False, help=LIVE | CHECK)
 def check_network(_c: Context, target: Target, address: str = "", who: str | None = None) -> None:
     """Say which entry recognises an address; end in 1 when none does."""
-    from tooling import networks
+    from tooling.operate import networks
 
     networks.refuse_no_address(address)
     here = _enter(target)
-    told, is_recognised = networks.judge(networks.load(here.aws, here.chosen), address, who, time.time())
+    told, is_recognised = networks.judge(
+        networks.load(here.aws, here.chosen), address, who, time.time()
+    )
     _tell(_screen(), told, passed=is_recognised)
 
 
@@ -288,7 +323,7 @@ CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default
 @word(writes=True, help=LIVE | CONFIRM)
 def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
-    from tooling import stack
+    from tooling.deploy import stack
 
     here = _enter(target)
     screen = _screen()
@@ -310,16 +345,18 @@ def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
 
 
 def _scan(*, fast: bool = False, only: str | None = None) -> None:
-    from tooling import scan as scans
+    from tooling.checks import scan as scans
 
     screen = _screen()
-    report = scans.run(ROOT, ROOT / "dist", announce=screen.announce, tools=scans.chosen(only, fast=fast))
+    report = scans.run(
+        ROOT, ROOT / "dist", announce=screen.announce, tools=scans.choose_tools(only, fast=fast)
+    )
     _tell(screen, report.lines(), passed=report.passed)
 
 
 PARTS = {
     "unit": "the unit tests only; default: all tests",
-    "end_to_end": "the tests on the laptop's AWS only; default: all tests",
+    "end_to_end": "the tests on the local AWS emulator only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
     "fuzz": "as many made-up records and texts, and ten times the addresses (--fuzz 100000); default: all tests",
     "mutations": "single faults in a copy of the templates, each to be caught by its policy; default: all tests",
@@ -335,21 +372,21 @@ def test(
     mutations: bool = False,
     fuzz: str | None = None,
 ) -> None:
-    """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the laptop's AWS."""
-    from tooling import suite
+    """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the local AWS emulator."""
+    from tooling.checks import test_run
 
-    count = suite.counted(fuzz)
+    count = test_run.parse_count(fuzz)
     if unit or end_to_end or terraform or not (mutations or count):
         _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
     if mutations:
         _mutations()
-    if count and (code := suite.fuzz(ROOT, count)):
+    if count and (code := test_run.fuzz(ROOT, count)):
         raise Exit(code=code)
 
 
 def _mutations() -> None:
     from tooling import environment
-    from tooling import mutations as faults
+    from tooling.checks import mutations as faults
 
     screen = _screen()
     report = faults.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
@@ -357,12 +394,12 @@ def _mutations() -> None:
 
 
 def _test(**chosen: bool) -> None:
-    from tooling import suite
+    from tooling.checks import test_run
 
     parts = {name for name, wanted in chosen.items() if wanted}
     if parts != {"unit"}:
         terraform.find()
-    code = suite.run(ROOT, ROOT / "dist", parts=parts, extra=[])
+    code = test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[])
     if code:
         raise Exit(code=code)
 
@@ -393,15 +430,15 @@ def explain(
     config: str | None = None,
 ) -> None:
     """Show what Signwatch would do with records that you have (explain PATH); it needs no AWS account."""
-    from tooling import explain as explains
+    from tooling.analysis import explain as explains
 
-    chosen = explains.chosen(settings.parameters(config), networks)
+    chosen = explains.choose(settings.parameters(config), networks)
     explains.run([path, *(also or [])], chosen, explains.Streams.standard(), as_json=json)
 
 
 COVERAGE = {
     **{name: TARGET[name] for name in ("profile", "account", "region", "config")},
-    "profile": "AWS profile of the account to ask; default: none, and without these four the laptop's AWS answers",
+    "profile": "AWS profile of the account to ask; default: none, and without these four the local AWS emulator answers",
     "templates": "folder of the templates; default: cfn of this checkout",
 }
 
@@ -409,23 +446,38 @@ COVERAGE = {
 @word(writes=False, help=COVERAGE)
 def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
     """Show each way into an account and whether a rule hands it to the function; end in 1 where none does."""
-    from tooling import coverage as coverages
+    from tooling.analysis import coverage as coverages
 
-    chosen = _settings(target) if any(target.values()) else None
-    coverages.run(Path(templates) if templates else ROOT / "cfn", chosen, _screen())
+    folder = Path(templates) if templates else ROOT / "cfn"
+    eventbridge: AbstractContextManager[Any]
+    if any(target.values()):
+        from tooling.deploy import account
+
+        chosen = _settings(target)
+        owner, eventbridge = (
+            f"account {chosen.account}",
+            nullcontext(account.open(chosen).client("events")),
+        )
+    else:
+        from tooling.local import rehearsal
+
+        owner, eventbridge = "the local AWS emulator", rehearsal.open_eventbridge()
+    coverages.run(folder, owner, eventbridge, _screen())
 
 
 DEMO = {
     "keep": "leave it running afterwards and print how to talk to it with the AWS CLI; default: off",
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; default: five sign-ins",
-    "port": "port of the laptop's AWS; default: a free one",
+    "port": "port of the local AWS emulator; default: a free one",
 }
 
 
 @word(writes=True, help=DEMO)
-def demo(_c: Context, keep: bool = False, event: str | None = None, port: str | None = None) -> None:
+def demo(
+    _c: Context, keep: bool = False, event: str | None = None, port: str | None = None
+) -> None:
     """Run the whole chain on this machine, with no AWS account: bootstrap, deploy, five sign-ins, the texts."""
-    from tooling import demo as demos
+    from tooling.local import demo as demos
 
     terraform.find()
     demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))

@@ -20,7 +20,7 @@ from statistics import fmean, median
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
 
-from signwatch import networks, signin, verdict  # noqa: E402 - after the source roots are known
+from signwatch.detection import networks, signin, verdict  # noqa: E402 - after the source roots are known
 from tests.support.sign_ins import CASES  # noqa: E402 - after the source roots are known
 
 ROUNDS, REPEATS = 400, 7
@@ -36,8 +36,14 @@ def known(chance: random.Random) -> networks.Networks:
 
 def addresses(chance: random.Random) -> list[str]:
     """Return an address for each round, no two of them the same."""
-    four = [str(IPv4Address((198 << 24) + number)) for number in chance.sample(range(1 << 20), ROUNDS // 2)]
-    six = [str(IPv6Address((0x20010DB8 << 96) + number)) for number in chance.sample(range(1 << 30), ROUNDS // 2)]
+    four = [
+        str(IPv4Address((198 << 24) + number))
+        for number in chance.sample(range(1 << 20), ROUNDS // 2)
+    ]
+    six = [
+        str(IPv6Address((0x20010DB8 << 96) + number))
+        for number in chance.sample(range(1 << 30), ROUNDS // 2)
+    ]
     return [address for pair in zip(four, six, strict=True) for address in pair]
 
 
@@ -75,7 +81,9 @@ def main() -> int:
     for name, found in ratios.items():
         print(f"{found:5.2f}  {name}")
     mean = fmean(ratios.values())
-    print(f"{mean:5.2f}  mean of {len(ratios)} records: read and judge, as a share of json.loads (at most {LIMIT})")
+    print(
+        f"{mean:5.2f}  mean of {len(ratios)} records: read and judge, as a share of json.loads (at most {LIMIT})"
+    )
     return int(mean > LIMIT)
 
 

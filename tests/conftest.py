@@ -1,4 +1,4 @@
-"""What holds for every test: no way into a real AWS account, and one laptop's AWS a test process."""
+"""What holds for every test: no way into a real AWS account, and one local AWS emulator a test process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 from tests.support.measured import Floors
 from tests.support.repository import ROOT
 from tooling.environment import ensure
-from tooling.interruption import ENDING
+from tooling.signals import ENDING_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tooling.local.cloud import Cloud
-    from tooling.local.phone import Phone
+    from tooling.local.emulator import Emulator
+    from tooling.local.twilio_server import TwilioServer
 
 SLOW = ("terraform", "scan", "end_to_end", "local")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -63,9 +63,11 @@ def handlers() -> Iterator[None]:
 
     Whoever runs the tests may ignore some of them, as nohup does.
     """
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number in ENDING_SIGNALS:
+        signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        )
     yield
     for number, old in before.items():
         signal.signal(number, old)
@@ -93,20 +95,22 @@ def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The laptop's AWS; a test takes an account of its own on it."""
-    from tooling.local.cloud import Cloud
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The local AWS emulator; a test takes an account of its own on it."""
+    from tooling.local.emulator import Emulator
 
     folder = tmp_path_factory.mktemp("cloud")
-    with Cloud.start(ensure("local"), ensure("runtime"), folder / "state") as running:
+    with Emulator.start(ensure("local"), ensure("runtime"), folder / "state") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def phone() -> Iterator[Phone]:
+def twilio_server() -> Iterator[TwilioServer]:
     """The loopback Twilio."""
-    from tooling import rehearsal
-    from tooling.local.phone import Phone
+    from tooling.local import rehearsal
+    from tooling.local.twilio_server import TwilioServer
 
-    with Phone.start(accounts={rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}) as running:
+    with TwilioServer.start(
+        accounts={rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}
+    ) as running:
         yield running

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from invoke import Program
 
-from signwatch import message, signin, verdict
 from signwatch import settings as function_settings
+from signwatch.alerting import message
+from signwatch.detection import signin, verdict
 from tests.support import repository
 from tests.support.repository import ROOT
 from tests.support.sign_ins import event
-from tests.support.words import collection, parse, words
-from tooling import errors, stack, templates, terraform
+from tests.support.task_names import collection, parse, words
+from tooling import errors, templates, terraform
+from tooling.deploy import stack
 from tooling.settings import Settings
-from tooling.word import INTERRUPTED
+from tooling.terminal.task import INTERRUPTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +33,12 @@ pytestmark = pytest.mark.joint
 README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / "signwatch.example.toml").read_text()
 PAGES = {str(path): (ROOT / path).read_text() for path in repository.pages()}
-GIVEN_VARIABLES = {"account_id", "region", "prefix"}  # top-level keys of signwatch.toml, not of its [bootstrap]
-LICENSE_SHA256 = (
-    "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # the text that apache.org publishes
-)
+GIVEN_VARIABLES = {
+    "account_id",
+    "region",
+    "prefix",
+}  # top-level keys of signwatch.toml, not of its [bootstrap]
+LICENSE_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # the text that apache.org publishes
 SUFFIXES = (".md", ".py", ".yaml", ".yml", ".toml", ".tf", ".json", ".txt", ".in")
 
 
@@ -51,7 +55,12 @@ def code(cell: str) -> list[str]:
 def flags(context: ParserContext) -> set[str]:
     """The long flags of a task, and the short ones of profile and account, the two that the pages use."""
     arguments = list(context.args.values())
-    long = {f"--{name.replace('_', '-')}" for argument in arguments for name in argument.names if len(name) > 1}
+    long = {
+        f"--{name.replace('_', '-')}"
+        for argument in arguments
+        for name in argument.names
+        if len(name) > 1
+    }
     targets = [argument for argument in arguments if argument.name in ("profile", "account")]
     return long | {f"-{name}" for argument in targets for name in argument.names if len(name) == 1}
 
@@ -91,17 +100,25 @@ def uncommented(text: str) -> dict[str, Any]:
 
 
 def bootstrap_variables() -> dict[str, Any]:
-    defaults = terraform.defaults(ROOT / "terraform-bootstrap")
+    defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
     return {name: default for name, default in defaults.items() if name not in GIVEN_VARIABLES}
 
 
 class TestTasks:
     def test_the_table_names_every_task_and_no_other(self) -> None:
-        assert {code(row[0])[0] for row in repository.table(README, "Tasks")} == set(words(collection()))
+        assert {code(row[0])[0] for row in repository.table(README, "Tasks")} == set(
+            words(collection())
+        )
 
-    @pytest.mark.parametrize("context", collection().to_contexts(), ids=lambda context: context.name)
-    def test_the_table_names_every_flag_of_a_task_and_no_other(self, context: ParserContext) -> None:
-        rows = {code(row[0])[0]: documented_flags(row[2]) for row in repository.table(README, "Tasks")}
+    @pytest.mark.parametrize(
+        "context", collection().to_contexts(), ids=lambda context: context.name
+    )
+    def test_the_table_names_every_flag_of_a_task_and_no_other(
+        self, context: ParserContext
+    ) -> None:
+        rows = {
+            code(row[0])[0]: documented_flags(row[2]) for row in repository.table(README, "Tasks")
+        }
         (word,) = [word for word, name in words(collection()).items() if name == context.name]
         assert rows[word] == flags(context)
 
@@ -122,11 +139,18 @@ class TestTasks:
             parse("./inv deploy --no-such-flag")
 
     def test_the_exit_codes_are_those_that_the_errors_carry(self) -> None:
-        meanings = {int(code_): meaning for code_, meaning in repository.table(README, "Exit codes")}
-        assert set(meanings) == {0, INTERRUPTED} | {kind.exit_code for kind in errors.ToolError.__subclasses__()}
+        meanings = {
+            int(code_): meaning for code_, meaning in repository.table(README, "Exit codes")
+        }
+        assert set(meanings) == {0, INTERRUPTED} | {
+            kind.exit_code for kind in errors.ToolError.__subclasses__()
+        }
         for kind in (errors.FailedError, errors.RefusedError, errors.UnknownStateError):
             assert kind.__doc__
-            assert kind.__doc__.lower() == f"{meanings[kind.exit_code]}: exit code {kind.exit_code}.".lower()
+            assert (
+                kind.__doc__.lower()
+                == f"{meanings[kind.exit_code]}: exit code {kind.exit_code}.".lower()
+            )
 
 
 class TestParameters:
@@ -136,9 +160,13 @@ class TestParameters:
 
     def test_the_example_file_has_every_parameter_with_its_default(self) -> None:
         assert set(uncommented(EXAMPLE)["parameters"]) == set(user_parameters())
-        commented = set(uncommented(EXAMPLE)["parameters"]) - set(tomllib.loads(EXAMPLE)["parameters"])
+        commented = set(uncommented(EXAMPLE)["parameters"]) - set(
+            tomllib.loads(EXAMPLE)["parameters"]
+        )
         shown = {name: str(uncommented(EXAMPLE)["parameters"][name]) for name in commented}
-        assert shown == {name: default for name, default in user_parameters().items() if name in commented}
+        assert shown == {
+            name: default for name, default in user_parameters().items() if name in commented
+        }
 
     def test_the_example_file_shows_values_for_what_has_no_default(self) -> None:
         required = {name for name, default in user_parameters().items() if default is None}
@@ -152,8 +180,12 @@ class TestParameters:
     def test_the_example_file_has_every_variable_of_the_bootstrap(self) -> None:
         assert set(uncommented(EXAMPLE)["bootstrap"]) == set(bootstrap_variables())
 
-    @pytest.mark.parametrize("text", [EXAMPLE, None], ids=["as it is", "with all lines switched on"])
-    def test_the_example_file_is_one_that_the_tasks_accept(self, text: str | None, tmp_path: Any) -> None:
+    @pytest.mark.parametrize(
+        "text", [EXAMPLE, None], ids=["as it is", "with all lines switched on"]
+    )
+    def test_the_example_file_is_one_that_the_tasks_accept(
+        self, text: str | None, tmp_path: Any
+    ) -> None:
         path = tmp_path / "signwatch.toml"
         path.write_text(text or re.sub(r"^# (?=\w+ = )", "", EXAMPLE, flags=re.MULTILINE))
         loaded = Settings.load(config=str(path))
@@ -161,14 +193,19 @@ class TestParameters:
         assert loaded.prefix == "signwatch"
 
     def test_the_defaults_of_region_and_prefix_are_those_of_the_bootstrap(self) -> None:
-        rows = {code(row[0])[0]: documented_default(row[1]) for row in repository.table(README, "Configuration")}
-        defaults = terraform.defaults(ROOT / "terraform-bootstrap")
+        rows = {
+            code(row[0])[0]: documented_default(row[1])
+            for row in repository.table(README, "Configuration")
+        }
+        defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
         assert (rows["region"], rows["prefix"]) == (defaults["region"], defaults["prefix"])
 
     def test_the_table_of_causes_has_every_one_that_can_be_switched_off(self) -> None:
-        causes = [row for row in repository.table(README, "What alerts") if len(row) == 2]  # the table with two columns
+        causes = [
+            row for row in repository.table(README, "What alerts") if len(row) == 2
+        ]  # the table with two columns
         named = [name for row in causes for name in code(row[0])]
-        assert sorted(named) == sorted(map(verdict.switch, verdict.CAUSES))
+        assert sorted(named) == sorted(map(verdict.cause_name, verdict.CAUSES))
 
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
         rows = [code(row[0])[0] for row in repository.table(README, "Environment of the function")]
@@ -177,7 +214,9 @@ class TestParameters:
 
 class TestText:
     def test_the_text_in_the_readme_is_what_the_function_composes(self) -> None:
-        event = json.loads((ROOT / "tooling" / "demo_sign_ins.json").read_text())[1]["event"]
+        event = json.loads((ROOT / "tooling" / "local" / "demo_sign_ins.json").read_text())[1][
+            "event"
+        ]
         event["detail"] |= {
             "eventID": "8a1edcc0-7b39-5a6b-bf97-31990bbd78a2",
             "eventTime": "2026-11-24T10:12:31Z",
@@ -192,8 +231,8 @@ class TestText:
 
     def test_the_size_and_the_delay_in_the_readme_are_those_of_the_function(self) -> None:
         prose = " ".join(README.split())
-        assert f"({message.MOST_SEPTETS} GSM-7 septets)" in prose
-        assert message.LATE == 120
+        assert f"({message.TEXT_MAX_SEPTETS} GSM-7 septets)" in prose
+        assert message.LATE_AFTER_SECONDS == 120
         assert "more than two minutes after the sign-in says how late it is" in prose
 
 
@@ -201,10 +240,19 @@ class TestExample:
     def test_the_example_of_explain_is_what_the_word_shows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        names = ("iam-user-signs-in-with-mfa", "root-signs-in-with-mfa", "iam-user-fails", "portal-lists-accounts")
-        (tmp_path / "records.json").write_text(json.dumps({"Records": [event(name)["detail"] for name in names]}))
+        names = (
+            "iam-user-signs-in-with-mfa",
+            "root-signs-in-with-mfa",
+            "iam-user-fails",
+            "portal-lists-accounts",
+        )
+        (tmp_path / "records.json").write_text(
+            json.dumps({"Records": [event(name)["detail"] for name in names]})
+        )
         monkeypatch.chdir(tmp_path)
-        (command,) = [typed for typed in commands(README) if typed.startswith("./inv explain records.json")]
+        (command,) = [
+            typed for typed in commands(README) if typed.startswith("./inv explain records.json")
+        ]
         Program().run(["inv", "--search-root", str(ROOT), *command.split()[1:]], exit=False)
         assert repository.blocks(README, "text")[1] == capsys.readouterr().out
 
@@ -230,10 +278,14 @@ class TestPages:
         assert not exists("tooling/nowhere.py", "README.md")
 
     def test_every_message_quoted_in_troubleshooting_is_one_that_the_tasks_print(self) -> None:
-        sources = " ".join(path.read_text() for path in sorted((ROOT / "tooling").glob("*.py")))
-        quoted = re.findall(r'"([^"]+)"', " ".join(row[0] for row in repository.table(README, "Troubleshooting")))
+        sources = " ".join(path.read_text() for path in sorted((ROOT / "tooling").rglob("*.py")))
+        quoted = re.findall(
+            r'"([^"]+)"', " ".join(row[0] for row in repository.table(README, "Troubleshooting"))
+        )
         assert quoted
-        for fragment in [part.strip() for sentence in quoted for part in sentence.split("...") if part.strip()]:
+        for fragment in [
+            part.strip() for sentence in quoted for part in sentence.split("...") if part.strip()
+        ]:
             words = r"[\s\S]{0,40}?".join(re.escape(word) for word in fragment.split(": "))
             assert re.search(words, sources), fragment
 
@@ -241,11 +293,15 @@ class TestPages:
         points = repository.table(PAGES["docs/first-real-deploy.md"], "Answers")
         is_open = any(row[-1] == "open" for row in points)
         assert len(points) == 9
-        assert is_open == ("nothing here has been deployed to a real AWS account yet" in " ".join(README.split()))
+        assert is_open == (
+            "nothing here has been deployed to a real AWS account yet" in " ".join(README.split())
+        )
 
     def test_the_changelog_has_the_version_of_the_project(self) -> None:
         version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        headings = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", PAGES["CHANGELOG.md"], re.MULTILINE)
+        headings = re.findall(
+            r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", PAGES["CHANGELOG.md"], re.MULTILINE
+        )
         assert headings[0] == ("Unreleased", "")
         assert headings[1][0] == version
         assert all(date for _, date in headings[1:])
@@ -270,9 +326,17 @@ def anchors(text: str) -> set[str]:
 def named_paths(text: str) -> list[str]:
     """The code spans of a page that look like files or folders of this repository."""
     tops = {path.parts[0] for path in repository.files()}
-    spans = [span for span in code(repository.FENCE.sub("", text)) if re.fullmatch(r"[\w.*-]+(/[\w.*-]*)*", span)]
+    spans = [
+        span
+        for span in code(repository.FENCE.sub("", text))
+        if re.fullmatch(r"[\w.*-]+(/[\w.*-]*)*", span)
+    ]
     spans = [span for span in spans if span not in SUFFIXES]
-    return [span for span in spans if ("/" in span and span.split("/")[0] in tops) or span.endswith(SUFFIXES)]
+    return [
+        span
+        for span in spans
+        if ("/" in span and span.split("/")[0] in tops) or span.endswith(SUFFIXES)
+    ]
 
 
 def exists(path: str, page: str) -> bool:

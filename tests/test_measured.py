@@ -35,7 +35,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "half" / "signs.py").write_text(HALF)
     (tmp_path / "run.py").write_text("from half.signs import sign\nsign(1)\n")
     monkeypatch.chdir(tmp_path)
-    command = [sys.executable, "-m", "coverage", "run", "--branch", "--data-file", "found", "run.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "coverage",
+        "run",
+        "--branch",
+        "--data-file",
+        "found",
+        "run.py",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True)
     return tmp_path / "found"
 
@@ -51,7 +60,10 @@ def test_a_folder_of_which_nothing_was_run_has_none(data: Path) -> None:
 
 
 def test_enough_is_said_without_a_word_of_blame() -> None:
-    assert str(Measured("lambda", 99.96, 95.0)) == "coverage lambda: 100.0 % with branches, 95 % at least"
+    assert (
+        str(Measured("lambda", 99.96, 95.0))
+        == "coverage lambda: 100.0 % with branches, 95 % at least"
+    )
 
 
 def test_the_floors_are_those_that_were_agreed() -> None:
@@ -65,10 +77,33 @@ def test_too_little_fails_a_run_whose_tests_all_pass(tmp_path: Path, floor: str,
     (tmp_path / "half" / "signs.py").write_text(HALF)
     (tmp_path / "checks" / "test_it.py").write_text(TEST)
     (tmp_path / "checks" / "conftest.py").write_text(HOOK.format(floor=floor))
-    (tmp_path / "coverage.toml").write_text('[tool.coverage.run]\nbranch = true\ndata_file = "found"\n')
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--import-mode=importlib"]
-    command += ["-o", f"pythonpath=. {ROOT}", "--cov", "half", "--cov-report", "", "--cov-config", "coverage.toml"]
-    done = subprocess.run([*command, "checks"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (tmp_path / "coverage.toml").write_text(
+        '[tool.coverage.run]\nbranch = true\ndata_file = "found"\n'
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "2",
+        "--import-mode=importlib",
+    ]
+    command += [
+        "-o",
+        f"pythonpath=. {ROOT}",
+        "--cov",
+        "half",
+        "--cov-report",
+        "",
+        "--cov-config",
+        "coverage.toml",
+    ]
+    done = subprocess.run(
+        [*command, "checks"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     *_, told, closing = done.stdout.strip().splitlines()
     assert told.startswith("coverage half: 66.7 % with branches")

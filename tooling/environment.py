@@ -34,7 +34,7 @@ class Environment(NamedTuple):
 ENVIRONMENTS = {
     "tasks": Environment(".venv", "requirements/tasks.txt", "tasks and tests"),
     "scan": Environment(".venv-scan", "requirements/scan.txt", "checkov, which must live alone"),
-    "local": Environment(".venv-local", "requirements/local.txt", "the laptop's AWS"),
+    "local": Environment(".venv-local", "requirements/local.txt", "the local AWS emulator"),
     "runtime": Environment(".venv-runtime", "requirements/runtime.txt", "the function's runtime"),
 }
 
@@ -51,7 +51,7 @@ def ensure(name: str, root: Path = ROOT) -> Path:
     environment = ENVIRONMENTS[name]
     folder, requirements = root / environment.folder, root / environment.requirements
     python = folder / "bin" / "python"
-    base = newest_python() if name == "runtime" else sys.executable
+    base = find_newest_python() if name == "runtime" else sys.executable
     stamp = hashlib.sha256(requirements.read_bytes() + str(folder).encode()).hexdigest()
     if not _is_current(folder, stamp):
         with requirements.open("rb") as lock:
@@ -61,7 +61,7 @@ def ensure(name: str, root: Path = ROOT) -> Path:
     return python
 
 
-def newest_python() -> str:
+def find_newest_python() -> str:
     """Return the newest Python from 3.11 to 3.14 that really starts; the running one when no other does.
 
     A name on PATH proves nothing (version managers leave stand-ins there), so each is asked for its version.
@@ -70,7 +70,9 @@ def newest_python() -> str:
         found = shutil.which(name)
         if (
             found
-            and subprocess.run([found, "-c", "import venv, ensurepip"], capture_output=True, check=False).returncode
+            and subprocess.run(
+                [found, "-c", "import venv, ensurepip"], capture_output=True, check=False
+            ).returncode
             == 0
         ):
             return found
@@ -84,22 +86,50 @@ def _is_current(folder: Path, stamp: str) -> bool:
         return False
 
 
-def _make(environment: Environment, folder: Path, requirements: Path, base: str, stamp: str) -> None:
+def _make(
+    environment: Environment, folder: Path, requirements: Path, base: str, stamp: str
+) -> None:
     if folder.is_symlink():  # to clear it would empty whatever it points at
         raise BrokenEnvironmentError(
             f"{environment.folder}: is a link to {folder.resolve()}, which is out of date and is not ours to empty.\n"
             f"Try: remove the link {environment.folder}, then run ./inv again."
         )
     start = time.monotonic()
-    print(f"inv: making {environment.folder} for {environment.purpose} ...", file=sys.stderr, flush=True)
+    print(
+        f"inv: making {environment.folder} for {environment.purpose} ...",
+        file=sys.stderr,
+        flush=True,
+    )
     without = "install Python's venv module (Debian, Ubuntu: apt install python3-venv), then run ./inv again"
-    _run([base, "-m", "venv", "--clear", str(folder)], f"{environment.folder}: could not be made", without)
-    pip = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    _run(
+        [base, "-m", "venv", "--clear", str(folder)],
+        f"{environment.folder}: could not be made",
+        without,
+    )
+    pip = [
+        str(folder / "bin" / "python"),
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+    ]
     locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(requirements)]
-    what = f"{environment.folder}: the packages of {environment.requirements} could not be installed"
-    _run(pip + locked, what, "check that pip reaches its package index from this machine, then run ./inv again")
+    what = (
+        f"{environment.folder}: the packages of {environment.requirements} could not be installed"
+    )
+    _run(
+        pip + locked,
+        what,
+        "check that pip reaches its package index from this machine, then run ./inv again",
+    )
     (folder / STAMP).write_text(stamp)
-    print(f"inv: made {environment.folder} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    print(
+        f"inv: made {environment.folder} in {time.monotonic() - start:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _run(command: list[str], what: str, remedy: str) -> None:

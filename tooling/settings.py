@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = "signwatch.toml"
-KEYS = {"profile": str, "account": str, "region": str, "prefix": str, "parameters": dict, "bootstrap": dict}
+KEYS = {
+    "profile": str,
+    "account": str,
+    "region": str,
+    "prefix": str,
+    "parameters": dict,
+    "bootstrap": dict,
+}
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
@@ -60,9 +67,10 @@ class Settings:
         Raises RefusedError for a file that cannot be read, an unknown key, or a value of the wrong shape.
         """
         file = _read(config, root)
-        defaults = terraform.defaults(root / "terraform-bootstrap")
+        defaults = terraform.load_defaults(root / "terraform-bootstrap")
         _check_variables(
-            file.get("bootstrap", {}), {k: v for k, v in defaults.items() if k not in ("region", "prefix")}
+            file.get("bootstrap", {}),
+            {k: v for k, v in defaults.items() if k not in ("region", "prefix")},
         )
         settings = cls(
             account=account or file.get("account", ""),
@@ -91,13 +99,19 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RefusedError(str(path), f"cannot be read ({error})", "compare it with signwatch.example.toml") from error
+        raise RefusedError(
+            str(path), f"cannot be read ({error})", "compare it with signwatch.example.toml"
+        ) from error
     except RecursionError as error:
-        raise RefusedError(str(path), "nests too deeply", "compare it with signwatch.example.toml") from error
+        raise RefusedError(
+            str(path), "nests too deeply", "compare it with signwatch.example.toml"
+        ) from error
     for key, value in found.items():
         if key not in KEYS or not isinstance(value, KEYS[key]):
             what = f"`{key}` is not a key, or not of the right kind"
-            raise RefusedError(str(path), what, f"use {', '.join(KEYS)} as in signwatch.example.toml")
+            raise RefusedError(
+                str(path), what, f"use {', '.join(KEYS)} as in signwatch.example.toml"
+            )
     return found
 
 
@@ -123,25 +137,37 @@ def _texts(parameters: Mapping[str, Any]) -> dict[str, str]:
     """CloudFormation takes texts: lists are joined by commas, numbers written out."""
     for name, value in parameters.items():
         if not isinstance(value, (str, int, float, list)):
-            raise RefusedError(f"[parameters] {name}", "is not a text, a number or a list", "write it in quotes")
+            raise RefusedError(
+                f"[parameters] {name}", "is not a text, a number or a list", "write it in quotes"
+            )
     joined = {
-        name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in parameters.items()
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in parameters.items()
     }
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in joined.items()}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in joined.items()
+    }
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, str]:
     pairs = [assignment.partition("=") for assignment in assignments]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise RefusedError(f"--set {name}", "is not of the form Name=Value", "write --set LogRetentionDays=365")
+            raise RefusedError(
+                f"--set {name}", "is not of the form Name=Value", "write --set LogRetentionDays=365"
+            )
     return {name: value for name, _, value in pairs}
 
 
 def _checked(settings: Settings) -> Settings:
     if not settings.account:
         remedy = "give --account ID, or write account in signwatch.toml"
-        raise RefusedError("account", "is not known, and nothing is written to an account that was not named", remedy)
+        raise RefusedError(
+            "account",
+            "is not known, and nothing is written to an account that was not named",
+            remedy,
+        )
     for name, shape, example in (
         ("account", ACCOUNT, "123456789012"),
         ("region", REGION, "eu-west-1"),
@@ -149,5 +175,7 @@ def _checked(settings: Settings) -> Settings:
     ):
         value = getattr(settings, name)
         if not shape.fullmatch(value):
-            raise RefusedError(f"{name} {value!r}", "is not of the right form", f"write it like {example}")
+            raise RefusedError(
+                f"{name} {value!r}", "is not of the right form", f"write it like {example}"
+            )
     return settings

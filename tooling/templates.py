@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 try:
-    from yaml import CSafeLoader as SafeLoader  # ten times faster; some builds of PyYAML come without it
+    from yaml import (
+        CSafeLoader as SafeLoader,  # ten times faster; some builds of PyYAML come without it
+    )
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment] # the same loader in Python
 
@@ -25,7 +27,9 @@ class _Loader(SafeLoader):
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -48,7 +52,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RefusedError(str(path), f"cannot be read ({error})", "mend the template, then: invoke scan") from error
+        raise RefusedError(
+            str(path), f"cannot be read ({error})", "mend the template, then: invoke scan"
+        ) from error
     if not isinstance(found, dict):
         raise RefusedError(str(path), "is not a template", "restore the file with git")
     return found

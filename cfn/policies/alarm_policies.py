@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 ALARM, STACK = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack"
 HEARTBEAT = "Heartbeat"
-VISIBLE, AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"  # metrics of a queue
+VISIBLE, AGE = (
+    "ApproximateNumberOfMessagesVisible",
+    "ApproximateAgeOfOldestMessage",
+)  # metrics of a queue
 LONGEST_WAIT = 3600  # seconds that a message may lie in a queue that somebody empties
 
 
@@ -40,10 +43,20 @@ class AlarmMayPublish(Policy):
     number, kinds = 82, (ALARM,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        documents = [found.properties["PolicyDocument"] for found in site.of("AWS::SNS::TopicPolicy")]
-        grants = [grant for document in documents for grant in allows(document, "cloudwatch.amazonaws.com")]
+        documents = [
+            found.properties["PolicyDocument"] for found in site.of("AWS::SNS::TopicPolicy")
+        ]
+        grants = [
+            grant
+            for document in documents
+            for grant in allows(document, "cloudwatch.amazonaws.com")
+        ]
         fitting = [grant for grant in grants if fits(grant, _published(resource))]
-        return any(covers(grant, "sns:Publish", topic.arn) for grant in fitting for topic in site.of("AWS::SNS::Topic"))
+        return any(
+            covers(grant, "sns:Publish", topic.arn)
+            for grant in fitting
+            for topic in site.of("AWS::SNS::Topic")
+        )
 
 
 def _published(alarm: Resource) -> dict[str, str]:
@@ -60,7 +73,9 @@ class AlarmSpeaksAtOnce(Policy):
         when = (given["ComparisonOperator"], given["EvaluationPeriods"], given["Period"])
         most = LONGEST_WAIT if given["MetricName"] == AGE else 1
         soon = when == ("GreaterThanOrEqualToThreshold", 1, 60) and 1 <= given["Threshold"] <= most
-        return (soon and given["Statistic"] in ("Sum", "Maximum")) or given["MetricName"] == HEARTBEAT
+        return (soon and given["Statistic"] in ("Sum", "Maximum")) or given[
+            "MetricName"
+        ] == HEARTBEAT
 
 
 class SilenceIsAnAlarm(Policy):
@@ -79,7 +94,10 @@ class EverythingHasAlarm(Policy):
     number, kinds = 85, (STACK,)
 
     def _holds(self, _resource: Resource, site: Site, /) -> bool:
-        return all(any(_watches(alarm.properties, wanted) for alarm in site.of(ALARM)) for wanted in _wanted(site))
+        return all(
+            any(_watches(alarm.properties, wanted) for alarm in site.of(ALARM))
+            for wanted in _wanted(site)
+        )
 
 
 class AlarmNamesNoUnit(Policy):
@@ -95,11 +113,17 @@ def _wanted(site: Site) -> list[tuple[str, str, dict[str, str]]]:
     """Return namespace, metric and dimensions of each metric that needs an alarm."""
     functions = [found.reference for found in site.of("AWS::Lambda::Function")]
     metrics = ("Errors", "Throttles", "DeadLetterErrors")
-    wanted = [("AWS/Lambda", metric, {"FunctionName": name}) for name in functions for metric in metrics]
+    wanted = [
+        ("AWS/Lambda", metric, {"FunctionName": name}) for name in functions for metric in metrics
+    ]
     queues = [found.properties for found in site.of("AWS::SQS::Queue")]
     # what comes into a queue that hands on what it cannot get rid of is no failure yet, but lying there for long is
     wanted += [
-        ("AWS/SQS", AGE if "RedrivePolicy" in queue else VISIBLE, {"QueueName": str(queue["QueueName"])})
+        (
+            "AWS/SQS",
+            AGE if "RedrivePolicy" in queue else VISIBLE,
+            {"QueueName": str(queue["QueueName"])},
+        )
         for queue in queues
     ]
     rules = [found.reference for found in site.of("AWS::Events::Rule")]
@@ -116,7 +140,9 @@ def _watches(alarm: dict[str, Any], wanted: tuple[str, str, dict[str, str]]) -> 
     # the metrics of a custom bus carry its name too (Monitoring Amazon EventBridge)
     _, custom, default = given["Fn::If"]
     return (
-        same and _plain(custom) == {**dimensions, "EventBusName": "${EventBusName}"} and _plain(default) == dimensions
+        same
+        and _plain(custom) == {**dimensions, "EventBusName": "${EventBusName}"}
+        and _plain(default) == dimensions
     )
 
 

@@ -44,7 +44,9 @@ def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
         return [_judge(Path(folder), case, known) for case in cases]
 
 
-def _judge(folder: Path, case: dict[str, Any], known: dict[tuple[str, str], Parsed]) -> dict[str, list[str]]:
+def _judge(
+    folder: Path, case: dict[str, Any], known: dict[tuple[str, str], Parsed]
+) -> dict[str, list[str]]:
     """Judge one case; ``known`` spares a file that did not change since an earlier case."""
     for old in folder.iterdir():
         old.unlink()
@@ -52,7 +54,8 @@ def _judge(folder: Path, case: dict[str, Any], known: dict[tuple[str, str], Pars
         (folder / name).write_text(text, encoding="utf-8")
     around.cache_clear()
     parsed = {
-        item: known.get(item) or known.setdefault(item, _parse(folder / item[0])) for item in case["files"].items()
+        item: known.get(item) or known.setdefault(item, _parse(folder / item[0]))
+        for item in case["files"].items()
     }
     first = _scan(folder, parsed.values())
     second = _scan(folder, parsed.values(), without=case["without"])
@@ -75,7 +78,9 @@ def _scan(folder: Path, parsed: Iterable[Parsed], *, without: str = "") -> Repor
     runner = Runner()
     runner.set_external_data(definitions, build_definitions_context(definitions, lines), {})
     runner.definitions_raw = lines
-    chosen = RunnerFilter(framework=["cloudformation"], checks=[f"{OWN}*"], skip_checks=[without] if without else [])
+    chosen = RunnerFilter(
+        framework=["cloudformation"], checks=[f"{OWN}*"], skip_checks=[without] if without else []
+    )
     reports = runner.run(str(folder), runner_filter=chosen)
     return reports[0] if isinstance(reports, list) else reports
 

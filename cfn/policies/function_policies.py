@@ -16,9 +16,18 @@ FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
 HANDLER = "signwatch.handler.handler"
 SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
 LATEST = "$LATEST"  # the version that a plain ARN stands for, and the rules' targets are plain ARNs
-HEARD = ("TRACE", "DEBUG", "INFO")  # a line that names no level counts as INFO (Lambda, log-level filtering)
-TWILIO = re.compile(r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com")  # with an edge and a Region, or without
-QUIETING = ("KNOWN_NETWORKS", "ALERT_OFF")  # keys of the environment that keep an alert from being sent
+HEARD = (
+    "TRACE",
+    "DEBUG",
+    "INFO",
+)  # a line that names no level counts as INFO (Lambda, log-level filtering)
+TWILIO = re.compile(
+    r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com"
+)  # with an edge and a Region, or without
+QUIETING = (
+    "KNOWN_NETWORKS",
+    "ALERT_OFF",
+)  # keys of the environment that keep an alert from being sent
 TAKING = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 PLACE_OF_SECRET = re.compile(r"(arn|name)$", re.IGNORECASE)
@@ -35,7 +44,10 @@ class FunctionMayRun(Policy):
             return given > 0
         condition, chosen, otherwise = given["Fn::If"]
         asked = site.templates[resource.file]["Conditions"][condition]
-        return bool(otherwise == {"Ref": "AWS::NoValue"} and asked == {"Fn::Not": [{"Fn::Equals": [chosen, 0]}]})
+        return bool(
+            otherwise == {"Ref": "AWS::NoValue"}
+            and asked == {"Fn::Not": [{"Fn::Equals": [chosen, 0]}]}
+        )
 
 
 class FunctionHasTime(Policy):
@@ -55,9 +67,13 @@ class FailedEventsWait(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         queue = resource.properties.get("DeadLetterConfig", {}).get("TargetArn")
         queues = site.of("AWS::SQS::Queue")
-        handing = [one.properties["RedrivePolicy"] for one in queues if "RedrivePolicy" in one.properties]
+        handing = [
+            one.properties["RedrivePolicy"] for one in queues if "RedrivePolicy" in one.properties
+        ]
         given_up = {queue, *[policy["deadLetterTargetArn"] for policy in handing]}
-        return given_up <= {one.arn for one in queues} and _may(resource, site, queue, ["sqs:SendMessage"])
+        return given_up <= {one.arn for one in queues} and _may(
+            resource, site, queue, ["sqs:SendMessage"]
+        )
 
 
 class EventsAreTriedAgain(Policy):
@@ -69,7 +85,10 @@ class EventsAreTriedAgain(Policy):
         tries = resource.properties.get("MaximumRetryAttempts", FEWEST_TRIES)
         age = resource.properties.get("MaximumEventAgeInSeconds", 21600)
         names = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
-        invoked = resource.properties["FunctionName"] in names and resource.properties["Qualifier"] == LATEST
+        invoked = (
+            resource.properties["FunctionName"] in names
+            and resource.properties["Qualifier"] == LATEST
+        )
         return invoked and int(tries) >= FEWEST_TRIES and int(age) >= SHORTEST_AGE
 
 
@@ -106,7 +125,12 @@ class FunctionUsesLedger(Policy):
             for found in site.of("AWS::DynamoDB::Table")
             if found.reference == _variables(resource).get("LEDGER_TABLE_NAME")
         )
-        return _may(resource, site, table.arn, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"])
+        return _may(
+            resource,
+            site,
+            table.arn,
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+        )
 
 
 class FunctionUsesKeys(Policy):
@@ -117,7 +141,13 @@ class FunctionUsesKeys(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         made = {key.arn for key in site.of("AWS::KMS::Key")}
         return all(
-            _may(resource, site, key, actions, {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"})
+            _may(
+                resource,
+                site,
+                key,
+                actions,
+                {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"},
+            )
             for key, service, actions in _sealed(site)
             if key in made
         )
@@ -126,9 +156,13 @@ class FunctionUsesKeys(Policy):
 def _sealed(site: Site) -> list[tuple[Any, str, list[str]]]:
     """Return the key of each thing that the function opens, the service that uses it, and what it does with it."""
     secrets = [found.properties.get("KmsKeyId") for found in site.of("AWS::SecretsManager::Secret")]
-    tables = [found.properties.get("SSESpecification", {}) for found in site.of("AWS::DynamoDB::Table")]
+    tables = [
+        found.properties.get("SSESpecification", {}) for found in site.of("AWS::DynamoDB::Table")
+    ]
     topics = [found.properties.get("KmsMasterKeyId") for found in site.of("AWS::SNS::Topic")]
-    sealed: list[tuple[Any, str, list[str]]] = [(key, "secretsmanager", ["kms:Decrypt"]) for key in secrets]
+    sealed: list[tuple[Any, str, list[str]]] = [
+        (key, "secretsmanager", ["kms:Decrypt"]) for key in secrets
+    ]
     sealed += [(table.get("KMSMasterKeyId"), "dynamodb", ["kms:Decrypt"]) for table in tables]
     return sealed + [(key, "sns", ["kms:Decrypt", "kms:GenerateDataKey"]) for key in topics]
 
@@ -140,9 +174,17 @@ class FunctionWritesLogs(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         given = resource.properties["LoggingConfig"]
-        group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == given["LogGroup"])
-        whole = given.get("ApplicationLogLevel", "INFO") in HEARD  # what is left out makes no metric and no alarm
-        return whole and _may(resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"])
+        group = next(
+            found
+            for found in site.of("AWS::Logs::LogGroup")
+            if found.reference == given["LogGroup"]
+        )
+        whole = (
+            given.get("ApplicationLogLevel", "INFO") in HEARD
+        )  # what is left out makes no metric and no alarm
+        return whole and _may(
+            resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"]
+        )
 
 
 class FunctionCallsHandler(Policy):
@@ -174,8 +216,14 @@ class SecondLooksAreTaken(Policy):
         queue = next(found for found in site.of("AWS::SQS::Queue") if found.reference == url)
         given = [found.properties for found in site.of("AWS::Lambda::EventSourceMapping")]
         mine = [one for one in given if one["FunctionName"] in (resource.reference, resource.arn)]
-        taken = [one for one in mine if one["EventSourceArn"] == queue.arn and one.get("BatchSize", 10) == 1]
-        enabled = any(one.get("Enabled", True) is True and "FilterCriteria" not in one for one in taken)
+        taken = [
+            one
+            for one in mine
+            if one["EventSourceArn"] == queue.arn and one.get("BatchSize", 10) == 1
+        ]
+        enabled = any(
+            one.get("Enabled", True) is True and "FilterCriteria" not in one for one in taken
+        )
         return enabled and _may(resource, site, queue.arn, [f"sqs:{action}" for action in TAKING])
 
 
@@ -214,7 +262,11 @@ class NothingIsQuietByDefault(Policy):
     number, kinds = 56, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        chosen = {f"${{{name}}}" for name, body in site.root_parameters().items() if body.get("Default") == ""}
+        chosen = {
+            f"${{{name}}}"
+            for name, body in site.root_parameters().items()
+            if body.get("Default") == ""
+        }
         given = [_variables(resource).get(key, "") for key in QUIETING]
         return all(value == "" or value in chosen for value in given)
 
@@ -225,7 +277,9 @@ class TextsGoToTwilio(Policy):
     number, kinds = 57, (FUNCTION,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        defaults = {f"${{{name}}}": body.get("Default", "") for name, body in site.root_parameters().items()}
+        defaults = {
+            f"${{{name}}}": body.get("Default", "") for name, body in site.root_parameters().items()
+        }
         url = _variables(resource)["TWILIO_BASE_URL"]
         return bool(TWILIO.fullmatch(str(defaults.get(url, url))))
 
@@ -244,8 +298,14 @@ class HomeRegionIsHere(Policy):
 def _equals_asserted(site: Site, file: str) -> list[Any]:
     """Return both sides of each equation without which CloudFormation refuses this template, whatever is chosen."""
     rules = site.templates[file].get("Rules", {}).values()
-    asserted = [one["Assert"] for rule in rules if "RuleCondition" not in rule for one in rule["Assertions"]]
-    return [site.resolve(file, found["Fn::Equals"]) for found in asserted if set(found) == {"Fn::Equals"}]
+    asserted = [
+        one["Assert"] for rule in rules if "RuleCondition" not in rule for one in rule["Assertions"]
+    ]
+    return [
+        site.resolve(file, found["Fn::Equals"])
+        for found in asserted
+        if set(found) == {"Fn::Equals"}
+    ]
 
 
 def _secrets(names: Iterable[str]) -> list[str]:
@@ -258,11 +318,21 @@ def _variables(function: Resource) -> dict[str, Any]:
 
 
 def _may(
-    function: Resource, site: Site, target: str, actions: list[str], request: dict[str, str] | None = None
+    function: Resource,
+    site: Site,
+    target: str,
+    actions: list[str],
+    request: dict[str, str] | None = None,
 ) -> bool:
     """Say whether the function's role allows every one of ``actions`` on the ARN ``target``, in such a ``request``."""
-    role = next(found for found in site.of("AWS::IAM::Role") if found.arn == function.properties["Role"])
-    grants = [g for policy in each(role.properties.get("Policies")) for g in allows(policy["PolicyDocument"])]
+    role = next(
+        found for found in site.of("AWS::IAM::Role") if found.arn == function.properties["Role"]
+    )
+    grants = [
+        g
+        for policy in each(role.properties.get("Policies"))
+        for g in allows(policy["PolicyDocument"])
+    ]
     fitting = [grant for grant in grants if fits(grant, request or {})]
     return all(any(covers(grant, action, target) for grant in fitting) for action in actions)
 

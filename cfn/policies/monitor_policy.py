@@ -40,7 +40,9 @@ class Policy(BaseResourceCheck):
             file = Path(_file(conf))
             site = around(file.parent)
             name = self.entity_path.rsplit(":", 1)[1]
-            resource = next(found for found in site.resources if (found.file, found.name) == (file.name, name))
+            resource = next(
+                found for found in site.resources if (found.file, found.name) == (file.name, name)
+            )
             kept = self._holds(resource, site)
         except Exception:  # noqa: BLE001 - checkov would count a check that raises as neither passed nor failed
             return CheckResult.FAILED
@@ -96,7 +98,13 @@ COMPARE = {"StringEquals": _equals, "ArnEquals": _equals, "StringLike": matches,
 def conditions(statement: dict[str, Any], key: str) -> list[Any]:
     """Every value that a statement's conditions ask of ``key``, whatever the operator."""
     asked = statement.get("Condition", {}).values()
-    return [value for keys in asked for name, given in keys.items() if name == key for value in each(given)]
+    return [
+        value
+        for keys in asked
+        for name, given in keys.items()
+        if name == key
+        for value in each(given)
+    ]
 
 
 def fits(statement: dict[str, Any], request: dict[str, str]) -> bool:
@@ -104,8 +112,14 @@ def fits(statement: dict[str, Any], request: dict[str, str]) -> bool:
 
     A key that the request lacks is not met, nor is an operator that is not compared here, each negated one among them.
     """
-    asked = [(how, key, given) for how, keys in statement.get("Condition", {}).items() for key, given in keys.items()]
+    asked = [
+        (how, key, given)
+        for how, keys in statement.get("Condition", {}).items()
+        for key, given in keys.items()
+    ]
     return all(
-        how in COMPARE and key in request and any(COMPARE[how](request[key], value) for value in each(given))
+        how in COMPARE
+        and key in request
+        and any(COMPARE[how](request[key], value) for value in each(given))
         for how, key, given in asked
     )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml  # type: ignore[import-untyped] # its types are not in checkov's environment
 
 try:
-    from yaml import CSafeLoader as SafeLoader  # ten times faster; some builds of PyYAML come without it
+    from yaml import (
+        CSafeLoader as SafeLoader,  # ten times faster; some builds of PyYAML come without it
+    )
 except ImportError:
     from yaml import SafeLoader
 
@@ -119,7 +121,9 @@ class Site:
             place = node["Fn::GetAtt"]
             return self._value(file, place if isinstance(place, str) else ".".join(place))
         if set(node) == {"Fn::Sub"} and isinstance(node["Fn::Sub"], str):
-            return re.sub(r"\$\{([^}]+)\}", lambda hit: str(self._value(file, hit[1])), node["Fn::Sub"])
+            return re.sub(
+                r"\$\{([^}]+)\}", lambda hit: str(self._value(file, hit[1])), node["Fn::Sub"]
+            )
         return {key: self.resolve(file, value) for key, value in node.items()}
 
     def _value(self, file: str, place: str) -> Any:
@@ -128,7 +132,11 @@ class Site:
             return self._attribute(file, name, attribute)
         if file in self._given and name in self.parameters(file):
             parent, given = self._given[file]
-            return self.resolve(parent, given[name]) if name in given else self.parameters(file)[name].get("Default")
+            return (
+                self.resolve(parent, given[name])
+                if name in given
+                else self.parameters(file)[name].get("Default")
+            )
         return f"${{{place}}}"
 
     def _attribute(self, file: str, name: str, attribute: str) -> Any:
@@ -142,7 +150,9 @@ class Site:
         body = self.templates[file]["Resources"][name]
         kind, symbol = body.get("Type"), f"{file}/{name}"
         if kind not in NAMED or attribute not in ("", "Arn"):
-            return f"${{{symbol}.{attribute}}}" if attribute not in ("", "Arn") else f"${{{symbol}}}"
+            return (
+                f"${{{symbol}.{attribute}}}" if attribute not in ("", "Arn") else f"${{{symbol}}}"
+            )
         key, start = NAMED[kind]
         own = str(self.resolve(file, body.get("Properties", {}).get(key, f"${{{symbol}}}")))
         arn = f"arn:${{AWS::Partition}}:{start}{own}"
@@ -162,4 +172,8 @@ def parse(text: str) -> Any:
 @functools.lru_cache(maxsize=2)
 def around(folder: Path) -> Site:
     """Build the installation of the templates in ``folder``, once a run; who changes the files calls cache_clear."""
-    return Site(tuple((path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))))
+    return Site(
+        tuple(
+            (path.name, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))
+        )
+    )

@@ -31,7 +31,9 @@ SIGN_INS = {  # service: its events that tell of a sign-in or of its password (C
     "sso-oauth": ("CreateToken",),
     "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
 }
-ANOMALY = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]  # its spelling is known from prose (AWS Sign-In user guide)
+ANOMALY = [
+    {"equals-ignore-case": "Sign-in Anomaly Alert"}
+]  # its spelling is known from prose (AWS Sign-In user guide)
 SHORTEST_AGE, FEWEST_TRIES = 3600, 10
 
 
@@ -51,8 +53,14 @@ class RuleIsNotNarrowed(Policy):
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         pattern = resource.properties["EventPattern"]
-        by_type = set(pattern) == {"source", "detail-type"}  # such a rule names no event that CloudTrail records
-        by_name = set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {"eventSource", "eventName"}
+        by_type = set(pattern) == {
+            "source",
+            "detail-type",
+        }  # such a rule names no event that CloudTrail records
+        by_name = set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {
+            "eventSource",
+            "eventName",
+        }
         return by_type or by_name
 
 
@@ -65,12 +73,19 @@ class SignInsAreMatched(Policy):
         patterns = [rule.properties["EventPattern"] for rule in site.of(RULE)]
         wanted = [(service, name) for service, names in SIGN_INS.items() for name in names]
         named = all(any(_names(pattern, *sign_in) for pattern in patterns) for sign_in in wanted)
-        told = [pattern.get("source", []) for pattern in patterns if pattern.get("detail-type") == ANOMALY]
+        told = [
+            pattern.get("source", [])
+            for pattern in patterns
+            if pattern.get("detail-type") == ANOMALY
+        ]
         return named and any("aws.signin" in sources for sources in told)
 
 
 def _names(pattern: dict[str, Any], service: str, name: str) -> bool:
-    detail, sign_in = pattern.get("detail", {}), (f"aws.{service}", f"{service}.amazonaws.com", name)
+    detail, sign_in = (
+        pattern.get("detail", {}),
+        (f"aws.{service}", f"{service}.amazonaws.com", name),
+    )
     given = (pattern.get("source", []), detail.get("eventSource", []), detail.get("eventName", []))
     return all(wanted in listed for wanted, listed in zip(sign_in, given, strict=True))
 
@@ -104,9 +119,13 @@ class TargetIsTriedAgain(Policy):
     number, kinds = 25, (RULE,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        tries = [target.get("RetryPolicy", {}) for target in each(resource.properties.get("Targets"))]
+        tries = [
+            target.get("RetryPolicy", {}) for target in each(resource.properties.get("Targets"))
+        ]
         often = all(given.get("MaximumRetryAttempts", 185) >= FEWEST_TRIES for given in tries)
-        return often and all(given.get("MaximumEventAgeInSeconds", 86400) >= SHORTEST_AGE for given in tries)
+        return often and all(
+            given.get("MaximumEventAgeInSeconds", 86400) >= SHORTEST_AGE for given in tries
+        )
 
 
 class TargetGetsWholeEvent(Policy):
@@ -140,10 +159,14 @@ class RuleMaySendToQueue(Policy):
         grants = [grant for document in found for grant in allows(document, SERVICE)]
         grants = [grant for grant in grants if fits(grant, {"aws:SourceArn": resource.arn})]
         queues = {
-            t["DeadLetterConfig"]["Arn"] for t in each(resource.properties.get("Targets")) if "DeadLetterConfig" in t
+            t["DeadLetterConfig"]["Arn"]
+            for t in each(resource.properties.get("Targets"))
+            if "DeadLetterConfig" in t
         }
         made = queues & {queue.arn for queue in site.of("AWS::SQS::Queue")}
-        return all(any(covers(grant, "sqs:SendMessage", queue) for grant in grants) for queue in made)
+        return all(
+            any(covers(grant, "sqs:SendMessage", queue) for grant in grants) for queue in made
+        )
 
 
 class RuleMayInvoke(Policy):
@@ -154,12 +177,16 @@ class RuleMayInvoke(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         functions = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
         return any(
-            _lets(p.properties, resource.arn) and p.properties["FunctionName"] in functions for p in site.of(PERMISSION)
+            _lets(p.properties, resource.arn) and p.properties["FunctionName"] in functions
+            for p in site.of(PERMISSION)
         )
 
 
 def _lets(permission: dict[str, Any], rule: str) -> bool:
-    action = permission.get("Action") == "lambda:InvokeFunction" and permission.get("Principal") == SERVICE
+    action = (
+        permission.get("Action") == "lambda:InvokeFunction"
+        and permission.get("Principal") == SERVICE
+    )
     return action and permission.get("SourceArn", rule) == rule
 
 
@@ -190,9 +217,15 @@ class RuleMayWriteRawCopy(Policy):
         document = json.loads(resource.properties["PolicyDocument"])
         grants = [grant for grant in allows(document, SERVICE) if fits(grant, {})]
         groups = [group.arn for group in site.of("AWS::Logs::LogGroup")]
-        given = {target["Arn"] for rule in site.of(RULE) for target in each(rule.properties.get("Targets"))}
+        given = {
+            target["Arn"]
+            for rule in site.of(RULE)
+            for target in each(rule.properties.get("Targets"))
+        }
         raw = [group for group in groups if group.removesuffix(":*") in given]
-        return all(any(covers(grant, "logs:PutLogEvents", group) for grant in grants) for group in raw)
+        return all(
+            any(covers(grant, "logs:PutLogEvents", group) for grant in grants) for group in raw
+        )
 
 
 POLICIES = (

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from monitor_site import Resource, Site
 
 ROLE, LOG_POLICY = "AWS::IAM::Role", "AWS::Logs::ResourcePolicy"
-GUARDED = (ROLE, LOG_POLICY, "AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
+GUARDED = (
+    ROLE,
+    LOG_POLICY,
+    "AWS::KMS::Key",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+)
 NAMES = {  # the property with the name of a resource
     **{kind: key for kind, (key, _) in NAMED.items()},
     ROLE: "RoleName",
@@ -32,7 +39,10 @@ WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 class ResourceIsAlwaysMade(Policy):
     """What keeps the monitor alive is made in every stack, whatever its parameters."""
 
-    number, kinds = 100, ("*",)  # each kind keeps the monitor alive; checkov takes this for all of them
+    number, kinds = (
+        100,
+        ("*",),
+    )  # each kind keeps the monitor alive; checkov takes this for all of them
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         return "Condition" not in resource.body
@@ -81,15 +91,24 @@ class RoleIsTrusted(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         grants = list(allows(resource.properties["AssumeRolePolicyDocument"]))
         named = {principal for grant in grants for principal in principals(grant)}
-        plain = all(each(grant["Action"]) == ["sts:AssumeRole"] and fits(grant, {}) for grant in grants)
+        plain = all(
+            each(grant["Action"]) == ["sts:AssumeRole"] and fits(grant, {}) for grant in grants
+        )
         working = _services(resource, site)
-        return plain and (named == working if working else named <= {("Service", service) for _, _, service in WORKERS})
+        return plain and (
+            named == working
+            if working
+            else named <= {("Service", service) for _, _, service in WORKERS}
+        )
 
 
 def _services(role: Resource, site: Site) -> set[tuple[str, str]]:
     """Return the service of each resource that works as ``role``, as a principal."""
     working = [
-        service for kind, key, service in WORKERS for one in site.of(kind) if one.properties.get(key) == role.arn
+        service
+        for kind, key, service in WORKERS
+        for one in site.of(kind)
+        if one.properties.get(key) == role.arn
     ]
     return {("Service", service) for service in working}
 

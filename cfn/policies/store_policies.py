@@ -24,7 +24,9 @@ class QueueHoldsForDays(Policy):
     number, kinds = 60, (QUEUE,)
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return int(resource.properties.get("MessageRetentionPeriod", SHORTEST_WAIT)) >= SHORTEST_WAIT
+        return (
+            int(resource.properties.get("MessageRetentionPeriod", SHORTEST_WAIT)) >= SHORTEST_WAIT
+        )
 
 
 class NoAwsManagedKey(Policy):
@@ -42,12 +44,22 @@ class AlarmsMayUseTopicKey(Policy):
     number, kinds = 62, (TOPIC,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        keys = [key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties.get("KmsMasterKeyId")]
+        keys = [
+            key
+            for key in site.of("AWS::KMS::Key")
+            if key.arn == resource.properties.get("KmsMasterKeyId")
+        ]
         wanted = ("kms:Decrypt", "kms:GenerateDataKey*")
-        grants = [list(allows(key.properties["KeyPolicy"], "cloudwatch.amazonaws.com")) for key in keys]
+        grants = [
+            list(allows(key.properties["KeyPolicy"], "cloudwatch.amazonaws.com")) for key in keys
+        ]
         sent = {"aws:SourceAccount": "${AWS::AccountId}"}
         fitting = [[grant for grant in given if fits(grant, sent)] for given in grants]
-        return all(any(covers(grant, action, "*") for grant in given) for given in fitting for action in wanted)
+        return all(
+            any(covers(grant, action, "*") for grant in given)
+            for given in fitting
+            for action in wanted
+        )
 
 
 class TopicHasReader(Policy):
@@ -57,9 +69,15 @@ class TopicHasReader(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         readers = [found.properties for found in site.of("AWS::SNS::Subscription")]
-        mine = [reader for reader in readers if reader["TopicArn"] == resource.arn and reader["Protocol"] == "email"]
+        mine = [
+            reader
+            for reader in readers
+            if reader["TopicArn"] == resource.arn and reader["Protocol"] == "email"
+        ]
         plain = [reader for reader in mine if set(reader) == {"TopicArn", "Protocol", "Endpoint"}]
-        return "AlertEmail" in site.root_parameters() and any(r["Endpoint"] == "${AlertEmail}" for r in plain)
+        return "AlertEmail" in site.root_parameters() and any(
+            r["Endpoint"] == "${AlertEmail}" for r in plain
+        )
 
 
 class LogsAreKept(Policy):
@@ -70,7 +88,9 @@ class LogsAreKept(Policy):
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         days = resource.properties.get("RetentionInDays")
         chosen = str(days).removeprefix("${").removesuffix("}")
-        possible: Any = site.root_parameters()[chosen]["AllowedValues"] if str(days) != chosen else each(days)
+        possible: Any = (
+            site.root_parameters()[chosen]["AllowedValues"] if str(days) != chosen else each(days)
+        )
         return all(int(value) >= SHORTEST_DAYS for value in possible)
 
 
@@ -80,7 +100,11 @@ class LogsMayUseKey(Policy):
     number, kinds = 65, (GROUP,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        key = next(found for found in site.of("AWS::KMS::Key") if found.arn == resource.properties["KmsKeyId"])
+        key = next(
+            found
+            for found in site.of("AWS::KMS::Key")
+            if found.arn == resource.properties["KmsKeyId"]
+        )
         grants = allows(key.properties["KeyPolicy"], "logs.${AWS::Region}.${AWS::URLSuffix}")
         asked, arn = "kms:EncryptionContext:aws:logs:arn", resource.arn.removesuffix(":*")
         return any(conditions(grant, asked) and fits(grant, {asked: arn}) for grant in grants)
@@ -122,7 +146,10 @@ class PolicyIsOnItsOwn(Policy):
         arns = {made.reference: made.arn for kind in (QUEUE, TOPIC) for made in site.of(kind)}
         given = resource.properties
         laid = {arns[place] for place in each(given.get("Queues", given.get("Topics")))}
-        return all(set(each(said["Resource"])) == laid for said in each(given["PolicyDocument"]["Statement"]))
+        return all(
+            set(each(said["Resource"])) == laid
+            for said in each(given["PolicyDocument"]["Statement"])
+        )
 
 
 class SecretIsMadeEmpty(Policy):
@@ -141,7 +168,11 @@ class AccountKeepsKey(Policy):
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         # the statement that enables IAM policies (KMS, default key policy)
-        grants = [grant for grant in allows(resource.properties["KeyPolicy"]) if OWNER in principals(grant)]
+        grants = [
+            grant
+            for grant in allows(resource.properties["KeyPolicy"])
+            if OWNER in principals(grant)
+        ]
         return any(covers(grant, "kms:*", "*") and fits(grant, {}) for grant in grants)
 
 
@@ -154,7 +185,9 @@ class QueueGivesUp(Policy):
         given = resource.properties.get("RedrivePolicy")
         if given is None:
             return True
-        tried = int(given["maxReceiveCount"]) * int(resource.properties.get("VisibilityTimeout", 30))
+        tried = int(given["maxReceiveCount"]) * int(
+            resource.properties.get("VisibilityTimeout", 30)
+        )
         return given["deadLetterTargetArn"] != resource.arn and tried <= LONGEST_TRIED
 
 

@@ -91,7 +91,10 @@ class BucketOutlivesStack(Policy):
 
     def _holds(self, resource: Resource, _site: Site, /) -> bool:
         kept = ("Retain", "RetainExceptOnCreate")
-        return resource.body.get("DeletionPolicy") in kept and resource.body.get("UpdateReplacePolicy") == "Retain"
+        return (
+            resource.body.get("DeletionPolicy") in kept
+            and resource.body.get("UpdateReplacePolicy") == "Retain"
+        )
 
 
 class TrailMayWrite(Policy):
@@ -101,12 +104,27 @@ class TrailMayWrite(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         bucket = resource.properties["S3BucketName"]
-        found = [p.properties for p in site.of("AWS::S3::BucketPolicy") if p.properties["Bucket"] == bucket]
-        grants = [statement for policy in found for statement in allows(policy["PolicyDocument"], SERVICE)]
+        found = [
+            p.properties
+            for p in site.of("AWS::S3::BucketPolicy")
+            if p.properties["Bucket"] == bucket
+        ]
+        grants = [
+            statement for policy in found for statement in allows(policy["PolicyDocument"], SERVICE)
+        ]
         trail = {"aws:SourceArn": resource.arn}
-        records, writes = f"{bucket}/AWSLogs/${{AWS::AccountId}}/*", {"s3:x-amz-acl": "bucket-owner-full-control"}
-        wanted = (("s3:GetBucketAcl", bucket, trail), ("s3:PutObject", records, {**trail, **writes}))
-        return all(any(covers(g, action, on) and fits(g, sent) for g in grants) for action, on, sent in wanted)
+        records, writes = (
+            f"{bucket}/AWSLogs/${{AWS::AccountId}}/*",
+            {"s3:x-amz-acl": "bucket-owner-full-control"},
+        )
+        wanted = (
+            ("s3:GetBucketAcl", bucket, trail),
+            ("s3:PutObject", records, {**trail, **writes}),
+        )
+        return all(
+            any(covers(g, action, on) and fits(g, sent) for g in grants)
+            for action, on, sent in wanted
+        )
 
 
 class OnlyThisTrailWrites(Policy):
@@ -125,9 +143,14 @@ class TrailMayEncrypt(Policy):
     number, kinds = 10, (TRAIL,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        key = next(key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties["KMSKeyId"])
+        key = next(
+            key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties["KMSKeyId"]
+        )
         grants = allows(key.properties["KeyPolicy"], SERVICE)
-        sent = {"aws:SourceArn": resource.arn, "kms:EncryptionContext:aws:cloudtrail:arn": resource.arn}
+        sent = {
+            "aws:SourceArn": resource.arn,
+            "kms:EncryptionContext:aws:cloudtrail:arn": resource.arn,
+        }
         fitting = [grant for grant in grants if fits(grant, sent)]
         return any(covers(grant, "kms:GenerateDataKey*", "*") for grant in fitting)
 
@@ -138,10 +161,22 @@ class TrailMayWriteLogs(Policy):
     number, kinds = 11, (TRAIL,)
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
-        group, role = resource.properties["CloudWatchLogsLogGroupArn"], resource.properties["CloudWatchLogsRoleArn"]
-        stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
-        policies = next(found for found in site.of("AWS::IAM::Role") if found.arn == role).properties["Policies"]
-        grants = [grant for policy in policies for grant in allows(policy["PolicyDocument"]) if fits(grant, {})]
+        group, role = (
+            resource.properties["CloudWatchLogsLogGroupArn"],
+            resource.properties["CloudWatchLogsRoleArn"],
+        )
+        stream = (
+            f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
+        )
+        policies = next(
+            found for found in site.of("AWS::IAM::Role") if found.arn == role
+        ).properties["Policies"]
+        grants = [
+            grant
+            for policy in policies
+            for grant in allows(policy["PolicyDocument"])
+            if fits(grant, {})
+        ]
         made = any(made.arn == group for made in site.of("AWS::Logs::LogGroup"))
         return made and any(covers(grant, "logs:PutLogEvents", stream) for grant in grants)
 
@@ -153,7 +188,11 @@ class TrailWaitsForPolicy(Policy):
 
     def _holds(self, resource: Resource, site: Site, /) -> bool:
         bucket = resource.properties["S3BucketName"]
-        awaited = {found.name for found in site.of("AWS::S3::BucketPolicy") if found.properties["Bucket"] == bucket}
+        awaited = {
+            found.name
+            for found in site.of("AWS::S3::BucketPolicy")
+            if found.properties["Bucket"] == bucket
+        }
         return awaited <= set(each(resource.body.get("DependsOn")))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from signwatch.pipeline import Dependencies, process
+from signwatch.dependencies import Dependencies
+from signwatch.pipeline import process
 from signwatch.settings import Settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signwatch import journal
+from signwatch import log
 from tests.support.repository import ROOT
 from tests.support.templates import ACCOUNT, REGION, installation
 
@@ -22,11 +22,26 @@ WATCHED = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-function-errors": ("AWS/Lambda", "Errors", "Sum", FUNCTION),
     "signwatch-function-throttles": ("AWS/Lambda", "Throttles", "Sum", FUNCTION),
     "signwatch-dead-letter-errors": ("AWS/Lambda", "DeadLetterErrors", "Sum", FUNCTION),
-    "signwatch-failed-events": ("AWS/SQS", VISIBLE, "Maximum", {"QueueName": "signwatch-failed-events"}),
-    "signwatch-undelivered-events": ("AWS/SQS", VISIBLE, "Maximum", {"QueueName": "signwatch-undelivered-events"}),
+    "signwatch-failed-events": (
+        "AWS/SQS",
+        VISIBLE,
+        "Maximum",
+        {"QueueName": "signwatch-failed-events"},
+    ),
+    "signwatch-undelivered-events": (
+        "AWS/SQS",
+        VISIBLE,
+        "Maximum",
+        {"QueueName": "signwatch-undelivered-events"},
+    ),
     "signwatch-second-looks": ("AWS/SQS", AGE, "Maximum", {"QueueName": "signwatch-second-looks"}),
     "signwatch-console-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", CONSOLE),
-    "signwatch-identity-center-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", IDENTITY_CENTER),
+    "signwatch-identity-center-rule-failures": (
+        "AWS/Events",
+        "FailedInvocations",
+        "Sum",
+        IDENTITY_CENTER,
+    ),
     "signwatch-sign-in-anomaly-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", ANOMALY),
     "signwatch-text-failures": ("Signwatch", "TextsFailed", "Sum", {}),
 }
@@ -38,7 +53,12 @@ def watched(**changes: str) -> dict[str, tuple[str, str, str, dict[str, str]]]:
     found = {}
     for alarm in installation(**changes)["alarms"].of_type("AWS::CloudWatch::Alarm").values():
         dimensions = {one["Name"]: one["Value"] for one in alarm.get("Dimensions", [])}
-        found[alarm["AlarmName"]] = (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"], dimensions)
+        found[alarm["AlarmName"]] = (
+            alarm["Namespace"],
+            alarm["MetricName"],
+            alarm["Statistic"],
+            dimensions,
+        )
     return found
 
 
@@ -48,20 +68,28 @@ def test_these_things_are_watched() -> None:
 
 def test_the_metrics_of_a_rule_on_a_custom_bus_carry_the_bus() -> None:
     hub = {"EventBusName": "hub"}
-    moved = {name: (*seen[:3], {**seen[3], **(hub if "RuleName" in seen[3] else {})}) for name, seen in WATCHED.items()}
+    moved = {
+        name: (*seen[:3], {**seen[3], **(hub if "RuleName" in seen[3] else {})})
+        for name, seen in WATCHED.items()
+    }
     assert watched(**hub) == moved
 
 
 def test_what_is_watched_is_made_by_the_other_stacks() -> None:
     stacks = installation()
     made = {
-        "FunctionName": {one["FunctionName"] for one in stacks["lambda"].of_type("AWS::Lambda::Function").values()},
+        "FunctionName": {
+            one["FunctionName"]
+            for one in stacks["lambda"].of_type("AWS::Lambda::Function").values()
+        },
         "QueueName": {
             one["QueueName"]
             for name in ("foundation", "lambda")
             for one in stacks[name].of_type("AWS::SQS::Queue").values()
         },
-        "RuleName": {one["Name"] for one in stacks["eventbridge"].of_type("AWS::Events::Rule").values()},
+        "RuleName": {
+            one["Name"] for one in stacks["eventbridge"].of_type("AWS::Events::Rule").values()
+        },
     }
     seen: dict[str, set[str]] = {}
     for _, _, _, dimensions in watched().values():
@@ -72,8 +100,8 @@ def test_what_is_watched_is_made_by_the_other_stacks() -> None:
 
 def test_the_metric_of_the_texts_is_the_functions_own() -> None:
     namespace, metric, _, _ = WATCHED["signwatch-text-failures"]
-    sources = " ".join(path.read_text() for path in (ROOT / "lambda" / "signwatch").glob("*.py"))
-    assert namespace == journal.NAMESPACE
+    sources = " ".join(path.read_text() for path in (ROOT / "lambda" / "signwatch").rglob("*.py"))
+    assert namespace == log.NAMESPACE
     assert f'"{metric}"' in sources
 
 
@@ -83,7 +111,9 @@ class TestAlarm:
         assert ALARMS[alarm]["AlarmActions"] == [TOPIC]
         assert ALARMS[alarm].get("ActionsEnabled", True) is True
 
-    def test_it_tells_when_a_queue_is_empty_again_and_says_nothing_of_a_moment_that_is_over(self, alarm: str) -> None:
+    def test_it_tells_when_a_queue_is_empty_again_and_says_nothing_of_a_moment_that_is_over(
+        self, alarm: str
+    ) -> None:
         assert ALARMS[alarm].get("OKActions", []) == ([TOPIC] if alarm in QUEUES else [])
 
     def test_a_single_case_within_a_minute_is_enough(self, alarm: str) -> None:
@@ -92,7 +122,9 @@ class TestAlarm:
         assert body["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
         assert "DatapointsToAlarm" not in body
 
-    def test_silence_is_no_alarm_since_these_metrics_are_silent_while_all_is_well(self, alarm: str) -> None:
+    def test_silence_is_no_alarm_since_these_metrics_are_silent_while_all_is_well(
+        self, alarm: str
+    ) -> None:
         assert ALARMS[alarm]["TreatMissingData"] == "notBreaching"
 
     def test_it_says_what_happened_and_what_to_do(self, alarm: str) -> None:

@@ -26,7 +26,9 @@ class TestTrail:
         assert TRAIL["IncludeGlobalServiceEvents"] is True
 
     def test_it_records_reads_as_well_as_writes(self) -> None:
-        assert TRAIL["EventSelectors"] == [{"ReadWriteType": "All", "IncludeManagementEvents": True}]
+        assert TRAIL["EventSelectors"] == [
+            {"ReadWriteType": "All", "IncludeManagementEvents": True}
+        ]
         assert "AdvancedEventSelectors" not in TRAIL
 
     def test_its_files_are_encrypted_and_can_be_validated(self) -> None:
@@ -47,7 +49,11 @@ class TestBucketPolicy:
         assert MADE.properties("TrailBucketPolicy")["Bucket"] == TRAIL["S3BucketName"]
 
     def test_it_has_these_statements_and_no_other(self) -> None:
-        assert [one["Sid"] for one in statements(POLICY)] == ["TrailReadsTheAcl", "TrailWrites", "OnlyOverTls"]
+        assert [one["Sid"] for one in statements(POLICY)] == [
+            "TrailReadsTheAcl",
+            "TrailWrites",
+            "OnlyOverTls",
+        ]
 
     def test_this_trail_alone_may_read_the_acl(self) -> None:
         one = statement(POLICY, "TrailReadsTheAcl")
@@ -55,7 +61,9 @@ class TestBucketPolicy:
         assert one["Resource"] == ["<TrailBucket.Arn>"]
         assert one["Condition"] == {"StringEquals": {"aws:SourceArn": trail_arn()}}
 
-    def test_this_trail_alone_may_write_below_its_accounts_folder_with_the_acl_that_cloudtrail_sends(self) -> None:
+    def test_this_trail_alone_may_write_below_its_accounts_folder_with_the_acl_that_cloudtrail_sends(
+        self,
+    ) -> None:
         one = statement(POLICY, "TrailWrites")
         assert (one["Principal"], one["Action"]) == (CLOUDTRAIL, ["s3:PutObject"])
         assert one["Resource"] == [f"<TrailBucket.Arn>/AWSLogs/{ACCOUNT}/*"]
@@ -70,9 +78,16 @@ class TestBucketPolicy:
 
 class TestBucket:
     def test_it_is_private_and_owned_by_its_account(self) -> None:
-        blocked = ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"]
+        blocked = [
+            "BlockPublicAcls",
+            "BlockPublicPolicy",
+            "IgnorePublicAcls",
+            "RestrictPublicBuckets",
+        ]
         assert BUCKET["PublicAccessBlockConfiguration"] == dict.fromkeys(blocked, True)
-        assert BUCKET["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        assert BUCKET["OwnershipControls"] == {
+            "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]
+        }
 
     def test_it_is_encrypted_with_the_main_key(self) -> None:
         (rule,) = BUCKET["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -87,7 +102,12 @@ class TestBucket:
         assert BUCKET["VersioningConfiguration"] == {"Status": "Enabled"}
         (rule,) = BUCKET["LifecycleConfiguration"]["Rules"]
         assert rule["Status"] == "Enabled"
-        assert set(rule) == {"Id", "Status", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"}
+        assert set(rule) == {
+            "Id",
+            "Status",
+            "NoncurrentVersionExpiration",
+            "AbortIncompleteMultipartUpload",
+        }
         assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 365}
 
 

@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from signwatch import paths, signin
-from tests.support.templates import ACCOUNT, REGION, Made, installation, load, statement, statements, walk
+from signwatch.detection import sign_in_paths, signin
+from tests.support.templates import (
+    ACCOUNT,
+    REGION,
+    Made,
+    installation,
+    load,
+    statement,
+    statements,
+    walk,
+)
 
 pytestmark = pytest.mark.joint
 
@@ -45,7 +54,10 @@ ANOMALY = "SignInAnomalyRule"  # of an event that AWS Sign-In sends without Clou
 
 
 def rule_arns(made: Made, bus: str = "") -> set[str]:
-    return {f"arn:aws:events:{HERE}:rule/{bus}{rule['Name']}" for rule in made.of_type("AWS::Events::Rule").values()}
+    return {
+        f"arn:aws:events:{HERE}:rule/{bus}{rule['Name']}"
+        for rule in made.of_type("AWS::Events::Rule").values()
+    }
 
 
 def takes(pattern: dict[str, Any], service: str, name: str) -> bool:
@@ -75,13 +87,20 @@ class TestRules:
     def test_its_sources_are_those_of_its_events(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         services = [source.removeprefix("aws.") for source in pattern["source"]]
-        assert pattern["detail"]["eventSource"] == [f"{service}.amazonaws.com" for service in services]
+        assert pattern["detail"]["eventSource"] == [
+            f"{service}.amazonaws.com" for service in services
+        ]
 
     @pytest.mark.parametrize("rule", SIGN_INS)
     def test_it_takes_its_sign_ins_and_nothing_that_is_none(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert [pair for pair in SIGN_INS[rule] if not takes(pattern, *pair)] == []
-        others = [("signin", "RenewRole"), ("sso", "ListAccounts"), ("sts", "AssumeRole"), ("iam", "CreateUser")]
+        others = [
+            ("signin", "RenewRole"),
+            ("sso", "ListAccounts"),
+            ("sts", "AssumeRole"),
+            ("iam", "CreateUser"),
+        ]
         assert [pair for pair in others if takes(pattern, *pair)] == []
 
     @pytest.mark.parametrize("rule", SIGN_INS)
@@ -96,19 +115,23 @@ class TestRules:
     def test_the_anomaly_alert_is_taken_by_source_and_type_in_whatever_case(self) -> None:
         kind = {"equals-ignore-case": "Sign-in Anomaly Alert"}
         assert RULES[ANOMALY]["EventPattern"] == {"source": ["aws.signin"], "detail-type": [kind]}
-        assert kind["equals-ignore-case"].lower() == paths.ANOMALY_TYPE
+        assert kind["equals-ignore-case"].lower() == sign_in_paths.ANOMALY_TYPE
 
     def test_every_path_that_the_function_reads_is_taken(self) -> None:
         taken = {(service, name.lower()) for pairs in SIGN_INS.values() for service, name in pairs}
-        assert taken == {*paths.PATHS, paths.CHECKED}
+        assert taken == {*sign_in_paths.PATHS, sign_in_paths.CHECK_MFA}
 
     def test_no_sign_in_is_taken_twice(self) -> None:
         for pair in (pair for pairs in SIGN_INS.values() for pair in pairs):
-            assert len([rule for rule in SIGN_INS if takes(RULES[rule]["EventPattern"], *pair)]) == 1
+            assert (
+                len([rule for rule in SIGN_INS if takes(RULES[rule]["EventPattern"], *pair)]) == 1
+            )
 
     def test_they_listen_on_the_chosen_bus(self) -> None:
         assert {rule["EventBusName"] for rule in RULES.values()} == {"default"}
-        others = installation(EventBusName="hub")["eventbridge"].of_type("AWS::Events::Rule").values()
+        others = (
+            installation(EventBusName="hub")["eventbridge"].of_type("AWS::Events::Rule").values()
+        )
         assert {rule["EventBusName"] for rule in others} == {"hub"}
 
 
@@ -122,7 +145,10 @@ class TestTargets:
 
     def test_each_target_is_tried_for_a_day_and_then_kept(self, rule: str) -> None:
         for target in RULES[rule]["Targets"]:
-            assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+            assert target["RetryPolicy"] == {
+                "MaximumEventAgeInSeconds": 86400,
+                "MaximumRetryAttempts": 185,
+            }
             assert target["DeadLetterConfig"] == {"Arn": UNDELIVERED}
 
     def test_no_target_names_a_role_and_none_changes_the_event(self, rule: str) -> None:
@@ -132,7 +158,11 @@ class TestTargets:
     def test_a_rule_waits_for_the_log_group_and_the_right_to_write_to_it(self, rule: str) -> None:
         written = load("eventbridge")["Resources"][rule]
         assert written["DependsOn"] == "RawEventLogPolicy"
-        raw = next(node for node in walk(written) if isinstance(node, dict) and node.get("Id") == "raw-copy")
+        raw = next(
+            node
+            for node in walk(written)
+            if isinstance(node, dict) and node.get("Id") == "raw-copy"
+        )
         assert raw["Arn"]["Fn::Sub"].endswith("log-group:${RawEventLogGroup}")
 
 
@@ -142,9 +172,17 @@ class TestPermissions:
         made = installation(EventBusName=bus)["eventbridge"]
         permissions = made.of_type("AWS::Lambda::Permission").values()
         for permission in permissions:
-            assert set(permission) == {"FunctionName", "Action", "Principal", "SourceArn"}  # no SourceAccount
+            assert set(permission) == {
+                "FunctionName",
+                "Action",
+                "Principal",
+                "SourceArn",
+            }  # no SourceAccount
             assert permission["FunctionName"] == FUNCTION
-            assert (permission["Action"], permission["Principal"]) == ("lambda:InvokeFunction", "events.amazonaws.com")
+            assert (permission["Action"], permission["Principal"]) == (
+                "lambda:InvokeFunction",
+                "events.amazonaws.com",
+            )
         wanted = rule_arns(made, "" if bus == "default" else f"{bus}/")
         assert {permission["SourceArn"] for permission in permissions} == wanted
 
@@ -152,7 +190,10 @@ class TestPermissions:
         made = installation(EventBusName=bus)["eventbridge"]
         (policy,) = made.of_type("AWS::SQS::QueuePolicy").values()
         one = statement(policy["PolicyDocument"], "RulesSend")
-        assert (one["Principal"], one["Action"]) == ({"Service": "events.amazonaws.com"}, ["sqs:SendMessage"])
+        assert (one["Principal"], one["Action"]) == (
+            {"Service": "events.amazonaws.com"},
+            ["sqs:SendMessage"],
+        )
         assert (one["Effect"], one["Resource"]) == ("Allow", [UNDELIVERED])
         assert list(one["Condition"]) == ["ArnEquals"]
         wanted = rule_arns(made, "" if bus == "default" else f"{bus}/")
@@ -164,7 +205,10 @@ class TestQueuePolicy:
         (policy,) = MADE.of_type("AWS::SQS::QueuePolicy").values()
         url = installation()["parent"].outputs["UndeliveredEventsQueueUrl"]
         assert policy["Queues"] == [url]
-        assert [one["Sid"] for one in statements(policy["PolicyDocument"])] == ["RulesSend", "OnlyOverTls"]
+        assert [one["Sid"] for one in statements(policy["PolicyDocument"])] == [
+            "RulesSend",
+            "OnlyOverTls",
+        ]
         one = statement(policy["PolicyDocument"], "OnlyOverTls")
         assert (one["Effect"], one["Action"], one["Resource"]) == ("Deny", ["sqs:*"], [UNDELIVERED])
 
@@ -174,6 +218,9 @@ class TestLogPolicy:
         (policy,) = MADE.of_type("AWS::Logs::ResourcePolicy").values()
         (one,) = statements(json.loads(policy["PolicyDocument"]))
         assert one["Effect"] == "Allow"
-        assert set(one["Principal"]["Service"]) == {"events.amazonaws.com", "delivery.logs.amazonaws.com"}
+        assert set(one["Principal"]["Service"]) == {
+            "events.amazonaws.com",
+            "delivery.logs.amazonaws.com",
+        }
         assert set(one["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
         assert one["Resource"] == [f"{GROUP}:*"]

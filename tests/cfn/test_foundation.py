@@ -28,20 +28,33 @@ class TestKeys:
             assert (key["EnableKeyRotation"], key["PendingWindowInDays"]) == (True, 30)
 
     def test_the_account_administers_both(self) -> None:
-        assert [statements(policy)[0] for policy in (MAIN, TOPIC)] == [ADMINISTRATION, ADMINISTRATION]
+        assert [statements(policy)[0] for policy in (MAIN, TOPIC)] == [
+            ADMINISTRATION,
+            ADMINISTRATION,
+        ]
 
     def test_no_statement_but_the_expected_ones_stands_in_their_policies(self) -> None:
-        main = ["AccountDecidesByItsPolicies", "TrailEncrypts", "TrailReadsTheKeyAndTheBucketKey", "LogGroupsEncrypt"]
+        main = [
+            "AccountDecidesByItsPolicies",
+            "TrailEncrypts",
+            "TrailReadsTheKeyAndTheBucketKey",
+            "LogGroupsEncrypt",
+        ]
         assert [one["Sid"] for one in statements(MAIN)] == main
         topic = ["AccountDecidesByItsPolicies", "AlarmsPublish", "RulesPublish"]
         assert [one["Sid"] for one in statements(TOPIC)] == topic
 
     def test_the_trail_alone_encrypts_with_the_main_key(self) -> None:
         one = statement(MAIN, "TrailEncrypts")
-        assert (one["Principal"], one["Action"]) == ({"Service": "cloudtrail.amazonaws.com"}, ["kms:GenerateDataKey*"])
+        assert (one["Principal"], one["Action"]) == (
+            {"Service": "cloudtrail.amazonaws.com"},
+            ["kms:GenerateDataKey*"],
+        )
         assert one["Condition"] == {
             "StringEquals": {"aws:SourceArn": TRAIL},
-            "StringLike": {"kms:EncryptionContext:aws:cloudtrail:arn": f"arn:aws:cloudtrail:*:{ACCOUNT}:trail/*"},
+            "StringLike": {
+                "kms:EncryptionContext:aws:cloudtrail:arn": f"arn:aws:cloudtrail:*:{ACCOUNT}:trail/*"
+            },
         }
 
     def test_the_trail_may_look_at_the_key_and_open_the_bucket_key(self) -> None:
@@ -51,7 +64,13 @@ class TestKeys:
         assert one["Condition"] == {"StringEquals": {"aws:SourceArn": TRAIL}}
 
     def test_cloudwatch_logs_may_do_what_its_page_asks_for(self) -> None:
-        needed = {"kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"}
+        needed = {
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncrypt*",
+            "kms:GenerateDataKey*",
+            "kms:DescribeKey",
+        }
         assert set(statement(MAIN, "LogGroupsEncrypt")["Action"]) == needed
 
     def test_alarms_may_write_to_the_encrypted_topic(self) -> None:
@@ -72,8 +91,13 @@ class TestKeys:
         assert MADE.properties("AlertTopic")["KmsMasterKeyId"] == "<TopicKey.Arn>"
 
     def test_their_names_lead_to_them(self) -> None:
-        aliases = {one["AliasName"]: one["TargetKeyId"] for one in MADE.of_type("AWS::KMS::Alias").values()}
-        assert aliases == {"alias/signwatch-main": "<MainKey>", "alias/signwatch-topic": "<TopicKey>"}
+        aliases = {
+            one["AliasName"]: one["TargetKeyId"] for one in MADE.of_type("AWS::KMS::Alias").values()
+        }
+        assert aliases == {
+            "alias/signwatch-main": "<MainKey>",
+            "alias/signwatch-topic": "<TopicKey>",
+        }
 
 
 class TestTopic:
@@ -93,13 +117,19 @@ class TestTopic:
         ]
         assert allowed[0]["Condition"] == {
             "StringEquals": {"aws:SourceAccount": ACCOUNT},
-            "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:signwatch-*"},
+            "ArnLike": {
+                "aws:SourceArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:signwatch-*"
+            },
         }
 
     def test_nobody_publishes_without_tls(self) -> None:
         (policy,) = MADE.of_type("AWS::SNS::TopicPolicy").values()
         one = statement(policy["PolicyDocument"], "OnlyOverTls")
-        assert (one["Effect"], one["Action"], one["Resource"]) == ("Deny", ["sns:Publish"], [ALERTS])
+        assert (one["Effect"], one["Action"], one["Resource"]) == (
+            "Deny",
+            ["sns:Publish"],
+            [ALERTS],
+        )
 
 
 class TestSecret:
@@ -137,8 +167,15 @@ class TestQueues:
         queues = MADE.of_type("AWS::SQS::Queue").values()
         assert len(queues) == 2
         for queue in queues:
-            assert set(queue) == {"QueueName", "SqsManagedSseEnabled", "MessageRetentionPeriod"}  # standard, not FIFO
-            assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (True, 14 * 24 * 3600)
+            assert set(queue) == {
+                "QueueName",
+                "SqsManagedSseEnabled",
+                "MessageRetentionPeriod",
+            }  # standard, not FIFO
+            assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (
+                True,
+                14 * 24 * 3600,
+            )
 
     def test_nobody_uses_the_failed_events_without_tls(self) -> None:
         (policy,) = MADE.of_type("AWS::SQS::QueuePolicy").values()

@@ -130,7 +130,11 @@ class TestEnvironment:
             assert capitals(value["Ref"]) == key
 
     def test_it_is_what_the_function_reads(self) -> None:
-        chosen = {"AllowedVpcEndpointIds": "vpce-01234567", "AlertOff": "no-mfa", "TimeZone": "Europe/Berlin"}
+        chosen = {
+            "AllowedVpcEndpointIds": "vpce-01234567",
+            "AlertOff": "no-mfa",
+            "TimeZone": "Europe/Berlin",
+        }
         asked = {"KnownNetworks": "203.0.113.0/24", "AlertOn": "right-password-without-a-sign-in"}
         made = installation(AccountLabel="Shop", **asked, **chosen)["lambda"]
         assert made.properties("Function")["Environment"]["Variables"] == {
@@ -162,7 +166,9 @@ class TestEnvironment:
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",
         }
-        variables = installation(**longest)["lambda"].properties("Function")["Environment"]["Variables"]
+        variables = installation(**longest)["lambda"].properties("Function")["Environment"][
+            "Variables"
+        ]
         secret = f"arn:aws:secretsmanager:{HERE}:secret:TwilioSecret-0123456789ab-012345"
         size = sum(len(key) + len(value) for key, value in variables.items()) + len(secret)
         assert size < MOST_OF_ENVIRONMENT
@@ -180,13 +186,19 @@ class TestRole:
 
     def test_it_may_do_exactly_this(self) -> None:
         given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
-        rights = [(action, on) for one in given for action in one["Action"] for on in one["Resource"]]
+        rights = [
+            (action, on) for one in given for action in one["Action"] for on in one["Resource"]
+        ]
         assert sorted(rights) == sorted(RIGHTS)
 
     def test_it_uses_a_key_only_by_way_of_the_service_that_holds_the_data(self) -> None:
         services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}, "<TopicKey.Arn>": {"sns"}}
         given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
-        keys = {one["Resource"][0]: one["Condition"] for one in given if one["Action"][0].startswith("kms:")}
+        keys = {
+            one["Resource"][0]: one["Condition"]
+            for one in given
+            if one["Action"][0].startswith("kms:")
+        }
         assert set(keys) == set(services)
         for key, condition in keys.items():
             assert list(condition) == ["StringEquals"]

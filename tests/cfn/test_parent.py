@@ -8,12 +8,23 @@ from typing import Any
 
 import pytest
 
-from signwatch import verdict
-from tests.support.templates import ACCOUNT, REGION, STACK, VALUES, child_of, installation, load, walk
+from signwatch.detection import verdict
+from tests.support.templates import (
+    ACCOUNT,
+    REGION,
+    STACK,
+    VALUES,
+    child_of,
+    installation,
+    load,
+    walk,
+)
 
 pytestmark = pytest.mark.joint
 
-CHILDREN = {name: body for name, body in load("parent")["Resources"].items() if body["Type"] == STACK}
+CHILDREN = {
+    name: body for name, body in load("parent")["Resources"].items() if body["Type"] == STACK
+}
 PARAMETERS = load("parent")["Parameters"]
 INVENTED = {  # the values that AWS invents, the only ones that are read from a child
     ("FoundationStack", "MainKeyArn"),
@@ -24,19 +35,33 @@ INVENTED = {  # the values that AWS invents, the only ones that are read from a 
 
 
 def reads() -> set[tuple[str, str]]:
-    found = [node["Fn::GetAtt"] for node in walk(load("parent")) if isinstance(node, dict) and "Fn::GetAtt" in node]
+    found = [
+        node["Fn::GetAtt"]
+        for node in walk(load("parent"))
+        if isinstance(node, dict) and "Fn::GetAtt" in node
+    ]
     return {(name, attribute.removeprefix("Outputs.")) for name, attribute in found}
 
 
 def waits_for(child: str) -> set[str]:
     """The children that must be there first: those it reads, for which cfn-lint wants no DependsOn, and DependsOn."""
-    read = {node["Fn::GetAtt"][0] for node in walk(CHILDREN[child]) if isinstance(node, dict) and "Fn::GetAtt" in node}
+    read = {
+        node["Fn::GetAtt"][0]
+        for node in walk(CHILDREN[child])
+        if isinstance(node, dict) and "Fn::GetAtt" in node
+    }
     return read | {name for name in [CHILDREN[child].get("DependsOn")] if name}
 
 
 class TestChildren:
     def test_the_parent_holds_nothing_but_its_five_children(self) -> None:
-        order = ["FoundationStack", "CloudtrailStack", "LambdaStack", "EventbridgeStack", "AlarmsStack"]
+        order = [
+            "FoundationStack",
+            "CloudtrailStack",
+            "LambdaStack",
+            "EventbridgeStack",
+            "AlarmsStack",
+        ]
         assert list(load("parent")["Resources"]) == order
         assert list(CHILDREN) == order
 
@@ -48,23 +73,34 @@ class TestChildren:
 
     @pytest.mark.parametrize("child", CHILDREN)
     def test_a_child_gets_exactly_the_parameters_that_it_declares(self, child: str) -> None:
-        assert set(CHILDREN[child]["Properties"]["Parameters"]) == set(load(child_of(child))["Parameters"])
+        assert set(CHILDREN[child]["Properties"]["Parameters"]) == set(
+            load(child_of(child))["Parameters"]
+        )
 
     @pytest.mark.parametrize("child", CHILDREN)
-    def test_a_child_is_read_by_path_from_the_template_bucket_below_the_digest(self, child: str) -> None:
+    def test_a_child_is_read_by_path_from_the_template_bucket_below_the_digest(
+        self, child: str
+    ) -> None:
         folder = f"https://s3.{REGION}.amazonaws.com/signwatch-templates/{VALUES['TemplateDigest']}"
         url = installation()["parent"].properties(child)["TemplateURL"]
         assert url == f"{folder}/{child_of(child)}.yaml"
 
     @pytest.mark.parametrize("child", CHILDREN)
     def test_a_child_goes_when_the_parent_goes(self, child: str) -> None:
-        assert (CHILDREN[child]["DeletionPolicy"], CHILDREN[child]["UpdateReplacePolicy"]) == ("Delete", "Delete")
+        assert (CHILDREN[child]["DeletionPolicy"], CHILDREN[child]["UpdateReplacePolicy"]) == (
+            "Delete",
+            "Delete",
+        )
 
     def test_only_what_aws_invents_is_read_from_a_child(self) -> None:
         assert reads() == INVENTED
 
     def test_every_output_of_a_child_is_read_and_every_one_that_is_read_exists(self) -> None:
-        offered = {(name, output) for name in CHILDREN for output in load(child_of(name)).get("Outputs", {})}
+        offered = {
+            (name, output)
+            for name in CHILDREN
+            for output in load(child_of(name)).get("Outputs", {})
+        }
         assert offered == INVENTED
 
     def test_one_name_means_one_value_in_every_child(self) -> None:
@@ -78,26 +114,36 @@ class TestChildren:
         body = {key: value for key, value in load("parent").items() if key != "Parameters"}
         used = " ".join(str(node) for node in walk(body) if isinstance(node, str))
         refs = {node["Ref"] for node in walk(body) if isinstance(node, dict) and "Ref" in node}
-        assert {name for name in PARAMETERS if name not in refs and f"${{{name}}}" not in used} == set()
+        assert {
+            name for name in PARAMETERS if name not in refs and f"${{{name}}}" not in used
+        } == set()
 
 
 class TestParameters:
     def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = (
-            "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff AlertOn TimeZone LogRetentionDays"
-        )
-        assert set(PARAMETERS) == {*chosen.split(), "ReservedConcurrency", "TwilioBaseUrl", "EventBusName", *VALUES}
+        chosen = "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff AlertOn TimeZone LogRetentionDays"
+        assert set(PARAMETERS) == {
+            *chosen.split(),
+            "ReservedConcurrency",
+            "TwilioBaseUrl",
+            "EventBusName",
+            *VALUES,
+        }
 
-    @pytest.mark.parametrize(("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)])
+    @pytest.mark.parametrize(
+        ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)]
+    )
     def test_a_list_of_causes_knows_every_cause_that_can_be_switched_and_no_other(
         self, name: str, causes: tuple[str, ...]
     ) -> None:
-        names = set(map(verdict.switch, causes))
+        names = set(map(verdict.cause_name, causes))
         assert set(re.findall(r"[a-z-]+", PARAMETERS[name]["AllowedPattern"])) == names
         assert accepts(name, ",".join(sorted(names)))
 
     def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
-        assert {name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body} == {
+        assert {
+            name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body
+        } == {
             "KnownNetworks": "",
             "AllowedVpcEndpointIds": "",
             "AccountLabel": "",
@@ -114,7 +160,9 @@ class TestParameters:
     def test_each_is_checked(self, name: str) -> None:
         assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(PARAMETERS[name])
 
-    @pytest.mark.parametrize("name", [name for name, body in PARAMETERS.items() if "AllowedPattern" in body])
+    @pytest.mark.parametrize(
+        "name", [name for name, body in PARAMETERS.items() if "AllowedPattern" in body]
+    )
     def test_its_own_default_or_usual_value_passes(self, name: str) -> None:
         assert accepts(name, PARAMETERS[name].get("Default", VALUES.get(name)))
 
@@ -122,7 +170,10 @@ class TestParameters:
         ("name", "value"),
         [
             ("KnownNetworks", "203.0.113.0/24, 2001:db8::/48,198.51.100.7"),
-            ("AllowedVpcEndpointIds", "vpce-0123456789abcdef0,vpce-01234567, vpce-0123456789abcdef1"),
+            (
+                "AllowedVpcEndpointIds",
+                "vpce-0123456789abcdef0,vpce-01234567, vpce-0123456789abcdef1",
+            ),
             ("AccountLabel", "Shop test_1.x-y"),
             ("AlertOff", "no-mfa,failure"),
             ("AlertOn", "right-password-without-a-sign-in"),
@@ -187,14 +238,36 @@ class TestParameters:
     def test_a_bad_value_is_refused(self, name: str, value: str) -> None:
         assert not accepts(name, value)
 
-    def test_only_retentions_that_cloudwatch_logs_knows_are_offered_and_none_below_a_month(self) -> None:
-        known = [30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
+    def test_only_retentions_that_cloudwatch_logs_knows_are_offered_and_none_below_a_month(
+        self,
+    ) -> None:
+        known = [
+            30,
+            60,
+            90,
+            120,
+            150,
+            180,
+            365,
+            400,
+            545,
+            731,
+            1096,
+            1827,
+            2192,
+            2557,
+            2922,
+            3288,
+            3653,
+        ]
         assert PARAMETERS["LogRetentionDays"]["AllowedValues"] == known
 
     def test_a_deploy_outside_the_home_region_is_refused(self) -> None:
         (rule,) = load("parent")["Rules"].values()
         (assertion,) = rule["Assertions"]
-        assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "HomeRegion"}, {"Ref": "AWS::Region"}]}
+        assert assertion["Assert"] == {
+            "Fn::Equals": [{"Ref": "HomeRegion"}, {"Ref": "AWS::Region"}]
+        }
         assert assertion["AssertDescription"].endswith(".")
 
 
@@ -224,4 +297,8 @@ class TestOutputs:
 
     def test_each_says_what_it_is(self) -> None:
         described: dict[str, Any] = load("parent")["Outputs"]
-        assert [name for name, body in described.items() if not body.get("Description", "").endswith(".")] == []
+        assert [
+            name
+            for name, body in described.items()
+            if not body.get("Description", "").endswith(".")
+        ] == []

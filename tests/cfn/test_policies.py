@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.repository import ROOT
 from tests.support.templates import NAMES, load
-from tooling import environment, mutations
+from tooling import environment
+from tooling.checks import mutations
 from tooling.errors import RefusedError
 
 pytestmark = pytest.mark.joint
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.joint
 POLICIES = ROOT / "cfn" / "policies"
 EXAMPLES = sorted((POLICIES / "examples").glob("*.toml"))
 FAULTS = mutations.load(ROOT / mutations.FAULTS)
-BASE = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "cfn").glob("*.yaml"))}
+BASE = {
+    path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "cfn").glob("*.yaml"))
+}
 
 
 def classes() -> dict[str, str]:
@@ -28,7 +31,8 @@ def classes() -> dict[str, str]:
     for path in POLICIES.glob("*_policies.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
-                number = next(ast.literal_eval(line.value.elts[0]) for line in node.body if is_number(line))  # type: ignore[attr-defined] # is_number looked
+                lines: list[Any] = [line for line in node.body if is_number(line)]
+                number = ast.literal_eval(lines[0].value.elts[0])
                 found[f"CKV_SIGNWATCH_{number}"] = ast.get_docstring(node) or ""
     return found
 
@@ -69,7 +73,9 @@ def test_each_policy_has_a_sentence_an_example_and_a_fault() -> None:
 
 @pytest.mark.scan
 @pytest.mark.parametrize("policy", [path.stem for path in EXAMPLES])
-def test_a_policy_passes_its_good_example_and_fails_its_bad_one(policy: str, examples: dict[str, Any]) -> None:
+def test_a_policy_passes_its_good_example_and_fails_its_bad_one(
+    policy: str, examples: dict[str, Any]
+) -> None:
     good, bad = examples[policy]
     assert policy in good["passed"]
     assert policy not in good["failed"]
@@ -92,7 +98,9 @@ def test_the_templates_pass_every_policy(report: mutations.Report) -> None:
 @pytest.mark.scan
 def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
     places = {
-        body["Type"]: (name, logical_id) for name in NAMES for logical_id, body in load(name)["Resources"].items()
+        body["Type"]: (name, logical_id)
+        for name in NAMES
+        for logical_id, body in load(name)["Resources"].items()
     }
     cases = []
     for name, logical_id in places.values():
@@ -100,7 +108,11 @@ def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
         text = head.sub(lambda found: f"{found[0]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
         cases.append(({**BASE, f"{name}.yaml": text}, "CKV_SIGNWATCH_100"))
     said = mutations.judge(ROOT, environment.ensure("scan", ROOT), cases)
-    passed = [kind for kind, answer in zip(places, said, strict=True) if answer["failed"] != ["CKV_SIGNWATCH_100"]]
+    passed = [
+        kind
+        for kind, answer in zip(places, said, strict=True)
+        if answer["failed"] != ["CKV_SIGNWATCH_100"]
+    ]
     assert passed == []
     assert "AWS::Lambda::EventSourceMapping" in places
 
@@ -108,15 +120,22 @@ def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
 @pytest.mark.scan
 def test_the_last_line_counts_what_was_caught(report: mutations.Report) -> None:
     assert len(FAULTS) >= 40
-    assert report.lines()[-1] == f"mutations caught {len(FAULTS)}/{len(FAULTS)}, false alarms on the base 0"
+    assert (
+        report.lines()[-1]
+        == f"mutations caught {len(FAULTS)}/{len(FAULTS)}, false alarms on the base 0"
+    )
 
 
 @pytest.mark.scan
 def test_a_template_that_cannot_be_read_is_never_a_fault_that_was_caught() -> None:
     broken = {**BASE, "alarms.yaml": "Resources: {"}
-    (said,) = mutations.judge(ROOT, environment.ensure("scan", ROOT), [(broken, "CKV_SIGNWATCH_85")])
+    (said,) = mutations.judge(
+        ROOT, environment.ensure("scan", ROOT), [(broken, "CKV_SIGNWATCH_85")]
+    )
     assert said["unread"] == ["alarms.yaml"]
-    outcome = mutations.Outcome(fault(policy="CKV_SIGNWATCH_85"), ("CKV_SIGNWATCH_85",), (), tuple(said["unread"]))
+    outcome = mutations.Outcome(
+        fault(policy="CKV_SIGNWATCH_85"), ("CKV_SIGNWATCH_85",), (), tuple(said["unread"])
+    )
     assert not outcome.caught
     assert "not readable: alarms.yaml" in outcome.sentence()
 
@@ -142,7 +161,9 @@ def test_no_faults_at_all_do_not_pass() -> None:
         ({"remove": "Absent"}, "changes nothing"),
     ],
 )
-def test_a_fault_whose_text_is_not_found_once_is_refused(changes: dict[str, str], sentence: str) -> None:
+def test_a_fault_whose_text_is_not_found_once_is_refused(
+    changes: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(RefusedError, match=sentence):
         fault(**changes).apply("Resources:\n  A: a a\n")
 

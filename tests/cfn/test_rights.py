@@ -1,4 +1,4 @@
-"""The rights that the laptop's AWS never checks, held by a table of what CloudFormation's handlers call."""
+"""The rights that the local AWS emulator never checks, held by a table of what CloudFormation's handlers call."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from tests.support.repository import ROOT
 from tests.support.rights import listed, permits, planned
 from tests.support.templates import ACCOUNT, NAMES, REGION, VALUES, installation, load, statements
-from tooling.terraform import parsed_text
+from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.joint
 
-TABLE = tomllib.loads((ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text(encoding="utf-8"))
+TABLE = tomllib.loads(
+    (ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text(encoding="utf-8")
+)
 TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
 BEYOND = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
 STEPS = ("create", "read", "update", "delete")
@@ -36,12 +38,22 @@ USED = {body["Type"] for name in NAMES for body in load(name)["Resources"].value
 
 def allowed(*documents: str) -> set[str]:
     """The actions that these policy documents of the bootstrap allow, whatever their conditions."""
-    files = [parsed_text(path.read_text(encoding="utf-8")) for path in (ROOT / "terraform-bootstrap").glob("*.tf")]
+    files = [
+        parse_hcl(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "terraform-bootstrap").glob("*.tf")
+    ]
     blocks = [block for parsed in files for block in parsed.get("data", ())]
-    bodies = [block["aws_iam_policy_document"] for block in blocks if "aws_iam_policy_document" in block]
+    bodies = [
+        block["aws_iam_policy_document"] for block in blocks if "aws_iam_policy_document" in block
+    ]
     found = [body[name] for body in bodies for name in documents if name in body]
     assert len(found) == len(documents)
-    parts = [part for body in found for part in body["statement"] if part.get("effect", "Allow") == "Allow"]
+    parts = [
+        part
+        for body in found
+        for part in body["statement"]
+        if part.get("effect", "Allow") == "Allow"
+    ]
     return {action for part in parts for action in part["actions"]}
 
 
@@ -53,7 +65,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
     """The ARN of each resource of ``kind`` in the templates, in the form that ``action`` is compared with."""
-    where = {"here": HERE, "account": ACCOUNT, "prefix": PREFIX, "bus": "" if bus == "default" else f"{bus}/"}
+    where = {
+        "here": HERE,
+        "account": ACCOUNT,
+        "prefix": PREFIX,
+        "bus": "" if bus == "default" else f"{bus}/",
+    }
     form = TYPES[kind].get("arn_for", {}).get(action, TYPES[kind]["arn"])
     for made in installation(EventBusName=bus).values():
         for name, properties in made.of_type(kind).items():
@@ -73,7 +90,11 @@ def calls(kind: str, bus: str = "default") -> Iterator[tuple[str, str]]:
 
 def refused(given: list[dict[str, Any]], kind: str, bus: str = "default") -> list[tuple[str, str]]:
     """The calls on the resources of ``kind``, each with the ARN, that these statements do not let through."""
-    return [(action, arn) for action, arn in calls(kind, bus) if not permits(given, action, arn, REQUEST)]
+    return [
+        (action, arn)
+        for action, arn in calls(kind, bus)
+        if not permits(given, action, arn, REQUEST)
+    ]
 
 
 def needed(*steps: str, kinds: set[str] = USED) -> set[str]:
@@ -109,8 +130,12 @@ def test_each_statement_names_resources_of_the_service_that_its_actions_belong_t
 ) -> None:
     for part in service:
         patterns = [pattern for pattern in part["Resource"] if pattern != "*"]
-        asked = {action.partition(":")[0] for action in part.get("Action", listed(part.get("NotAction")))}
-        assert {pattern.split(":")[2] for pattern in patterns} == (asked if patterns else set()), part["Sid"]
+        asked = {
+            action.partition(":")[0] for action in part.get("Action", listed(part.get("NotAction")))
+        }
+        assert {pattern.split(":")[2] for pattern in patterns} == (asked if patterns else set()), (
+            part["Sid"]
+        )
         assert patterns or part["Condition"], part["Sid"]
 
 
@@ -142,7 +167,9 @@ def test_each_call_is_let_through_on_the_very_resources_that_the_templates_name(
         (f"function:{PREFIX}-*", f"functions:{PREFIX}-*", "AWS::Lambda::EventSourceMapping"),
     ],
 )
-def test_a_wrong_pattern_or_condition_is_noticed(old: str, new: str, kind: str, service: list[dict[str, Any]]) -> None:
+def test_a_wrong_pattern_or_condition_is_noticed(
+    old: str, new: str, kind: str, service: list[dict[str, Any]]
+) -> None:
     wrong = json.dumps(service).replace(old, new)
     assert wrong != json.dumps(service)
     assert refused(json.loads(wrong), kind) != []
@@ -152,15 +179,28 @@ def test_a_wrong_pattern_or_condition_is_noticed(old: str, new: str, kind: str, 
 def test_each_role_is_handed_to_its_service_alone_and_made_within_the_boundary_alone(
     service: list[dict[str, Any]],
 ) -> None:
-    roles = [role for made in installation().values() for role in made.of_type("AWS::IAM::Role").values()]
+    roles = [
+        role for made in installation().values() for role in made.of_type("AWS::IAM::Role").values()
+    ]
     assert len(roles) == 2
     for role in roles:
         arn = f"arn:aws:iam::{ACCOUNT}:role/{role['RoleName']}"
         (trust,) = statements(role["AssumeRolePolicyDocument"])
-        handed = [{"iam:PassedToService": to} for to in (trust["Principal"]["Service"], "ec2.amazonaws.com")]
-        assert [permits(service, "iam:PassRole", arn, request) for request in handed] == [True, False]
-        made = [{"iam:PermissionsBoundary": boundary} for boundary in (role["PermissionsBoundary"], "")]
-        assert [permits(service, "iam:CreateRole", arn, request) for request in made] == [True, False]
+        handed = [
+            {"iam:PassedToService": to}
+            for to in (trust["Principal"]["Service"], "ec2.amazonaws.com")
+        ]
+        assert [permits(service, "iam:PassRole", arn, request) for request in handed] == [
+            True,
+            False,
+        ]
+        made = [
+            {"iam:PermissionsBoundary": boundary} for boundary in (role["PermissionsBoundary"], "")
+        ]
+        assert [permits(service, "iam:CreateRole", arn, request) for request in made] == [
+            True,
+            False,
+        ]
 
 
 @pytest.mark.terraform
@@ -177,7 +217,18 @@ def test_drift_may_read_what_the_read_handlers_ask_for_and_nothing_else() -> Non
 
 def test_no_role_of_the_templates_may_do_anything_to_all_resources() -> None:
     """Every API that the function and the trail call knows a resource."""
-    roles = [role for made in installation().values() for role in made.of_type("AWS::IAM::Role").values()]
-    found = [part for role in roles for policy in role["Policies"] for part in statements(policy["PolicyDocument"])]
+    roles = [
+        role for made in installation().values() for role in made.of_type("AWS::IAM::Role").values()
+    ]
+    found = [
+        part
+        for role in roles
+        for policy in role["Policies"]
+        for part in statements(policy["PolicyDocument"])
+    ]
     assert len(roles) == 2
-    assert [part for part in found if "*" in part["Resource"] or any("*" in action for action in part["Action"])] == []
+    assert [
+        part
+        for part in found
+        if "*" in part["Resource"] or any("*" in action for action in part["Action"])
+    ] == []

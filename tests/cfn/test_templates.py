@@ -7,11 +7,30 @@ from typing import Any
 
 import pytest
 
-from tests.support.templates import ACCOUNT, NAMES, REGION, Made, installation, load, statements, text, walk
+from tests.support.templates import (
+    ACCOUNT,
+    NAMES,
+    REGION,
+    Made,
+    installation,
+    load,
+    statements,
+    text,
+    walk,
+)
 
 pytestmark = pytest.mark.joint
 
-ORDER = ["Description", "Metadata", "Parameters", "Rules", "Mappings", "Conditions", "Resources", "Outputs"]
+ORDER = [
+    "Description",
+    "Metadata",
+    "Parameters",
+    "Rules",
+    "Mappings",
+    "Conditions",
+    "Resources",
+    "Outputs",
+]
 CHILDREN = [name for name in NAMES if name != "parent"]
 NAME_PROPERTIES = [
     "AlarmName",
@@ -39,10 +58,18 @@ PHYSICAL_NAMES = {  # kind: the names that were agreed on, or none where AWS inv
     "AWS::KMS::Alias": {"alias/signwatch-main", "alias/signwatch-topic"},
     "AWS::Lambda::Function": {"signwatch-function"},
     "AWS::Lambda::LayerVersion": {"signwatch-twilio"},
-    "AWS::Logs::LogGroup": {"/aws/cloudtrail/signwatch", "/aws/events/signwatch", "/aws/lambda/signwatch-function"},
+    "AWS::Logs::LogGroup": {
+        "/aws/cloudtrail/signwatch",
+        "/aws/events/signwatch",
+        "/aws/lambda/signwatch-function",
+    },
     "AWS::Logs::ResourcePolicy": {"signwatch-raw-events"},
     "AWS::SNS::Topic": {"signwatch-alerts"},
-    "AWS::SQS::Queue": {"signwatch-failed-events", "signwatch-second-looks", "signwatch-undelivered-events"},
+    "AWS::SQS::Queue": {
+        "signwatch-failed-events",
+        "signwatch-second-looks",
+        "signwatch-undelivered-events",
+    },
 }
 NAMED_BY_OTHERS = {
     "AWS::CloudWatch::Alarm",
@@ -60,7 +87,9 @@ SKIPS = {  # every check that is left out, and where
 
 
 def everything() -> list[tuple[str, dict[str, Any]]]:
-    return [(name, body) for stack in installation().values() for name, body in stack.resources.items()]
+    return [
+        (name, body) for stack in installation().values() for name, body in stack.resources.items()
+    ]
 
 
 def physical_names(stacks: dict[str, Made], kind: str) -> set[str]:
@@ -88,7 +117,9 @@ class TestShape:
         for parameter, body in load(name)["Parameters"].items():
             assert re.fullmatch(r"[A-Z][^\n]{10,}\.", body["Description"]), parameter
 
-    def test_a_description_begins_with_optional_if_and_only_if_the_default_is_empty(self, name: str) -> None:
+    def test_a_description_begins_with_optional_if_and_only_if_the_default_is_empty(
+        self, name: str
+    ) -> None:
         for parameter, body in load(name)["Parameters"].items():
             is_empty = body.get("Default") == ""
             assert (body["Description"].split()[0] == "Optional") == is_empty, parameter
@@ -97,7 +128,9 @@ class TestShape:
         body = {key: value for key, value in load(name).items() if key != "Parameters"}
         refs = {node["Ref"] for node in walk(body) if isinstance(node, dict) and "Ref" in node}
         subs = " ".join(node for node in walk(body) if isinstance(node, str))
-        unused = [key for key in load(name)["Parameters"] if key not in refs and f"${{{key}}}" not in subs]
+        unused = [
+            key for key in load(name)["Parameters"] if key not in refs and f"${{{key}}}" not in subs
+        ]
         assert unused == []
 
     def test_a_condition_is_a_question(self, name: str) -> None:
@@ -121,7 +154,11 @@ class TestNames:
 
     def test_nothing_else_has_a_fixed_name(self) -> None:
         known = set(PHYSICAL_NAMES) | NAMED_BY_OTHERS
-        fixed = [name for name, body in everything() if {*NAME_PROPERTIES, "BucketName"} & set(body["Properties"])]
+        fixed = [
+            name
+            for name, body in everything()
+            if {*NAME_PROPERTIES, "BucketName"} & set(body["Properties"])
+        ]
         kinds = {body["Type"] for name, body in everything() if name in fixed}
         assert kinds <= known
 
@@ -134,7 +171,9 @@ class TestNames:
 
 class TestRemoval:
     def test_the_evidence_and_its_key_stay_but_not_after_a_create_that_failed(self) -> None:
-        kept = {name: body for name, body in everything() if "Retain" in str(body.get("DeletionPolicy"))}
+        kept = {
+            name: body for name, body in everything() if "Retain" in str(body.get("DeletionPolicy"))
+        }
         assert set(kept) == KEPT
         assert {body["DeletionPolicy"] for body in kept.values()} == {"RetainExceptOnCreate"}
         assert {body["UpdateReplacePolicy"] for body in kept.values()} == {"Retain"}
@@ -145,12 +184,16 @@ class TestRemoval:
                 assert body.get("DeletionPolicy", "Delete") == "Delete", name
                 assert body.get("UpdateReplacePolicy", "Delete") == "Delete", name
 
-    def test_what_stays_has_no_fixed_name_that_would_stand_in_the_way_of_the_next_deploy(self) -> None:
+    def test_what_stays_has_no_fixed_name_that_would_stand_in_the_way_of_the_next_deploy(
+        self,
+    ) -> None:
         for name, body in everything():
             if name in KEPT:
                 assert not {*NAME_PROPERTIES, "BucketName"} & set(body["Properties"]), name
 
-    def test_the_secret_has_no_fixed_name_since_a_deleted_one_keeps_its_name_for_weeks(self) -> None:
+    def test_the_secret_has_no_fixed_name_since_a_deleted_one_keeps_its_name_for_weeks(
+        self,
+    ) -> None:
         (secret,) = installation()["foundation"].of_type("AWS::SecretsManager::Secret").values()
         assert "Name" not in secret
 
@@ -160,7 +203,9 @@ class TestPolicies:
         lines = [line.strip() for name in NAMES for line in text(name).splitlines()]
         stars = [line for line in lines if re.search(r"""Resource: *\[? *["']?\*""", line)]
         assert stars
-        assert [line for line in stars if not re.fullmatch(r"""Resource: "\*" # .{20,}""", line)] == []
+        assert [
+            line for line in stars if not re.fullmatch(r"""Resource: "\*" # .{20,}""", line)
+        ] == []
 
     def test_only_a_key_policy_speaks_of_every_resource(self) -> None:
         for name, body in everything():
@@ -174,7 +219,9 @@ class TestPolicies:
                 if one["Effect"] == "Allow":
                     assert one.get("Principal") != "*", name
                     assert one["Action"] != ["*"], name
-                    assert not [action for action in one["Action"] if re.fullmatch(r"(?!kms)\w+:\*", action)], name
+                    assert not [
+                        action for action in one["Action"] if re.fullmatch(r"(?!kms)\w+:\*", action)
+                    ], name
 
     def test_every_refusal_is_one_of_calls_without_tls(self) -> None:
         refusals = [
@@ -189,17 +236,27 @@ class TestPolicies:
             assert one["Principal"] == "*"
             assert one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
-    def test_every_role_is_bounded_and_has_a_name_that_the_bootstrap_lets_cloudformation_make(self) -> None:
-        roles = [body for stack in installation().values() for body in stack.of_type("AWS::IAM::Role").values()]
+    def test_every_role_is_bounded_and_has_a_name_that_the_bootstrap_lets_cloudformation_make(
+        self,
+    ) -> None:
+        roles = [
+            body
+            for stack in installation().values()
+            for body in stack.of_type("AWS::IAM::Role").values()
+        ]
         assert {role["RoleName"] for role in roles} == {
             "signwatch-function",
             "signwatch-trail",
         }  # as roles.tf names them
         for role in roles:
-            assert role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
+            assert (
+                role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
+            )
             assert "ManagedPolicyArns" not in role
 
-    def test_every_skipped_check_is_known_and_has_a_reason_that_would_convince_a_stranger(self) -> None:
+    def test_every_skipped_check_is_known_and_has_a_reason_that_would_convince_a_stranger(
+        self,
+    ) -> None:
         found: dict[str, set[str]] = {}
         for name, body in everything():
             for skip in body.get("Metadata", {}).get("checkov", {}).get("skip", []):
@@ -211,13 +268,23 @@ class TestPolicies:
 class TestLogGroups:
     def test_each_is_encrypted_with_the_main_key_and_kept_for_the_chosen_time(self) -> None:
         stacks = installation(LogRetentionDays="731")
-        groups = [body for stack in stacks.values() for body in stack.of_type("AWS::Logs::LogGroup").values()]
+        groups = [
+            body
+            for stack in stacks.values()
+            for body in stack.of_type("AWS::Logs::LogGroup").values()
+        ]
         assert len(groups) == 3
-        assert {(body["RetentionInDays"], body["KmsKeyId"]) for body in groups} == {("731", "<MainKey.Arn>")}
+        assert {(body["RetentionInDays"], body["KmsKeyId"]) for body in groups} == {
+            ("731", "<MainKey.Arn>")
+        }
 
     def test_each_has_a_name_that_the_bootstrap_lets_cloudformation_make(self) -> None:
         names = set(physical_names(installation(), "AWS::Logs::LogGroup"))
-        assert names == {"/aws/lambda/signwatch-function", "/aws/cloudtrail/signwatch", "/aws/events/signwatch"}
+        assert names == {
+            "/aws/lambda/signwatch-function",
+            "/aws/cloudtrail/signwatch",
+            "/aws/events/signwatch",
+        }
 
     def test_the_main_key_admits_exactly_them(self) -> None:
         policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.listener import Listener
-from tooling import rehearsal, secret, stack
-from tooling.demo import SIGN_INS
+from tooling.deploy import secret, stack
 from tooling.errors import RefusedError
-from tooling.local.phone import Phone
+from tooling.local import rehearsal
+from tooling.local.demo import SIGN_INS
+from tooling.local.twilio_server import TwilioServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tooling.local.cloud import Cloud
-    from tooling.rehearsal import Rehearsal
+    from tooling.local.emulator import Emulator
+    from tooling.local.rehearsal import Rehearsal
 
 pytestmark = pytest.mark.end_to_end
 
@@ -57,36 +58,56 @@ class Haystack:
     def hits(self) -> list[str]:
         """Each canary with the places where it lies."""
         needles = {name: value.encode() for name, value in CANARIES.items()}
-        return [f"{name}: {where}" for where, raw in self.found.items() for name, it in needles.items() if it in raw]
+        return [
+            f"{name}: {where}"
+            for where, raw in self.found.items()
+            for name, it in needles.items()
+            if it in raw
+        ]
 
 
 @pytest.fixture(scope="module")
-def haystack(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rehearsal, Haystack]]:
+def haystack(
+    emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Rehearsal, Haystack]]:
     """A whole run with planted secrets: bootstrap, deploy, secret, and sign-ins on which everything goes wrong once."""
     folder, hay, listener = tmp_path_factory.mktemp("account"), Haystack(), Listener()
     with (
-        Phone.start(accounts={KEY: KEY_SECRET}) as phone,
-        rehearsal.prepared(cloud, phone, folder, account_id=ACCOUNT, parameters={"AccountLabel": "test"}) as stage,
+        TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server,
+        rehearsal.prepare(
+            emulator, twilio_server, folder, account_id=ACCOUNT, parameters={"AccountLabel": "test"}
+        ) as stage,
     ):
         stage.bootstrap(listener.announce, listener.plan)
-        stage.deploy(rehearsal.built(stage.settings.root, listener.announce), listener.stack())
+        stage.deploy(
+            rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+        )
         mails = subscribe(stage)
-        hay.add("an exception", refused({"api_key_secret": KEY_SECRET, "recipients": [f"{RECIPIENT}x"]}))
+        hay.add(
+            "an exception", refused({"api_key_secret": KEY_SECRET, "recipients": [f"{RECIPIENT}x"]})
+        )
         fill(stage)
         sign_in(stage, "198.51.100.1")
-        phone.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
+        twilio_server.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
         sign_in(stage, "198.51.100.2")
-        phone.fail(500, message=f"{KEY}:{KEY_SECRET}", times=2)
+        twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}", times=2)
         sign_in(stage, "198.51.100.3")
-        put(stage, f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"')  # which is no JSON
-        phone.fail(401, times=1)
+        put(
+            stage, f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
+        )  # which is no JSON
+        twilio_server.fail(401, times=1)
         sign_in(stage, "198.51.100.4")
         gather(stage, hay, mails)
-        for message in phone.messages:
+        for message in twilio_server.messages:
             hay.add(f"text {message['sid']}", message["body"])
-        hay.add("what the words said", [listener.lines, listener.planned, listener.changes, listener.events])
+        hay.add(
+            "what the words said",
+            [listener.lines, listener.planned, listener.changes, listener.events],
+        )
         for file in (
-            path for path in (*folder.rglob("*"), *(stage.settings.root / "cfn").glob("*.yaml")) if path.is_file()
+            path
+            for path in (*folder.rglob("*"), *(stage.settings.root / "cfn").glob("*.yaml"))
+            if path.is_file()
         ):
             hay.add(str(file), file.read_bytes())
         yield stage, hay
@@ -110,7 +131,7 @@ def fill(stage: Rehearsal) -> None:
 
 
 def sign_in(stage: Rehearsal, address: str) -> None:
-    event = rehearsal.now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
     event["detail"]["sourceIPAddress"] = address
     assert stage.sign_in(event).decision["verdict"] == "alert"
 
@@ -120,7 +141,9 @@ def subscribe(stage: Rehearsal) -> str:
     aws = stage.enter()
     sqs = aws.client("sqs")
     url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     sender = {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
@@ -140,7 +163,11 @@ def gather(stage: Rehearsal, hay: Haystack, mails: str) -> None:
     aws = stage.enter()
     outputs = stack.outputs(aws, stage.settings)
     for url in (mails, outputs["FailedEventsQueueUrl"], outputs["UndeliveredEventsQueueUrl"]):
-        for message in aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        for message in (
+            aws.client("sqs")
+            .receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+            .get("Messages", [])
+        ):
             hay.add(f"queue {url.rpartition('/')[2]}", message["Body"])
     logs, s3, cloudformation = aws.client("logs"), aws.client("s3"), aws.client("cloudformation")
     for group in logs.describe_log_groups()["logGroups"]:
@@ -148,15 +175,27 @@ def gather(stage: Rehearsal, hay: Haystack, mails: str) -> None:
         hay.add(f"log {group['logGroupName']}", "\n".join(event["message"] for event in events))
     for bucket in (bucket["Name"] for bucket in s3.list_buckets()["Buckets"]):
         for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
-            hay.add(f"s3 {bucket}/{item['Key']}", s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+            hay.add(
+                f"s3 {bucket}/{item['Key']}",
+                s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read(),
+            )
     for made in cloudformation.describe_stacks()["Stacks"]:
         name = made["StackName"]
-        hay.add(f"stack {name}", [made, cloudformation.describe_stack_events(StackName=name)["StackEvents"]])
+        hay.add(
+            f"stack {name}",
+            [made, cloudformation.describe_stack_events(StackName=name)["StackEvents"]],
+        )
         hay.add(f"template {name}", cloudformation.get_template(StackName=name)["TemplateBody"])
-    hay.add("function", aws.client("lambda").get_function(FunctionName=outputs["FunctionName"])["Configuration"])
+    hay.add(
+        "function",
+        aws.client("lambda").get_function(FunctionName=outputs["FunctionName"])["Configuration"],
+    )
     hay.add("ledger", aws.client("dynamodb").scan(TableName=outputs["LedgerTableName"])["Items"])
     hay.add(
-        "ssm", aws.client("ssm").get_parameters_by_path(Path="/", Recursive=True, WithDecryption=True)["Parameters"]
+        "ssm",
+        aws.client("ssm").get_parameters_by_path(Path="/", Recursive=True, WithDecryption=True)[
+            "Parameters"
+        ],
     )
 
 
@@ -168,8 +207,13 @@ def test_the_planted_secrets_are_found_where_they_belong_and_nowhere_else(
     assert hay.hits() == []
     aws = stage.enter()
     arn = stack.outputs(aws, stage.settings)["TwilioSecretArn"]
-    hay.add("the secret", aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
-    assert hay.hits() == ["a secret that was rotated out: the secret", "the number of a phone: the secret"]
+    hay.add(
+        "the secret", aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+    )
+    assert hay.hits() == [
+        "a secret that was rotated out: the secret",
+        "the number of a phone: the secret",
+    ]
     del hay.found["the secret"]
 
 
@@ -184,8 +228,14 @@ def test_nothing_was_left_out_or_empty(haystack: tuple[Rehearsal, Haystack], kin
     assert places
 
 
-def test_what_went_wrong_is_in_the_log_so_that_the_search_means_something(haystack: tuple[Rehearsal, Haystack]) -> None:
-    log = next(raw.decode() for where, raw in haystack[1].found.items() if where.startswith("log /aws/lambda/"))
+def test_what_went_wrong_is_in_the_log_so_that_the_search_means_something(
+    haystack: tuple[Rehearsal, Haystack],
+) -> None:
+    log = next(
+        raw.decode()
+        for where, raw in haystack[1].found.items()
+        if where.startswith("log /aws/lambda/")
+    )
     for told in ("error 21211", "Twilio answered 500", "Twilio answered 401"):
         assert told in log
 
@@ -197,4 +247,7 @@ def test_a_secret_in_a_zip_in_a_bucket_would_be_found() -> None:
     hay = Haystack()
     hay.add("s3 bucket/code.zip", archive.getvalue())
     hay.add("log", gzip.compress(RECIPIENT.encode()))
-    assert hay.hits() == ["the key's secret: s3 bucket/code.zip!settings.py", "the number of a phone: log"]
+    assert hay.hits() == [
+        "the key's secret: s3 bucket/code.zip!settings.py",
+        "the number of a phone: log",
+    ]

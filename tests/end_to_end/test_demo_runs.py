@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tooling.demo import STOPPED
-from tooling.interruption import ENDING
+from tooling.local.demo import STOPPED
 from tooling.settings import ROOT
+from tooling.signals import ENDING_SIGNALS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,9 @@ def texts(shown: str) -> list[str]:
 
 def processes_of(session: int) -> str:
     """What still runs in the session; one that has ended and only waits for init to notice does not."""
-    found = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
     return "\n".join(line for line in found.stdout.splitlines() if not line.startswith("Z")).strip()
 
 
@@ -87,15 +89,19 @@ def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path
         assert title in section
         found = texts(section)
         assert len(found) == (0 if pattern is None else 1), section
-        assert pattern is None or re.fullmatch(f"AWS SIGN-IN ALERT account demo {pattern}", found[0]), found
+        assert pattern is None or re.fullmatch(
+            f"AWS SIGN-IN ALERT account demo {pattern}", found[0]
+        ), found
     (text,) = texts(own)
     assert "carla" in text
     assert "192.0.2.200" in text
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
-def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
+def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     process = start(tmp_path / "stopped")
     read_until(process, "terraform plan")
     os.killpg(process.pid, number)
@@ -106,9 +112,13 @@ def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(tmp_path: Path,
     assert_nothing_left(process, tmp_path / "stopped")
 
 
-def test_one_that_is_kept_in_the_background_of_a_script_stops_with_the_promised_ctrl_c(tmp_path: Path) -> None:
+def test_one_that_is_kept_in_the_background_of_a_script_stops_with_the_promised_ctrl_c(
+    tmp_path: Path,
+) -> None:
     """A shell without job control begins its background jobs with Ctrl-C ignored."""
-    process = start(tmp_path / "kept", "--keep", by=("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"))
+    process = start(
+        tmp_path / "kept", "--keep", by=("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    )
     read_until(process, "/__messages")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[0]

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.laptop import policy
+from tests.support.emulator import policy
 from tests.support.listener import Listener
-from tooling import account, bootstrap, drift, rehearsal, stack, templates
+from tooling import templates
+from tooling.deploy import account, bootstrap, stack
 from tooling.errors import FailedError, RefusedError
+from tooling.local import rehearsal
+from tooling.operate import drift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tooling.rehearsal import Rehearsal
+    from tooling.local.rehearsal import Rehearsal
 
 pytestmark = pytest.mark.end_to_end
 
@@ -27,7 +30,9 @@ SOURCES = ("cfn", "lambda", "layer", "terraform-bootstrap")
 
 
 @pytest.fixture(scope="module")
-def bootstrapped(prepare: Callable[[str], AbstractContextManager[Rehearsal]]) -> Iterator[Rehearsal]:
+def bootstrapped(
+    prepare: Callable[[str], AbstractContextManager[Rehearsal]],
+) -> Iterator[Rehearsal]:
     with prepare("333344445555") as stage:
         yield stage
 
@@ -37,7 +42,9 @@ def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
     """The same account, deployed from a copy of the sources that a test may change."""
     root = bootstrapped.settings.root
     for source in SOURCES:
-        shutil.copytree(root / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "state"))
+        shutil.copytree(
+            root / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "state")
+        )
     (tmp_path / "dist").mkdir()
     if (root / "dist" / "layer").is_dir():  # the layer's wheels need not be fetched again
         shutil.copytree(root / "dist" / "layer", tmp_path / "dist" / "layer")
@@ -46,7 +53,9 @@ def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
 
 def deploy(stage: Rehearsal) -> Listener:
     listener = Listener()
-    stage.deploy(rehearsal.built(stage.settings.root, listener.announce), listener.stack())
+    stage.deploy(
+        rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+    )
     return listener
 
 
@@ -70,7 +79,9 @@ def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal)
     arn = iam.create_role(RoleName="ci", **asked)["Role"]["Arn"]
     acting = account.assume(owner, arn)
     assert "/team/" not in acting.caller_arn
-    with pytest.raises(RefusedError, match=r"is a session of role ci, and IAM did not tell .*AccessDenied"):
+    with pytest.raises(
+        RefusedError, match=r"is a session of role ci, and IAM did not tell .*AccessDenied"
+    ):
         bootstrap.variables(nobody, acting)
     right = {"Effect": "Allow", "Action": "iam:GetRole", "Resource": "*"}
     iam.put_role_policy(RoleName="ci", PolicyName="look", PolicyDocument=policy(right))
@@ -87,25 +98,37 @@ def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Reh
 
 def test_the_first_deploy_switches_termination_protection_on(bootstrapped: Rehearsal) -> None:
     deploy(bootstrapped)
-    found = bootstrapped.enter().client("cloudformation").describe_stacks(StackName="signwatch")["Stacks"][0]
+    found = (
+        bootstrapped.enter()
+        .client("cloudformation")
+        .describe_stacks(StackName="signwatch")["Stacks"][0]
+    )
     assert found["EnableTerminationProtection"] is True
 
 
-def test_a_changed_line_of_code_uploads_the_code_alone(bootstrapped: Rehearsal, checkout: Rehearsal) -> None:
+def test_a_changed_line_of_code_uploads_the_code_alone(
+    bootstrapped: Rehearsal, checkout: Rehearsal
+) -> None:
     deploy(bootstrapped)
     with (checkout.settings.root / "lambda" / "signwatch" / "handler.py").open("a") as file:
         file.write("# another line\n")
     changed = deploy(checkout)
     assert [key.partition("/")[0] for key in uploads(changed)] == ["function"]
-    assert {event.resource for event in changed.events if event.status == "UPDATE_COMPLETE"} >= {"Function"}
+    assert {event.resource for event in changed.events if event.status == "UPDATE_COMPLETE"} >= {
+        "Function"
+    }
 
 
-def test_a_child_that_fails_is_rolled_back_and_named(bootstrapped: Rehearsal, checkout: Rehearsal) -> None:
+def test_a_child_that_fails_is_rolled_back_and_named(
+    bootstrapped: Rehearsal, checkout: Rehearsal
+) -> None:
     deploy(bootstrapped)
     before = stack.describe(bootstrapped.enter(), "signwatch")
     bootstrapped.enter().client("sqs").create_queue(QueueName="taken")
     template = checkout.settings.root / "cfn" / "lambda.yaml"
-    taken = "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
+    taken = (
+        "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
+    )
     template.write_text(template.read_text().replace("Resources:\n", taken, 1))
     with pytest.raises(FailedError) as failure:
         deploy(checkout)
@@ -123,22 +146,24 @@ def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> 
     deploy(bootstrapped)
     aws, _ = bootstrapped.as_deployer()
     settings = bootstrapped.settings
-    assert drift.look(aws, settings, announce=lambda _: None).drifts == ()
+    assert drift.detect(aws, settings, announce=lambda _: None).drifts == ()
     events = bootstrapped.enter().client("events")
     events.disable_rule(Name="signwatch-console-sign-in")
     try:
-        (found,) = drift.look(aws, settings, announce=lambda _: None).drifts
+        (found,) = drift.detect(aws, settings, announce=lambda _: None).drifts
     finally:
-        template = templates.load(settings.root / "cfn" / "eventbridge.yaml")["Resources"]["ConsoleSignInRule"][
-            "Properties"
-        ]
+        template = templates.load(settings.root / "cfn" / "eventbridge.yaml")["Resources"][
+            "ConsoleSignInRule"
+        ]["Properties"]
         events.put_rule(
             Name="signwatch-console-sign-in",
             EventPattern=json.dumps(template["EventPattern"]),
             State=template["State"],
         )
     assert (found.resource, found.status) == ("ConsoleSignInRule", "MODIFIED")
-    assert found.differences == ("/State: DISABLED, not ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",)
+    assert found.differences == (
+        "/State: DISABLED, not ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
+    )
 
 
 def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:

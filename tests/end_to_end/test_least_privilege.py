@@ -16,17 +16,19 @@ import pytest
 from tests.support import second_looks
 from tests.support.listener import Listener
 from tests.support.sign_ins import CASES
-from tooling import bootstrap, drift, networks, rehearsal, stack
-from tooling.demo import SIGN_INS
+from tooling.deploy import bootstrap, stack
 from tooling.errors import RefusedError
+from tooling.local import rehearsal
+from tooling.local.demo import SIGN_INS
+from tooling.operate import drift, networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tooling.account import Account
-    from tooling.local.phone import Phone
-    from tooling.rehearsal import Rehearsal
+    from tooling.deploy.account import Account
+    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.twilio_server import TwilioServer
 
 pytestmark = pytest.mark.end_to_end
 
@@ -62,7 +64,9 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(
-    prepare: Callable[..., AbstractContextManager[Rehearsal]], phone: Phone, tmp_path_factory: pytest.TempPathFactory
+    prepare: Callable[..., AbstractContextManager[Rehearsal]],
+    twilio_server: TwilioServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     with prepare(ACCOUNT, label="") as stage:
         stage.enter().client("iam").create_account_alias(AccountAlias="acme-prod")
@@ -71,14 +75,16 @@ def run(
         assert live
         assert live.parameters["AccountLabel"] == "acme-prod"
         deploy(stage)  # nothing changed: the objects are looked at
-        send_sign_ins(stage, phone)
+        send_sign_ins(stage, twilio_server)
         aws, made = stage.as_deployer()
-        assert bootstrap.outputs(aws, stage.settings.prefix) == made  # the flag --no-assume-role reads it as this role
+        assert (
+            bootstrap.outputs(aws, stage.settings.prefix) == made
+        )  # the flag --no-assume-role reads it as this role
         assert stack.outputs(aws, stage.settings)["FunctionName"]
-        one = networks.wanted("198.51.100.7", "hotel", None, 3600, time.time(), wide=False)
+        one = networks.make_allowance("198.51.100.7", "hotel", None, 3600, time.time(), wide=False)
         networks.allow(aws, stage.settings, one, time.time())
         networks.revoke(aws, stage.settings, time.time(), cidr=None, label="hotel", id=None)
-        assert drift.look(aws, stage.settings, announce=lambda _: None).drifts == ()
+        assert drift.detect(aws, stage.settings, announce=lambda _: None).drifts == ()
         checkout = changed(stage, tmp_path_factory.mktemp("checkout"))
         deploy_refused(checkout)
         deploy(checkout)
@@ -86,11 +92,13 @@ def run(
         granted = {(role, action) for role in ROLES for action in rights(owner, role)}
         boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
         stack.destroy(aws, stage.settings, made, console=Listener().stack())
-        return Run(granted, boundary, stage.cloud.decisions(ACCOUNT))
+        return Run(granted, boundary, stage.emulator.decisions(ACCOUNT))
 
 
 def deploy(stage: Rehearsal) -> None:
-    stage.deploy(rehearsal.built(stage.settings.root, Listener().announce), Listener().stack())
+    stage.deploy(
+        rehearsal.build_artifacts(stage.settings.root, Listener().announce), Listener().stack()
+    )
 
 
 def deploy_refused(checkout: Rehearsal) -> None:
@@ -107,39 +115,50 @@ def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
     """The same account, from a copy of the sources with another line of code."""
     root = stage.settings.root
     for source in ("cfn", "lambda", "layer"):
-        shutil.copytree(root / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(root / "dist" / "layer", folder / "dist" / "layer")  # the wheels need not be fetched again
+        shutil.copytree(
+            root / source, folder / source, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copytree(
+        root / "dist" / "layer", folder / "dist" / "layer"
+    )  # the wheels need not be fetched again
     with (folder / "lambda" / "signwatch" / "handler.py").open("a") as file:
         file.write("# another line\n")
     return replace(stage, settings=replace(stage.settings, root=folder))
 
 
-def send_sign_ins(stage: Rehearsal, phone: Phone) -> None:
+def send_sign_ins(stage: Rehearsal, twilio_server: TwilioServer) -> None:
     """Unknown with an empty and a filled secret, again, by an id, recognised, a right password, and one given up."""
     event = unknown(stage)
     stage.sign_in(unknown(stage))
     stage.fill_secret()
     assert len(stage.sign_in(event).texts) == 1
-    stage.cloud.send([event])
+    stage.emulator.send([event])
     assert len(stage.sign_in(unknown(stage, IDENTITY_CENTER)).texts) == 1
     stage.sign_in(unknown(stage, sourceIPAddress="203.0.113.10"))
-    step = rehearsal.now(CASES["second-factor-is-asked-for"]["event"], ACCOUNT, stage.settings.region)
+    step = rehearsal.as_event_now(
+        CASES["second-factor-is-asked-for"]["event"], ACCOUNT, stage.settings.region
+    )
     stage.sign_in(step)
     assert second_looks.decided_again(stage, step)["verdict"] == "note"
-    phone.fail(503, times=100)
-    stage.cloud.send([unknown(stage)])
-    found = stage._until(lambda: [one for one in stage.cloud.decisions(ACCOUNT) if is_given_up(one)])
-    while phone.next_fault().status:
+    twilio_server.fail(503, times=100)
+    stage.emulator.send([unknown(stage)])
+    found = stage._until(
+        lambda: [one for one in stage.emulator.decisions(ACCOUNT) if is_given_up(one)]
+    )
+    while twilio_server.next_fault().status:
         """The faults that are left over belong to no other test."""
     assert found, "the event that failed was not given up into the queue"
 
 
 def is_given_up(decision: dict[str, Any]) -> bool:
-    return bool(decision["action"] == "sqs:SendMessage" and decision["resource"].endswith(":signwatch-failed-events"))
+    return bool(
+        decision["action"] == "sqs:SendMessage"
+        and decision["resource"].endswith(":signwatch-failed-events")
+    )
 
 
 def unknown(stage: Rehearsal, record: dict[str, Any] = IAM_USER, **changes: str) -> dict[str, Any]:
-    event = rehearsal.now(copy.deepcopy(record), ACCOUNT, stage.settings.region)
+    event = rehearsal.as_event_now(copy.deepcopy(record), ACCOUNT, stage.settings.region)
     event["detail"] |= changes
     return event
 
@@ -149,21 +168,27 @@ def rights(owner: Account, role: str) -> set[str]:
     iam, name = owner.client("iam"), f"signwatch-{role}"
     names = set(iam.list_role_policies(RoleName=name)["PolicyNames"]) - {"drift"}
     assert names
-    inline = [iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names]
+    inline = [
+        iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names
+    ]
     attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
     documents = [*inline, *(managed(owner, policy["PolicyArn"]) for policy in attached)]
     return {action for document in documents for action in actions(document)}
 
 
 def boundary_of(owner: Account, role: str) -> dict[str, Any]:
-    found = owner.client("iam").get_role(RoleName=f"signwatch-{role}")["Role"]["PermissionsBoundary"]
+    found = owner.client("iam").get_role(RoleName=f"signwatch-{role}")["Role"][
+        "PermissionsBoundary"
+    ]
     return managed(owner, found["PermissionsBoundaryArn"])
 
 
 def managed(owner: Account, arn: str) -> dict[str, Any]:
     iam = owner.client("iam")
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId=version)[
+        "PolicyVersion"
+    ]["Document"]
     return document
 
 
@@ -179,10 +204,18 @@ def role_of(decision: dict[str, Any]) -> str:
 def test_no_right_is_unused_and_none_is_missing(run: Run) -> None:
     used = run.used()
     for role, action in sorted(run.granted):
-        told = "used" if (role, action) in used else "unused" if (role, action) not in UNSEEN else "not checked here"
+        told = (
+            "used"
+            if (role, action) in used
+            else "unused"
+            if (role, action) not in UNSEEN
+            else "not checked here"
+        )
         print(f"{role} {action} {told}")
     seen = used & run.granted
-    print(f"unused grants {len(run.unused())}, missing grants {len(run.refused())}, distinct actions seen {len(seen)}")
+    print(
+        f"unused grants {len(run.unused())}, missing grants {len(run.refused())}, distinct actions seen {len(seen)}"
+    )
     assert run.unused() == set()
     assert run.refused() == []
     assert len(seen) >= SEEN_AT_LEAST
@@ -197,7 +230,7 @@ def test_the_boundary_allows_what_the_roles_of_the_stacks_may_do_and_no_more(run
 
 
 def test_a_right_that_is_not_seen_has_a_reason_and_is_not_seen(run: Run) -> None:
-    """An entry of the list goes when the right goes, or when the laptop's AWS comes to check it."""
+    """An entry of the list goes when the right goes, or when the local AWS emulator comes to check it."""
     assert set(UNSEEN) <= run.granted
     assert set(UNSEEN) & run.used() == set()
     assert [grant for grant, reason in UNSEEN.items() if not reason.endswith(".")] == []

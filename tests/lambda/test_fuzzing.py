@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from signwatch import message, networks, signin, verdict
+from signwatch.alerting import message
+from signwatch.detection import networks, signin, verdict
 from tests.support import fuzzing
 
 pytestmark = pytest.mark.joint
@@ -18,7 +19,10 @@ def chance() -> random.Random:
 
 
 def test_no_record_raises_or_ends_without_a_verdict() -> None:
-    assert str(fuzzing.records(1000, chance())) == "fuzzed 1000, exceptions 0, sign-ins without a verdict 0"
+    assert (
+        str(fuzzing.records(1000, chance()))
+        == "fuzzed 1000, exceptions 0, sign-ins without a verdict 0"
+    )
 
 
 def test_recognition_agrees_with_a_second_implementation() -> None:
@@ -45,7 +49,9 @@ class TestTheFuzzerItself:
         monkeypatch.setattr(signin, "read", lambda _: signin.NotASignIn("", "", ""))
         assert fuzzing.records(300, chance()).silent > 50
 
-    def test_it_counts_a_sign_in_that_is_taken_for_a_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_counts_a_sign_in_that_is_taken_for_a_step(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(signin, "read", lambda _: signin.Step("", "", "", "x"))
         assert fuzzing.records(300, chance()).silent > 50
 
@@ -54,16 +60,22 @@ class TestTheFuzzerItself:
         monkeypatch.setattr(verdict, "judge", lambda *_, **__: quiet)
         assert fuzzing.records(300, chance()).silent > 20
 
-    def test_it_counts_what_is_wrongly_recognised_and_wrongly_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_counts_what_is_wrongly_recognised_and_wrongly_not(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         found = networks.recognises
         monkeypatch.setattr(networks, "recognises", lambda known, source: not found(known, source))
         turned = fuzzing.recognition(500, chance())
         assert turned.false_recognised > 50
         assert turned.false_refused > 50
 
-    def test_it_sees_a_private_address_that_is_recognised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(networks, "PRIVATE", ())
-        monkeypatch.setattr(fuzzing, "_address", lambda it: f"10.0.{it.randrange(256)}.{it.randrange(256)}")
+    def test_it_sees_a_private_address_that_is_recognised(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(networks, "_private", lambda: networks.index(()))
+        monkeypatch.setattr(
+            fuzzing, "_address", lambda it: f"10.0.{it.randrange(256)}.{it.randrange(256)}"
+        )
         assert fuzzing.recognition(500, chance()).false_recognised > 50
 
     @pytest.mark.parametrize(
@@ -75,7 +87,9 @@ class TestTheFuzzerItself:
             ("tempting", "+49 151 2345678"),
         ],
     )
-    def test_it_counts_each_harm_in_a_text(self, monkeypatch: pytest.MonkeyPatch, field: str, harm: str) -> None:
+    def test_it_counts_each_harm_in_a_text(
+        self, monkeypatch: pytest.MonkeyPatch, field: str, harm: str
+    ) -> None:
         compose = message.compose
 
         def harmed(*asked: Any, **more: Any) -> Any:
@@ -87,5 +101,7 @@ class TestTheFuzzerItself:
 
     def test_it_counts_a_text_without_its_facts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         compose = message.compose
-        monkeypatch.setattr(message, "compose", lambda *asked, **more: compose(*asked, **more)._replace(text="a\nb"))
+        monkeypatch.setattr(
+            message, "compose", lambda *asked, **more: compose(*asked, **more)._replace(text="a\nb")
+        )
         assert fuzzing.texts(50, chance()).incomplete == 50

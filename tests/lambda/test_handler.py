@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from signwatch import handler, pipeline
+from signwatch import dependencies, handler
 from tests.support.repository import ROOT
 from tests.support.sign_ins import RECOGNISED, event
 
@@ -26,7 +26,9 @@ print(json.dumps([answer, sorted({name.split(".")[0] for name in sys.modules})])
 def test_a_recognised_sign_in_imports_neither_boto3_nor_twilio() -> None:
     told = event("iam-user-signs-in-with-mfa")
     command = [sys.executable, "-I", "-B", "-c", PROGRAM, str(ROOT / "lambda"), json.dumps(told)]
-    done = subprocess.run(command, env={"KNOWN_NETWORKS": RECOGNISED}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={"KNOWN_NETWORKS": RECOGNISED}, capture_output=True, text=True, check=True
+    )
     decision, last = (json.loads(line) for line in done.stdout.splitlines())
     answer, loaded = last
     assert answer == {"event_id": told["detail"]["eventID"], "verdict": "recognised"}
@@ -34,9 +36,11 @@ def test_a_recognised_sign_in_imports_neither_boto3_nor_twilio() -> None:
     assert not {"boto3", "botocore", "twilio", "requests", "dataclasses"} & set(loaded)
 
 
-def test_an_error_is_raised_so_that_lambda_tries_again(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+def test_an_error_is_raised_so_that_lambda_tries_again(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
     world.missing = {"dynamodb", "secretsmanager", "sns"}
-    monkeypatch.setattr(pipeline, "_client", world.client)
+    monkeypatch.setattr(dependencies, "_client", world.client)
     with pytest.raises(Exception, match="e-mail: failed"):
         handler.handler(event("root-signs-in-with-mfa"), None)
 

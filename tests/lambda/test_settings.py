@@ -15,4 +15,6 @@ def test_each_key_reaches_its_own_field() -> None:
 
 
 def test_a_missing_key_is_empty_and_a_foreign_one_is_ignored() -> None:
-    assert Settings.load({"PATH": "/bin", "NAME_PREFIX": "x"}) == Settings("x", *[""] * (len(ENVIRONMENT_KEYS) - 1))
+    assert Settings.load({"PATH": "/bin", "NAME_PREFIX": "x"}) == Settings(
+        "x", *[""] * (len(ENVIRONMENT_KEYS) - 1)
+    )

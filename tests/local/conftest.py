@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.sandbox import CODE, zipped
 from tooling.environment import ensure
-from tooling.local.runtime import Function, Package, Sandbox
+from tooling.local.sandbox.runtime import Function, Package, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,13 @@ def make(client: str, pythons: dict[str, Path], tmp_path: Path) -> Iterator[Make
         **environment: str,
     ) -> Sandbox:
         function = Function(
-            "watch", "111122223333", "eu-west-1", handler, timeout=timeout, memory=256, environment=environment
+            "watch",
+            "111122223333",
+            "eu-west-1",
+            handler,
+            timeout=timeout,
+            memory=256,
+            environment=environment,
         )
         package = Package(zipped({"function.py": CODE}) if code is None else code, layers)
         made.append(Sandbox(package, function, pythons[client], tmp_path / "sandboxes"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from tooling.account import Account
+from tooling.deploy.account import Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +56,9 @@ class Parameters:
         assert name == "get_parameters_by_path"
 
         def pages(Path: str, **more: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own name
-            assert more == ({"WithDecryption": True} if Path.endswith("/bootstrap") else {"Recursive": False})
+            assert more == (
+                {"WithDecryption": True} if Path.endswith("/bootstrap") else {"Recursive": False}
+            )
             for key, value in self.values.items():
                 if key.startswith(f"{Path}/"):
                     yield {"Parameters": [{"Name": key, "Value": value}]}
@@ -98,7 +100,11 @@ class Objects:
         self.stored[place] = asked["ChecksumSHA256"]
 
     def list_objects_v2(self, **asked: Any) -> dict[str, Any]:
-        keys = [key for bucket, key in self.stored if bucket == asked["Bucket"] and key.startswith(asked["Prefix"])]
+        keys = [
+            key
+            for bucket, key in self.stored
+            if bucket == asked["Bucket"] and key.startswith(asked["Prefix"])
+        ]
         return {"Contents": [{"Key": key} for key in keys]} if keys else {}
 
 
@@ -138,7 +144,9 @@ class CloudFormation:
 
     def describe_stacks(self, **asked: Any) -> dict[str, Any]:
         if self.stack is None:
-            raise client_error("ValidationError", f"Stack with id {asked['StackName']} does not exist")
+            raise client_error(
+                "ValidationError", f"Stack with id {asked['StackName']} does not exist"
+            )
         return {"Stacks": [self.stack]}
 
     def create_change_set(self, **asked: Any) -> dict[str, Any]:
@@ -177,7 +185,10 @@ class CloudFormation:
     def get_paginator(self, name: str) -> Paginator:
         def pages(**_: Any) -> Iterator[dict[str, Any]]:
             if name == "describe_change_set":
-                yield {"StackName": "signwatch", "Changes": [{"ResourceChange": change} for change in self.changes]}
+                yield {
+                    "StackName": "signwatch",
+                    "Changes": [{"ResourceChange": change} for change in self.changes],
+                }
             else:
                 yield {"StackEvents": list(reversed(self.events))}
 

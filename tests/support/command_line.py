@@ -15,7 +15,7 @@ from botocore.loaders import JSONFileLoader
 
 from tests.support.aws import ACCOUNT, CALLER, STACK_ID
 from tests.support.repository import ROOT
-from tests.support.words import words
+from tests.support.task_names import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,16 @@ tasks = loaded()
 NAMESPACE: Collection = tasks.namespace
 FAMILY = ("networks", "networks.allow", "networks.revoke", "networks.check")
 TARGETED = ("bootstrap", "deploy", "outputs", "drift", "secret", "destroy", "coverage", *FAMILY)
-WRITING = ("bootstrap", "package", "deploy", "secret", "destroy", "networks.allow", "networks.revoke", "demo")
+WRITING = (
+    "bootstrap",
+    "package",
+    "deploy",
+    "secret",
+    "destroy",
+    "networks.allow",
+    "networks.revoke",
+    "demo",
+)
 NEEDED = {  # flags without which a word does nothing
     "networks.allow": ("--cidr", "203.0.113.7"),
     "networks.revoke": ("--cidr", "203.0.113.7"),
@@ -63,7 +72,11 @@ def arguments_of(word: str) -> list[Argument]:
 
 
 def target(word: str, *more: str) -> tuple[str, ...]:
-    needed = () if more and more[0] in ("--cidr", "--address", "--label", "--id") else NEEDED.get(word, ())
+    needed = (
+        ()
+        if more and more[0] in ("--cidr", "--address", "--label", "--id")
+        else NEEDED.get(word, ())
+    )
     return (word, "-a", ACCOUNT, "--region", "eu-west-1", "--config", "empty.toml", *needed, *more)
 
 
@@ -94,7 +107,11 @@ class Aws:
         return {
             "GetCallerIdentity": f"<Account>{self.owner}</Account><Arn>{CALLER}</Arn>",
             "GetParametersByPath": json.dumps(
-                {"Parameters": [{"Name": name, "Value": value} for name, value in self.below(body).items()]}
+                {
+                    "Parameters": [
+                        {"Name": name, "Value": value} for name, value in self.below(body).items()
+                    ]
+                }
             ),
             "AssumeRole": (
                 "<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>made-up</SecretAccessKey>"
@@ -115,12 +132,19 @@ class Aws:
 
     def below(self, body: str) -> dict[str, str]:
         """The parameters below the path that a GetParametersByPath asks for."""
-        path = json.loads(body)["Path"] if body.startswith("{") and "Path" in json.loads(body) else "none"
+        path = (
+            json.loads(body)["Path"]
+            if body.startswith("{") and "Path" in json.loads(body)
+            else "none"
+        )
         return {name: value for name, value in self.contract.items() if name.startswith(f"{path}/")}
 
     def written(self) -> str:
         pairs = self.parameters.items()
-        keys = [f"<ParameterKey>{name}</ParameterKey><ParameterValue>{text}</ParameterValue>" for name, text in pairs]
+        keys = [
+            f"<ParameterKey>{name}</ParameterKey><ParameterValue>{text}</ParameterValue>"
+            for name, text in pairs
+        ]
         return "".join(f"<member>{one}</member>" for one in keys)
 
 

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from signwatch import allowance, memory
-from signwatch.pipeline import Dependencies
+from signwatch.dependencies import Dependencies
+from signwatch.detection import allowance
+from signwatch.enrichment import state
 from signwatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,9 +85,12 @@ class Table(Faulty):
         self.call("put_item")
         assert asked["TableName"] == SETTINGS.ledger_table_name
         there = self.items.get(asked["Item"]["alert"]["S"])
-        condition, wanted = asked.get("ConditionExpression", ""), asked.get("ExpressionAttributeValues", {})
-        assert condition in ("", "attribute_not_exists(alert)", memory.FREE)
-        if condition == memory.FREE and there is not None:
+        condition, wanted = (
+            asked.get("ConditionExpression", ""),
+            asked.get("ExpressionAttributeValues", {}),
+        )
+        assert condition in ("", "attribute_not_exists(alert)", state.FREE)
+        if condition == state.FREE and there is not None:
             assert asked["ExpressionAttributeNames"] == {"#value": "value"}
             is_over = int(there["expires_at"]["N"]) <= int(wanted[":now"]["N"])
             there = None if is_over or there["value"] == wanted[":value"] else there
@@ -106,7 +110,10 @@ class Table(Faulty):
             self._add(asked["Key"], asked["ExpressionAttributeValues"])
             return
         item = self.items[asked["Key"]["alert"]["S"]]
-        name, value = asked["ExpressionAttributeNames"]["#name"], asked["ExpressionAttributeValues"][":state"]
+        name, value = (
+            asked["ExpressionAttributeNames"]["#name"],
+            asked["ExpressionAttributeValues"][":state"],
+        )
         target: dict[str, Callable[[], dict[str, Any]]] = {
             "SET channels.#name = :state": lambda: item["channels"]["M"],
             "SET #name = :state": lambda: item,
@@ -157,11 +164,21 @@ class Register(Faulty):
         self.call("get_parameters_by_path")
         first = int(asked.pop("NextToken", "0"))
         assert asked == {"Path": f"/{SETTINGS.name_prefix}/networks", "Recursive": False}
-        found = [{"Name": f"{asked['Path']}/{name}", "Value": value} for name, value in self.values.items()]
+        found = [
+            {"Name": f"{asked['Path']}/{name}", "Value": value}
+            for name, value in self.values.items()
+        ]
         more = {"NextToken": str(first + 2)} if first + 2 < len(found) else {}
         return {"Parameters": found[first : first + 2], **more}
 
-    def allow(self, cidr: str, label: str = "hotel", who: str = "", expires: int | None = None, **more: Any) -> None:
+    def allow(
+        self,
+        cidr: str,
+        label: str = "hotel",
+        who: str = "",
+        expires: int | None = None,
+        **more: Any,
+    ) -> None:
         one = allowance.make(cidr, label, who, expires, **more)
         self.values[one.name] = allowance.encode(one)
 
@@ -208,7 +225,10 @@ class Logs(Faulty):
         self.asked = asked
         lines = [json.dumps(copy) for copy in self.copies[at : at + 1]]
         more = {"nextToken": str(at + 1)} if at + 1 < len(self.copies) else {}
-        return {"events": [{"message": line} for line in lines if asked["filterPattern"] in line], **more}
+        return {
+            "events": [{"message": line} for line in lines if asked["filterPattern"] in line],
+            **more,
+        }
 
 
 @dataclass
@@ -236,7 +256,11 @@ class World:
             raise AccessDeniedError(service)
         if service == "identitystore":
             self.directory.asked_in.append(region)
-        clients: dict[str, Any] = {"dynamodb": self.table, "secretsmanager": self.secrets, "sns": self.topic}
+        clients: dict[str, Any] = {
+            "dynamodb": self.table,
+            "secretsmanager": self.secrets,
+            "sns": self.topic,
+        }
         others: dict[str, Any] = {"ssm": self.register, "sqs": self.queue, "logs": self.logs}
         return (clients | others | {"identitystore": self.directory})[service]
 

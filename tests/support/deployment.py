@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tests.support.aws import ACCOUNT, REGION, STACK_ID, Aliases, CloudFormation, Objects, account
 from tests.support.listener import Listener
 from tests.support.repository import ROOT
-from tooling import stack
-from tooling.bootstrap import Bootstrap
-from tooling.package import Artifact, Artifacts
+from tooling.deploy import stack
+from tooling.deploy.bootstrap import Bootstrap
+from tooling.deploy.package import Artifact, Artifacts
 from tooling.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,13 +57,17 @@ class World:
 
     def deploy(self, **options: bool) -> dict[str, str]:
         console = self.listener.stack()
-        return stack.deploy(self.aws, self.settings, MADE, self.artifacts, console=console, **options)
+        return stack.deploy(
+            self.aws, self.settings, MADE, self.artifacts, console=console, **options
+        )
 
     def destroy(self) -> tuple[str, ...]:
         return stack.destroy(self.aws, self.settings, MADE, console=self.listener.stack())
 
     def choose(self, **parameters: str) -> None:
-        self.settings = replace(self.settings, parameters={**self.settings.parameters, **parameters})
+        self.settings = replace(
+            self.settings, parameters={**self.settings.parameters, **parameters}
+        )
 
 
 def _artifact(folder: Path, kind: str) -> Artifact:

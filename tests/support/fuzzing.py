@@ -14,7 +14,9 @@ import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from signwatch import message, networks, paths, signin, verdict
+from signwatch import gsm7
+from signwatch.alerting import message
+from signwatch.detection import networks, sign_in_paths, signin, verdict
 from tests.support.sign_ins import CASES, event, mutant
 
 if TYPE_CHECKING:
@@ -22,21 +24,48 @@ if TYPE_CHECKING:
 
 LINK = re.compile(r"\w\.\w|://|@|\bwww\b|:\w", re.ASCII)
 NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
-OURS = re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
-    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
-    r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
-    r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
-    re.MULTILINE,
+OURS = (
+    re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
+        r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
+        r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
+        r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
+        re.MULTILINE,
+    )
 )
 ZONES = ("", "Asia/Kathmandu", "no/zone")
-ALPHABET = message.BASIC | message.EXTENDED | {"\n"}
-SCRIPTS = ("Ünïcødé", "漢字かな", "עברית", "Ελληνικά", "हिन्दी", "😀\u200d💻", "\u202e\u2066\u0000", "\ud83d")
-LEAVES: tuple[Any, ...] = (None, True, False, 0, -1, 1e308, "", "Success", "Root", "203.0.113.9", [], {}, "x" * 70_000)
+ALPHABET = gsm7.BASIC | gsm7.EXTENDED | {"\n"}
+SCRIPTS = (
+    "Ünïcødé",
+    "漢字かな",
+    "עברית",
+    "Ελληνικά",
+    "हिन्दी",
+    "😀\u200d💻",
+    "\u202e\u2066\u0000",
+    "\ud83d",
+)
+LEAVES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1e308,
+    "",
+    "Success",
+    "Root",
+    "203.0.113.9",
+    [],
+    {},
+    "x" * 70_000,
+)
 ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
 SIGN_INS = tuple(
     reading
     for case in CASES.values()
-    if isinstance(reading := signin.read(copy.deepcopy(case["event"])), (signin.SignIn, signin.Unreadable))
+    if isinstance(
+        reading := signin.read(copy.deepcopy(case["event"])), (signin.SignIn, signin.Unreadable)
+    )
 )
 
 
@@ -73,7 +102,7 @@ class Texts(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"texts {self.tried}, over {message.MOST_SEPTETS} septets {self.too_long}, outside GSM-7 {self.outside}, "
+            f"texts {self.tried}, over {message.TEXT_MAX_SEPTETS} septets {self.too_long}, outside GSM-7 {self.outside}, "
             f"to tap on {self.tempting}, without account, what and source {self.incomplete}"
         )
 
@@ -85,12 +114,16 @@ def records(count: int, chance: random.Random) -> Records:
         told = chance.choice((_mutated, _mutated, _arbitrary, _overgrown))(chance)
         try:
             reading = signin.read(told)
-            levels = {verdict.judge(reading, recognised=recognised).level for recognised in (True, False)}
+            levels = {
+                verdict.judge(reading, recognised=recognised).level for recognised in (True, False)
+            }
         except Exception:  # noqa: BLE001 - this is what is counted
             exceptions += 1
             continue
         silent += int(
-            _came_in(told) and not levels <= {"alert", "note", "recognised"} and not _may_be_step(told, reading)
+            _came_in(told)
+            and not levels <= {"alert", "note", "recognised"}
+            and not _may_be_step(told, reading)
         )
     return Records(count, exceptions, silent)
 
@@ -104,10 +137,14 @@ STEPS = (  # in lower case
 def _came_in(told: Any) -> bool:
     """Whether a rule hands it over as a sign-in: by source and name, whatever else it holds."""
     detail = told.get("detail") if isinstance(told, dict) else None
-    source, name = (detail.get(key) for key in ("eventSource", "eventName")) if isinstance(detail, dict) else ("", "")
+    source, name = (
+        (detail.get(key) for key in ("eventSource", "eventName"))
+        if isinstance(detail, dict)
+        else ("", "")
+    )
     if not isinstance(source, str) or not isinstance(name, str):
         return False
-    return (source.strip().lower().partition(".")[0], name.strip().lower()) in paths.PATHS
+    return (source.strip().lower().partition(".")[0], name.strip().lower()) in sign_in_paths.PATHS
 
 
 def _may_be_step(told: Any, reading: signin.Reading) -> bool:
@@ -131,7 +168,11 @@ def _overgrown(chance: random.Random) -> Any:
     if isinstance(told, dict):
         for node in chance.sample(list(_objects(told)), k=1):
             node[chance.choice(("userName", "arn", "x", *map(str, node)))] = chance.choice(
-                (chance.choice(SCRIPTS) * chance.randint(1, 400), _deep(chance.randint(1, 300)), ["a"] * 3000)
+                (
+                    chance.choice(SCRIPTS) * chance.randint(1, 400),
+                    _deep(chance.randint(1, 300)),
+                    ["a"] * 3000,
+                )
             )
     return told
 
@@ -158,7 +199,9 @@ def _spoil(told: Any, chance: random.Random) -> None:
         if chance.random() < 0.3:
             del node[key]
         else:
-            node[key] = copy.deepcopy(chance.choice((*LEAVES, *SCRIPTS, {"detail": node.get(key)}, [node.get(key)])))
+            node[key] = copy.deepcopy(
+                chance.choice((*LEAVES, *SCRIPTS, {"detail": node.get(key)}, [node.get(key)]))
+            )
 
 
 def _arbitrary(chance: random.Random, depth: int = 4) -> Any:
@@ -178,9 +221,11 @@ def _arbitrary(chance: random.Random, depth: int = 4) -> Any:
         "ConsoleLogin",
         "",
     )
-    found = {chance.choice(names): _arbitrary(chance, depth - 1) for _ in range(chance.randint(0, 5))}
+    found = {
+        chance.choice(names): _arbitrary(chance, depth - 1) for _ in range(chance.randint(0, 5))
+    }
     if chance.random() < 0.5:
-        service, name = chance.choice(list(paths.PATHS))
+        service, name = chance.choice(list(sign_in_paths.PATHS))
         found |= {"eventSource": f"{service}.amazonaws.com", "eventName": name}
     return {"detail": found} if chance.random() < 0.5 else found
 
@@ -214,7 +259,11 @@ def _number(text: object) -> tuple[int, int] | None:
     except ValueError:
         return None
     bits, number = address.max_prefixlen, int(address)
-    return (32, number & 0xFFFFFFFF) if bits == 128 and number >> 32 == MAPPED >> 32 else (bits, number)
+    return (
+        (32, number & 0xFFFFFFFF)
+        if bits == 128 and number >> 32 == MAPPED >> 32
+        else (bits, number)
+    )
 
 
 def _range(entry: str) -> tuple[int, int, int] | None:
@@ -238,7 +287,9 @@ def _recognises(ranges: list[tuple[int, int, int] | None], source: object) -> bo
         return False
     bits, number = found
     private = [_range_of(*one) for one in PRIVATE]
-    inside = [one for one in (*ranges, *private) if one and one[0] == bits and one[1] <= number <= one[2]]
+    inside = [
+        one for one in (*ranges, *private) if one and one[0] == bits and one[1] <= number <= one[2]
+    ]
     return bool(inside) and not any(one in private for one in inside)
 
 
@@ -265,7 +316,16 @@ def _entry(chance: random.Random) -> str:
     family = socket.AF_INET if bits == 32 else socket.AF_INET6
     proper = f"{socket.inet_ntop(family, first.to_bytes(bits // 8, 'big'))}/{fixed}"
     return chance.choice(
-        (proper, proper, proper, proper, f"{text}/{fixed}", text, f"{text}/{chance.randint(0, 140)}", "x")
+        (
+            proper,
+            proper,
+            proper,
+            proper,
+            f"{text}/{fixed}",
+            text,
+            f"{text}/{chance.randint(0, 140)}",
+            "x",
+        )
     )
 
 
@@ -274,7 +334,9 @@ def _source(chance: random.Random, entries: list[str]) -> object:
     found = _range(chance.choice(entries)) if entries and chance.random() < 0.7 else None
     if found:
         bits, first, last = found
-        number = chance.choice((first, last, chance.randint(first, last), first - 1, last + 1)) % (1 << bits)
+        number = chance.choice((first, last, chance.randint(first, last), first - 1, last + 1)) % (
+            1 << bits
+        )
         family = socket.AF_INET if bits == 32 else socket.AF_INET6
         text = socket.inet_ntop(family, number.to_bytes(bits // 8, "big"))
     else:
@@ -296,16 +358,22 @@ def texts(count: int, chance: random.Random) -> Texts:
     for _ in range(count):
         sign_in, label = _disguised(chance), _hostile(chance)
         told = message.compose(
-            sign_in, ALERT, label=label, zone=chance.choice(ZONES), delay=chance.choice([None, 0, 10**9])
+            sign_in,
+            ALERT,
+            label=label,
+            zone=chance.choice(ZONES),
+            delay=chance.choice([None, 0, 10**9]),
         )
         shown = OURS.sub("", told.body)
         what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
         lines = told.text.split("\n")
         whole = lines[0].startswith("AWS SIGN-IN ALERT account ") and lines[1].startswith(what)
-        too_long += int(message.septets(told.text) > message.MOST_SEPTETS)
+        too_long += int(gsm7.septets(told.text) > message.TEXT_MAX_SEPTETS)
         outside += int(not ALPHABET.issuperset(told.body))
         tempting += int(bool(LINK.search(shown) or NUMBER.search(shown)))
-        incomplete += int(not (whole and len(lines[0]) > 26 and any(line.startswith("From: ") for line in lines)))
+        incomplete += int(
+            not (whole and len(lines[0]) > 26 and any(line.startswith("From: ") for line in lines))
+        )
     return Texts(count, too_long, outside, tempting, incomplete)
 
 
@@ -314,9 +382,14 @@ def _hostile(chance: random.Random) -> str:
     pieces = (
         lambda: chr(chance.randrange(0x110000)),
         lambda: chance.choice("[]{}~|^\\€"),
-        lambda: chance.choice(["http://evil.example/", "evil.com", "a@b.co", "+49 151 2345678", "tel:", "\r\n", '"']),
+        lambda: chance.choice(
+            ["http://evil.example/", "evil.com", "a@b.co", "+49 151 2345678", "tel:", "\r\n", '"']
+        ),
         lambda: chance.choice("\u202e\u200b\u2066\x00\x1b\u0301\ufe0f\uff0e\u3002"),
-        lambda: chance.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"]) * chance.randint(1, 30),
+        lambda: (
+            chance.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"])
+            * chance.randint(1, 30)
+        ),
     )
     return "".join(chance.choice(pieces)() for _ in range(chance.choice([0, 1, 3, 9, 25])))
 

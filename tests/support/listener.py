@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tooling.stack import Console
+from tooling.deploy.stack import Console
 
 if TYPE_CHECKING:
-    from tooling.watch import Event
+    from tooling.deploy.stack_events import StackEvent
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Listener:
     lines: list[str] = field(default_factory=list)
     planned: list[Any] = field(default_factory=list)
     changes: list[Any] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[StackEvent] = field(default_factory=list)
 
     def announce(self, text: str) -> None:
         self.lines.append(text)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FLOORS: Mapping[str, float] = {"lambda": 95.0, "tooling": 85.0}  # per cent of lines and branches together
+FLOORS: Mapping[str, float] = {
+    "lambda": 95.0,
+    "tooling": 85.0,
+}  # per cent of lines and branches together
 
 
 class Measured(NamedTuple):
@@ -36,7 +39,9 @@ class Floors:
     @pytest.hookimpl(trylast=True)  # once pytest-cov has put the workers' figures together
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.found = measured(self.data, self.floors)
-        if session.exitstatus == pytest.ExitCode.OK and any(one.percent < one.floor for one in self.found):
+        if session.exitstatus == pytest.ExitCode.OK and any(
+            one.percent < one.floor for one in self.found
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,12 +15,16 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def files() -> tuple[Path, ...]:
     """Every file that is tracked or would be by ``git add``, relative to the repository."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    listed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     return tuple(sorted(Path(name) for name in set(listed) if name and (ROOT / name).is_file()))
 
 
 def is_ignored(path: str) -> bool:
-    return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+    return (
+        subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+    )
 
 
 def pages() -> list[Path]:
@@ -34,7 +38,11 @@ def blocks(text: str, language: str) -> list[str]:
 
 def section(text: str, heading: str) -> str:
     """What stands below ``heading`` until the next heading of any level."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", FENCE.sub("", text), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)",
+        FENCE.sub("", text),
+        re.MULTILINE | re.DOTALL,
+    )
     assert found, f"no heading {heading!r}"
     return found[1]
 
@@ -43,6 +51,10 @@ def table(text: str, heading: str) -> list[list[str]]:
     """The body rows of the tables below ``heading``, as lists of cells."""
     lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in lines]
-    rules = [number for number, row in enumerate(rows) if all(set(cell) <= set("-: |") for cell in row)]
+    rules = [
+        number for number, row in enumerate(rows) if all(set(cell) <= set("-: |") for cell in row)
+    ]
     assert rules, f"no table below {heading!r}"
-    return [row for number, row in enumerate(rows) if number not in rules and number + 1 not in rules]
+    return [
+        row for number, row in enumerate(rows) if number not in rules and number + 1 not in rules
+    ]

@@ -37,32 +37,52 @@ VARIABLES = {
 
 def planned(folder: Path, *policies: str) -> list[dict[str, Any]]:
     """The statements of these managed policies of the bootstrap, planned in ``folder``."""
-    made = Terraform.prepare(ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ))
+    made = Terraform.prepare(
+        ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ)
+    )
     (made.folder / "providers.tf").write_text(PROVIDER)
     made.init()
     plan = made.plan(VARIABLES)
     assert plan is not None
-    found = {one["address"]: one["values"] for one in plan["planned_values"]["root_module"]["resources"]}
+    found = {
+        one["address"]: one["values"] for one in plan["planned_values"]["root_module"]["resources"]
+    }
     documents = [json.loads(found[f"aws_iam_policy.{name}"]["policy"]) for name in policies]
     return [part for document in documents for part in statements(document)]
 
 
-def permits(given: Sequence[Mapping[str, Any]], action: str, arn: str, request: Mapping[str, str]) -> bool:
+def permits(
+    given: Sequence[Mapping[str, Any]], action: str, arn: str, request: Mapping[str, str]
+) -> bool:
     """Say whether these statements let a call with such condition keys through: one allows it, and none denies it."""
-    speaking = [part["Effect"] for part in given if _speaks_of(part, action, arn) and _meets(part, request)]
+    speaking = [
+        part["Effect"] for part in given if _speaks_of(part, action, arn) and _meets(part, request)
+    ]
     return "Allow" in speaking and "Deny" not in speaking
 
 
 def _speaks_of(part: Mapping[str, Any], action: str, arn: str) -> bool:
-    named = action in part["Action"] if "Action" in part else action not in listed(part["NotAction"])
+    named = (
+        action in part["Action"] if "Action" in part else action not in listed(part["NotAction"])
+    )
     return named and any(_like(arn, pattern) for pattern in part["Resource"])
 
 
 def _meets(part: Mapping[str, Any], request: Mapping[str, str]) -> bool:
-    asked = [(how, key, given) for how, keys in part.get("Condition", {}).items() for key, given in keys.items()]
-    assert {how for how, _, _ in asked} <= {"StringEquals", "ArnLike"}  # what is compared here, and nothing else
+    asked = [
+        (how, key, given)
+        for how, keys in part.get("Condition", {}).items()
+        for key, given in keys.items()
+    ]
+    assert {how for how, _, _ in asked} <= {
+        "StringEquals",
+        "ArnLike",
+    }  # what is compared here, and nothing else
     return all(
-        any(_like(request.get(key, ""), one) if how == "ArnLike" else request.get(key) == one for one in listed(given))
+        any(
+            _like(request.get(key, ""), one) if how == "ArnLike" else request.get(key) == one
+            for one in listed(given)
+        )
         for how, key, given in asked
     )
 

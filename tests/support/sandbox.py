@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tooling.local.runtime import Sandbox
+    from tooling.local.sandbox.runtime import Sandbox
 
     Make = Callable[..., Sandbox]
 
@@ -59,11 +59,15 @@ def zipped(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
 
 def is_alive(pid: int) -> bool:
     """Say whether the process runs; one that nobody has reaped is dead."""
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    told = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     return bool(told.strip()) and not told.startswith("Z")
 
 
 def group(leader: int) -> int:
     """Return how many processes of the leader's group run."""
-    told = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
     return sum(line.split()[0] == str(leader) and "Z" not in line for line in told.splitlines())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tooling.rehearsal import Rehearsal
+    from tooling.local.rehearsal import Rehearsal
 
 
 def delayed(stage: Rehearsal) -> int:
@@ -31,5 +31,9 @@ def decided_again(stage: Rehearsal, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _url(stage: Rehearsal) -> str:
-    url: str = stage.enter().client("sqs").get_queue_url(QueueName=f"{stage.settings.prefix}-second-looks")["QueueUrl"]
+    url: str = (
+        stage.enter()
+        .client("sqs")
+        .get_queue_url(QueueName=f"{stage.settings.prefix}-second-looks")["QueueUrl"]
+    )
     return url

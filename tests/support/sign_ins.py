@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     import random
 
 CASES: dict[str, dict[str, Any]] = {
-    path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "tests" / "sign_ins").glob("*.json"))
+    path.stem: json.loads(path.read_text())
+    for path in sorted((ROOT / "tests" / "sign_ins").glob("*.json"))
 }
-RECOGNISED = "203.0.113.0/24,198.51.100.0/24,2001:db8::/32"  # the networks of "recognised" in the case files
+RECOGNISED = (
+    "203.0.113.0/24,198.51.100.0/24,2001:db8::/32"  # the networks of "recognised" in the case files
+)
 NETWORKS = {"anywhere": "", "recognised": RECOGNISED}
 ODDITIES: tuple[Any, ...] = (
     None,

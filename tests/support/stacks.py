@@ -1,4 +1,4 @@
-"""Stacks on the laptop's AWS, deployed by a template's text or from templates in a bucket, and waited for."""
+"""Stacks on the local AWS emulator, deployed by a template's text or from templates in a bucket, and waited for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.support.laptop import until
+from tests.support.emulator import until
 
 if TYPE_CHECKING:
-    from tests.support.laptop import Laptop
+    from tests.support.emulator import EmulatorAccount
 
 STACK = "AWS::CloudFormation::Stack"
 
@@ -18,7 +18,7 @@ STACK = "AWS::CloudFormation::Stack"
 class Stacks:
     """The stacks of one account; ``bucket`` holds the child templates."""
 
-    laptop: Laptop
+    laptop: EmulatorAccount
     client: Any = field(init=False)
     bucket: str = field(init=False)
 
@@ -26,7 +26,9 @@ class Stacks:
         self.client = self.laptop.client("cloudformation")
         self.bucket = f"templates-{self.laptop.account}"
         location = {"LocationConstraint": self.laptop.region}
-        self.laptop.client("s3").create_bucket(Bucket=self.bucket, CreateBucketConfiguration=location)
+        self.laptop.client("s3").create_bucket(
+            Bucket=self.bucket, CreateBucketConfiguration=location
+        )
 
     def child(self, key: str, resources: dict[str, Any], **sections: Any) -> str:
         """Upload a child template and return its URL in path style."""
@@ -60,7 +62,10 @@ class Stacks:
         return found
 
     def outputs(self, name: str = "root") -> dict[str, str]:
-        return {item["OutputKey"]: item["OutputValue"] for item in self.describe(name).get("Outputs", [])}
+        return {
+            item["OutputKey"]: item["OutputValue"]
+            for item in self.describe(name).get("Outputs", [])
+        }
 
     def events(self, name: str = "root") -> list[dict[str, Any]]:
         """All events of the stack, oldest first."""
@@ -68,20 +73,29 @@ class Stacks:
         return [event for page in pages for event in page["StackEvents"]][::-1]
 
     def statuses(self, name: str, resource: str) -> list[str]:
-        return [event["ResourceStatus"] for event in self.events(name) if event["LogicalResourceId"] == resource]
+        return [
+            event["ResourceStatus"]
+            for event in self.events(name)
+            if event["LogicalResourceId"] == resource
+        ]
 
     def reason(self, resource: str, name: str = "root") -> str:
         """Return why ``resource`` failed last."""
         failed = [
             event["ResourceStatusReason"]
             for event in self.events(name)
-            if event["LogicalResourceId"] == resource and event["ResourceStatus"].endswith("_FAILED")
+            if event["LogicalResourceId"] == resource
+            and event["ResourceStatus"].endswith("_FAILED")
         ]
         return str(failed[-1]) if failed else ""
 
     def child_id(self, resource: str = "Child", name: str = "root") -> str:
         """Return the id of the newest child under this logical id, as the parent's events tell it."""
-        ids = [event.get("PhysicalResourceId") for event in self.events(name) if event["LogicalResourceId"] == resource]
+        ids = [
+            event.get("PhysicalResourceId")
+            for event in self.events(name)
+            if event["LogicalResourceId"] == resource
+        ]
         return next(str(stack_id) for stack_id in reversed(ids) if stack_id)
 
 

@@ -42,7 +42,11 @@ ARNS = {  # how AWS writes the ARN of a resource, by its properties
     "AWS::SNS::Topic": "sns:{here}:{TopicName}",
     "AWS::SQS::Queue": "sqs:{here}:{QueueName}",
 }
-REFS = {"AWS::Logs::LogGroup": "LogGroupName", "AWS::IAM::Role": "RoleName", "AWS::Lambda::Function": "FunctionName"}
+REFS = {
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Lambda::Function": "FunctionName",
+}
 
 
 class Made(NamedTuple):
@@ -58,7 +62,11 @@ class Made(NamedTuple):
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """Logical id to properties, for each resource of ``kind``."""
-        return {name: body["Properties"] for name, body in self.resources.items() if body["Type"] == kind}
+        return {
+            name: body["Properties"]
+            for name, body in self.resources.items()
+            if body["Type"] == kind
+        }
 
 
 @functools.cache
@@ -102,7 +110,9 @@ def child_of(logical_id: str) -> str:
 class _Scope:
     """What the functions of one template can see."""
 
-    def __init__(self, source: dict[str, Any], values: dict[str, Any], stacks: dict[str, Made]) -> None:
+    def __init__(
+        self, source: dict[str, Any], values: dict[str, Any], stacks: dict[str, Made]
+    ) -> None:
         self.source, self.values, self.stacks = source, values, stacks
 
     def resolve(self, node: Any) -> Any:
@@ -120,8 +130,12 @@ class _Scope:
         return {
             "Ref": self._ref,
             "Fn::GetAtt": lambda path: self._attribute(*path),
-            "Fn::Sub": lambda pattern: re.sub(r"\$\{([^}]+)\}", lambda found: self._named(found[1]), pattern),
-            "Fn::If": lambda parts: self.resolve(parts[1] if self._condition(parts[0]) else parts[2]),
+            "Fn::Sub": lambda pattern: re.sub(
+                r"\$\{([^}]+)\}", lambda found: self._named(found[1]), pattern
+            ),
+            "Fn::If": lambda parts: self.resolve(
+                parts[1] if self._condition(parts[0]) else parts[2]
+            ),
             "Fn::Equals": lambda pair: str(self.resolve(pair[0])) == str(self.resolve(pair[1])),
             "Fn::Not": lambda single: not self.resolve(single[0]),
         }
@@ -151,7 +165,11 @@ class _Scope:
             return f"<{name}.{attribute}>"
         properties = self.resolve(body["Properties"])
         bus = properties.get("EventBusName", "default")
-        place = {"here": f"{REGION}:{ACCOUNT}", "account": ACCOUNT, "bus": "" if bus == "default" else f"{bus}/"}
+        place = {
+            "here": f"{REGION}:{ACCOUNT}",
+            "account": ACCOUNT,
+            "bus": "" if bus == "default" else f"{bus}/",
+        }
         return "arn:aws:" + ARNS[body["Type"]].format(**place, **properties)
 
 

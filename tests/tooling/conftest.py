@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from tests.support.command_line import Aws, Ended, Run
 
-pytest.register_assert_rewrite("tests.support.command_line")  # so that an end that is not as expected says what it was
+pytest.register_assert_rewrite(
+    "tests.support.command_line"
+)  # so that an end that is not as expected says what it was
 read_once = functools.cache(templates.load)  # parsing the parent takes most of a deploy here
-read_defaults = functools.cache(terraform.defaults)  # every word reads the Terraform files, and here there are many
+read_defaults = functools.cache(
+    terraform.load_defaults
+)  # every word reads the Terraform files, and here there are many
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     from tests.support.command_line import HELP, NAMESPACE, Ended
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(terraform, "defaults", read_defaults)
+    monkeypatch.setattr(terraform, "load_defaults", read_defaults)
     monkeypatch.delenv("SIGNWATCH_DEBUG", raising=False)
     (tmp_path / "empty.toml").touch()
     (tmp_path / "bin").mkdir()

@@ -21,7 +21,8 @@ from tests.support.command_line import (
     tasks,
 )
 from tests.support.repository import ROOT
-from tooling import environment, mutations, scan, suite, terraform
+from tooling import environment, terraform
+from tooling.checks import mutations, scan, test_run
 from tooling.environment import BrokenEnvironmentError
 
 if TYPE_CHECKING:
@@ -32,10 +33,17 @@ pytestmark = pytest.mark.joint
 
 class TestMachine:
     @pytest.mark.parametrize(
-        "typed", [target("bootstrap"), ("demo",), ("test",), ("test", "--unit", "--terraform")], ids=" ".join
+        "typed",
+        [target("bootstrap"), ("demo",), ("test",), ("test", "--unit", "--terraform")],
+        ids=" ".join,
     )
     def test_a_missing_terraform_is_refused(
-        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: tuple[str, ...]
+        self,
+        aws: Aws,
+        run: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        typed: tuple[str, ...],
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
         expect(run(*typed), 2, typed[0], "terraform: was not found on PATH", "install Terraform")
@@ -44,7 +52,13 @@ class TestMachine:
     def test_a_busy_port_is_refused(self, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as busy:
             port = busy.getsockname()[1]
-            expect(run("demo", "--port", str(port)), 2, "demo", f"--port {port}: cannot be used", "in use")
+            expect(
+                run("demo", "--port", str(port)),
+                2,
+                "demo",
+                f"--port {port}: cannot be used",
+                "in use",
+            )
 
     @pytest.mark.parametrize("port", ["http", "70000", "-1"])
     def test_what_is_no_port_is_refused(self, run: Run, port: str) -> None:
@@ -52,13 +66,21 @@ class TestMachine:
 
     @pytest.mark.parametrize("word", WRITING)
     def test_a_dry_run_of_a_word_that_writes_is_refused(self, run: Run, word: str) -> None:
-        expect(run("--dry", word), 2, word, f"--dry: would not keep {word} from writing", "nothing was done")
+        expect(
+            run("--dry", word),
+            2,
+            word,
+            f"--dry: would not keep {word} from writing",
+            "nothing was done",
+        )
 
-    def test_an_environment_that_cannot_be_made_is_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_environment_that_cannot_be_made_is_refused(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def broken(*_: Any) -> None:
             raise BrokenEnvironmentError(".venv-local: no\nTry: again")
 
-        monkeypatch.setattr(suite, "ensure", broken)
+        monkeypatch.setattr(test_run, "ensure", broken)
         expect(run("test"), 2, "test", ".venv-local: no")
 
 
@@ -78,15 +100,23 @@ class TestCodes:
 
         codes, ran = parts, parts.ran
         monkeypatch.setattr(scan, "run", scanned)
-        monkeypatch.setattr(suite, "run", tested)
+        monkeypatch.setattr(test_run, "run", tested)
         return parts
 
-    def test_a_scan_with_a_finding_shows_its_rows_and_ends_in_1(self, run: Run, parts: SimpleNamespace) -> None:
+    def test_a_scan_with_a_finding_shows_its_rows_and_ends_in_1(
+        self, run: Run, parts: SimpleNamespace
+    ) -> None:
         parts.scan = False
         assert run("scan") == (1, "a row\n", "")
 
     def test_an_unknown_tool_is_refused_with_the_names_of_all(self, run: Run) -> None:
-        expect(run("scan", "--only", "checkow"), 2, "scan", "--only checkow: is no tool of the scan", "shellcheck")
+        expect(
+            run("scan", "--only", "checkow"),
+            2,
+            "scan",
+            "--only checkow: is no tool of the scan",
+            "shellcheck",
+        )
 
     @pytest.mark.parametrize("caught", [True, False])
     def test_mutations_alone_run_nothing_else_and_end_with_their_sum(
@@ -107,7 +137,7 @@ class TestCodes:
             counts.append(count)
             return 1
 
-        monkeypatch.setattr(suite, "fuzz", fuzz)
+        monkeypatch.setattr(test_run, "fuzz", fuzz)
         assert run("test", "--fuzz", "300").code == 1
         assert (counts, parts.ran) == ([300], [])
         expect(run("test", "--fuzz", "many"), 2, "test", "--fuzz many: is not a number of records")
@@ -165,13 +195,18 @@ class TestCommandLine:
         assert " ".join(ended.out.split()).count("default: ") == len(arguments)
 
     def test_the_defaults_of_region_and_prefix_are_those_of_the_terraform_files(self) -> None:
-        defaults = terraform.defaults(ROOT / "terraform-bootstrap")
+        defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
         for name in ("region", "prefix"):
             assert tasks.TARGET[name].endswith(f"else {defaults[name]}")
 
     def test_profile_and_account_are_p_and_a_wherever_they_are(self) -> None:
-        found = {word: {argument.name: argument.nicknames for argument in arguments_of(word)} for word in WORDS}
-        assert {word for word, flags in found.items() if "profile" in flags or "account" in flags} == set(TARGETED)
+        found = {
+            word: {argument.name: argument.nicknames for argument in arguments_of(word)}
+            for word in WORDS
+        }
+        assert {
+            word for word, flags in found.items() if "profile" in flags or "account" in flags
+        } == set(TARGETED)
         for word in TARGETED:
             assert (found[word]["profile"], found[word]["account"]) == (("p",), ("a",))
 
@@ -186,7 +221,9 @@ class TestCommandLine:
         assert (ended.code, ended.err) == (0, "")
         assert " ".join(ended.out.split()).count("default: ") == len(arguments_of("explain"))
 
-    @pytest.mark.parametrize("typed", [("here.json",), ("--path", "here.json"), ("--json", "here.json")])
+    @pytest.mark.parametrize(
+        "typed", [("here.json",), ("--path", "here.json"), ("--json", "here.json")]
+    )
     def test_explain_takes_its_path_with_and_without_the_flag(
         self, run: Run, tmp_path: Path, typed: tuple[str, ...]
     ) -> None:
@@ -197,5 +234,15 @@ class TestCommandLine:
 
     def test_the_words_that_do_not_write_are_few(self) -> None:
         assert set(WORDS) - set(WRITING) == {
-            *("outputs", "drift", "networks", "networks.check", "scan", "test", "check", "explain", "coverage")
+            *(
+                "outputs",
+                "drift",
+                "networks",
+                "networks.check",
+                "scan",
+                "test",
+                "check",
+                "explain",
+                "coverage",
+            )
         }

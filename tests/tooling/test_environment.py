@@ -75,7 +75,9 @@ class TestEnsure:
             "inv: made .venv",
         ]
 
-    def test_pip_takes_hashed_wheels_alone_and_no_dependencies(self, root: Path, builder: Builder) -> None:
+    def test_pip_takes_hashed_wheels_alone_and_no_dependencies(
+        self, root: Path, builder: Builder
+    ) -> None:
         ensure("tasks", root)
         _, pip = builder.commands
         assert pip[0] == str(root / ".venv" / "bin" / "python")
@@ -98,7 +100,9 @@ class TestEnsure:
         ensure("tasks", root)
         assert len(builder.made) == 2
 
-    def test_a_folder_that_was_moved_is_made_anew(self, root: Path, builder: Builder, tmp_path: Path) -> None:
+    def test_a_folder_that_was_moved_is_made_anew(
+        self, root: Path, builder: Builder, tmp_path: Path
+    ) -> None:
         ensure("tasks", root)
         moved = root.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
         ensure("tasks", moved)
@@ -120,26 +124,40 @@ class TestEnsure:
         ensure("tasks", root)
         assert len(builder.made) == 2
 
-    def test_what_a_link_points_at_is_never_emptied(self, root: Path, builder: Builder, tmp_path: Path) -> None:
+    def test_what_a_link_points_at_is_never_emptied(
+        self, root: Path, builder: Builder, tmp_path: Path
+    ) -> None:
         theirs = tmp_path / "theirs"
         builder.fill(theirs)
         (root / ".venv").symlink_to(theirs)
-        with pytest.raises(BrokenEnvironmentError, match=f"link to {theirs}.*\nTry: remove the link .venv"):
+        with pytest.raises(
+            BrokenEnvironmentError, match=f"link to {theirs}.*\nTry: remove the link .venv"
+        ):
             ensure("tasks", root)
         assert builder.made == []
 
     def test_each_has_a_folder_of_its_own(self, root: Path, builder: Builder) -> None:
-        assert {ensure(name, root).parents[1] for name in ("tasks", "scan", "local")} == set(builder.made)
+        assert {ensure(name, root).parents[1] for name in ("tasks", "scan", "local")} == set(
+            builder.made
+        )
         assert len({made.folder for made in ENVIRONMENTS.values()}) == len(ENVIRONMENTS)
 
     def test_the_runtime_is_made_with_the_newest_python(
         self, root: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(environment, "newest_python", lambda: "python9")
+        monkeypatch.setattr(environment, "find_newest_python", lambda: "python9")
         ensure("runtime", root)
-        assert builder.commands[0] == ["python9", "-m", "venv", "--clear", str(root / ".venv-runtime")]
+        assert builder.commands[0] == [
+            "python9",
+            "-m",
+            "venv",
+            "--clear",
+            str(root / ".venv-runtime"),
+        ]
 
-    def test_what_pip_said_is_in_the_sentence_and_the_next_use_tries_again(self, root: Path, builder: Builder) -> None:
+    def test_what_pip_said_is_in_the_sentence_and_the_next_use_tries_again(
+        self, root: Path, builder: Builder
+    ) -> None:
         builder.pip = subprocess.CompletedProcess([], 1, "", "ERROR: no such wheel\n")
         with pytest.raises(BrokenEnvironmentError) as broken:
             ensure("local", root)
@@ -164,8 +182,13 @@ class TestEnsure:
         )
         assert "apt install python3-venv" in said
 
-    def test_two_at_once_make_it_once(self, root: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked = [threading.Event(), threading.Event()]  # set when the first, and when the second asks for the lock
+    def test_two_at_once_make_it_once(
+        self, root: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = [
+            threading.Event(),
+            threading.Event(),
+        ]  # set when the first, and when the second asks for the lock
         flock, lock = fcntl.flock, threading.Lock()
 
         def watched(file: Any, operation: int) -> None:
@@ -177,7 +200,9 @@ class TestEnsure:
         second_waits: list[bool] = []
         builder.while_making = lambda: second_waits.append(asked[1].wait(5))
         found: list[Path] = []
-        threads = [threading.Thread(target=lambda: found.append(ensure("tasks", root))) for _ in range(2)]
+        threads = [
+            threading.Thread(target=lambda: found.append(ensure("tasks", root))) for _ in range(2)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -200,15 +225,15 @@ class TestNewestPython:
     def test_the_newest_that_starts_is_taken(self, tmp_path: Path) -> None:
         self.script(tmp_path, "python3.11", 0)
         newest = self.script(tmp_path, "python3.13", 0)
-        assert environment.newest_python() == newest
+        assert environment.find_newest_python() == newest
 
     def test_a_stand_in_that_does_not_start_is_passed_over(self, tmp_path: Path) -> None:
         self.script(tmp_path, "python3.14", 127)
         real = self.script(tmp_path, "python3.12", 0)
-        assert environment.newest_python() == real
+        assert environment.find_newest_python() == real
 
     def test_with_none_on_path_the_running_one_serves(self) -> None:
-        assert environment.newest_python() == sys.executable
+        assert environment.find_newest_python() == sys.executable
 
 
 class TestMain:
@@ -220,7 +245,8 @@ class TestMain:
         assert capsys.readouterr().out == "tasks/bin/python\n"
 
     @pytest.mark.parametrize(
-        "error", [BrokenEnvironmentError(".venv: no"), FileNotFoundError(2, "No such file", "x.txt")]
+        "error",
+        [BrokenEnvironmentError(".venv: no"), FileNotFoundError(2, "No such file", "x.txt")],
     )
     def test_a_failure_is_a_sentence_and_2(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
@@ -249,11 +275,17 @@ def test_without_a_usable_python_inv_says_what_to_install(tmp_path: Path) -> Non
         (tmp_path / name).chmod(0o755)
     (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
     done = subprocess.run(
-        ["/bin/sh", str(ROOT / "inv"), "demo"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        ["/bin/sh", str(ROOT / "inv"), "demo"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("inv: no Python 3.11 or newer with its venv module was found on PATH: install one")
+    assert done.stderr.startswith(
+        "inv: no Python 3.11 or newer with its venv module was found on PATH: install one"
+    )
 
 
 @pytest.mark.local
@@ -277,6 +309,9 @@ def test_a_real_environment_holds_the_locked_package_and_needs_no_network(
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     python = ensure("tasks", tmp_path)
     told = subprocess.run(
-        [python, "-I", "-c", "import tiny; print(tiny.NUMBER)"], capture_output=True, text=True, check=True
+        [python, "-I", "-c", "import tiny; print(tiny.NUMBER)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert told.stdout == "7\n"

@@ -12,10 +12,16 @@ from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateErr
 def test_the_sentence_says_where_what_and_what_to_try() -> None:
     error = RefusedError("prefix x", "is too short", "write it like signwatch")
     assert str(error) == "prefix x: is too short\nTry: write it like signwatch"
-    assert (error.where, error.what, error.remedy) == ("prefix x", "is too short", "write it like signwatch")
+    assert (error.where, error.what, error.remedy) == (
+        "prefix x",
+        "is too short",
+        "write it like signwatch",
+    )
 
 
-@pytest.mark.parametrize(("kind", "code"), [(FailedError, 1), (RefusedError, 2), (UnknownStateError, 3)])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(FailedError, 1), (RefusedError, 2), (UnknownStateError, 3)]
+)
 def test_each_kind_has_its_exit_code(kind: type[ToolError], code: int) -> None:
     assert kind("where", "what", "remedy").exit_code == code
 

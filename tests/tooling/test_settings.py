@@ -39,10 +39,16 @@ def write(root: Path, text: str) -> None:
 class TestPrecedence:
     def test_region_and_prefix_come_from_the_terraform_files(self, root: Path) -> None:
         settings = Settings.load(account=ACCOUNT, root=root)
-        assert (settings.region, settings.prefix, settings.stack) == ("eu-north-1", "watch", "watch")
+        assert (settings.region, settings.prefix, settings.stack) == (
+            "eu-north-1",
+            "watch",
+            "watch",
+        )
 
     def test_the_file_beats_the_defaults(self, root: Path) -> None:
-        write(root, f'profile = "p"\naccount = "{ACCOUNT}"\nregion = "eu-west-3"\nprefix = "mine"\n')
+        write(
+            root, f'profile = "p"\naccount = "{ACCOUNT}"\nregion = "eu-west-3"\nprefix = "mine"\n'
+        )
         settings = Settings.load(root=root)
         assert (settings.profile, settings.account, settings.region, settings.prefix) == (
             "p",
@@ -52,8 +58,12 @@ class TestPrecedence:
         )
 
     def test_flags_beat_the_file(self, root: Path) -> None:
-        write(root, 'profile = "p"\naccount = "999999999999"\nregion = "eu-west-3"\nprefix = "mine"\n')
-        settings = Settings.load(profile="q", account=ACCOUNT, region="us-east-2", prefix="yours", root=root)
+        write(
+            root, 'profile = "p"\naccount = "999999999999"\nregion = "eu-west-3"\nprefix = "mine"\n'
+        )
+        settings = Settings.load(
+            profile="q", account=ACCOUNT, region="us-east-2", prefix="yours", root=root
+        )
         assert (settings.profile, settings.account, settings.region, settings.prefix) == (
             "q",
             ACCOUNT,
@@ -63,11 +73,15 @@ class TestPrecedence:
 
     def test_an_assignment_beats_the_file_and_leaves_the_other_parameters(self, root: Path) -> None:
         write(root, '[parameters]\nAlertEmail = "a@example.com"\nLogRetentionDays = 90\n')
-        settings = Settings.load(account=ACCOUNT, assignments=["AlertEmail=b@example.com"], root=root)
+        settings = Settings.load(
+            account=ACCOUNT, assignments=["AlertEmail=b@example.com"], root=root
+        )
         assert settings.parameters == {"AlertEmail": "b@example.com", "LogRetentionDays": "90"}
 
     def test_a_value_may_hold_an_equals_sign_and_may_be_empty(self, root: Path) -> None:
-        settings = Settings.load(account=ACCOUNT, assignments=["A=b=c", "KnownNetworks="], root=root)
+        settings = Settings.load(
+            account=ACCOUNT, assignments=["A=b=c", "KnownNetworks="], root=root
+        )
         assert settings.parameters == {"A": "b=c", "KnownNetworks": ""}
 
     def test_another_file_is_named_with_config(self, root: Path, tmp_path: Path) -> None:
@@ -79,14 +93,22 @@ class TestPrecedence:
     def test_bootstrap_variables_keep_their_types(self, root: Path) -> None:
         write(root, '[bootstrap]\ntrusted_principal_arns = ["arn:aws:iam::111122223333:role/ci"]\n')
         settings = Settings.load(account=ACCOUNT, root=root)
-        assert settings.bootstrap == {"trusted_principal_arns": ["arn:aws:iam::111122223333:role/ci"]}
+        assert settings.bootstrap == {
+            "trusted_principal_arns": ["arn:aws:iam::111122223333:role/ci"]
+        }
 
 
 @pytest.mark.parametrize(
     ("written", "text"),
-    [('["203.0.113.0/24", "2001:db8::/48"]', "203.0.113.0/24,2001:db8::/48"), ("365", "365"), ("true", "true")],
+    [
+        ('["203.0.113.0/24", "2001:db8::/48"]', "203.0.113.0/24,2001:db8::/48"),
+        ("365", "365"),
+        ("true", "true"),
+    ],
 )
-def test_parameters_become_the_texts_that_cloudformation_takes(root: Path, written: str, text: str) -> None:
+def test_parameters_become_the_texts_that_cloudformation_takes(
+    root: Path, written: str, text: str
+) -> None:
     write(root, f"[parameters]\nName = {written}\n")
     assert Settings.load(account=ACCOUNT, root=root).parameters == {"Name": text}
 
@@ -99,16 +121,30 @@ class TestRefusals:
             ("account = 111122223333", "`account` is not a key, or not of the right kind"),
             ("parameters = 'x'", "`parameters` is not a key, or not of the right kind"),
             ("account = ", "cannot be read"),
-            ("[bootstrap]\ntrusted_principals = ['x']", "[bootstrap] trusted_principals: is not a variable"),
-            ("[bootstrap]\ntrusted_principal_arns = 5", "[bootstrap] trusted_principal_arns: is 5, and takes"),
-            ("[bootstrap]\ntrusted_principal_arns = 'Admin'", "is 'Admin', and takes a value like []"),
-            ("[bootstrap]\ntrusted_principal_arns = [5]", "[bootstrap] trusted_principal_arns: is [5]"),
+            (
+                "[bootstrap]\ntrusted_principals = ['x']",
+                "[bootstrap] trusted_principals: is not a variable",
+            ),
+            (
+                "[bootstrap]\ntrusted_principal_arns = 5",
+                "[bootstrap] trusted_principal_arns: is 5, and takes",
+            ),
+            (
+                "[bootstrap]\ntrusted_principal_arns = 'Admin'",
+                "is 'Admin', and takes a value like []",
+            ),
+            (
+                "[bootstrap]\ntrusted_principal_arns = [5]",
+                "[bootstrap] trusted_principal_arns: is [5]",
+            ),
             ("[bootstrap]\nregion = 'eu-west-1'", "[bootstrap] region: is not a variable"),
             ("[parameters]\nAlertEmail = {a = 1}", "[parameters] AlertEmail: is not a text"),
             ("[parameters]\nAlertEmail = 2026-11-24", "[parameters] AlertEmail: is not a text"),
         ],
     )
-    def test_a_broken_file_is_refused_with_what_is_wrong(self, root: Path, text: str, said: str) -> None:
+    def test_a_broken_file_is_refused_with_what_is_wrong(
+        self, root: Path, text: str, said: str
+    ) -> None:
         write(root, text)
         with pytest.raises(RefusedError) as refused:
             Settings.load(account=ACCOUNT, root=root)

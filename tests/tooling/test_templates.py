@@ -36,7 +36,9 @@ class TestLoad:
             ),
         ],
     )
-    def test_a_short_function_becomes_its_long_form(self, tmp_path: Path, short: str, long: dict[str, Any]) -> None:
+    def test_a_short_function_becomes_its_long_form(
+        self, tmp_path: Path, short: str, long: dict[str, Any]
+    ) -> None:
         assert load(tmp_path, f"A: {short}\n") == {"A": long}
 
     def test_every_template_of_the_repository_is_read(self) -> None:
@@ -53,7 +55,9 @@ class TestLoad:
             ("", "is not a template"),
         ],
     )
-    def test_what_is_no_template_is_refused_by_its_path(self, tmp_path: Path, text: str, said: str) -> None:
+    def test_what_is_no_template_is_refused_by_its_path(
+        self, tmp_path: Path, text: str, said: str
+    ) -> None:
         with pytest.raises(RefusedError) as refused:
             load(tmp_path, text)
         assert refused.value.where == str(tmp_path / "x.yaml")

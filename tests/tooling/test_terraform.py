@@ -39,21 +39,30 @@ def blocks(name: str, kind: str) -> dict[str, Any]:
     """The blocks of one kind in a file of the configuration, by name."""
     options = hcl2.SerializationOptions(strip_string_quotes=True)
     parsed = hcl2.loads((SOURCE / name).read_text(encoding="utf-8"), serialization_options=options)
-    return {label: body for block in parsed[kind] for label, body in block.items() if label != "__is_block__"}
+    return {
+        label: body
+        for block in parsed[kind]
+        for label, body in block.items()
+        if label != "__is_block__"
+    }
 
 
 def resource(name: str, kind: str, label: str) -> dict[str, Any]:
     """The body of one resource in a file of the configuration."""
     options = hcl2.SerializationOptions(strip_string_quotes=True)
     parsed = hcl2.loads((SOURCE / name).read_text(encoding="utf-8"), serialization_options=options)
-    found: dict[str, Any] = next(block[kind][label] for block in parsed["resource"] if label in block.get(kind, {}))
+    found: dict[str, Any] = next(
+        block[kind][label] for block in parsed["resource"] if label in block.get(kind, {})
+    )
     return found
 
 
 def sentences() -> set[str]:
     """Every sentence with which a variable refuses a value."""
     return {
-        rule["error_message"] for body in blocks("variables.tf", "variable").values() for rule in body["validation"]
+        rule["error_message"]
+        for body in blocks("variables.tf", "variable").values()
+        for rule in body["validation"]
     }
 
 
@@ -74,7 +83,9 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
         (tmp_path / "source").mkdir()
         environment = {"PATH": os.environ["PATH"], "TF_LOG": "TRACE", "TF_VAR_prefix": "stray"}
-        return Terraform.prepare(tmp_path / "source", tmp_path / "run", tmp_path / "state" / "x.tfstate", environment)
+        return Terraform.prepare(
+            tmp_path / "source", tmp_path / "run", tmp_path / "state" / "x.tfstate", environment
+        )
 
     return make
 
@@ -94,17 +105,23 @@ class TestDefaults:
         bodies = {"a": 'default = "x"', "b": "default = [1]", "c": "type = string"}
         text = "".join(f'variable "{name}" {{\n  {body}\n}}\n' for name, body in bodies.items())
         (tmp_path / "variables.tf").write_text(text)
-        assert terraform.defaults(tmp_path) == {"a": "x", "b": [1]}
+        assert terraform.load_defaults(tmp_path) == {"a": "x", "b": [1]}
 
     def test_the_bootstrap_asks_for_nothing_but_the_account(self) -> None:
-        assert set(blocks("variables.tf", "variable")) - set(terraform.defaults(SOURCE)) == {"account_id"}
+        assert set(blocks("variables.tf", "variable")) - set(terraform.load_defaults(SOURCE)) == {
+            "account_id"
+        }
 
-    @pytest.mark.parametrize("text", [None, 'variable "a" {', "\xff"], ids=["missing", "unfinished", "no HCL"])
-    def test_a_file_that_cannot_be_read_is_refused_with_its_name(self, tmp_path: Path, text: str | None) -> None:
+    @pytest.mark.parametrize(
+        "text", [None, 'variable "a" {', "\xff"], ids=["missing", "unfinished", "no HCL"]
+    )
+    def test_a_file_that_cannot_be_read_is_refused_with_its_name(
+        self, tmp_path: Path, text: str | None
+    ) -> None:
         if text is not None:
             (tmp_path / "variables.tf").write_text(text, encoding="latin-1")
         with pytest.raises(RefusedError, match=r"variables\.tf: cannot be read"):
-            terraform.defaults(tmp_path)
+            terraform.load_defaults(tmp_path)
 
 
 class TestProgram:
@@ -112,45 +129,66 @@ class TestProgram:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(RefusedError, match=r"(?s)terraform: was not found on PATH.*install Terraform 1\.9"):
+        with pytest.raises(
+            RefusedError, match=r"(?s)terraform: was not found on PATH.*install Terraform 1\.9"
+        ):
             terraform.find()
 
     @pytest.mark.parametrize(
         "heading",
-        ["Failed to query available provider packages", "Failed to install provider", "Invalid provider registry host"],
+        [
+            "Failed to query available provider packages",
+            "Failed to install provider",
+            "Invalid provider registry host",
+        ],
     )
     def test_an_init_that_gets_no_provider_says_how_to_get_one(
         self, program: Callable[[str], Terraform], heading: str
     ) -> None:
         made = program(f"echo 'Error: {heading}' >&2; exit 1")
-        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"):
+        with pytest.raises(
+            FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"
+        ):
             made.init()
 
     def test_an_init_that_fails_for_another_reason_does_not_blame_the_network(
         self, program: Callable[[str], Terraform]
     ) -> None:
         made = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
-        with pytest.raises(FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform") as failed:
+        with pytest.raises(
+            FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform"
+        ) as failed:
             made.init()
         assert failed.value.remedy.startswith("mend what Terraform names above")
 
-    def test_a_failed_plan_says_what_terraform_said(self, program: Callable[[str], Terraform]) -> None:
-        with pytest.raises(FailedError, match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again"):
+    def test_a_failed_plan_says_what_terraform_said(
+        self, program: Callable[[str], Terraform]
+    ) -> None:
+        with pytest.raises(
+            FailedError,
+            match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again",
+        ):
             program("echo 'no such thing' >&2; exit 1").plan({})
 
     def test_a_plan_without_changes_is_none_and_one_with_changes_is_its_json(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program('case "$1" in show) echo "{\\"resource_changes\\": []}";; *) exit "${CODE:-0}";; esac')
+        made = program(
+            'case "$1" in show) echo "{\\"resource_changes\\": []}";; *) exit "${CODE:-0}";; esac'
+        )
         assert made.plan({"prefix": "guard"}) is None
         assert json.loads((made.folder / "run.auto.tfvars.json").read_text()) == {"prefix": "guard"}
         changed = Terraform(made.folder, made.state, {**made.environment, "CODE": "2"})
         assert changed.plan({}) == {"resource_changes": []}
 
-    def test_settings_of_the_persons_own_terraform_stay_out(self, program: Callable[[str], Terraform]) -> None:
+    def test_settings_of_the_persons_own_terraform_stay_out(
+        self, program: Callable[[str], Terraform]
+    ) -> None:
         made = program('env > "environment"')
         made.apply()
-        seen = dict(line.split("=", 1) for line in (made.folder / "environment").read_text().splitlines())
+        seen = dict(
+            line.split("=", 1) for line in (made.folder / "environment").read_text().splitlines()
+        )
         assert {name for name in seen if name.startswith("TF_")} == {"TF_IN_AUTOMATION"}
 
     def test_the_mirror_is_named_by_its_full_path(
@@ -171,25 +209,32 @@ class TestConfigurationOfTheProgram:
         found = terraform._cli_configuration({"TF_CLI_CONFIG_FILE": "rc"})
         assert found == {"TF_CLI_CONFIG_FILE": str(tmp_path.resolve() / "rc")}
 
-    @pytest.mark.parametrize("environment", [{}, {"TF_CLI_CONFIG_FILE": ""}, {"TF_CLI_CONFIG_FILE": "/no/such/file"}])
+    @pytest.mark.parametrize(
+        "environment", [{}, {"TF_CLI_CONFIG_FILE": ""}, {"TF_CLI_CONFIG_FILE": "/no/such/file"}]
+    )
     def test_no_file_and_a_missing_one_are_left_out(self, environment: dict[str, str]) -> None:
         assert terraform._cli_configuration(environment) == {}
 
 
 class TestPrepare:
-    def test_a_copy_has_the_files_of_the_source_alone_and_its_own_state(self, tmp_path: Path) -> None:
+    def test_a_copy_has_the_files_of_the_source_alone_and_its_own_state(
+        self, tmp_path: Path
+    ) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "old.tf").write_text("")
         made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "deep" / "x.tfstate", {})
         names = {path.name for path in made.folder.glob("*.tf")}
         assert names == {path.name for path in SOURCE.glob("*.tf")} | {"backend_override.tf"}
-        assert str(tmp_path / "deep" / "x.tfstate") in (made.folder / "backend_override.tf").read_text()
+        assert (
+            str(tmp_path / "deep" / "x.tfstate")
+            in (made.folder / "backend_override.tf").read_text()
+        )
         assert made.state.parent.is_dir()
 
 
 @pytest.mark.joint
 class TestGitHub:
-    """What neither a plan nor the laptop's AWS can show."""
+    """What neither a plan nor the local AWS emulator can show."""
 
     def test_the_deploy_role_waits_for_the_role_that_it_trusts(self) -> None:
         waits = str(resource("roles.tf", "aws_iam_role", "deploy")["depends_on"])
@@ -203,8 +248,10 @@ class TestGitHub:
 @pytest.mark.joint
 class TestReadme:
     def test_its_table_has_every_variable_with_default_and_description(self) -> None:
-        defaults = terraform.defaults(SOURCE)
-        shown = {name: f"`{default}`" if default != "" else '`""`' for name, default in defaults.items()}
+        defaults = terraform.load_defaults(SOURCE)
+        shown = {
+            name: f"`{default}`" if default != "" else '`""`' for name, default in defaults.items()
+        }
         expected = [
             [f"`{name}`", shown.get(name, "required"), body["description"]]
             for name, body in blocks("variables.tf", "variable").items()
@@ -236,7 +283,9 @@ class TestWithTheProgram:
         """Of the variables alone, as a plan of everything starts the provider each time."""
         (tmp_path / "variables").mkdir()
         shutil.copy(SOURCE / "variables.tf", tmp_path / "variables")
-        alone = Terraform.prepare(tmp_path / "variables", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        alone = Terraform.prepare(
+            tmp_path / "variables", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+        )
         alone.init()
         bad = {
             "account_id": "1",
@@ -250,10 +299,18 @@ class TestWithTheProgram:
             bad,
             {"account_id": "111122223333"},
             {"account_id": "111122223333", "trusted_principal_arns": ["*"]},
-            {"account_id": "111122223333", "github_repository": "org/*", "github_subject_form": "x"},
+            {
+                "account_id": "111122223333",
+                "github_repository": "org/*",
+                "github_subject_form": "x",
+            },
             {"account_id": "111122223333", "github_owner_id": "*", "github_repository_id": "*"},
             {"account_id": "111122223333", "github_repository": "org/repo"},
-            {"account_id": "111122223333", "github_environment": "*", "github_oidc_provider_arn": "*"},
+            {
+                "account_id": "111122223333",
+                "github_environment": "*",
+                "github_oidc_provider_arn": "*",
+            },
         ):
             with pytest.raises(RefusedError, match="terraform variables: were refused") as refused:
                 alone.plan(values)
@@ -264,7 +321,9 @@ class TestWithTheProgram:
         (tmp_path / "empty").mkdir()
         environment = _quiet() | {MIRROR: str(tmp_path / "empty")}
         made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
-        with pytest.raises(FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"):
+        with pytest.raises(
+            FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"
+        ):
             made.init()
 
     def test_a_checkout_that_was_moved_finds_its_state_again(self, tmp_path: Path) -> None:
@@ -289,7 +348,9 @@ class TestWithTheProgram:
             'resource "terraform_data" "kept" {\n  count = var.count_of_it\n'
             "  lifecycle {\n    prevent_destroy = true\n  }\n}\n"
         )
-        made = Terraform.prepare(tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        made = Terraform.prepare(
+            tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+        )
         made.init()
         made.plan({"count_of_it": 1})
         made.apply()
@@ -298,7 +359,13 @@ class TestWithTheProgram:
         ) as refused:
             made.plan({"count_of_it": 0})
         (heading, page) = re.findall(r'see "([^"]+)" in (\S+\.md)', refused.value.remedy)[0]
-        assert "state rm" in (ROOT / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        assert (
+            "state rm"
+            in (ROOT / page)
+            .read_text(encoding="utf-8")
+            .split(f"\n## {heading}\n")[1]
+            .split("\n## ")[0]
+        )
 
     def test_a_signal_lets_it_keep_what_it_has_made_in_its_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
@@ -308,11 +375,15 @@ class TestWithTheProgram:
             '  depends_on = [terraform_data.made]\n  provisioner "local-exec" {\n'
             '    command = "touch started; exec sleep 60"\n  }\n}\n'
         )
-        made = Terraform.prepare(tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet())
+        made = Terraform.prepare(
+            tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+        )
         made.init()
         made.plan({})
         command = [sys.executable, "-c", ASK_TO_STOP, str(made.folder), str(made.state)]
-        with subprocess.Popen(command, cwd=ROOT, env=_quiet(), stderr=subprocess.PIPE, text=True) as running:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=_quiet(), stderr=subprocess.PIPE, text=True
+        ) as running:
             _wait_for(made.folder / "started")
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=30)

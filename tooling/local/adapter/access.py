@@ -17,7 +17,11 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import iam, sts
 
-GROUP_ITSELF = ("TagResource", "UntagResource", "ListTagsForResource")  # calls that want a log group's bare ARN
+GROUP_ITSELF = (
+    "TagResource",
+    "UntagResource",
+    "ListTagsForResource",
+)  # calls that want a log group's bare ARN
 SESSION_SECONDS = 12 * 3600
 _lock = threading.Lock()
 _sessions: dict[tuple[str, str], Credentials] = {}
@@ -55,12 +59,16 @@ def install() -> None:
     _remember_decisions()
     extract = iam_actions.extract_resource_arn
 
-    def extracted(service: str, method: str, path: str, headers: Any, body: bytes, *more: Any) -> Any:
+    def extracted(
+        service: str, method: str, path: str, headers: Any, body: bytes, *more: Any
+    ) -> Any:
         if service == "ssm" and iam_actions._action_from_target(headers) == "GetParametersByPath":
             named = str(json.loads(body or b"{}").get("Path", "/")).strip("/")
             return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{named}"
         found = extract(service, method, path, headers, body, *more)
-        is_in_group = service == "logs" and iam_actions._action_from_target(headers) not in GROUP_ITSELF
+        is_in_group = (
+            service == "logs" and iam_actions._action_from_target(headers) not in GROUP_ITSELF
+        )
         return f"{found}:log-stream:" if is_in_group and ":log-group:" in str(found) else found
 
     iam_actions.extract_resource_arn = extracted
@@ -80,7 +88,13 @@ def _remember_decisions() -> None:
     judge = iam_evaluator.enforce
 
     def judged(
-        key: str, action: str, service: str, region: str, resource_arn: str = "*", *more: Any, **named: Any
+        key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        *more: Any,
+        **named: Any,
     ) -> Any:
         refused = judge(key, action, service, region, resource_arn, *more, **named)
         _remember(key, action, resource_arn, allowed=refused is None)
@@ -100,11 +114,18 @@ def _remember(key: str, action: str, resource: str, *, allowed: bool) -> None:
 def decisions(account: str) -> list[dict[str, Any]]:
     """Return what was decided on sessions of the roles of this account, each of it once."""
     with _lock:
-        return [decision._asdict() for decision in sorted(_decisions) if decision.account == account]
+        return [
+            decision._asdict() for decision in sorted(_decisions) if decision.account == account
+        ]
 
 
 def service_may(
-    policy: str | dict[str, Any] | None, service: str, action: str, resource: str, source_arn: str, **keys: str
+    policy: str | dict[str, Any] | None,
+    service: str,
+    action: str,
+    resource: str,
+    source_arn: str,
+    **keys: str,
 ) -> bool:
     """Whether a resource's policy lets an AWS service do this for ``source_arn``; ``keys`` are more context keys."""
     context = iam_evaluator.EvalContext(
@@ -115,7 +136,11 @@ def service_may(
         resource_arn=resource,
         region=get_region(),
         secure_transport=True,
-        service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": get_account_id(), **keys},
+        service_context={
+            "aws:sourcearn": source_arn,
+            "aws:sourceaccount": get_account_id(),
+            **keys,
+        },
     )
     answer = iam_evaluator.evaluate_resource_policy(policy or {}, context, service=service)
     return bool(answer.decision == "Allow")
@@ -125,14 +150,19 @@ def role_may(role_arn: str, action: str, resource: str) -> bool:
     """Whether a session of the role may do this: its policies within its boundary, and the resource's own policy."""
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     key = session(role_arn, "check").access_key_id
-    return iam_evaluator.enforce(key, action, action.partition(":")[0], get_region(), resource) is None
+    return (
+        iam_evaluator.enforce(key, action, action.partition(":")[0], get_region(), resource) is None
+    )
 
 
 def session(role_arn: str, name: str) -> Credentials:
     """Return credentials of a session of the role with this name, the same ones for as long as they are valid."""
     with _lock:
         known = _sessions.get((role_arn, name))
-        if known is None or sts._sessions.get(known.access_key_id, {}).get("Expiration", 0) < time.time() + 900:
+        if (
+            known is None
+            or sts._sessions.get(known.access_key_id, {}).get("Expiration", 0) < time.time() + 900
+        ):
             known = _sessions[role_arn, name] = _begin(role_arn, name)
         return known
 
@@ -140,7 +170,9 @@ def session(role_arn: str, name: str) -> Credentials:
 def _begin(role_arn: str, name: str) -> Credentials:
     account, role = role_arn.split(":")[4], role_arn.rpartition("/")[2]
     known = iam._roles.get_scoped(account, None, role) or {}
-    begun = Credentials(f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32))
+    begun = Credentials(
+        f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+    )
     sts.register_session(
         begun.access_key_id,
         {

@@ -30,11 +30,17 @@ def install() -> None:
     - Rule: only whether it is there; here its state and its pattern too
     """
     read, properties = READERS["AWS::SecretsManager::Secret"]
-    READERS["AWS::SecretsManager::Secret"] = (lambda arn, wanted: read(secret_name(arn), wanted), properties)
+    READERS["AWS::SecretsManager::Secret"] = (
+        lambda arn, wanted: read(secret_name(arn), wanted),
+        properties,
+    )
     READERS["AWS::Events::Rule"] = (_rule, frozenset({"State", "EventPattern"}))
 
 
 def _rule(name: str, properties: Mapping[str, Any]) -> dict[str, Any] | None:
     bus = str(properties.get("EventBusName") or "default")
     found = eventbridge._rules.get(eventbridge._rule_key(name.rpartition("|")[2], bus))
-    return found and {"State": found["State"], "EventPattern": json.loads(found.get("EventPattern") or "{}")}
+    return found and {
+        "State": found["State"],
+        "EventPattern": json.loads(found.get("EventPattern") or "{}"),
+    }

@@ -26,7 +26,9 @@ from tooling.local.adapter.access import role_may, service_may
 from tooling.local.adapter.streams import append
 
 SERVICE = "events.amazonaws.com"
-FIRST_PAUSE = float(os.environ.get("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.2"))  # seconds, doubled up to LONGEST_PAUSE
+FIRST_PAUSE = float(
+    os.environ.get("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.2")
+)  # seconds, doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 5.0
 RETRIES, AGE = 185, 86400  # AWS's defaults of a target's RetryPolicy
 log = logging.getLogger(__name__)
@@ -46,11 +48,16 @@ def begin(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], v
     threading.Thread(target=run, args=(_deliver, target, event, rule, view), daemon=True).start()
 
 
-def _deliver(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any) -> None:
+def _deliver(
+    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
+) -> None:
     """Try until it works, the retries are used up, the event is too old, or it can never work."""
     whole = json.dumps(view.event_with_detail())
     policy, start, attempt = target.get("RetryPolicy") or {}, time.time(), 0
-    limit, age = int(policy.get("MaximumRetryAttempts", RETRIES)), int(policy.get("MaximumEventAgeInSeconds", AGE))
+    limit, age = (
+        int(policy.get("MaximumRetryAttempts", RETRIES)),
+        int(policy.get("MaximumEventAgeInSeconds", AGE)),
+    )
     while True:
         try:
             _send(target, _payload(target, rule, view, whole), event, rule, view)
@@ -79,7 +86,9 @@ def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, whole: str
     return whole
 
 
-def _send(target: dict[str, Any], payload: str, event: dict[str, Any], rule: dict[str, Any], view: Any) -> None:
+def _send(
+    target: dict[str, Any], payload: str, event: dict[str, Any], rule: dict[str, Any], view: Any
+) -> None:
     spec = parse_arn(target["Arn"])
     if spec.service == "lambda":
         _to_function(target, payload, rule)
@@ -111,7 +120,9 @@ def _to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
     queue = sqs._queue_by_arn(arn)
     if queue is None:
         raise UndeliverableError("RESOURCE_NOT_FOUND", "The specified queue does not exist.")
-    if not service_may(queue["attributes"].get("Policy"), SERVICE, "sqs:SendMessage", arn, rule["Arn"]):
+    if not service_may(
+        queue["attributes"].get("Policy"), SERVICE, "sqs:SendMessage", arn, rule["Arn"]
+    ):
         raise UndeliverableError("NO_PERMISSIONS", f"Access to the resource {arn} is denied.")
     queueing.send(queue, payload, {})
 
@@ -119,7 +130,9 @@ def _to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
 def _to_log_group(spec: Any, payload: str, rule: dict[str, Any]) -> None:
     group = spec.resource.partition("log-group:")[2].removesuffix(":*")
     if group not in cloudwatch_logs._log_groups:
-        raise UndeliverableError("RESOURCE_NOT_FOUND", f"The specified log group does not exist: {group}")
+        raise UndeliverableError(
+            "RESOURCE_NOT_FOUND", f"The specified log group does not exist: {group}"
+        )
     stream = new_uuid()
     arn = f"arn:{spec.partition}:logs:{spec.region}:{spec.account_id}:log-group:{group}:log-stream:{stream}"
     policies = [found["policyDocument"] for found in cloudwatch_logs._resource_policies.values()]
@@ -132,15 +145,20 @@ def _to_log_group(spec: Any, payload: str, rule: dict[str, Any]) -> None:
 
 def _to_bus(target: dict[str, Any], spec: Any, event: dict[str, Any], rule: dict[str, Any]) -> None:
     """Another bus of the same account, in this Region or another: the target's role must allow it."""
-    from tooling.local.adapter import events
-
     if spec.account_id != get_account_id():
-        raise UndeliverableError("NO_PERMISSIONS", "the laptop's AWS sends to no bus of another account")
-    if event.get("_Forwarded") and spec.region != get_region():
-        raise UndeliverableError("THIRD_REGION_HOP_DETECTED", "a forwarded event goes to no further Region")
-    if not target.get("RoleArn") or not role_may(target["RoleArn"], "events:PutEvents", target["Arn"]):
         raise UndeliverableError(
-            "NO_PERMISSIONS", f"the target's role does not allow events:PutEvents on {target['Arn']}"
+            "NO_PERMISSIONS", "the local AWS emulator sends to no bus of another account"
+        )
+    if event.get("_Forwarded") and spec.region != get_region():
+        raise UndeliverableError(
+            "THIRD_REGION_HOP_DETECTED", "a forwarded event goes to no further Region"
+        )
+    if not target.get("RoleArn") or not role_may(
+        target["RoleArn"], "events:PutEvents", target["Arn"]
+    ):
+        raise UndeliverableError(
+            "NO_PERMISSIONS",
+            f"the target's role does not allow events:PutEvents on {target['Arn']}",
         )
     bus = spec.resource.partition("/")[2]
     own = eventbridge._rule_key(rule["Name"], rule.get("EventBusName", "default"))
@@ -150,17 +168,27 @@ def _to_bus(target: dict[str, Any], spec: Any, event: dict[str, Any], rule: dict
         eventbridge._ensure_default_bus()
         if bus not in eventbridge._event_buses:
             raise UndeliverableError("RESOURCE_NOT_FOUND", f"Event bus {bus} does not exist.")
-        events.dispatch({**event, "EventBusName": bus, "_Forwarded": crossed, "_DispatchPath": path})
+        eventbridge._dispatch_event(
+            {**event, "EventBusName": bus, "_Forwarded": crossed, "_DispatchPath": path}
+        )
 
 
 def _give_up(
-    target: dict[str, Any], rule: dict[str, Any], whole: str, code: str, what: str, attempts: int, used_up: str
+    target: dict[str, Any],
+    rule: dict[str, Any],
+    whole: str,
+    code: str,
+    what: str,
+    attempts: int,
+    used_up: str,
 ) -> None:
     """Put the event into the target's dead-letter queue, when it has one that lets this rule write."""
     log.warning("rule %s could not deliver to %s: %s %s", rule["Name"], target["Arn"], code, what)
     arn = str((target.get("DeadLetterConfig") or {}).get("Arn") or "")
     queue = sqs._queue_by_arn(arn) if arn else None
-    if queue and service_may(queue["attributes"].get("Policy"), SERVICE, "sqs:SendMessage", arn, rule["Arn"]):
+    if queue and service_may(
+        queue["attributes"].get("Policy"), SERVICE, "sqs:SendMessage", arn, rule["Arn"]
+    ):
         values = {
             "RULE_ARN": rule["Arn"],
             "TARGET_ARN": target["Arn"],
@@ -169,4 +197,6 @@ def _give_up(
             "RETRY_ATTEMPTS": str(attempts),
             "EXHAUSTED_RETRY_CONDITION": used_up,
         }
-        queueing.send(queue, whole, {name: ("String", value) for name, value in values.items() if value})
+        queueing.send(
+            queue, whole, {name: ("String", value) for name, value in values.items() if value}
+        )

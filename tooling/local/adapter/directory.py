@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
+from ministack.core.responses import (
+    get_account_id,
+    get_region,
+    set_request_account_id,
+    set_request_region,
+)
 from ministack.core.router import extract_access_key_id, extract_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SERVICE, TARGET = "identitystore", b"AWSIdentityStore."
-STORE = re.compile(r"d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # AWS takes ARNs as well
+STORE = re.compile(
+    r"d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)  # AWS takes ARNs as well
 USER = re.compile(r"([0-9a-f]{10}-)?[A-Fa-f0-9]{8}(-[A-Fa-f0-9]{4}){3}-[A-Fa-f0-9]{12}")
 NAME = re.compile(r"\S{1,128}")
 
@@ -99,7 +106,10 @@ def _create(headers: Headers, asked: Mapping[str, Any]) -> dict[str, Any]:
     store, name = _valid(STORE, asked, "IdentityStoreId"), _valid(NAME, asked, "UserName")
     _permit(headers, "CreateUser", [_store_arn(store), "arn:aws:identitystore:::user/*"])
     made = {"IdentityStoreId": store, "UserId": str(uuid.uuid4())}
-    _users[Place(get_account_id(), get_region(), store, made["UserId"])] = {**made, "UserName": name}
+    _users[Place(get_account_id(), get_region(), store, made["UserId"])] = {
+        **made,
+        "UserName": name,
+    }
     return made
 
 
@@ -138,6 +148,8 @@ def _permit(headers: Headers, name: str, resources: Sequence[str]) -> None:
             raise RefusedError(code, refused.message)
         if refused:
             who = f"User: {refused.principal_arn} is not authorized to perform: {action}"
-            missing.append(f"{who} on resource: {resource} because no identity-based policy allows the {action} action")
+            missing.append(
+                f"{who} on resource: {resource} because no identity-based policy allows the {action} action"
+            )
     if missing:
         raise RefusedError("AccessDeniedException", ", ".join(missing))

@@ -42,7 +42,9 @@ def guarded(inner: Application) -> Application:
         elif (scope["method"], scope["path"]) == ("GET", "/_emulator/decisions"):
             await _answer(send, 200, json.dumps(access.decisions(scope["query_string"].decode())))
         elif directory.operation(scope["headers"]):
-            status, told = await asyncio.to_thread(directory.answer, scope["headers"], await _body(receive))
+            status, told = await asyncio.to_thread(
+                directory.answer, scope["headers"], await _body(receive)
+            )
             await _answer(send, status, json.dumps(told))
         else:  # so that policies on aws:SecureTransport hold as they do where every endpoint speaks TLS
             await inner({**scope, "headers": [*scope["headers"], TLS]}, receive, send)

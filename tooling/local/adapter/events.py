@@ -23,7 +23,9 @@ def install() -> None:
     """Replace the dispatch to rules, and put AWS's checks in front of PutEvents."""
     eventbridge._dispatch_event = dispatch
     put = eventbridge._put_events
-    eventbridge._put_events = lambda data, allow_aws_source=False: put_events(put, data, allow_aws_source)
+    eventbridge._put_events = lambda data, allow_aws_source=False: put_events(
+        put, data, allow_aws_source
+    )
 
 
 def dispatch(event: dict[str, Any], view: Any = None) -> None:
@@ -31,8 +33,16 @@ def dispatch(event: dict[str, Any], view: Any = None) -> None:
     view = view or eventbridge._pattern_event_view(event)
     bus, passed = event.get("EventBusName", "default"), event.get("_DispatchPath") or ()
     for key, rule in eventbridge._rules.items():
-        listens = rule.get("EventBusName", "default") == bus and key not in passed and rule.get("EventPattern")
-        if listens and _takes(rule, event) and eventbridge._matches_pattern_view(rule["EventPattern"], view, key):
+        listens = (
+            rule.get("EventBusName", "default") == bus
+            and key not in passed
+            and rule.get("EventPattern")
+        )
+        if (
+            listens
+            and _takes(rule, event)
+            and eventbridge._matches_pattern_view(rule["EventPattern"], view, key)
+        ):
             for target in eventbridge._targets.get(key, []):
                 delivery.begin(dict(target), event, rule, view)
 
@@ -46,7 +56,10 @@ def is_read_only(event: dict[str, Any]) -> bool:
     detail = eventbridge._decoded_detail(event.get("Detail"))
     through = event.get("DetailType") == "AWS API Call via CloudTrail"
     return (
-        through and isinstance(detail, dict) and detail.get("readOnly") is True and detail.get("managementEvent", True)
+        through
+        and isinstance(detail, dict)
+        and detail.get("readOnly") is True
+        and detail.get("managementEvent", True)
     )
 
 
@@ -58,7 +71,11 @@ def put_events(put: Any, data: dict[str, Any], allow_aws_source: bool) -> Any:  
     answers: list[dict[str, Any]] = []
     for entry in entries:
         wrong = _wrong(entry)
-        answers += [wrong] if wrong else json.loads(put({"Entries": [entry]}, allow_aws_source)[2])["Entries"]
+        answers += (
+            [wrong]
+            if wrong
+            else json.loads(put({"Entries": [entry]}, allow_aws_source)[2])["Entries"]
+        )
     failed = sum("ErrorCode" in answer for answer in answers)
     return eventbridge.json_response({"FailedEntryCount": failed, "Entries": answers})
 

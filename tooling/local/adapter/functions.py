@@ -23,7 +23,7 @@ from ministack.services import cloudwatch_logs, lambda_svc
 from tooling.local.adapter import access
 from tooling.local.adapter.pool import Owner, Pool
 from tooling.local.adapter.streams import append
-from tooling.local.runtime import Function, Package, Result, Sandbox
+from tooling.local.sandbox.runtime import Function, Package, Result, Sandbox
 
 MADE_OF = (
     "CodeSha256",
@@ -46,13 +46,22 @@ def install() -> None:
     atexit.register(pool.kill)
 
 
-def close(name: str, qualifier: str | None = None, account: str | None = None, region: str | None = None) -> None:  # noqa: ARG001 - the emulator's own signature
+def close(
+    name: str,
+    qualifier: str | None = None,  # noqa: ARG001 - the emulator's own signature
+    account: str | None = None,
+    region: str | None = None,
+) -> None:
     """Close the function's environments: its code or configuration changed, or it is gone."""
     pool.close(Owner(account or get_account_id(), region or get_region(), name))
 
 
 def run(
-    record: dict[str, Any], configuration: dict[str, Any], event: Any, request_id: str, _started: float
+    record: dict[str, Any],
+    configuration: dict[str, Any],
+    event: Any,
+    request_id: str,
+    _started: float,
 ) -> dict[str, Any]:
     """Invoke the function that the emulator's ``record`` describes, and return its result in the emulator's terms."""
     owner = Owner(get_account_id(), get_region(), configuration["FunctionName"])
@@ -77,7 +86,10 @@ def _made_of(configuration: dict[str, Any], credentials: access.Credentials) -> 
 
 
 def _sandbox(
-    record: dict[str, Any], configuration: dict[str, Any], owner: Owner, credentials: access.Credentials
+    record: dict[str, Any],
+    configuration: dict[str, Any],
+    owner: Owner,
+    credentials: access.Credentials,
 ) -> Sandbox:
     layers = [lambda_svc._resolve_layer_zip(layer) for layer in configuration.get("Layers") or ()]
     function = Function(
@@ -91,7 +103,9 @@ def _sandbox(
         environment=_environment(configuration, credentials),
         log_group=_log_group(configuration),
     )
-    folder = Path(tempfile.mkdtemp(prefix="function-"))  # the sandbox removes it when it is empty again
+    folder = Path(
+        tempfile.mkdtemp(prefix="function-")
+    )  # the sandbox removes it when it is empty again
     package = Package(record["code_zip"], [layer for layer in layers if layer])
     return Sandbox(package, function, Path(os.environ["SIGNWATCH_RUNTIME_PYTHON"]), folder)
 
@@ -117,8 +131,13 @@ def _write_log(configuration: dict[str, Any], result: Result) -> None:
     group, role = _log_group(configuration), configuration["Role"]
     arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}"
     pin_request_origin("127.0.0.1", secure_transport=True)
-    if group not in cloudwatch_logs._log_groups and access.role_may(role, "logs:CreateLogGroup", f"{arn}:*"):
+    if group not in cloudwatch_logs._log_groups and access.role_may(
+        role, "logs:CreateLogGroup", f"{arn}:*"
+    ):
         cloudwatch_logs._create_log_group({"logGroupName": group})
     stream = f"{arn}:log-stream:{result.stream}"
-    if all(access.role_may(role, action, stream) for action in ("logs:CreateLogStream", "logs:PutLogEvents")):
+    if all(
+        access.role_may(role, action, stream)
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents")
+    ):
         append(group, result.stream, result.log)

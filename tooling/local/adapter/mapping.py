@@ -20,8 +20,12 @@ def install() -> None:
     """Let a mapping take nothing while its function's role may not (stock: nobody's rights are asked)."""
     allowed = lambda_svc._sqs_esm_concurrency
 
-    def concurrency(mapping: dict[str, Any], function: Any, configuration: dict[str, Any], *more: Any) -> int:
-        may = [role_may(configuration["Role"], action, mapping["EventSourceArn"]) for action in ACTIONS]
+    def concurrency(
+        mapping: dict[str, Any], function: Any, configuration: dict[str, Any], *more: Any
+    ) -> int:
+        may = [
+            role_may(configuration["Role"], action, mapping["EventSourceArn"]) for action in ACTIONS
+        ]
         return int(allowed(mapping, function, configuration, *more)) if all(may) else 0
 
     lambda_svc._sqs_esm_concurrency = concurrency

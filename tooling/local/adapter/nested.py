@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 KIND = "AWS::CloudFormation::Stack"
 SUFFIX = 12  # characters that AWS appends to a child's name
-ROLLS_BACK = ("ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
+ROLLS_BACK = (
+    "ROLLBACK_IN_PROGRESS",
+    "UPDATE_ROLLBACK_IN_PROGRESS",
+    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+)
 KEPT_FOR_ROLLBACK = (
     *("_resources", "_template", "_template_body", "_resolved_params", "_conditions"),
     *("Parameters", "Tags", "Outputs"),
@@ -47,7 +51,9 @@ def install() -> None:
     _name_parents_in_descriptions()
 
 
-def create(logical_id: str, properties: Mapping[str, Any], parent: str) -> tuple[str, dict[str, str]]:
+def create(
+    logical_id: str, properties: Mapping[str, Any], parent: str
+) -> tuple[str, dict[str, str]]:
     """Deploy a new child; return its id and its outputs as ``Outputs.NAME``. Raises ValueError when it fails.
 
     A failed child is rolled back and, as the parent's rollback would do, deleted.
@@ -56,13 +62,21 @@ def create(logical_id: str, properties: Mapping[str, Any], parent: str) -> tuple
     child |= _revision(properties, parent)
     cloudformation._stacks[child["StackName"]] = child
     cloudformation._stack_events[child["StackId"]] = []
-    _event(cloudformation._stacks[parent], logical_id, "CREATE_IN_PROGRESS", child, "Resource creation Initiated")
+    _event(
+        cloudformation._stacks[parent],
+        logical_id,
+        "CREATE_IN_PROGRESS",
+        child,
+        "Resource creation Initiated",
+    )
     _event(child, child["StackName"], "CREATE_IN_PROGRESS", child)
     _deploy(child, None)
     if child["StackStatus"] != "CREATE_COMPLETE":
         reason = _failures(child)
         _delete(child)
-        raise ValueError(f"Embedded stack {child['StackId']} was not successfully created: {reason}")
+        raise ValueError(
+            f"Embedded stack {child['StackId']} was not successfully created: {reason}"
+        )
     return child["StackId"], _attributes(child)
 
 
@@ -86,7 +100,9 @@ def update(
     if child["StackStatus"] != "UPDATE_COMPLETE":
         child["_conditions"] = previous["_conditions"]
         what = f"Embedded stack {child['StackId']} was not successfully updated."
-        raise ValueError(f"{what} Currently in UPDATE_ROLLBACK_IN_PROGRESS with reason: {_failures(child)}")
+        raise ValueError(
+            f"{what} Currently in UPDATE_ROLLBACK_IN_PROGRESS with reason: {_failures(child)}"
+        )
     if reverts:
         child["StackStatus"] = "UPDATE_ROLLBACK_COMPLETE"
         _event(child, child["StackName"], "UPDATE_ROLLBACK_COMPLETE", child)
@@ -137,7 +153,10 @@ def _revision(properties: Mapping[str, Any], parent: str) -> Record:
     body = _template_body(str(properties.get("TemplateURL", "")))
     template = engine._parse_template(body)
     provisioners._check_nested_stack_capabilities(parent, template)
-    given = [{"Key": key, "Value": str(value)} for key, value in (properties.get("Parameters") or {}).items()]
+    given = [
+        {"Key": key, "Value": str(value)}
+        for key, value in (properties.get("Parameters") or {}).items()
+    ]
     values = engine._resolve_parameters(template, given)
     conditions = engine._evaluate_conditions(template, values)
     handlers.validate_template_support(template, conditions, params=values)
@@ -160,7 +179,9 @@ def _revision(properties: Mapping[str, Any], parent: str) -> Record:
 def _template_body(url: str) -> str:
     body, refusal = helpers._resolve_template({"TemplateURL": [url]})
     if refusal is not None or not body:
-        raise ValueError(f"TemplateURL {url!r} cannot be read: S3 error: The specified key does not exist.")
+        raise ValueError(
+            f"TemplateURL {url!r} cannot be read: S3 error: The specified key does not exist."
+        )
     return str(body)
 
 
@@ -197,7 +218,11 @@ def _failures(child: Record) -> str:
     """Return AWS's sentence on the resources that made the last operation fail."""
     verbs = {"CREATE_FAILED": "create", "UPDATE_FAILED": "update"}
     events = cloudformation._stack_events[child["StackId"]]
-    start = max(at for at, event in enumerate(events) if event["ResourceStatus"] in _STARTS and _is_own(event))
+    start = max(
+        at
+        for at, event in enumerate(events)
+        if event["ResourceStatus"] in _STARTS and _is_own(event)
+    )
     for event in events[start:]:
         if event["ResourceStatus"] in verbs:
             if _is_own(event):  # an output that cannot be resolved fails the stack itself
@@ -232,7 +257,9 @@ def _without_exception_on_create(template: Record) -> Record:
 
 
 def _event(stack: Record, logical_id: str, status: str, child: Record, reason: str = "") -> None:
-    stacks._add_event(stack["StackId"], stack["StackName"], logical_id, KIND, status, reason, child["StackId"])
+    stacks._add_event(
+        stack["StackId"], stack["StackName"], logical_id, KIND, status, reason, child["StackId"]
+    )
 
 
 def _identify_children_in_events() -> None:
@@ -273,7 +300,9 @@ def _name_parents_in_descriptions() -> None:
         for stack in cloudformation._stacks.values():
             if "ParentId" in stack:
                 tag = f"<StackId>{stack['StackId']}</StackId>"
-                parents = f"<ParentId>{stack['ParentId']}</ParentId><RootId>{stack['RootId']}</RootId>"
+                parents = (
+                    f"<ParentId>{stack['ParentId']}</ParentId><RootId>{stack['RootId']}</RootId>"
+                )
                 text = text.replace(tag, tag + parents)
         return status, headers, text.encode() if isinstance(body, bytes) else text
 

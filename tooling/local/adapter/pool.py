@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tooling.local.runtime import Sandbox
+    from tooling.local.sandbox.runtime import Sandbox
 
 
 class Owner(NamedTuple):
@@ -44,7 +44,12 @@ class Pool:
         with self._changed:
             while True:
                 found = next(
-                    (warm for warm in reversed(self._idle) if (warm.owner, warm.made_of) == (owner, made_of)), None
+                    (
+                        warm
+                        for warm in reversed(self._idle)
+                        if (warm.owner, warm.made_of) == (owner, made_of)
+                    ),
+                    None,
                 )
                 if found:
                     self._idle.remove(found)

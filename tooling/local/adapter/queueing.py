@@ -75,10 +75,14 @@ def _attempt(function: dict[str, Any], event: Any, options: dict[str, Any]) -> O
         if not result.get("throttle"):
             invocations += 1
             failed = bool(result.get("error"))
-            lambda_svc._emit_lambda_metrics(name, (time.time() - began) * 1000, failed, throttle=False)
+            lambda_svc._emit_lambda_metrics(
+                name, (time.time() - began) * 1000, failed, throttle=False
+            )
             if not failed or invocations > retries:
                 return Outcome(USED_UP if failed else SUCCESS, invocations, result)
-        pause = min(lambda_svc._LAMBDA_ASYNC_RETRY_BASE_SECONDS * 2 ** max(invocations - 1, 0), 30.0)
+        pause = min(
+            lambda_svc._LAMBDA_ASYNC_RETRY_BASE_SECONDS * 2 ** max(invocations - 1, 0), 30.0
+        )
         if time.time() - start + pause > age:
             return Outcome(TOO_OLD, invocations, result)
         time.sleep(pause)
@@ -86,11 +90,15 @@ def _attempt(function: dict[str, Any], event: Any, options: dict[str, Any]) -> O
 
 def _current(function: dict[str, Any]) -> dict[str, Any]:
     """Return the function as it is now: code, configuration and concurrency may change while the event waits."""
-    record, configuration, _ = lambda_svc._get_func_record_for_ref((function.get("config") or function)["FunctionArn"])
+    record, configuration, _ = lambda_svc._get_func_record_for_ref(
+        (function.get("config") or function)["FunctionArn"]
+    )
     return {**record, "config": configuration} if record else function
 
 
-def _to_destination(configuration: dict[str, Any], options: dict[str, Any], event: Any, outcome: Outcome) -> None:
+def _to_destination(
+    configuration: dict[str, Any], options: dict[str, Any], event: Any, outcome: Outcome
+) -> None:
     kind = "OnSuccess" if outcome.condition == SUCCESS else "OnFailure"
     arn = ((options.get("DestinationConfig") or {}).get(kind) or {}).get("Destination")
     if arn:
@@ -132,12 +140,16 @@ def _to_dead_letters(configuration: dict[str, Any], event: Any, outcome: Outcome
         _to_queue(configuration, arn, json.dumps(event), attributes)
 
 
-def _to_queue(configuration: dict[str, Any], arn: str, body: str, attributes: dict[str, tuple[str, str]]) -> None:
+def _to_queue(
+    configuration: dict[str, Any], arn: str, body: str, attributes: dict[str, tuple[str, str]]
+) -> None:
     """Lambda writes as the function's role; what the role may not do is dropped, and only a metric tells."""
     queue = sqs._queue_by_arn(arn)
     if queue is None or not role_may(configuration["Role"], "sqs:SendMessage", arn):
         log.warning(
-            "%s: the failed event was dropped, its role may not write to %s", configuration["FunctionName"], arn
+            "%s: the failed event was dropped, its role may not write to %s",
+            configuration["FunctionName"],
+            arn,
         )
     else:
         send(queue, body, attributes)
@@ -145,6 +157,8 @@ def _to_queue(configuration: dict[str, Any], arn: str, body: str, attributes: di
 
 def send(queue: dict[str, Any], body: str, attributes: dict[str, tuple[str, str]]) -> None:
     """Put a message into a queue, with attributes by name as (data type, value)."""
-    shaped = {name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()}
+    shaped = {
+        name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()
+    }
     url = sqs._queue_url(queue["name"])
     sqs._act_send_message({"MessageBody": body, "MessageAttributes": shaped, "QueueUrl": url}, url)

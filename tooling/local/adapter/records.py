@@ -37,7 +37,9 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
         eventbridge._ensure_default_bus()
         trails = []
         if str(event["detail-type"]).endswith("via CloudTrail"):
-            trails = [trail for _, _, trail in cloudtrail._visible_trail_items() if trail.get("IsLogging")]
+            trails = [
+                trail for _, _, trail in cloudtrail._visible_trail_items() if trail.get("IsLogging")
+            ]
             if not trails:
                 return {"delivered": False, "reason": NO_TRAIL, "trails": []}
             _record(event["detail"], trails, account, region)
@@ -61,7 +63,9 @@ def _emit(event: dict[str, Any], account: str, region: str) -> None:
     )
 
 
-def _record(record: dict[str, Any], trails: list[dict[str, Any]], account: str, region: str) -> None:
+def _record(
+    record: dict[str, Any], trails: list[dict[str, Any]], account: str, region: str
+) -> None:
     cloudtrail._get_event_queue().append(_history(record))
     for trail in trails:
         _to_bucket(trail, record, account, region)
@@ -92,7 +96,10 @@ def _to_log_group(trail: dict[str, Any], record: dict[str, Any], account: str) -
     group = str(trail["CloudWatchLogsLogGroupArn"]).removesuffix(":*")
     stream = f"{account}_CloudTrail_{trail['HomeRegion']}"
     actions = ("logs:CreateLogStream", "logs:PutLogEvents")
-    if all(role_may(trail["CloudWatchLogsRoleArn"], action, f"{group}:log-stream:{stream}") for action in actions):
+    if all(
+        role_may(trail["CloudWatchLogsRoleArn"], action, f"{group}:log-stream:{stream}")
+        for action in actions
+    ):
         append(group.partition(":log-group:")[2], stream, [json.dumps(record)])
 
 
@@ -103,8 +110,13 @@ def _to_bucket(trail: dict[str, Any], record: dict[str, Any], account: str, regi
     name = f"{account}_CloudTrail_{region}_{now:%Y%m%dT%H%MZ}_{new_uuid().replace('-', '')[:16]}.json.gz"
     body = gzip.compress(json.dumps({"Records": [record]}).encode(), mtime=0)
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    bucket, key = trail["S3BucketName"], f"{folder}/{account}/CloudTrail/{region}/{now:%Y/%m/%d}/{name}"
+    bucket, key = (
+        trail["S3BucketName"],
+        f"{folder}/{account}/CloudTrail/{region}/{now:%Y/%m/%d}/{name}",
+    )
     arn, keys = f"arn:aws:s3:::{bucket}/{key}", {"s3:x-amz-acl": "bucket-owner-full-control"}
     policy = s3._bucket_policies.get(bucket)
-    if service_may(policy, "cloudtrail.amazonaws.com", "s3:PutObject", arn, trail["TrailARN"], **keys):
+    if service_may(
+        policy, "cloudtrail.amazonaws.com", "s3:PutObject", arn, trail["TrailARN"], **keys
+    ):
         s3._put_object(bucket, key, body, headers)

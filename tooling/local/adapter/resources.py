@@ -118,7 +118,10 @@ _NAMED: dict[str, tuple[str, Callable[[str], bool]]] = {
     "AWS::KMS::Alias": ("AliasName", lambda name: kms._alias_arn(name) in kms._aliases),
     "AWS::Lambda::Function": ("FunctionName", lambda name: name in lambda_svc._functions),
     "AWS::Logs::LogGroup": ("LogGroupName", lambda name: name in cloudwatch_logs._log_groups),
-    "AWS::Logs::ResourcePolicy": ("PolicyName", lambda name: name in cloudwatch_logs._resource_policies),
+    "AWS::Logs::ResourcePolicy": (
+        "PolicyName",
+        lambda name: name in cloudwatch_logs._resource_policies,
+    ),
     "AWS::SNS::Topic": ("TopicName", lambda name: _arn("sns", name) in sns._topics),
     "AWS::SQS::Queue": ("QueueName", lambda name: sqs._queue_by_arn(_arn("sqs", name)) is not None),
 }
@@ -185,7 +188,9 @@ def _keep_boundaries() -> None:
 def _check_boundary(properties: Properties) -> None:
     boundary = properties.get("PermissionsBoundary")
     if boundary and iam._boundary_policy_error(boundary):
-        raise ValueError(f"Scope ARN: {boundary} does not exist or is not attachable. (Service: Iam, Status Code: 404)")
+        raise ValueError(
+            f"Scope ARN: {boundary} does not exist or is not attachable. (Service: Iam, Status Code: 404)"
+        )
 
 
 def _complete_role(name: str, properties: Properties) -> None:
@@ -196,7 +201,9 @@ def _check_rule(properties: Properties) -> None:
     """What PutRule and PutTargets refuse (EventBridge's API reference)."""
     eventbridge._ensure_default_bus()
     pattern, targets = properties.get("EventPattern") or "", properties.get("Targets") or []
-    reason = eventbridge._event_pattern_error(pattern if isinstance(pattern, str) else json.dumps(pattern))
+    reason = eventbridge._event_pattern_error(
+        pattern if isinstance(pattern, str) else json.dumps(pattern)
+    )
     if reason:
         raise ValueError(f"Event pattern is not valid. Reason: {reason}")
     bus = provisioners._eb_rule_bus_name(properties)
@@ -233,7 +240,9 @@ def _local(properties: Properties, *, must_exist: bool = False) -> dict[str, Any
     queues = [_local_url(url) for url in properties["Queues"]]
     for url in queues:
         if must_exist and url not in sqs._queues:
-            raise ValueError(f"The specified queue does not exist. (Service: Sqs, Status Code: 400): {url}")
+            raise ValueError(
+                f"The specified queue does not exist. (Service: Sqs, Status Code: 400): {url}"
+            )
     return {**properties, "Queues": queues}
 
 
@@ -250,7 +259,9 @@ def _keep_full_buckets() -> None:
         bucket = s3._buckets.get(name)
         if bucket and (bucket["objects"] or s3._bucket_has_versions(name)):
             what = "The bucket you tried to delete is not empty."
-            raise ValueError(f"{what} You must delete all versions in the bucket. (Service: S3, Status Code: 409)")
+            raise ValueError(
+                f"{what} You must delete all versions in the bucket. (Service: S3, Status Code: 409)"
+            )
         delete(name, properties)
 
     HANDLERS[kind]["delete"] = deleted

@@ -28,10 +28,16 @@ def install() -> None:
 def _refuse_undeclared_parameters() -> None:
     resolve = engine._resolve_parameters
 
-    def checked(template: Mapping[str, Any], given: Sequence[Mapping[str, Any]], *more: Any, **named: Any) -> Any:
-        undeclared = {item["Key"] for item in given or [] if "Key" in item} - set(template.get("Parameters") or {})
+    def checked(
+        template: Mapping[str, Any], given: Sequence[Mapping[str, Any]], *more: Any, **named: Any
+    ) -> Any:
+        undeclared = {item["Key"] for item in given or [] if "Key" in item} - set(
+            template.get("Parameters") or {}
+        )
         if undeclared:
-            raise ValueError(f"Parameters: [{', '.join(sorted(undeclared))}] do not exist in the template")
+            raise ValueError(
+                f"Parameters: [{', '.join(sorted(undeclared))}] do not exist in the template"
+            )
         return resolve(template, given, *more, **named)
 
     for module in (engine, handlers, changesets):  # each has its own name for the function

@@ -26,9 +26,22 @@ KIND = "AWS::CloudTrail::Trail"
 SERVICE = "cloudtrail.amazonaws.com"
 REFUSED = 400  # the lowest HTTP status that is a refusal
 REQUIRED = ("IsLogging", "S3BucketName")  # resource reference, AWS::CloudTrail::Trail
-NAME = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[A-Za-z0-9](?!.*[._-]{2})[A-Za-z0-9._-]{1,126}[A-Za-z0-9]")
-SWITCHES = ("IncludeGlobalServiceEvents", "IsMultiRegionTrail", "IsOrganizationTrail", "EnableLogFileValidation")
-TEXTS = ("S3BucketName", "S3KeyPrefix", "SnsTopicName", "CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn")
+NAME = re.compile(
+    r"(?!\d+\.\d+\.\d+\.\d+$)[A-Za-z0-9](?!.*[._-]{2})[A-Za-z0-9._-]{1,126}[A-Za-z0-9]"
+)
+SWITCHES = (
+    "IncludeGlobalServiceEvents",
+    "IsMultiRegionTrail",
+    "IsOrganizationTrail",
+    "EnableLogFileValidation",
+)
+TEXTS = (
+    "S3BucketName",
+    "S3KeyPrefix",
+    "SnsTopicName",
+    "CloudWatchLogsLogGroupArn",
+    "CloudWatchLogsRoleArn",
+)
 SELECTORS = ("EventSelectors", "AdvancedEventSelectors")
 
 
@@ -49,18 +62,24 @@ def install() -> None:
     }
 
 
-def create(logical_id: str, properties: Mapping[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+def create(
+    logical_id: str, properties: Mapping[str, Any], stack: str
+) -> tuple[str, dict[str, Any]]:
     """Make the trail and start it when it is to log; return its name and its attributes. Raises ValueError."""
     for key in REQUIRED:
         if key not in properties:
-            raise ValueError(f"Properties validation failed for resource {logical_id}: required key [{key}] not found")
+            raise ValueError(
+                f"Properties validation failed for resource {logical_id}: required key [{key}] not found"
+            )
     name = properties.get("TrailName") or provisioners._physical_name(stack, logical_id)
     if not NAME.fullmatch(name):
         raise TrailError(f"Trail name {name!r} is not valid", "InvalidTrailNameException")
     _check(properties, name)
     request = _request(properties, name)
     _call(cloudtrail._create_trail, request)
-    _call(cloudtrail._update_trail, request)  # the emulator's CreateTrail drops the log group and its role
+    _call(
+        cloudtrail._update_trail, request
+    )  # the emulator's CreateTrail drops the log group and its role
     return _settle(name, properties)
 
 
@@ -85,7 +104,9 @@ def _settle(name: str, properties: Mapping[str, Any]) -> tuple[str, dict[str, An
     selectors = {key: properties[key] for key in SELECTORS if key in properties}
     if selectors:
         _call(cloudtrail._put_event_selectors, {"TrailName": name, **selectors})
-    switch = cloudtrail._start_logging if _is_on(properties["IsLogging"]) else cloudtrail._stop_logging
+    switch = (
+        cloudtrail._start_logging if _is_on(properties["IsLogging"]) else cloudtrail._stop_logging
+    )
     _call(switch, {"Name": name})
     arn = cloudtrail._trail_arn(name)
     cloudtrail._trail_tags[arn] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags") or []}
@@ -117,7 +138,9 @@ def _check(properties: Mapping[str, Any], name: str) -> None:
     if properties.get("KMSKeyId"):
         _check_key(properties["KMSKeyId"], arn, properties["S3BucketName"])
     if properties.get("CloudWatchLogsLogGroupArn"):
-        _check_log_group(properties["CloudWatchLogsLogGroupArn"], properties.get("CloudWatchLogsRoleArn", ""))
+        _check_log_group(
+            properties["CloudWatchLogsLogGroupArn"], properties.get("CloudWatchLogsRoleArn", "")
+        )
 
 
 def _check_bucket(bucket: str, prefix: str, trail: str) -> None:
@@ -142,7 +165,9 @@ def _check_key(key: str, trail: str, bucket: str) -> None:
     if record is None:
         raise TrailError(f"KMS key {key} does not exist", "KmsKeyDoesNotExistException")
     context = {"kms:encryptioncontext:aws:cloudtrail:arn": trail}
-    if not service_may(record.get("Policy"), SERVICE, "kms:GenerateDataKey", record["Arn"], trail, **context):
+    if not service_may(
+        record.get("Policy"), SERVICE, "kms:GenerateDataKey", record["Arn"], trail, **context
+    ):
         what = f"Insufficient permissions to access S3 bucket {bucket} or KMS key {record['Arn']}."
         raise TrailError(what, "InsufficientEncryptionPolicyException")
 

@@ -1,0 +1,224 @@
+"""One execution environment of Lambda: what the function finds in it, and what is left when it is closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.emulator import until
+from tests.support.sandbox import CODE, group, is_alive, zipped
+from tooling.settings import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.sandbox import Make
+
+pytestmark = pytest.mark.local
+
+
+def test_the_handler_is_told_who_it_is_and_when_its_time_is_up(make: Make) -> None:
+    result = make("function.look", timeout=30.0).invoke({}, "request-1")
+    arn = "arn:aws:lambda:eu-west-1:111122223333:function:watch"
+    assert result.payload["told"] == [
+        "request-1",
+        "watch",
+        "$LATEST",
+        "256",
+        arn,
+        "/aws/lambda/watch",
+        result.stream,
+    ]
+    assert 25_000 < result.payload["left"] <= 30_000
+
+
+def test_the_child_sees_nothing_of_the_hosts_environment(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "real")
+    monkeypatch.setenv("SOMETHING_OF_THE_HOST", "seen")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    found = (
+        make("function.look", AWS_ACCESS_KEY_ID="ASIAEXAMPLE", TABLE="ledger")
+        .invoke({}, "1")
+        .payload["environment"]
+    )
+    assert not {"AWS_PROFILE", "SOMETHING_OF_THE_HOST"} & found.keys()
+    assert "/somewhere" not in found["PYTHONPATH"]
+    assert os.environ["HOME"] != found["HOME"]
+    assert (found["AWS_ACCESS_KEY_ID"], found["TABLE"], found["AWS_REGION"]) == (
+        "ASIAEXAMPLE",
+        "ledger",
+        "eu-west-1",
+    )
+
+
+def test_the_functions_own_environment_replaces_nothing_reserved(make: Make) -> None:
+    changes = {
+        "AWS_REGION": "us-east-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "other",
+        "_HANDLER": "x.y",
+        "LAMBDA_TASK_ROOT": "/",
+    }
+    plain = make("function.look").invoke({}, "request-1").payload["environment"]
+    changed = make(
+        "function.look", **changes, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", TZ="UTC"
+    ).invoke({}, "request-1")
+    found = changed.payload["environment"]
+    assert changed.error == ""
+    for name in ("AWS_REGION", "AWS_LAMBDA_FUNCTION_NAME", "_HANDLER"):
+        assert found[name] == plain[name]
+    assert found["LAMBDA_TASK_ROOT"] == changed.payload["folder"]
+    assert found["AWS_LAMBDA_RUNTIME_API"] != "127.0.0.1:1"
+    assert (plain["TZ"], found["TZ"]) == (":UTC", "UTC")
+
+
+def test_modules_come_from_the_task_root_the_layers_and_the_runtime_alone(
+    make: Make, client: str, pythons: dict[str, Path]
+) -> None:
+    payload = make("function.look").invoke({}, "request-1").payload
+    task = Path(payload["folder"])
+    version = payload["environment"]["AWS_EXECUTION_ENV"].removeprefix("AWS_Lambda_python")
+    layer = task.parent / "opt" / "python"
+    assert payload["path"][:3] == [
+        str(task),
+        str(layer / "lib" / f"python{version}" / "site-packages"),
+        str(layer),
+    ]
+    asked = [str(pythons[client]), "-I", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    own = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+    assert set(payload["path"][3:]) <= set(own)
+    assert not any(str(ROOT / "tooling") in entry for entry in payload["path"])
+
+
+def test_layers_lie_over_each_other_in_order_and_under_the_code(make: Make, tmp_path: Path) -> None:
+    first = zipped(
+        {
+            "python/one.py": "name = 'first'",
+            "python/two.py": "name = 'first'",
+            "python/own.py": "name = 'x'",
+        }
+    )
+    second = tmp_path / "second.zip"
+    second.write_bytes(zipped({"python/two.py": "name = 'second'"}))
+    text = "import one, two, own\ndef handler(event, context):\n    return [one.name, two.name, own.name]\n"
+    code = tmp_path / "code.zip"
+    code.write_bytes(zipped({"function.py": text, "own.py": "name = 'code'"}))
+    assert make("function.handler", code, (first, second)).invoke({}, "1").payload == [
+        "first",
+        "second",
+        "code",
+    ]
+
+
+def test_the_modes_in_the_zip_are_kept(make: Make) -> None:
+    text = "import os\ndef handler(event, context):\n    return [os.stat(n).st_mode & 0o777 for n in ('tool', 'data')]\n"
+    code = zipped({"function.py": text, "tool": "", "data": ""}, {"tool": 0o755, "data": 0o640})
+    assert make("function.handler", code).invoke({}, "request-1").payload == [0o755, 0o640]
+
+
+def test_a_cold_start_finds_an_empty_temporary_folder_and_no_byte_code(make: Make) -> None:
+    text = (
+        "import os, tempfile\nimport other\ndef handler(event, context):\n"
+        "    found = os.listdir(tempfile.gettempdir())\n"
+        "    open(tempfile.gettempdir() + '/mine', 'w').close()\n    if event: os._exit(1)\n"
+        "    return [found, os.path.exists('__pycache__')]\n"
+    )
+    sandbox = make("function.handler", zipped({"function.py": text, "other.py": ""}))
+    assert sandbox.invoke({}, "request-1").payload == [[], False]
+    assert sandbox.invoke({}, "request-2").payload == [["mine"], False]
+    sandbox.invoke({"die": True}, "request-3")
+    assert sandbox.invoke({}, "request-4").payload == [[], False]
+
+
+def test_calls_from_several_threads_come_one_after_another(make: Make) -> None:
+    sandbox = make("function.act")
+    sandbox.invoke({}, "request")
+    start = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        said = {
+            n: pool.submit(sandbox.invoke, {"sleep": 0.1, "log": f"call {n}"}, f"request-{n}")
+            for n in range(4)
+        }
+    assert time.monotonic() - start >= 0.4
+    for n, result in said.items():
+        assert result.result().log[:2] == [
+            f"START RequestId: request-{n} Version: $LATEST",
+            f"call {n}",
+        ]
+
+
+def test_closing_ends_a_call_that_runs_and_everything_that_it_started(
+    make: Make, tmp_path: Path
+) -> None:
+    sandbox = make("function.act", timeout=60.0)
+    pid = sandbox.invoke({}, "request-1").payload
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sandbox.invoke, {"child": True, "sleep": 60}, "request-2")
+        until(lambda: group(pid) > 1)
+        sandbox.close()
+        assert running.result(timeout=5).payload["errorType"] == "Runtime.ExitError"
+    until(lambda: group(pid) == 0)
+    assert not (tmp_path / "sandboxes").exists()
+    sandbox.close()
+    with pytest.raises(RuntimeError, match="the sandbox of watch is closed"):
+        sandbox.invoke({}, "request-3")
+
+
+def test_closing_does_not_wait_for_a_process_that_left_the_group(make: Make) -> None:
+    text = (
+        "import subprocess\ndef handler(event, context):\n"
+        "    return subprocess.Popen(['sleep', '60'], start_new_session=True).pid\n"
+    )
+    sandbox = make("function.handler", zipped({"function.py": text}))
+    pid = sandbox.invoke({}, "request-1").payload
+    try:
+        start = time.monotonic()
+        sandbox.close()
+        assert time.monotonic() - start < 10
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_closing_leaves_what_is_not_its_own(make: Make, tmp_path: Path) -> None:
+    other = tmp_path / "sandboxes" / "other"
+    other.mkdir(parents=True)
+    sandbox = make()
+    sandbox.invoke({}, "request-1")
+    sandbox.close()
+    assert list((tmp_path / "sandboxes").iterdir()) == [other]
+    other.rmdir()
+    other.parent.rmdir()
+
+
+def test_the_child_ends_when_its_host_is_killed_hard(
+    client: str, pythons: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "code.zip").write_bytes(zipped({"function.py": CODE}))
+    host = (
+        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.runtime import Function, Package, Sandbox\n"
+        "code, python, folder = sys.argv[1:]\nfunction = Function('f', '111122223333', 'us-east-1', 'function.act')\n"
+        "sandbox = Sandbox(Package(code), function, Path(python), Path(folder))\n"
+        "print(sandbox.invoke({}, 'request-1').payload, flush=True)\ntime.sleep(60)\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        host,
+        str(tmp_path / "code.zip"),
+        str(pythons[client]),
+        str(tmp_path / "host"),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        pid = int(running.stdout.readline())
+        assert is_alive(pid)
+        running.kill()
+    until(lambda: not is_alive(pid))

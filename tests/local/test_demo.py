@@ -1,0 +1,115 @@
+"""The demo around what it shows: the person's own record, and what is left when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tooling.deploy.stack import InterruptedWatchError
+from tooling.errors import RefusedError
+from tooling.local import demo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORD = {"eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mine.json"
+
+
+@pytest.mark.parametrize(
+    "event", [RECORD, {"detail": RECORD, "source": "aws.signin"}], ids=["record", "event"]
+)
+def test_a_record_is_taken_with_and_without_its_envelope(
+    file: Path, event: dict[str, object]
+) -> None:
+    file.write_text(json.dumps(event))
+    assert demo._own(file) == {"title": "ConsoleLogin from mine.json", "event": event}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        [RECORD],
+        {"detail": None},
+        {"detail": [RECORD]},
+        {"eventName": "ConsoleLogin"},
+        {"eventSource": "signin.amazonaws.com"},
+        {**RECORD, "eventName": ["ConsoleLogin"]},
+        {**RECORD, "eventName": None},
+        {**RECORD, "eventSource": 5},
+    ],
+    ids=json.dumps,
+)
+def test_what_has_no_names_as_texts_is_refused(file: Path, event: object) -> None:
+    file.write_text(json.dumps(event))
+    with pytest.raises(
+        RefusedError, match=r"mine\.json: holds no CloudTrail record with eventSource and eventName"
+    ):
+        demo._own(file)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", None], ids=["empty", "unfinished", "no text", "missing"]
+)
+def test_what_is_no_json_is_refused(file: Path, content: bytes | None) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(RefusedError, match=r"mine\.json: cannot be read as JSON"):
+        demo._own(file)
+
+
+def test_lists_in_lists_without_end_are_refused(file: Path) -> None:
+    file.write_text(f"{'[' * 1_000_000}{']' * 1_000_000}")
+    with pytest.raises(RefusedError, match=r"mine\.json: holds JSON that nests too deeply"):
+        demo._own(file)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+def test_a_signal_leaves_no_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    seen = interrupted(tmp_path, monkeypatch, lambda: signal.raise_signal(number))
+    assert [path.parent for path in seen] == [tmp_path]
+
+
+def test_an_interrupted_deploy_does_not_say_that_aws_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed() -> None:
+        raise InterruptedWatchError(
+            "stack signwatch", "interrupted here; CloudFormation goes on with it", "watch it"
+        )
+
+    assert interrupted(tmp_path, monkeypatch, pressed)
+
+
+def interrupted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], object]
+) -> list[Path]:
+    """Run a demo that ends as told once it has a file; return the folders it had, of which none is left."""
+    seen: list[Path] = []
+
+    def begin(_root: Path, _screen: Any, own: Path, *_: Any, **__: Any) -> None:
+        seen.append(own)
+        (own / "state").touch()
+        end()
+
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(demo, "_run", begin)
+    screen: Any = None
+    with pytest.raises(KeyboardInterrupt, match=f"^{demo.STOPPED}$"):
+        demo.run(Path(), screen)
+    assert list(folder.iterdir()) == []
+    return seen

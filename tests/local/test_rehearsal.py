@@ -1,0 +1,105 @@
+"""The rehearsal's own faults: no emulator, or no rule that takes a record, is a sentence and no traceback."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from tests.support.aws import ACCOUNT, REGION, account
+from tests.support.repository import ROOT
+from tooling.deploy.bootstrap import Place
+from tooling.errors import FailedError
+from tooling.local import rehearsal
+from tooling.local.emulator import Emulator, EmulatorError
+from tooling.local.rehearsal import Rehearsal
+from tooling.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RULE = {"Name": "signwatch-console-sign-in", "EventPattern": '{"source": ["aws.signin"]}'}
+
+
+class Events:
+    """EventBridge with one rule, which takes what the pattern's source names."""
+
+    def list_rules(self, **asked: str) -> dict[str, Any]:
+        assert asked == {"NamePrefix": "signwatch"}
+        return {"Rules": [RULE]}
+
+    def test_event_pattern(self, **asked: str) -> dict[str, bool]:
+        pattern, event = json.loads(asked["EventPattern"]), json.loads(asked["Event"])
+        return {"Result": event["source"] in pattern["source"]}
+
+
+class Sending:
+    """The local AWS emulator, which keeps what it is sent and delivers none of it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, events: list[Any]) -> list[dict[str, Any]]:
+        self.sent += events
+        return [{"delivered": False, "reason": "no trail logs here"}]
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Sending:
+    monkeypatch.setattr(Rehearsal, "enter", lambda _: account(events=Events()))
+    return Sending()
+
+
+def follow(emulator: Any, source: str, name: str) -> FailedError:
+    """Follow a record on its way, and return what keeps it from the function."""
+    twilio_server: Any = SimpleNamespace(messages=[])
+    settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
+    stage = Rehearsal(emulator, twilio_server, settings, Place(Path("terraform"), Path("state")))
+    with pytest.raises(FailedError) as failed:
+        stage.sign_in(
+            rehearsal.as_event_now({"eventSource": source, "eventName": name}, ACCOUNT, REGION)
+        )
+    return failed.value
+
+
+def test_a_record_that_no_rule_takes_is_one_sentence_before_anything_is_sent(
+    emulator: Sending,
+) -> None:
+    failed = follow(emulator, "ec2.amazonaws.com", "RunInstances")
+    assert str(failed).startswith(
+        "RunInstances of ec2.amazonaws.com: no rule hands it to the function"
+    )
+    assert "./inv coverage" in failed.remedy
+    assert failed.exit_code == 1
+    assert emulator.sent == []
+
+
+def test_a_record_that_a_rule_takes_is_sent_and_what_becomes_of_it_is_told(
+    emulator: Sending,
+) -> None:
+    failed = follow(emulator, "signin.amazonaws.com", "ConsoleLogin")
+    assert failed.what == "was not delivered: no trail logs here"
+    assert [event["detail"]["eventName"] for event in emulator.sent] == ["ConsoleLogin"]
+
+
+def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def refuse(*_: Any, **__: Any) -> Iterator[NoReturn]:
+        raise EmulatorError("it ended at once; its last lines:\nno such module")
+        yield
+
+    monkeypatch.setattr(rehearsal, "ensure", lambda *_: ROOT)
+    monkeypatch.setattr(Emulator, "start", refuse)
+    with (
+        pytest.raises(FailedError, match="the local AWS emulator: it ended at once") as failed,
+        rehearsal.begin(tmp_path),
+    ):
+        pass
+    assert failed.value.exit_code == 1
+    assert "no such module" in failed.value.what

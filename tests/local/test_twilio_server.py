@@ -1,0 +1,343 @@
+"""The loopback Twilio, asked by Twilio's real client through signwatch.sms, and by plain HTTP."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from signwatch.alerting import sms
+from tests.support.emulator import until
+from tooling.local.twilio_server import LARGEST_BODY, TwilioServer, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.local
+
+ACCOUNT, KEY, KEY_SECRET = (
+    "AC" + "0" * 31 + "1",
+    "SK" + "0" * 31 + "2",
+    "-".join(("for", "the", "loopback")),
+)
+SENDER, RECIPIENT = "+15005550006", "+15005550009"
+SECRET = sms.Secret(ACCOUNT, KEY, KEY_SECRET, SENDER, (RECIPIENT,))
+MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+TEXT = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
+
+
+@pytest.fixture
+def twilio_server() -> Iterator[TwilioServer]:
+    with TwilioServer.start(accounts={KEY: KEY_SECRET}) as running:
+        yield running
+
+
+def send(
+    twilio_server: TwilioServer,
+    text: str = "hello",
+    recipient: str = RECIPIENT,
+    secret: sms.Secret = SECRET,
+) -> sms.Outcome:
+    """Send once: there is no time for the second attempt."""
+    return sms.send(secret, recipient, text, twilio_server.url, iter([sms.NEEDED, 0.0]).__next__)
+
+
+def ask(
+    twilio_server: TwilioServer,
+    method: str,
+    path: str,
+    form: dict[str, str] | None = None,
+    user: str = KEY,
+    password: str = KEY_SECRET,
+) -> tuple[int, Any, http.client.HTTPMessage]:
+    """Return status, JSON and headers of one request."""
+    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
+    try:
+        connection.request(
+            method, path, urlencode(form) if form else None, {"Authorization": f"Basic {coded}"}
+        )
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), answer.headers
+    finally:
+        connection.close()
+
+
+def test_a_text_of_the_real_client_is_accepted_and_kept(twilio_server: TwilioServer) -> None:
+    assert send(twilio_server, "sign-in from 198.51.100.7") == sms.Outcome("accepted", "")
+    (message,) = twilio_server.messages
+    assert (message["body"], message["to"], message["from"]) == (
+        "sign-in from 198.51.100.7",
+        RECIPIENT,
+        SENDER,
+    )
+    assert (message["status"], message["error_code"], message["num_segments"]) == (
+        "queued",
+        None,
+        "1",
+    )
+
+
+def test_a_text_through_a_messaging_service_has_no_sender_yet(twilio_server: TwilioServer) -> None:
+    assert send(twilio_server, secret=SECRET._replace(sender="MG" + "0" * 32)).state == "accepted"
+    (message,) = twilio_server.messages
+    assert (message["from"], message["messaging_service_sid"], message["status"]) == (
+        None,
+        "MG" + "0" * 32,
+        "accepted",
+    )
+
+
+def test_the_messages_are_shown_as_json_without_a_password(twilio_server: TwilioServer) -> None:
+    send(twilio_server, "one £ and one €")
+    status, shown, _ = ask(twilio_server, "GET", "/__messages", user="", password="")
+    assert (status, shown) == (200, twilio_server.messages)
+    assert shown[0]["body"] == "one £ and one €"
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        (KEY, "wrong"),
+        ("SK" + "9" * 32, KEY_SECRET),
+        ("", ""),
+        ("None", "None"),
+        (KEY, ""),
+        ("AC" + "0" * 32, "token"),
+    ],
+)
+def test_a_stranger_is_refused_with_20003_and_nothing_is_kept(
+    twilio_server: TwilioServer, user: str, password: str
+) -> None:
+    status, told, _ = ask(twilio_server, "POST", MESSAGES, TEXT, user, password)
+    assert (status, told["code"], twilio_server.messages) == (401, 20003, [])
+
+
+@pytest.mark.parametrize("header", ["", "Basic", "Basic !!", "Basic /w==", "Bearer abc"])
+def test_a_malformed_authorization_is_nobodys(twilio_server: TwilioServer, header: str) -> None:
+    assert not twilio_server.admits(ACCOUNT, header)
+
+
+def test_wrong_credentials_reach_the_function_as_credentials(twilio_server: TwilioServer) -> None:
+    outcome = send(twilio_server, secret=SECRET._replace(api_key_secret="wrong"))
+    assert outcome == sms.Outcome("credentials", "Twilio answered 401, error 20003")
+
+
+def test_an_account_cannot_send_for_another() -> None:
+    with TwilioServer.start(accounts={ACCOUNT: "token"}) as twilio_server:
+        other = MESSAGES.replace(ACCOUNT, "AC" + "f" * 32)
+        assert ask(twilio_server, "POST", other, TEXT, ACCOUNT, "token")[0] == 401
+        assert ask(twilio_server, "POST", MESSAGES, TEXT, ACCOUNT, "token")[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Body": ""}, 21602),
+        ({"From": ""}, 21603),
+        ({"To": ""}, 21604),
+        ({"To": "5550009"}, 21211),
+        ({"To": "+15005550001"}, 21211),
+        ({"To": "+15005550009\n"}, 21211),
+        ({"From": "+15005550001"}, 21212),
+        ({"To": "+15005550004"}, 21610),
+        ({"Body": "x" * 1601}, 21617),
+    ],
+)
+def test_a_text_that_twilio_would_refuse_is_refused(
+    twilio_server: TwilioServer, change: dict[str, str], code: int
+) -> None:
+    status, told, _ = ask(twilio_server, "POST", MESSAGES, {**TEXT, **change})
+    assert (status, told["status"], told["code"], twilio_server.messages) == (400, 400, code, [])
+
+
+def test_a_refusal_is_permanent_for_the_function(twilio_server: TwilioServer) -> None:
+    assert send(twilio_server, recipient="+15005550004") == sms.Outcome(
+        "permanent", "Twilio answered 400, error 21610"
+    )
+
+
+def test_the_longest_text_is_accepted(twilio_server: TwilioServer) -> None:
+    assert send(twilio_server, "x" * 1600).state == "accepted"
+    assert twilio_server.messages[0]["num_segments"] == "11"
+
+
+def test_too_many_requests_come_with_retry_after(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(429, retry_after=7)
+    status, told, headers = ask(twilio_server, "POST", MESSAGES, TEXT)
+    assert (status, told["code"], headers["Retry-After"]) == (429, 20429, "7")
+    assert send(twilio_server).state == "accepted"
+
+
+def test_scripted_failures_come_in_order_and_then_stop(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(503, times=2)
+    twilio_server.fail(400, 21408, "Permission to send has not been enabled")
+    assert [send(twilio_server).why for _ in range(4)] == [
+        "Twilio answered 503, error 20503",
+        "Twilio answered 503, error 20503",
+        "Twilio answered 400, error 21408",
+        "",
+    ]
+    assert len(twilio_server.messages) == 1
+
+
+def test_a_stranger_does_not_use_up_a_scripted_failure(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(500)
+    assert ask(twilio_server, "POST", MESSAGES, TEXT, password="wrong")[0] == 401
+    assert ask(twilio_server, "POST", MESSAGES, TEXT)[0] == 500
+
+
+def test_a_second_attempt_of_the_function_gets_through(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(500)
+    assert sms.send(SECRET, RECIPIENT, "hello", twilio_server.url, lambda: 60.0).state == "accepted"
+    assert len(twilio_server.messages) == 1
+
+
+def test_a_reset_connection_answers_nothing_and_keeps_nothing(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(reset=True)
+    outcome = send(twilio_server)
+    assert (outcome.state, twilio_server.messages) == ("transient", [])
+    assert "could not be reached" in outcome.why
+
+
+def test_a_slow_answer_comes_late_and_still_counts(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(slow=0.3)
+    start = time.monotonic()
+    assert send(twilio_server).state == "accepted"
+    assert time.monotonic() - start >= 0.3
+    assert len(twilio_server.messages) == 1
+
+
+def test_an_answer_slower_than_the_function_waits_is_transient(
+    twilio_server: TwilioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sms, "READ", 0.2)
+    twilio_server.fail(slow=30)
+    assert send(twilio_server).why == sms.UNANSWERED
+
+
+def test_a_message_is_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:
+    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
+    status, found, _ = ask(twilio_server, "GET", made["uri"])
+    assert (status, found) == (200, made)
+
+
+def test_a_later_lookup_says_what_became_of_the_text(twilio_server: TwilioServer) -> None:
+    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
+    twilio_server.report(made["sid"], "undelivered", 30034, "Message from an Unregistered Number")
+    _, found, _ = ask(twilio_server, "GET", made["uri"])
+    assert (found["status"], found["error_code"]) == ("undelivered", 30034)
+    assert found["error_message"] == "Message from an Unregistered Number"
+
+
+@pytest.mark.parametrize("sid", ["SM" + "0" * 32, "nothing"])
+def test_a_message_that_does_not_exist_is_not_found(twilio_server: TwilioServer, sid: str) -> None:
+    status, told, _ = ask(
+        twilio_server, "GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json"
+    )
+    assert (status, told["code"]) == (404, 20404)
+
+
+def test_a_message_of_another_account_is_not_found(twilio_server: TwilioServer) -> None:
+    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
+    status, told, _ = ask(twilio_server, "GET", made["uri"].replace(ACCOUNT, "AC" + "f" * 32))
+    assert (status, told["code"]) == (404, 20404)
+
+
+def test_a_lookup_needs_the_password(twilio_server: TwilioServer) -> None:
+    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
+    assert ask(twilio_server, "GET", made["uri"], password="wrong")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(str(LARGEST_BODY + 1), 413), ("", 411), ("-1", 411), ("many", 411)]
+)
+def test_a_body_without_a_bound_is_not_read(
+    twilio_server: TwilioServer, length: str, status: int
+) -> None:
+    connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
+    connection.putrequest("POST", MESSAGES)
+    if length:
+        connection.putheader("Content-Length", length)
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == status
+    answer.read()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("x" * 160, 1),
+        ("x" * 161, 2),
+        ("x" * 306, 2),
+        ("x" * 307, 3),
+        ("[" * 80, 1),
+        ("[" * 81, 2),
+        ("x" * 152 + "€" + "x" * 152, 3),  # the euro sign is not split, so one septet stays empty
+        ("é" * 160, 1),
+        ("ê" * 70, 1),
+        ("ê" * 71, 2),
+        ("📱" * 35, 1),
+        ("📱" * 36, 2),
+    ],
+)
+def test_segments_are_counted_in_septets_or_in_utf_16(text: str, count: int) -> None:
+    assert segments(text) == count
+
+
+def test_many_texts_at_once_are_all_kept(twilio_server: TwilioServer) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(
+                lambda n: ask(twilio_server, "POST", MESSAGES, {**TEXT, "Body": f"text {n}"}),
+                range(100),
+            )
+        )
+    assert {status for status, *_ in answers} == {201}
+    assert {message["body"] for message in twilio_server.messages} == {
+        f"text {n}" for n in range(100)
+    }
+    assert len({message["sid"] for message in twilio_server.messages}) == 100
+
+
+def test_nothing_is_left_when_it_stops_although_clients_hang_on() -> None:
+    before = set(threading.enumerate())
+    with ThreadPoolExecutor(1) as pool:
+        with TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server:
+            idle = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
+            idle.request("GET", "/__messages")
+            idle.getresponse().read()
+            twilio_server.fail(slow=60)
+            waiting = pool.submit(send, twilio_server)
+            until(lambda: not twilio_server._faults)
+            start = time.monotonic()
+        assert time.monotonic() - start < 5
+        assert waiting.result(timeout=5).state == "transient"
+    idle.close()
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(ConnectionRefusedError):
+        ask(twilio_server, "GET", "/__messages")
+
+
+def test_a_port_can_be_chosen_and_is_free_again_afterwards() -> None:
+    with TwilioServer.start(accounts={KEY: KEY_SECRET}) as first:
+        send(first)
+    with TwilioServer.start(accounts={}, port=urlsplit(first.url).port or 0) as second:
+        assert second.url == first.url
+
+
+def test_a_busy_port_is_an_os_error(twilio_server: TwilioServer) -> None:
+    with (
+        pytest.raises(OSError, match="in use"),
+        TwilioServer.start(accounts={}, port=urlsplit(twilio_server.url).port or 0),
+    ):
+        pass

@@ -1,0 +1,176 @@
+"""The way into an account: who is let in, who is refused before any write, and which role acts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore import exceptions
+
+from tests.support.aws import ACCOUNT, CALLER, REGION, client_error
+from tests.support.aws import account as opened
+from tooling.deploy import account
+from tooling.errors import FailedError, RefusedError
+from tooling.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/signwatch-deploy"
+SETTINGS = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
+
+
+class Sts:
+    """STS that knows one caller, or fails."""
+
+    def __init__(self, owner: str = ACCOUNT, failure: Exception | None = None) -> None:
+        self.owner, self.failure, self.asked = owner, failure, {}  # type: ignore[var-annotated] # whatever is asked
+
+    def get_caller_identity(self) -> dict[str, str]:
+        if self.failure:
+            raise self.failure
+        return {"Account": self.owner, "Arn": CALLER}
+
+    def assume_role(self, **asked: Any) -> dict[str, Any]:
+        self.asked = asked
+        if self.failure:
+            raise self.failure
+        keys = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "made-up", "SessionToken": "token"}
+        return {"Credentials": keys, "AssumedRoleUser": {"Arn": f"{ROLE}/session"}}
+
+
+@pytest.fixture(autouse=True)
+def own_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may read the AWS configuration of the person who runs it."""
+    (tmp_path / "config").write_text("[profile known]\nregion = us-east-1\n")
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "made-up",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def sign_in(
+    monkeypatch: pytest.MonkeyPatch, sts: Sts, settings: Settings = SETTINGS
+) -> account.Account:
+    monkeypatch.setattr(account.Account, "client", lambda _, service: {"sts": sts}[service])
+    return account.open(settings)
+
+
+class TestOpen:
+    def test_the_named_account_is_opened_in_the_named_region(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aws = sign_in(monkeypatch, Sts())
+        assert (aws.account, aws.region, aws.caller_arn) == (ACCOUNT, REGION, CALLER)
+        assert aws.session.region_name == REGION
+
+    def test_credentials_of_another_account_are_refused_with_both_numbers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(RefusedError) as refused:
+            sign_in(monkeypatch, Sts(owner="999999999999"))
+        assert "belong to account 999999999999, not to 111122223333" in str(refused.value)
+
+    def test_an_unknown_profile_is_refused_by_name(self) -> None:
+        with pytest.raises(
+            RefusedError, match="profile 'nosuch': is not in your AWS configuration"
+        ):
+            account.open(
+                Settings(account=ACCOUNT, region=REGION, prefix="signwatch", profile="nosuch")
+            )
+
+    def test_an_unknown_profile_of_the_environment_is_refused_by_name(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "elsewhere")
+        with pytest.raises(RefusedError, match="profile 'elsewhere'"):
+            account.open(SETTINGS)
+
+    def test_an_aws_configuration_that_cannot_be_parsed_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "config").write_text("[profile known\n")
+        with pytest.raises(RefusedError, match="Unable to parse config file"):
+            account.open(SETTINGS)
+
+    @pytest.mark.parametrize(
+        ("failure", "said"),
+        [
+            (exceptions.NoCredentialsError(), "were not found"),
+            (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "were not found"),
+            (exceptions.UnauthorizedSSOTokenError(), "aws sso login --profile known"),
+            (
+                exceptions.TokenRetrievalError(provider="sso", error_msg="expired"),
+                "aws sso login --profile known",
+            ),
+            (
+                exceptions.CredentialRetrievalError(provider="process", error_msg="no"),
+                "were refused",
+            ),
+            (client_error("ExpiredToken"), "were refused"),
+            (
+                exceptions.EndpointConnectionError(endpoint_url="https://sts"),
+                "could not be reached",
+            ),
+            (exceptions.ConnectTimeoutError(endpoint_url="https://sts"), "could not be reached"),
+            (exceptions.ReadTimeoutError(endpoint_url="https://sts"), "could not be reached"),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    )
+    def test_whatever_keeps_us_out_is_refused_before_any_write(
+        self, monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str
+    ) -> None:
+        settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch", profile="known")
+        with pytest.raises(RefusedError) as refused:
+            sign_in(monkeypatch, Sts(failure=failure), settings)
+        assert said in str(refused.value)
+
+
+class TestAssume:
+    def test_the_role_acts_in_the_same_account_and_region(self) -> None:
+        sts = Sts()
+        aws = account.assume(opened(sts=sts), ROLE)
+        assert sts.asked["RoleArn"] == ROLE
+        assert (aws.account, aws.region, aws.caller_arn) == (ACCOUNT, REGION, f"{ROLE}/session")
+        assert aws.session.get_credentials().token == "token"
+
+    def test_a_caller_who_is_not_trusted_is_told_how_to_be(self) -> None:
+        with pytest.raises(FailedError) as failed:
+            account.assume(opened(sts=Sts(failure=client_error("AccessDenied"))), ROLE)
+        assert CALLER in failed.value.what
+        assert "--no-assume-role" in failed.value.remedy
+
+
+class TestEnvironment:
+    def of(self, token: str | None) -> dict[str, str]:
+        session = boto3.Session("AKIAEXAMPLE", "made-up", token, region_name=REGION)
+        return account.Account(session, ACCOUNT, REGION, CALLER).environment()
+
+    def test_other_programs_get_plain_credentials_and_the_region(self) -> None:
+        values = self.of("token")
+        assert values["AWS_ACCESS_KEY_ID"] == "AKIAEXAMPLE"
+        assert (values["AWS_SESSION_TOKEN"], values["AWS_REGION"]) == ("token", REGION)
+
+    def test_no_profile_and_no_older_token_compete_with_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+            monkeypatch.setenv(
+                name, "known"
+            )  # a profile of the configuration, or the session could not be made
+        assert "known" not in self.of(None).values()
+
+    def test_the_rest_of_the_environment_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SIGNWATCH_PROVIDER_MIRROR", "somewhere")
+        assert self.of(None)["SIGNWATCH_PROVIDER_MIRROR"] == "somewhere"
+
+
+def test_clients_have_timeouts_and_retry() -> None:
+    session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
+    config = account.Account(session, ACCOUNT, REGION, CALLER).client("sts").meta.config
+    assert (config.connect_timeout, config.read_timeout) == (5, 30)
+    assert config.retries["mode"] == "standard"

@@ -1,0 +1,1 @@
+"""Answers about sign-ins without a deployment: explain and coverage."""

@@ -1,0 +1,1 @@
+"""Static checks, and how the tests are run."""

@@ -1,0 +1,1 @@
+"""One Lambda execution environment on this machine. Uses the standard library alone."""

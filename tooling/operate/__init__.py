@@ -1,0 +1,1 @@
+"""Tasks for a stack that is already running."""
