@@ -275,7 +275,7 @@ def test_a_call_that_takes_too_long_is_killed_and_the_next_is_cold(make: Make) -
 
 
 def test_a_handler_that_never_loads_times_out(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tooling.local.runtime.INIT_TIMEOUT", 1.0)
+    monkeypatch.setattr("tooling.local.sandbox.runtime.INIT_TIMEOUT", 1.0)
     result = make(
         "function.handler", zipped({"function.py": "import time\ntime.sleep(60)"})
     ).invoke({}, "request-1")

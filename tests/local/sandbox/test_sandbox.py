@@ -203,7 +203,7 @@ def test_the_child_ends_when_its_host_is_killed_hard(
 ) -> None:
     (tmp_path / "code.zip").write_bytes(zipped({"function.py": CODE}))
     host = (
-        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.runtime import Function, Package, Sandbox\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.sandbox.runtime import Function, Package, Sandbox\n"
         "code, python, folder = sys.argv[1:]\nfunction = Function('f', '111122223333', 'us-east-1', 'function.act')\n"
         "sandbox = Sandbox(Package(code), function, Path(python), Path(folder))\n"
         "print(sandbox.invoke({}, 'request-1').payload, flush=True)\ntime.sleep(60)\n"

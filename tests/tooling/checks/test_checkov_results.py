@@ -289,7 +289,7 @@ class TestWithTheProgram:
                 ignore=shutil.ignore_patterns(".terraform*", "__pycache__"),
             )
         for file in (".checkov.yaml", str(checkov_results.REVIEWED)):
-            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, tmp_path / file)
         return tmp_path
 
