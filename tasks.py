@@ -437,7 +437,7 @@ def explain(
     from tooling.analysis import explain as explains
 
     chosen = explains.choose(settings.parameters(config), networks)
-    explains.run([path, *(also or [])], chosen, explains.Streams.standard(), as_json=json)
+    explains.run([path, *(also or [])], chosen, as_json=json)
 
 
 COVERAGE = {
