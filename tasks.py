@@ -237,7 +237,11 @@ def show_networks(_c: Context, target: Target) -> None:
 
     here = _enter(target)
     lists = networks.load(here.aws, here.chosen)
-    _tell(_screen(), networks.lines(lists, time.time()), passed=networks.is_sound(lists))
+    _tell(
+        _screen(),
+        networks.format_lists(lists, time.time()),
+        passed=networks.has_only_usable_entries(lists),
+    )
 
 
 ALLOW = {
@@ -289,7 +293,7 @@ def revoke_network(
     """Take back what networks.allow recognised, named by its range, its label or its id."""
     from tooling.operate import networks
 
-    networks.refuse_vague(cidr=cidr, label=label, id=id)
+    networks.require_one_selection(cidr=cidr, label=label, id=id)
     here = _enter(target)
     _tell(
         _screen(),
@@ -309,9 +313,9 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     """Say which entry recognises an address; end in 1 when none does."""
     from tooling.operate import networks
 
-    networks.refuse_no_address(address)
+    networks.require_address(address)
     here = _enter(target)
-    told, is_recognised = networks.judge(
+    told, is_recognised = networks.check_address(
         networks.load(here.aws, here.chosen), address, who, time.time()
     )
     _tell(_screen(), told, passed=is_recognised)
@@ -433,7 +437,7 @@ def explain(
     from tooling.analysis import explain as explains
 
     chosen = explains.choose(settings.parameters(config), networks)
-    explains.run([path, *(also or [])], chosen, explains.Streams.standard(), as_json=json)
+    explains.run([path, *(also or [])], chosen, as_json=json)
 
 
 COVERAGE = {

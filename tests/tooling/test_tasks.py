@@ -170,7 +170,7 @@ class TestNetworks:
             (
                 "networks.allow",
                 ("--cidr", "203.0.113.7", "--for", "soon"),
-                "--for soon: is no length of time",
+                "--for soon: is not a duration",
             ),
             (
                 "networks.allow",
@@ -216,7 +216,7 @@ class TestNetworks:
         ended = run(*target("networks", "--no-assume-role"))
         assert (ended.code, ended.err) == (0, "")
         assert "203.0.113.0/24" in ended.out
-        assert "198.51.100.7/32  hotel  for Anaya alone  for ever" in ended.out
+        assert "198.51.100.7/32  hotel  for Anaya alone  forever" in ended.out
 
     def test_an_unusable_entry_is_a_finding_and_nothing_in_it_reaches_the_terminal_as_it_is(
         self, live: Aws, run: Run

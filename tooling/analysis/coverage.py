@@ -1,8 +1,8 @@
-"""``invoke coverage``: each way into an account, and whether the rules of the templates hand it to the function.
+"""``invoke coverage``: shows each sign-in path and whether a rule hands its event to the function.
 
-What a pattern matches is asked of EventBridge (TestEventPattern): the laptop's, or that of an account which is named.
-Class and verdict are the function's own. Nothing is remembered: the ways stand in ``sign_in_paths.json``, the rules in
-the templates, and the rest is worked out at each call.
+The sign-in paths are in ``sign_in_paths.json``, the rules in the templates. EventBridge says what a
+pattern matches (TestEventPattern): that of the local AWS emulator, or of an account. The function's
+own modules say what it makes of each event.
 """
 
 from __future__ import annotations
@@ -17,41 +17,42 @@ from signwatch.detection.record import as_object
 from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
 from tooling import templates
-from tooling.analysis.explain import CLASSES
+from tooling.analysis.explain_report import CLASS_NAMES, format_level
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from signwatch.detection.verdict import Verdict
     from tooling.terminal.screen import Screen
 
-    Matches = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]  # of a pattern and an event
+    Matcher = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]  # of a pattern and an event
 
-PATHS = Path(__file__).with_name("sign_in_paths.json")
-RULE = "AWS::Events::Rule"
-FUNCTION = {"Ref": "FunctionArn"}  # one idea has one name in every template
-WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-LIVE = ("ENABLED", WITH_READS)
-EXAMPLES = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"  # RFC 5737 and 3849
+PATHS_FILE = Path(__file__).with_name("sign_in_paths.json")
+RULE_TYPE = "AWS::Events::Rule"
+FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every template
+ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+KNOWN_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"  # RFC 5737 and 3849
 COLUMNS = ("sign-in path", "certainty", "rule", "class", "unrecognised", "recognised", "Region")
 
 
 @dataclass(frozen=True)
 class SignInPath:
-    """One way in: its name for people, where AWS records it, how sure that is, and an event as EventBridge gets it."""
+    """One way to sign in. ``certainty`` is "documented" by AWS, or "inferred".
+
+    ``regions`` says in which Regions AWS records it; ``event`` is an example of its event.
+    """
 
     name: str
     regions: tuple[str, ...]
-    certainty: str  # documented, or inferred from what is
+    certainty: str
     event: Mapping[str, Any]
 
     @property
-    def only_reads(self) -> bool:
-        """Whether it comes through CloudTrail as a call that changes nothing."""
-        through = str(self.event["detail-type"]).endswith("via CloudTrail")
-        return through and self.event["detail"].get("readOnly") is True
+    def is_read_only(self) -> bool:
+        """Whether CloudTrail records it as a call that changes nothing."""
+        is_from_cloudtrail = str(self.event["detail-type"]).endswith("via CloudTrail")
+        return is_from_cloudtrail and self.event["detail"].get("readOnly") is True
 
 
 @dataclass(frozen=True)
@@ -62,186 +63,182 @@ class Rule:
     state: str
     pattern: Mapping[str, Any]
 
-    def hears(self, path: SignInPath) -> bool:
-        """Say whether the rule's state lets it see the event at all.
+    def can_receive(self, path: SignInPath) -> bool:
+        """Return whether the rule's state lets it receive the event.
 
         Amazon EventBridge User Guide, "Receiving read-only management events from AWS services".
         """
-        return self.state in LIVE and (self.state == WITH_READS or not path.only_reads)
+        if self.state == "ENABLED":
+            return not path.is_read_only
+        return self.state == ENABLED_WITH_READS
 
 
 @dataclass(frozen=True)
 class Row:
-    """What becomes of one way in: class, a verdict by each kind of source, the rules that pass it on or fail to.
+    """One sign-in path with its class, its verdict by kind of source, and the rules that match it.
 
-    ``through`` names the rules that hand it to the function, ``deaf`` those whose pattern takes it and whose state not.
+    ``rules`` hand it to the function; the state of ``disabled_rules`` keeps it from them.
     """
 
     path: SignInPath
-    kind: str
+    class_name: str
     unrecognised: str
     recognised: str
-    through: tuple[str, ...]
-    deaf: tuple[str, ...]
-    pending: bool = False  # a step that is looked at a second time
+    rules: tuple[str, ...]
+    disabled_rules: tuple[str, ...]
+    is_pending: bool = False  # a step that the function looks at a second time
 
     @property
-    def counts(self) -> bool:
-        """Whether the function has to hear of it: most steps and all other events need not come through."""
-        return self.pending or (self.unrecognised, self.recognised) != ("ignored", "ignored")
+    def is_required(self) -> bool:
+        """Whether the function needs the event; it ignores most steps and other events."""
+        return self.is_pending or (self.unrecognised, self.recognised) != ("ignored", "ignored")
 
     @property
-    def falls_through(self) -> bool:
-        """Whether the function should hear of it and does not."""
-        return self.counts and not self.through
+    def is_lost(self) -> bool:
+        """Whether the function needs the event and no rule hands it over."""
+        return self.is_required and not self.rules
 
     def cells(self) -> tuple[str, ...]:
-        """Return what the table shows of it, a cell a column."""
-        rule = ", ".join(self.through) or "; ".join(self.deaf) or ("none" if self.counts else "-")
+        """Return the cells of the table, one a column."""
+        rules = ", ".join(self.rules) or "; ".join(self.disabled_rules)
+        if not rules:
+            rules = "none" if self.is_required else "-"
+        verdicts = (self.unrecognised, self.recognised)
         regions = ", ".join(self.path.regions)
-        return (
-            self.path.name,
-            self.path.certainty,
-            rule,
-            self.kind,
-            self.unrecognised,
-            self.recognised,
-            regions,
-        )
+        return (self.path.name, self.path.certainty, rules, self.class_name, *verdicts, regions)
 
 
-def paths(file: Path = PATHS) -> list[SignInPath]:
-    """Return every way in, in the order of the file, with the envelope that EventBridge puts around a record."""
+def load_paths(file: Path = PATHS_FILE) -> list[SignInPath]:
+    """Return every sign-in path in the order of the file."""
     return [
-        SignInPath(found["name"], tuple(found["regions"]), found["certainty"], _event(found))
-        for found in json.loads(file.read_text(encoding="utf-8"))
+        SignInPath(path["name"], tuple(path["regions"]), path["certainty"], _event(path))
+        for path in json.loads(file.read_text(encoding="utf-8"))
     ]
 
 
-def _event(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole event: TestEventPattern refuses one that lacks a field (EventBridge API reference)."""
+def _event(path: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event with the whole envelope, which TestEventPattern requires (API reference)."""
     return {
         "version": "0",
         "id": "00000000-0000-0000-0000-000000000000",
-        "detail-type": found["detail-type"],
-        "source": found["source"],
+        "detail-type": path["detail-type"],
+        "source": path["source"],
         "account": "111122223333",
         "time": "2026-11-20T10:00:00Z",
-        "region": found["detail"].get("awsRegion", "us-east-1"),
+        "region": path["detail"].get("awsRegion", "us-east-1"),
         "resources": [],
-        "detail": found["detail"],
+        "detail": path["detail"],
     }
 
 
-def rules(folder: Path) -> list[Rule]:
-    """Read from the templates in ``folder`` the rules that have the function as a target.
+def load_rules(folder: Path) -> list[Rule]:
+    """Return the rules in the templates of ``folder`` that have the function as a target.
 
-    A rule that is made on a condition is left out: nobody knows here whether it exists. Raises RefusedError for a
-    folder without templates, for one that cannot be read, and for a rule whose pattern or state only AWS can work out.
+    A rule with a condition is left out, since it may not exist. Raises RefusedError for a folder
+    without templates, an unreadable template, and a rule whose pattern or state only
+    CloudFormation can resolve.
     """
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise RefusedError(
-            str(folder), "holds no template", "name a folder like cfn with --templates"
-        )
-    bodies = [
-        (file, name, as_object(body))
-        for file in files
-        for name, body in as_object(templates.load(file).get("Resources")).items()
-    ]
-    return [_rule(file, name, body) for file, name, body in bodies if _serves(body)]
+        remedy = "name a folder like cfn with --templates"
+        raise RefusedError(str(folder), "holds no template", remedy)
+    rules = []
+    for file in files:
+        for name, value in as_object(templates.load(file).get("Resources")).items():
+            resource = as_object(value)
+            if _is_rule_of_function(resource):
+                rules.append(_rule(file, name, resource["Properties"]))
+    return rules
 
 
-def _serves(body: Mapping[str, Any]) -> bool:
-    targets = as_object(body.get("Properties")).get("Targets")
-    given = (
-        [as_object(target).get("Arn") for target in targets] if isinstance(targets, list) else []
-    )
-    return body.get("Type") == RULE and "Condition" not in body and FUNCTION in given
+def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
+    if resource.get("Type") != RULE_TYPE or "Condition" in resource:
+        return False
+    targets = as_object(resource.get("Properties")).get("Targets")
+    if not isinstance(targets, list):
+        return False
+    return any(as_object(target).get("Arn") == FUNCTION_ARN for target in targets)
 
 
-def _rule(file: Path, name: str, body: Mapping[str, Any]) -> Rule:
-    state, pattern = (
-        body["Properties"].get(key, other)
-        for key, other in (("State", "ENABLED"), ("EventPattern", {}))
-    )
-    for part in (state, pattern):
-        if function := _function_in(part):
-            what = f"rule {name} holds {function}, which only CloudFormation can work out"
-            raise RefusedError(str(file), what, "write its pattern and its state as plain values")
+def _rule(file: Path, name: str, properties: Mapping[str, Any]) -> Rule:
+    state, pattern = properties.get("State", "ENABLED"), properties.get("EventPattern", {})
+    if function := _find_function([state, pattern]):
+        what = f"rule {name} holds {function}, which only CloudFormation can resolve"
+        raise RefusedError(str(file), what, "write its pattern and its state as plain values")
     return Rule(name, str(state), as_object(pattern))
 
 
-def _function_in(node: object) -> str:
-    """Return the first function of CloudFormation in what a template says, or nothing."""
+def _find_function(node: object) -> str:
+    """Return the name of the first CloudFormation function in part of a template, or ""."""
+    if isinstance(node, dict):
+        for key in map(str, node):
+            if key == "Ref" or key.startswith("Fn::"):
+                return key
+        node = list(node.values())
     if isinstance(node, list):
-        return next((found for found in map(_function_in, node) if found), "")
-    if not isinstance(node, dict):
-        return ""
-    own = next((str(key) for key in node if key == "Ref" or str(key).startswith("Fn::")), "")
-    return own or _function_in(list(node.values()))
+        return next(filter(None, map(_find_function, node)), "")
+    return ""
 
 
-def build_rows(ways: Sequence[SignInPath], given: Sequence[Rule], matches: Matches) -> list[Row]:
-    """Work out a row for each way in; ``matches`` says whether a pattern takes an event."""
-    return [_row(path, given, matches) for path in ways]
+def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matcher) -> list[Row]:
+    """Return a row for each sign-in path; ``matches`` tells whether a pattern matches an event."""
+    return [_row(path, rules, matches) for path in paths]
 
 
-def _row(path: SignInPath, given: Sequence[Rule], matches: Matches) -> Row:
+def _row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
     reading = read(path.event)
-    known = networks.parse(EXAMPLES)
-    inside = isinstance(reading, SignIn) and networks.recognises_sign_in(
-        known, reading.source, reading.endpoint, allowed_endpoints=()
+    is_recognised = isinstance(reading, SignIn) and networks.recognises_sign_in(
+        networks.parse(KNOWN_NETWORKS), reading.source, reading.endpoint, allowed_endpoints=()
     )
-    taking = [rule for rule in given if rule.pattern and matches(rule.pattern, path.event)]
+    unrecognised = judge(reading, recognised=False, approved_elsewhere=False)
+    recognised = judge(reading, recognised=is_recognised, approved_elsewhere=False)
+    enabled, disabled = [], []
+    for rule in rules:
+        if not (rule.pattern and matches(rule.pattern, path.event)):
+            continue
+        if rule.can_receive(path):
+            enabled.append(rule.name)
+        else:
+            disabled.append(f"{rule.name} is {rule.state}")
     return Row(
         path,
-        CLASSES[type(reading)],
-        unrecognised=_level(judge(reading, recognised=False, approved_elsewhere=False)),
-        recognised=_level(judge(reading, recognised=inside, approved_elsewhere=False)),
-        through=tuple(rule.name for rule in taking if rule.hears(path)),
-        deaf=tuple(f"{rule.name} is {rule.state}" for rule in taking if not rule.hears(path)),
-        pending=isinstance(reading, Step) and reading.pending,
+        CLASS_NAMES[type(reading)],
+        unrecognised=format_level(unrecognised),
+        recognised=format_level(recognised),
+        rules=tuple(enabled),
+        disabled_rules=tuple(disabled),
+        is_pending=isinstance(reading, Step) and reading.pending,
     )
 
 
-def _level(verdict: Verdict) -> str:
-    return f"{verdict.level} high" if verdict.severity == "high" else verdict.level
-
-
-def make_matcher(events: Any) -> Matches:
-    """Return a matcher that asks EventBridge, ``events`` being its client."""
+def make_matcher(events: Any) -> Matcher:
+    """Return a matcher that asks EventBridge; ``events`` is its client."""
 
     def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-        asked = {"EventPattern": json.dumps(pattern), "Event": json.dumps(event)}
-        return bool(events.test_event_pattern(**asked)["Result"])
+        request = {"EventPattern": json.dumps(pattern), "Event": json.dumps(event)}
+        return bool(events.test_event_pattern(**request)["Result"])
 
     return matches
 
 
 def run(folder: Path, owner: str, eventbridge: AbstractContextManager[Any], screen: Screen) -> None:
-    """Show the whole matrix; ``eventbridge`` yields the EventBridge client of ``owner`` ("account 111122223333").
+    """Show all sign-in paths. ``eventbridge`` yields the client of ``owner`` ("account 1111...").
 
-    Raises RefusedError as ``rules`` does, FailedError with the names of the paths that reach no function.
+    Raises RefusedError as ``load_rules`` does, FailedError if the function misses an event.
     """
-    ways, given = paths(), rules(folder)
-    screen.announce(f"asking EventBridge of {owner}: {len(ways)} paths, {len(given)} rules ...")
+    paths, rules = load_paths(), load_rules(folder)
+    screen.announce(f"asking EventBridge of {owner}: {len(paths)} paths, {len(rules)} rules ...")
     with eventbridge as client:
-        found = build_rows(ways, given, make_matcher(client))
-    screen.matrix(COLUMNS, [row.cells() for row in found], [row.falls_through for row in found])
-    wanted, lost = [row for row in found if row.counts], [row for row in found if row.falls_through]
-    screen.announce(
-        f"coverage {len(wanted) - len(lost)}/{len(wanted)} sign-in paths reach the function"
-    )
+        rows = build_rows(paths, rules, make_matcher(client))
+    screen.matrix(COLUMNS, [row.cells() for row in rows], [row.is_lost for row in rows])
+    required = sum(row.is_required for row in rows)
+    lost = [row for row in rows if row.is_lost]
+    screen.announce(f"coverage {required - len(lost)}/{required} sign-in paths reach the function")
     if lost:
-        raise _finding(folder, lost)
-
-
-def _finding(folder: Path, lost: Sequence[Row]) -> FailedError:
-    named = "; ".join(
-        f"{row.path.name} ({', '.join(row.deaf) or 'no rule takes it'})" for row in lost
-    )
-    what = f"{len(lost)} sign-in path{'s fall' if len(lost) > 1 else ' falls'} through: {named}"
-    return FailedError(
-        str(folder), what, f"widen a pattern, or set the rule's state to {WITH_READS}"
-    )
+        names = [
+            f"{row.path.name} ({', '.join(row.disabled_rules) or 'no rule matches it'})"
+            for row in lost
+        ]
+        what = f"{len(lost)} of {required} sign-in paths do not reach the function: "
+        remedy = f"widen a pattern, or set the rule's state to {ENABLED_WITH_READS}"
+        raise FailedError(str(folder), what + "; ".join(names), remedy)

@@ -1,9 +1,10 @@
-"""A person's own records: finding the files that hold them, and taking them apart one file at a time.
+"""Finds files of CloudTrail records and splits them into records, one file at a time.
 
-A file is JSON (one document or several, one after the other) or JSON lines, plain or gzip by its first bytes. A
-document is an EventBridge event, a CloudTrail record, an array of either, a CloudTrail log file (``{"Records": []}``),
-or what ``aws cloudtrail lookup-events`` prints (``{"Events": [{"CloudTrailEvent": "..."}]}``). Facts: AWS CloudTrail
-User Guide, "CloudTrail log file examples" and "CloudTrail digest file structure"; AWS CLI reference, lookup-events.
+A file is JSON (one document or several in a row) or JSON lines, plain or gzip by its first bytes.
+A document is an EventBridge event, a CloudTrail record, an array of either, a CloudTrail log file
+(``{"Records": []}``), or the output of ``aws cloudtrail lookup-events``
+(``{"Events": [{"CloudTrailEvent": "..."}]}``). Facts: AWS CloudTrail User Guide, "CloudTrail log
+file examples" and "CloudTrail digest file structure"; AWS CLI reference, lookup-events.
 """
 
 from __future__ import annotations
@@ -22,213 +23,224 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STANDARD_INPUT = "-"
-MOST_BYTES = 1 << 30  # of one file, unpacked; CloudTrail's own have some 50 MB at most
-SLICE = 1024  # bytes that are unpacked at once: a fault's place is known as exactly as that
-GZIP, GZIP_MAGIC = (
-    31,
-    b"\x1f\x8b",
-)  # zlib's window bits for a gzip member with its header and checksum; RFC 1952
-LINE = re.compile(
-    r"[^\n]+"
-)  # str.splitlines would also split at characters that JSON allows inside a text
-NOT_TEXT = re.compile(
-    "[\udc80-\udcff]"
-)  # what "surrogateescape" makes of a byte that belongs to no character
-SPACE = re.compile(r"[ \t\n\r]*")  # RFC 8259, insignificant whitespace
-DIGEST = {
-    "digestS3Bucket",
-    "logFiles",
-}  # a digest lies beside the log files in a trail's bucket and holds no record
-DECODER = json.JSONDecoder()
-MEND = "fetch the file anew, or mend that place"
+MAX_FILE_BYTES = 1 << 30  # unpacked; CloudTrail's own files have at most about 50 MB
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952
+GZIP_WINDOW_BITS = 31  # for zlib: a gzip member with its header and checksum
+GZIP_CHUNK_BYTES = 1024  # unpacked at once; damage is located to this precision
+LINE = re.compile(r"[^\n]+")  # str.splitlines splits at characters that JSON allows in strings
+UNDECODED_BYTE = re.compile("[\udc80-\udcff]")  # the error handler "surrogateescape" makes these
+WHITESPACE = re.compile(r"[ \t\n\r]*")  # RFC 8259, insignificant whitespace
+DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # of a digest file, which holds no record
+JSON_DECODER = json.JSONDecoder()
+REMEDY = "fetch the file again, or fix that place"
+FETCH_REMEDY = "fetch the file again"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file to be read. ``name`` is its path as a person would type it, ``given`` the PATH it was found by."""
+class SourceFile:
+    """A file to read. ``argument`` is the path on the command line that led to it."""
 
-    name: str
-    given: str
+    path: str
+    argument: str
 
 
 @dataclass(frozen=True)
-class Found:
-    """One record: any JSON value. ``index`` counts from 0 what the file holds, as in ``.Records[index]``."""
+class FileRecord:
+    """One record: any JSON value. ``index`` is its position in the file, as in .Records[index]."""
 
-    file: str
+    path: str
     index: int
-    record: object
+    value: object
 
 
 @dataclass(frozen=True)
 class Fault:
     """A file, or a place in it, that cannot be read, and what to try."""
 
-    file: str
-    where: str
-    what: str
-    remedy: str = MEND
+    path: str
+    place: str
+    problem: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.where}{': ' if self.where else ''}{self.what}"
+        place = f"{self.place}: " if self.place else ""
+        return f"{self.path}: {place}{self.problem}"
 
 
-class BrokenError(Exception):
-    """What cannot be taken apart from ``at`` on: an offset into the text or, of gzip, into the file."""
+class DecodeError(Exception):
+    """A file cannot be decoded from ``offset`` on: a byte of the file or a character of its text.
 
-    def __init__(self, at: int, what: str, remedy: str = MEND) -> None:
-        super().__init__(what)
-        self.at, self.what, self.remedy = at, what, remedy
-
-
-def sources(paths: Sequence[str]) -> list[Source | Fault]:
-    """Return the files that the paths stand for, folders from top to bottom in order, each file once.
-
-    A folder's hidden files are passed over. Raises RefusedError for a path that is not there or holds nothing.
+    Raised, or yielded in place of a record where later records can still be read.
     """
-    found: dict[str, Source | Fault] = {}
-    for path in paths:
-        for source in _below(path):
-            name = source.name if isinstance(source, Source) else source.file
-            found.setdefault(name if name == STANDARD_INPUT else os.path.realpath(name), source)
-    return list(found.values())
+
+    def __init__(self, offset: int, problem: str, remedy: str = REMEDY) -> None:
+        super().__init__(problem)
+        self.offset, self.problem, self.remedy = offset, problem, remedy
 
 
-def _below(path: str) -> list[Source | Fault]:
-    if path == STANDARD_INPUT:
-        return [Source(path, path)]
-    if not (path and os.path.exists(path)):  # noqa: PTH110 - pathlib raises for a name that is too long
-        remedy = "check the path; `./inv --help explain` tells the flags, and - stands for standard input"
-        raise RefusedError(path or "an empty path", "is not there", remedy)
-    if not Path(path).is_dir():
-        if Path(path).is_file() and not Path(path).stat().st_size:
-            raise _empty(path)
-        return [Source(path, path)]
-    found = sorted(
-        _walked(path), key=lambda one: Path(one.name if isinstance(one, Source) else one.file).parts
-    )
-    if not found:
-        raise _empty(path)
-    return found
+def find_files(paths: Sequence[str]) -> list[SourceFile | Fault]:
+    """Return the files at the paths and in folders below them, in order and each once.
+
+    Hidden files of a folder are skipped. Raises RefusedError for a path that does not exist or
+    holds nothing.
+    """
+    files: dict[str, SourceFile | Fault] = {}
+    for argument in paths:
+        for file in _expand(argument):
+            is_stdin = file.path == STANDARD_INPUT
+            files.setdefault(file.path if is_stdin else os.path.realpath(file.path), file)
+    return list(files.values())
 
 
-def _walked(folder: str) -> Iterator[Source | Fault]:
-    """Every file below a folder, and every folder below it that may not be looked into."""
-    closed: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=closed.append):
+def _expand(argument: str) -> list[SourceFile | Fault]:
+    """Return the files that one path on the command line stands for."""
+    if argument == STANDARD_INPUT:
+        return [SourceFile(argument, argument)]
+    if not (argument and os.path.exists(argument)):  # noqa: PTH110 - pathlib raises for long names
+        remedy = "check the path; `./inv --help explain` shows the flags, - is standard input"
+        raise RefusedError(argument or "an empty path", "does not exist", remedy)
+    path = Path(argument)
+    if path.is_dir():
+        files = sorted(_walk(argument), key=lambda file: Path(file.path).parts)
+    elif path.is_file() and not path.stat().st_size:
+        files = []
+    else:  # a file with content, or a pipe
+        files = [SourceFile(argument, argument)]
+    if not files:
+        raise _no_record(argument)
+    return files
+
+
+def _walk(folder: str) -> Iterator[SourceFile | Fault]:
+    """Yield each file below a folder, and a fault for each folder that cannot be opened."""
+    errors: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(place) / name for name in files if not name.startswith(".")]
-        yield from (Source(str(path), folder) for path in paths if path.is_file())
-    yield from (_unopened(str(error.filename), error) for error in closed)
+        for name in names:
+            path = Path(parent) / name
+            if not name.startswith(".") and path.is_file():
+                yield SourceFile(str(path), folder)
+    for error in errors:
+        yield _cannot_open(str(error.filename), error)
 
 
-def _empty(path: str) -> RefusedError:
-    return RefusedError(
-        path, "holds no record", "name a file of CloudTrail records, or a folder of such files"
-    )
+def _no_record(argument: str) -> RefusedError:
+    remedy = "name a file of CloudTrail records, or a folder of such files"
+    return RefusedError(argument, "holds no record", remedy)
 
 
-def refuse_empty(files: Sequence[Source | Fault], full: set[str]) -> None:
-    """Refuse the first given path whose files held nothing at all; ``full`` are those with something."""
+def refuse_empty_arguments(files: Sequence[SourceFile | Fault], non_empty: set[str]) -> None:
+    """Raise RefusedError if a file belongs to an argument that is not among the ``non_empty``."""
     for file in files:
-        if isinstance(file, Source) and file.given not in full:
-            raise _empty(file.given)
+        if isinstance(file, SourceFile) and file.argument not in non_empty:
+            raise _no_record(file.argument)
 
 
-def _unopened(name: str, error: OSError) -> Fault:
-    return Fault(
-        name, "", f"cannot be opened ({error.strerror or error})", "check that you may read it"
-    )
+def _cannot_open(path: str, error: OSError) -> Fault:
+    problem = f"cannot be opened ({error.strerror or error})"
+    return Fault(path, "", problem, "check that you may read it")
 
 
-def read(source: Source, stdin: Callable[[], BinaryIO]) -> Iterator[Found | Fault]:
-    """Take one file apart; only this file is in memory meanwhile. ``stdin`` gives standard input when it is needed."""
+def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileRecord | Fault]:
+    """Yield the records of one file, and a fault for each place that cannot be read.
+
+    Only this file is held in memory. ``open_stdin`` is called only to read standard input.
+    """
     try:
-        text = _text(_unpacked(_content(source, stdin)))
+        text = _decode_text(_decompress(_read_bytes(file, open_stdin)))
     except OSError as error:
-        yield _unopened(source.name, error)
-    except BrokenError as error:
-        yield Fault(source.name, f"byte {error.at}", error.what, error.remedy)
-    else:
-        for index, found in enumerate(_taken_apart(text)):
-            if isinstance(found, BrokenError):
-                yield Fault(source.name, _place(text, found.at), found.what, found.remedy)
-            else:
-                yield _opened(source.name, index, found[0])
+        yield _cannot_open(file.path, error)
+        return
+    except DecodeError as error:
+        yield Fault(file.path, f"byte {error.offset}", error.problem, error.remedy)
+        return
+    for index, item in enumerate(_split_text(text)):
+        if isinstance(item, DecodeError):
+            yield Fault(file.path, _format_place(text, item.offset), item.problem, item.remedy)
+        else:
+            yield _unwrap_lookup(file.path, index, item)
 
 
-def _content(source: Source, stdin: Callable[[], BinaryIO]) -> bytes:
-    if source.name == STANDARD_INPUT:
-        data = stdin().read(MOST_BYTES + 1)
+def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
+    if file.path == STANDARD_INPUT:
+        data = open_stdin().read(MAX_FILE_BYTES + 1)
     else:
-        with Path(source.name).open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    if not data and source.name != source.given:
-        raise BrokenError(0, "the file is empty")
+        with Path(file.path).open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    if not data and file.path != file.argument:  # an empty argument is refused as a whole
+        raise DecodeError(0, "the file is empty")
     _check_size(len(data))
     return data
 
 
 def _check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        raise BrokenError(
-            MOST_BYTES,
-            f"holds more than {MOST_BYTES >> 30} GiB",
-            "split it, as with: split -C 500M",
-        )
+    if size > MAX_FILE_BYTES:
+        problem = f"holds more than {MAX_FILE_BYTES >> 30} GiB"
+        raise DecodeError(MAX_FILE_BYTES, problem, "split it, as with: split -C 500M")
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Return what the members of a gzip file hold, one after the other; anything else as it is."""
+def _decompress(data: bytes) -> bytes:
+    """Return the content of all members of a gzip file; other data unchanged."""
     if not data.startswith(GZIP_MAGIC):
         return data
-    parts, size, at, unpacker = list[bytes](), 0, 0, zlib.decompressobj(GZIP)
-    while at < len(data):
-        if unpacker.eof:
-            unpacker = zlib.decompressobj(GZIP)
-        piece = data[at : at + SLICE]
+    parts: list[bytes] = []
+    size = offset = 0
+    decompressor = zlib.decompressobj(GZIP_WINDOW_BITS)
+    while offset < len(data):
+        if decompressor.eof:
+            decompressor = zlib.decompressobj(GZIP_WINDOW_BITS)
+        chunk = data[offset : offset + GZIP_CHUNK_BYTES]
         try:
-            parts.append(unpacker.decompress(piece))
+            parts.append(decompressor.decompress(chunk))
         except zlib.error as error:
-            raise BrokenError(at, f"is damaged gzip ({error})", "fetch the file anew") from None
-        size, at = size + len(parts[-1]), at + len(piece) - len(unpacker.unused_data)
+            raise DecodeError(offset, f"is damaged gzip ({error})", FETCH_REMEDY) from None
+        size += len(parts[-1])
         _check_size(size)
-    if not unpacker.eof:
-        raise BrokenError(
-            at, "the gzip data end too early: the file is cut off", "fetch the file anew"
-        )
+        offset += len(chunk) - len(decompressor.unused_data)
+    if not decompressor.eof:
+        problem = "the gzip data end too early: the file is cut off"
+        raise DecodeError(offset, problem, FETCH_REMEDY)
     return b"".join(parts)
 
 
-def _text(data: bytes) -> str:
-    """Decode UTF-8, or UTF-16 and UTF-32 as JSON allows them and PowerShell writes them."""
+def _decode_text(data: bytes) -> str:
+    """Decode UTF-8, or UTF-16 and UTF-32 as JSON allows them and PowerShell writes them.
+
+    A byte that is not UTF-8 is kept as a surrogate, so that its line can be reported later.
+    """
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding, "surrogateescape")
     except UnicodeDecodeError as error:
-        raise BrokenError(
-            error.start, f"is not {encoding.upper()} text", "save it as UTF-8"
-        ) from None
+        problem = f"is not {encoding.upper()} text"
+        raise DecodeError(error.start, problem, "save it as UTF-8") from None
 
 
-def _place(text: str, at: int) -> str:
-    return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"
+def _format_place(text: str, offset: int) -> str:
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
+    return f"line {line}, column {column}"
 
 
-Item = tuple[object] | BrokenError  # a record, boxed since it may be anything, or why there is none
+# The generators below yield any JSON value, or a DecodeError in its place.
 
 
-def _taken_apart(text: str) -> Iterator[Item]:
-    for document in _lines(text) if _is_lines(text) else _sequence(text):
-        if isinstance(document, BrokenError):
+def _split_text(text: str) -> Iterator[object]:
+    """Yield each record of a file."""
+    documents = _decode_lines(text) if _is_json_lines(text) else _decode_sequence(text)
+    for document in documents:
+        if isinstance(document, DecodeError):
             yield document
         else:
-            yield from _records(document[0])
+            yield from _split_document(document)
 
 
-def _is_lines(text: str) -> bool:
-    """Whether each line is a document of its own: the first one is, or it is the broken one and the second is."""
-    lines = (line for line in LINE.finditer(text) if line[0].strip())
+def _is_json_lines(text: str) -> bool:
+    """Return whether each line is a document of its own.
+
+    It is if the first line is a whole record, or if the second one is and the first is broken.
+    """
+    lines = (match for match in LINE.finditer(text) if match[0].strip())
     first, second = next(lines, None), next(lines, None)
     if not first or not second:
         return False
@@ -236,109 +248,102 @@ def _is_lines(text: str) -> bool:
         return True
     if first[0].strip() in ("[", "{") or not _is_record(second[0]):
         return False
-    found = _try(text, 0)
-    return isinstance(found, BrokenError) or found[1] < first.end()
+    try:
+        _, end = _decode_json(text, 0)
+    except DecodeError:
+        return True
+    return end < first.end()
 
 
 def _is_record(line: str) -> bool:
-    value = _whole(line) if line.strip().startswith("{") else None
-    return isinstance(value, tuple) and isinstance(value[0], dict) and bool(value[0])
-
-
-def _lines(text: str) -> Iterator[Item]:
-    """Each line's document; a broken line is told of by its own place, and the others count."""
-    for line in LINE.finditer(text):
-        for found in _sequence(line[0]):
-            if isinstance(found, BrokenError):
-                yield BrokenError(line.start() + found.at, found.what, found.remedy)
-            else:
-                yield found
-
-
-def _sequence(text: str) -> Iterator[Item]:
-    """Documents one after the other; where one is broken, no other beginning can be trusted."""
-    at = _skip(text, 0)
-    while at < len(text):
-        found = _try(text, at)
-        if isinstance(found, BrokenError):
-            yield found
-            return
-        value, at = found
-        yield (value,)
-
-
-def _whole(text: str) -> Item:
-    found = _try(text, _skip(text, 0))
-    if isinstance(found, BrokenError):
-        return found
-    return (
-        (found[0],)
-        if found[1] == len(text)
-        else BrokenError(found[1], "something follows the JSON on this line")
-    )
-
-
-def _skip(text: str, at: int) -> int:
-    space = SPACE.match(text, at)
-    return space.end() if space else at
-
-
-def _try(text: str, at: int) -> tuple[object, int] | BrokenError:
-    """Decode the document at ``at``; return it and where the next one begins."""
+    if not line.strip().startswith("{"):
+        return False
     try:
-        value, end = DECODER.raw_decode(text, _skip(text, at))
+        return bool(_decode_whole(line))
+    except DecodeError:
+        return False
+
+
+def _decode_lines(text: str) -> Iterator[object]:
+    """Yield the document of each line; the lines after a broken one are still read."""
+    for line in LINE.finditer(text):
+        for item in _decode_sequence(line[0]):
+            if isinstance(item, DecodeError):
+                item.offset += line.start()
+            yield item
+
+
+def _decode_sequence(text: str) -> Iterator[object]:
+    """Yield documents in a row, up to a broken one: what follows it cannot be located."""
+    position = _skip_whitespace(text, 0)
+    while position < len(text):
+        try:
+            value, position = _decode_json(text, position)
+        except DecodeError as error:
+            yield error
+            return
+        yield value
+
+
+def _decode_whole(text: str) -> object:
+    value, end = _decode_json(text, 0)
+    if end < len(text):
+        raise DecodeError(end, "something follows the JSON on this line")
+    return value
+
+
+def _decode_json(text: str, position: int) -> tuple[object, int]:
+    """Decode one document; return it and the position of the next one. Raises DecodeError."""
+    start = _skip_whitespace(text, position)
+    try:
+        value, end = JSON_DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        return _not_text(text, at, error.pos) or BrokenError(
-            error.pos, f"is not JSON ({error.msg})"
-        )
+        _check_bytes_decoded(text, start, error.pos)
+        raise DecodeError(error.pos, f"is not JSON ({error.msg})") from None
     except RecursionError:
-        return BrokenError(
-            at, "the JSON nests too deeply", "leave it out: no record of CloudTrail does"
-        )
+        remedy = "leave it out: no CloudTrail record is like that"
+        raise DecodeError(start, "the JSON nests too deeply", remedy) from None
     except ValueError as error:  # a number of more digits than Python converts
-        return BrokenError(
-            at,
-            f"cannot be read ({error})",
-            "leave it out: no record of CloudTrail holds such a number",
-        )
-    return _not_text(text, at, end) or (value, _skip(text, end))
+        remedy = "leave it out: no CloudTrail record holds such a number"
+        raise DecodeError(start, f"cannot be read ({error})", remedy) from None
+    _check_bytes_decoded(text, start, end)
+    return value, _skip_whitespace(text, end)
 
 
-def _not_text(text: str, start: int, end: int) -> BrokenError | None:
-    bad = NOT_TEXT.search(text, start, end + 1)
-    return (
-        BrokenError(bad.start(), "is not UTF-8 text", "save it as UTF-8, as with: iconv -t UTF-8")
-        if bad
-        else None
-    )
+def _skip_whitespace(text: str, position: int) -> int:
+    match = WHITESPACE.match(text, position)
+    return match.end() if match else position
 
 
-def _records(document: object) -> Iterator[Item]:
-    """The records in one document; what has none of the known forms is a record itself, and is judged as it is."""
+def _check_bytes_decoded(text: str, start: int, end: int) -> None:
+    match = UNDECODED_BYTE.search(text, start, end + 1)
+    if match:
+        remedy = "save it as UTF-8, as with: iconv -t UTF-8"
+        raise DecodeError(match.start(), "is not UTF-8 text", remedy)
+
+
+def _split_document(document: object) -> Iterator[object]:
+    """Yield the records in one document. A document in no known form is judged as a record."""
     if isinstance(document, list):
         for item in document:
-            yield from _records(item) if isinstance(item, dict) else [(item,)]
+            yield from _split_document(item) if isinstance(item, dict) else [item]
     elif not isinstance(document, dict):
-        yield (document,)
+        yield document
     elif isinstance(document.get("Records"), list):
-        yield from ((item,) for item in document["Records"])
+        yield from document["Records"]
     elif isinstance(document.get("Events"), list):
-        yield from ((item,) for item in document["Events"])
-    elif not document.keys() >= DIGEST:
-        yield (document,)
+        yield from document["Events"]
+    elif not document.keys() >= DIGEST_KEYS:
+        yield document
 
 
-def _opened(file: str, index: int, record: object) -> Found | Fault:
-    """Unwrap what lookup-events put around a record: the record is a text there."""
-    inner = record.get("CloudTrailEvent") if isinstance(record, dict) else None
-    if not isinstance(inner, str):
-        return Found(file, index, record)
-    value = _whole(inner)
-    if isinstance(value, BrokenError):
-        return Fault(
-            file,
-            f"CloudTrailEvent of event {index}, {_place(inner, value.at)}",
-            value.what,
-            value.remedy,
-        )
-    return Found(file, index, value[0])
+def _unwrap_lookup(path: str, index: int, item: object) -> FileRecord | Fault:
+    """Return the record, which lookup-events wraps as a string of JSON."""
+    wrapped = item.get("CloudTrailEvent") if isinstance(item, dict) else None
+    if not isinstance(wrapped, str):
+        return FileRecord(path, index, item)
+    try:
+        return FileRecord(path, index, _decode_whole(wrapped))
+    except DecodeError as error:
+        place = f"CloudTrailEvent of event {index}, {_format_place(wrapped, error.offset)}"
+        return Fault(path, place, error.problem, error.remedy)

@@ -1,7 +1,8 @@
-"""Drift: what differs in the account from what the stacks say, root and nested ones alike.
+"""``invoke drift``: compares the root stack and its nested stacks with their templates.
 
-Facts: AWS CloudFormation User Guide, "Detect unmanaged configuration changes to stacks and resources with drift
-detection": a nested stack is looked at by itself, and who asks must be able to read each resource.
+Facts: AWS CloudFormation User Guide, "Detect unmanaged configuration changes to stacks and
+resources with drift detection": drift of a nested stack is detected by a request of its own, and
+the caller needs the right to read each resource.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from tooling.deploy.account import Account
     from tooling.settings import Settings
 
-SHORTEST, LONGEST = 0.2, 5.0  # seconds between two looks
-PATIENCE = 900.0  # seconds that AWS may take for one stack
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.2, 5.0
+DETECTION_TIMEOUT_SECONDS = 900.0  # for one stack
 DRIFTED = ("MODIFIED", "DELETED")
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One resource that differs; ``differences`` are sentences on its properties, none when it is gone."""
+    """One resource that differs. ``differences`` has a line a property; none if it was deleted."""
 
     stack: str
     resource: str
@@ -36,27 +37,26 @@ class Drift:
     differences: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Return what a person sees of it."""
+        """Return the lines to print."""
         return [
             f"{self.status.lower()}: {self.stack}.{self.resource} ({self.kind})",
-            *[f"  {d}" for d in self.differences],
+            *[f"  {difference}" for difference in self.differences],
         ]
 
 
 @dataclass(frozen=True)
-class Found:
-    """All drift of a root stack and its children, and how many resources AWS compared."""
+class DriftReport:
+    """All drift of a root stack and its nested stacks, and how many resources AWS compared."""
 
     drifts: tuple[Drift, ...]
     compared: int
 
     def lines(self) -> list[str]:
-        """Return each drift, then the sum."""
-        shown = [line for drift in self.drifts for line in drift.lines()]
-        return [
-            *shown,
-            f"{self.compared} resources compared, {len(self.drifts)} differ from what was deployed.",
-        ]
+        """Return the lines to print: each drift, then the totals."""
+        total = (
+            f"{self.compared} resources compared, {len(self.drifts)} differ from what was deployed."
+        )
+        return [*[line for drift in self.drifts for line in drift.lines()], total]
 
 
 def detect(
@@ -65,87 +65,81 @@ def detect(
     *,
     announce: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
-) -> Found:
+) -> DriftReport:
     """Compare the live stack and its nested stacks with their templates.
 
-    Raises RefusedError when there is no stack of ours, FailedError when AWS cannot compare, or compares nothing;
-    UnknownStateError when it takes longer than a quarter of an hour.
+    Raises RefusedError if Signwatch is not deployed, FailedError if AWS cannot compare the stack
+    or compares no resource, UnknownStateError if a stack takes longer than 15 minutes.
     """
-    stack.outputs(aws, settings)  # refuses a stack that is not there, or not ours
+    stack.outputs(aws, settings)  # refuses a stack that is missing or belongs to something else
     cloudformation = aws.client("cloudformation")
     drifts: list[Drift] = []
     compared = 0
-    for name in _stacks(cloudformation, settings.stack):
+    for name in _stack_names(cloudformation, settings.stack):
         announce(f"comparing stack {name} ...")
-        _detect(cloudformation, name, sleep)
-        resources = list(_resources(cloudformation, name))
-        compared += len(resources)
-        drifts += [
-            _drift(name, body) for body in resources if body["StackResourceDriftStatus"] in DRIFTED
-        ]
+        _run_detection(cloudformation, name, sleep)
+        for resource in _compared_resources(cloudformation, name):
+            compared += 1
+            if resource["StackResourceDriftStatus"] in DRIFTED:
+                drifts.append(_drift(name, resource))
     if not compared:
-        raise FailedError(
-            f"stack {settings.stack}",
-            "has nothing that AWS could compare",
-            "look at it in the console",
-        )
-    return Found(tuple(drifts), compared)
+        what = "has no resource that AWS can compare"
+        raise FailedError(f"stack {settings.stack}", what, "look at the stack in the console")
+    return DriftReport(tuple(drifts), compared)
 
 
-def _stacks(cloudformation: Any, root: str) -> Iterator[str]:
-    """The root, then every stack nested in it, by name."""
+def _stack_names(cloudformation: Any, root: str) -> Iterator[str]:
     yield root
-    for body in cloudformation.describe_stack_resources(StackName=root)["StackResources"]:
-        if body["ResourceType"] == STACK:
-            yield from _stacks(cloudformation, body["PhysicalResourceId"].split("/")[1])
+    for resource in cloudformation.describe_stack_resources(StackName=root)["StackResources"]:
+        if resource["ResourceType"] == STACK:
+            yield from _stack_names(cloudformation, resource["PhysicalResourceId"].split("/")[1])
 
 
-def _detect(cloudformation: Any, name: str, sleep: Callable[[float], None]) -> None:
-    asked = cloudformation.detect_stack_drift(StackName=name)["StackDriftDetectionId"]
-    pause, waited = SHORTEST, 0.0
-    while waited < PATIENCE:
-        told = cloudformation.describe_stack_drift_detection_status(StackDriftDetectionId=asked)
-        if told["DetectionStatus"] == "DETECTION_COMPLETE":
+def _run_detection(cloudformation: Any, name: str, sleep: Callable[[float], None]) -> None:
+    """Start drift detection of one stack and wait until it is complete."""
+    detection_id = cloudformation.detect_stack_drift(StackName=name)["StackDriftDetectionId"]
+    pause, waited = FIRST_POLL_SECONDS, 0.0
+    while waited < DETECTION_TIMEOUT_SECONDS:
+        detection = cloudformation.describe_stack_drift_detection_status(
+            StackDriftDetectionId=detection_id
+        )
+        if detection["DetectionStatus"] == "DETECTION_COMPLETE":
             return
-        if told["DetectionStatus"] == "DETECTION_FAILED":
-            reason = told.get("DetectionStatusReason", "no reason given")
-            raise FailedError(
-                f"stack {name}",
-                f"could not be compared: {reason}",
-                "mend what AWS names and look again",
-            )
+        if detection["DetectionStatus"] == "DETECTION_FAILED":
+            reason = detection.get("DetectionStatusReason", "no reason given")
+            remedy = "fix what AWS names, then run invoke drift again"
+            raise FailedError(f"stack {name}", f"could not be compared: {reason}", remedy)
         sleep(pause)
-        waited, pause = waited + pause, min(pause * 1.4, LONGEST)
-    raise UnknownStateError(
-        f"stack {name}", "is still being compared", "look at its drift in the console"
-    )
+        waited += pause
+        pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
+    what = f"is still being compared after {DETECTION_TIMEOUT_SECONDS / 60:.0f} minutes"
+    raise UnknownStateError(f"stack {name}", what, "look at the stack's drift in the console")
 
 
-def _resources(cloudformation: Any, name: str) -> Iterator[dict[str, Any]]:
-    """Each resource that AWS compared; a nested stack is none, for it is looked at by itself."""
-    more: dict[str, str] = {}
+def _compared_resources(cloudformation: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Yield each resource that AWS compared; nested stacks are compared on their own."""
+    request = {"StackName": name}
     while True:
-        page = cloudformation.describe_stack_resource_drifts(StackName=name, **more)
-        for body in page["StackResourceDrifts"]:
-            if (
-                body["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED)
-                and body["ResourceType"] != STACK
-            ):
-                yield body
+        page = cloudformation.describe_stack_resource_drifts(**request)
+        for resource in page["StackResourceDrifts"]:
+            is_compared = resource["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED)
+            if is_compared and resource["ResourceType"] != STACK:
+                yield resource
         if not page.get("NextToken"):
             return
-        more = {"NextToken": page["NextToken"]}
+        request["NextToken"] = page["NextToken"]
 
 
-def _drift(name: str, body: dict[str, Any]) -> Drift:
-    differences = tuple(
-        f"{one['PropertyPath']}: {one.get('ActualValue') or 'nothing'}, not {one.get('ExpectedValue') or 'nothing'}"
-        for one in body.get("PropertyDifferences", [])
-    )
+def _drift(name: str, resource: dict[str, Any]) -> Drift:
+    differences = []
+    for difference in resource.get("PropertyDifferences", []):
+        actual = difference.get("ActualValue") or "nothing"
+        expected = difference.get("ExpectedValue") or "nothing"
+        differences.append(f"{difference['PropertyPath']}: {actual}, not {expected}")
     return Drift(
         name,
-        body["LogicalResourceId"],
-        body["ResourceType"],
-        body["StackResourceDriftStatus"],
-        differences,
+        resource["LogicalResourceId"],
+        resource["ResourceType"],
+        resource["StackResourceDriftStatus"],
+        tuple(differences),
     )

@@ -1,8 +1,9 @@
-"""``invoke networks``: what is recognised, and allowances made and taken back on the live account without a deploy.
+"""``invoke networks``: shows the recognised networks, and writes and revokes allowances.
 
-The first list is the stack's parameter KnownNetworks, which ``deploy`` changes. The second one holds allowances in
-Systems Manager, written and read by the function's own code. Whoever may write there may write anything, so what is
-shown of it is shown as a stranger's text.
+There are two lists. KnownNetworks is a parameter of the stack, changed by ``invoke deploy``.
+Allowances are in Systems Manager, changed here without a deploy; the function reads them with the
+same code. Other people and programs may write to Systems Manager too, so text from there is
+untrusted.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ from tooling.errors import RefusedError
 from tooling.terminal import untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from signwatch.detection.allowance import Allowance
     from tooling.deploy.account import Account
     from tooling.settings import Settings
 
-MIRROR = "https://checkip.amazonaws.com"  # AWS's own answer to "which address do I come from"
-PATIENCE = 5.0  # seconds to wait for it
-UNITS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}  # seconds
-WITHIN = "within a minute, without a deploy"
+ADDRESS_SERVICE = "https://checkip.amazonaws.com"  # answers with the caller's public address
+ADDRESS_SERVICE_TIMEOUT_SECONDS = 5.0
+UNIT_SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+FAULT_MAX_CHARS = 300  # of a sentence or list in a message
+WHEN_EFFECTIVE = "within a minute, without a deploy"
+RANGE_REMEDY = "write a range like 203.0.113.0/24"
+CIDR_REMEDY = "give --cidr 203.0.113.7"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What lies under one name in Systems Manager: an allowance, or why it is none (``fault``)."""
+class StoredAllowance:
+    """One parameter in Systems Manager: an allowance, or the reason (``fault``) why it is none."""
 
     path: str
-    allowed: Allowance | None
+    allowance: Allowance | None
     fault: str = ""
 
     @property
@@ -48,145 +52,143 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Lists:
-    """Both lists as they are on the live account, and the VPC endpoints that vouch for private addresses."""
+class RecognisedNetworks:
+    """Both lists of the live account, and the VPC endpoints that allow private addresses."""
 
     known: str
-    endpoints: str
-    kept: tuple[Kept, ...]
-    is_read: bool  # whether the deployed version reads the second list
-
-    @property
-    def usable(self) -> list[tuple[Kept, Allowance]]:
-        """The allowances in the second list."""
-        return [(one, one.allowed) for one in self.kept if one.allowed]
+    endpoints: tuple[str, ...]
+    allowances: tuple[StoredAllowance, ...]
+    has_allowance_support: bool  # whether the deployed version reads allowances
 
 
-def load(aws: Account, settings: Settings) -> Lists:
-    """Read both lists; RefusedError when the stack was never deployed, or is somebody else's."""
-    live = stack.deployed(aws, settings).parameters
-    endpoints = live.get("AllowedVpcEndpointIds")
-    pages = (
-        aws.client("ssm")
-        .get_paginator("get_parameters_by_path")
-        .paginate(Path=_folder(settings), Recursive=False)
+def load(aws: Account, settings: Settings) -> RecognisedNetworks:
+    """Read both lists. Raises RefusedError if Signwatch is not deployed."""
+    parameters = stack.deployed(aws, settings).parameters
+    paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
+    allowances = [
+        _decode(parameter["Name"], parameter["Value"])
+        for page in paginator.paginate(Path=_folder(settings), Recursive=False)
+        for parameter in page["Parameters"]
+    ]
+    return RecognisedNetworks(
+        parameters.get("KnownNetworks", ""),
+        tuple(recognition.split_list(parameters.get("AllowedVpcEndpointIds", ""))),
+        tuple(allowances),
+        "AllowedVpcEndpointIds" in parameters,
     )
-    kept = [_kept(item["Name"], item["Value"]) for page in pages for item in page["Parameters"]]
-    return Lists(live.get("KnownNetworks", ""), endpoints or "", tuple(kept), endpoints is not None)
 
 
 def _folder(settings: Settings) -> str:
     return f"/{settings.prefix}/{allowance.PARAMETER_FOLDER}"
 
 
-def _kept(path: str, value: str) -> Kept:
+def _decode(path: str, value: str) -> StoredAllowance:
     try:
-        return Kept(path, allowance.decode(value))
+        return StoredAllowance(path, allowance.decode(value))
     except ValueError as error:
-        return Kept(path, None, str(error))
+        return StoredAllowance(path, None, str(error))
 
 
 def parse_duration(text: str) -> int | None:
-    """Read how long something is allowed, in seconds; None for "forever". RefusedError for another text than 3d."""
+    """Return the seconds of a duration like 3d, or None for "forever".
+
+    Raises RefusedError for any other text.
+    """
     if text == "forever":
         return None
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text, re.ASCII)
-    if not found:
-        raise RefusedError(
-            f"--for {untrusted.printable(text)}",
-            "is no length of time",
-            "write it like 90m, 12h, 3d, 2w, or: forever",
-        )
-    return int(found[1]) * UNITS[found[2]]
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text, re.ASCII)
+    if not match:
+        remedy = "write it like 90m, 12h, 3d, 2w, or: forever"
+        raise RefusedError(f"--for {untrusted.printable(text)}", "is not a duration", remedy)
+    return int(match[1]) * UNIT_SECONDS[match[2]]
 
 
 def make_allowance(
     cidr: str, label: str | None, who: str | None, seconds: int | None, now: float, *, wide: bool
 ) -> Allowance:
-    """Return the allowance that a person asks for; RefusedError for one that could match nothing, or too much."""
+    """Return the allowance to write. Raises RefusedError if it matches nothing or too much."""
     expires = None if seconds is None else int(now) + seconds
-    named = label if label is not None else f"allowed on {allowance.format_time(int(now))[:10]}"
+    if label is None:
+        label = f"allowed on {allowance.format_time(int(now))[:10]}"
     try:
-        return allowance.make(cidr, named, who or "", expires, wide=wide)
+        return allowance.make(cidr, label, who or "", expires, wide=wide)
     except ValueError as error:
-        remedy = "write a range like 203.0.113.0/24, short names, and --force-wide only if you mean half the internet"
-        raise RefusedError(
-            f"allowance for {untrusted.printable(cidr)}",
-            untrusted.printable(str(error), 300),
-            remedy,
-        ) from error
+        remedy = f"{RANGE_REMEDY} and short names; --force-wide allows a range of any width"
+        raise _refusal(f"allowance for {untrusted.printable(cidr)}", error, remedy) from error
+
+
+def _refusal(where: str, error: ValueError, remedy: str) -> RefusedError:
+    return RefusedError(where, untrusted.printable(str(error), FAULT_MAX_CHARS), remedy)
 
 
 def find_own_address() -> str:
-    """Return the address that the internet sees, as AWS tells it; RefusedError when it tells none."""
+    """Return the caller's public address as AWS sees it. Raises RefusedError without an answer."""
     try:
-        with urllib.request.urlopen(MIRROR, timeout=PATIENCE) as answer:
-            return str(answer.read(64).decode("ascii").strip())
+        with urllib.request.urlopen(
+            ADDRESS_SERVICE, timeout=ADDRESS_SERVICE_TIMEOUT_SECONDS
+        ) as response:
+            return str(response.read(64).decode("ascii").strip())
     except (OSError, ValueError) as error:
-        raise RefusedError(
-            MIRROR, f"did not tell your address ({error})", "give it yourself with --cidr"
-        ) from error
+        what = f"did not return your address ({error})"
+        raise RefusedError(ADDRESS_SERVICE, what, CIDR_REMEDY) from error
 
 
 def offer_own_address(
-    stdin: TextIO, *, ask: Callable[[str], str] = input, look: Callable[[], str] = find_own_address
+    stdin: TextIO,
+    *,
+    ask: Callable[[str], str] = input,
+    find_address: Callable[[], str] = find_own_address,
 ) -> str:
-    """Offer the caller's present public address and return it; RefusedError where nobody is there, or declines."""
+    """Ask whether to allow the caller's public address, and return it.
+
+    Raises RefusedError without a terminal, without a public address, or if the answer is not yes.
+    """
     if not stdin.isatty():
-        raise RefusedError(
-            "--cidr", "is missing, and there is no terminal to ask at", "give --cidr 203.0.113.7"
-        )
-    address = look()
+        what = "is missing, and there is no terminal to ask at"
+        raise RefusedError("--cidr", what, CIDR_REMEDY)
+    address = find_address()
     if recognition.pack(address) is None or recognition.is_private(address):
-        raise RefusedError(
-            MIRROR,
-            f"told no public address ({untrusted.printable(address)})",
-            "give it yourself with --cidr",
-        )
+        what = f"did not return a public address ({untrusted.printable(address)})"
+        raise RefusedError(ADDRESS_SERVICE, what, CIDR_REMEDY)
     try:
-        answer = ask(f"You come from {address}, says {MIRROR}. Allow it? [y/N] ")
+        answer = ask(f"Your address is {address}, according to {ADDRESS_SERVICE}. Allow it? [y/N] ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise RefusedError(
-            "--cidr", "is missing, and the offered address was not taken", "give --cidr 203.0.113.7"
-        )
+        what = "is missing, and the offered address was declined"
+        raise RefusedError("--cidr", what, CIDR_REMEDY)
     return address
 
 
-def allow(aws: Account, settings: Settings, one: Allowance, now: float) -> list[str]:
-    """Write an allowance, in place of one for the same range and person; return what to tell.
+def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[str]:
+    """Write an allowance, replacing one for the same range and person; return the lines to print.
 
-    Raises RefusedError where it could recognise nobody: a private range and no endpoint, a stack that does not read it.
+    Raises RefusedError if it would have no effect: the deployed version does not read allowances,
+    or the range is private and no VPC endpoint is allowed.
     """
-    lists = load(aws, settings)
-    if not lists.is_read:
+    networks = load(aws, settings)
+    if not networks.has_allowance_support:
         what = "runs a version that does not read allowances; nothing was written"
-        raise RefusedError(
-            f"stack {settings.stack}", what, "run: invoke bootstrap, then invoke deploy"
-        )
-    if recognition.is_wholly_private(one.found.usable[0]) and not lists.endpoints:
-        what = "is private, and the stack allows no VPC endpoint that could vouch for it"
+        remedy = "run: invoke bootstrap, then invoke deploy"
+        raise RefusedError(f"stack {settings.stack}", what, remedy)
+    if recognition.is_wholly_private(new.found.usable[0]) and not networks.endpoints:
+        what = "is private, and the stack allows no VPC endpoint to bring private addresses"
         remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
-        raise RefusedError(f"allowance for {one.cidr}", what, remedy)
-    path = f"{_folder(settings)}/{one.name}"
+        raise RefusedError(f"allowance for {new.cidr}", what, remedy)
+    path = f"{_folder(settings)}/{new.name}"
     aws.client("ssm").put_parameter(
-        Name=path, Value=allowance.encode(one), Type="String", Overwrite=True
+        Name=path, Value=allowance.encode(new), Type="String", Overwrite=True
     )
-    return [f"Allowed {WITHIN}: {_described(one, now)}  id {one.name}"]
+    return [f"Allowed {WHEN_EFFECTIVE}: {_format_allowance(StoredAllowance(path, new), now)}"]
 
 
-def refuse_vague(**given: str | None) -> None:
-    """Refuse to revoke unless exactly one thing says what; RefusedError."""
-    if sum(value is not None for value in given.values()) != 1:
-        names = ", ".join(f"--{name}" for name in given)
-        raise RefusedError(
-            "networks.revoke",
-            f"takes exactly one of {names}",
-            "see all entries with: invoke networks",
-        )
-    if given.get("cidr") is not None:
-        _range(str(given["cidr"]))
+def require_one_selection(**flags: str | None) -> None:
+    """Raise RefusedError unless exactly one flag selects what to revoke, and its range is valid."""
+    if sum(value is not None for value in flags.values()) != 1:
+        what = f"takes exactly one of {', '.join(f'--{name}' for name in flags)}"
+        raise RefusedError("networks.revoke", what, "see all entries with: invoke networks")
+    if flags.get("cidr") is not None:
+        _parse_range(str(flags["cidr"]))
 
 
 def revoke(
@@ -198,160 +200,149 @@ def revoke(
     label: str | None,
     id: str | None,  # noqa: A002 - the flag is called --id
 ) -> list[str]:
-    """Take back what has this range, this label or this id; return what to tell. RefusedError when nothing has."""
-    lists = load(aws, settings)
-    network = _range(cidr) if cidr is not None else None
-    found = [
-        one
-        for one in lists.kept
-        if one.id == id
-        or (one.allowed and (one.allowed.cidr == network or one.allowed.label == label))
-    ]
-    if not found:
-        what = f"is no allowance below {_folder(settings)}; nothing was changed"
-        remedy = (
-            "see what there is with: invoke networks; KnownNetworks is changed by invoke deploy"
-        )
-        raise RefusedError(untrusted.printable(cidr or label or id or ""), what, remedy)
-    for one in found:
-        _delete(aws, one.path)
-    return [f"Revoked {WITHIN}: {_line(one, now)}" for one in found]
+    """Delete the allowances with this range, label or id; return the lines to print.
+
+    Raises RefusedError if there is none.
+    """
+    network = None if cidr is None else _parse_range(cidr)
+    revoked = []
+    for stored in load(aws, settings).allowances:
+        entry = stored.allowance
+        if stored.id == id or (entry and (entry.cidr == network or entry.label == label)):
+            revoked.append(stored)
+    if not revoked:
+        selection = untrusted.printable(cidr or label or id or "")
+        what = f"selects no allowance below {_folder(settings)}; nothing was changed"
+        remedy = "see all entries with: invoke networks; change KnownNetworks with: invoke deploy"
+        raise RefusedError(selection, what, remedy)
+    for stored in revoked:
+        _delete(aws, stored.path)
+    return [f"Revoked {WHEN_EFFECTIVE}: {_format_allowance(stored, now)}" for stored in revoked]
 
 
-def _range(text: str) -> str:
+def _parse_range(text: str) -> str:
     try:
         return str(recognition.parse_network(text, wide=True))
     except ValueError as error:
-        raise RefusedError(
-            "--cidr", untrusted.printable(str(error), 300), "write a range like 203.0.113.0/24"
-        ) from error
+        raise _refusal("--cidr", error, RANGE_REMEDY) from error
 
 
 def _delete(aws: Account, path: str) -> None:
     try:
         aws.client("ssm").delete_parameter(Name=path)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":  # somebody else was faster
+        if error.response["Error"]["Code"] != "ParameterNotFound":  # it is already deleted
             raise
 
 
-def lines(lists: Lists, now: float) -> list[str]:
-    """Return both lists for people, an entry a line; what matches nothing says so."""
-    known = recognition.split_list(lists.known)
-    unusable = recognition.parse(lists.known).unusable
-    marked = [
-        f"  {untrusted.printable(one)}{'  UNUSABLE: matches nothing' if one in unusable else ''}"
-        for one in known
+def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
+    """Return both lists as lines to print; entries that match nothing are marked."""
+    known = []
+    unusable = recognition.parse(networks.known).unusable
+    for entry in recognition.split_list(networks.known):
+        mark = "  UNUSABLE: matches nothing" if entry in unusable else ""
+        known.append(f"  {untrusted.printable(entry)}{mark}")
+    allowances = [
+        f"  {_format_allowance(stored, now)}"
+        for stored in sorted(networks.allowances, key=_expiry_order)
     ]
-    allowed = [f"  {_line(one, now)}" for one in sorted(lists.kept, key=_order)]
-    endpoints = (
-        ", ".join(recognition.split_list(lists.endpoints))
-        or "none, so no private address is recognised"
-    )
-    return [
-        "KnownNetworks, changed by invoke deploy:",
-        *(marked or ["  none"]),
-        f"Allowed for a time or a person, changed {WITHIN}:",
-        *(allowed or ["  none"]),
-        *(
-            []
-            if lists.is_read
-            else [
-                "  The deployed version does not read them: run invoke bootstrap and invoke deploy."
-            ]
-        ),
-        f"VPC endpoints that vouch for private addresses: {untrusted.printable(endpoints, 300)}",
-    ]
+    lines = ["KnownNetworks, changed by invoke deploy:", *(known or ["  none"])]
+    lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowances or ["  none"])]
+    if not networks.has_allowance_support:
+        remedy = "run invoke bootstrap and invoke deploy"
+        lines.append(f"  The deployed version does not read allowances: {remedy}.")
+    endpoints = ", ".join(networks.endpoints) or "none, so no private address is recognised"
+    shown = untrusted.printable(endpoints, FAULT_MAX_CHARS)
+    return [*lines, f"VPC endpoints that allow private addresses: {shown}"]
 
 
-def is_sound(lists: Lists) -> bool:
-    """Say whether every entry of both lists is usable."""
-    return not recognition.parse(lists.known).unusable and all(one.allowed for one in lists.kept)
+def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
+    """Return whether every entry of both lists can match something."""
+    if recognition.parse(networks.known).unusable:
+        return False
+    return all(stored.allowance for stored in networks.allowances)
 
 
-def _order(one: Kept) -> tuple[bool, float]:
-    """What ends first stands first, what never ends last, and what is unusable before all."""
-    if one.allowed is None:
-        return False, 0.0
-    return True, float("inf") if one.allowed.expires is None else one.allowed.expires
+def _expiry_order(stored: StoredAllowance) -> float:
+    """Return the sort key: unusable entries first, then by expiry, those without expiry last."""
+    if stored.allowance is None:
+        return float("-inf")
+    if stored.allowance.expires is None:
+        return float("inf")
+    return stored.allowance.expires
 
 
-def _line(one: Kept, now: float) -> str:
-    if one.allowed is None:
-        return f"UNUSABLE, matches nothing: {untrusted.printable(one.fault, 200)}  id {untrusted.printable(one.id)}"
-    return f"{_described(one.allowed, now)}  id {untrusted.printable(one.id)}"
+def _format_allowance(stored: StoredAllowance, now: float) -> str:
+    id_ = untrusted.printable(stored.id)
+    entry = stored.allowance
+    if entry is None:
+        return f"UNUSABLE, matches nothing: {untrusted.printable(stored.fault, 200)}  id {id_}"
+    wide = "  WIDE" if entry.wide else ""
+    label = untrusted.printable(entry.label)
+    who = f"for {untrusted.printable(entry.who)} alone" if entry.who else "for everybody"
+    return f"{entry.cidr}{wide}  {label}  {who}  {_format_expiry(entry, now)}  id {id_}"
 
 
-def _described(one: Allowance, now: float) -> str:
-    who = f"for {untrusted.printable(one.who)} alone" if one.who else "for everybody"
-    wide = "  WIDE" if one.wide else ""
-    return f"{one.cidr}{wide}  {untrusted.printable(one.label)}  {who}  {_until(one, now)}"
+def _format_expiry(entry: Allowance, now: float) -> str:
+    if entry.expires is None:
+        return "forever"
+    time = allowance.format_time(entry.expires)
+    if not entry.is_current(now):
+        return f"EXPIRED at {time}, matches nothing"
+    return f"until {time}, in {_format_duration(entry.expires - now)}"
 
 
-def _until(one: Allowance, now: float) -> str:
-    if one.expires is None:
-        return "for ever"
-    at = allowance.format_time(one.expires)
-    if not one.is_current(now):
-        return f"EXPIRED at {at}, matches nothing"
-    return f"until {at}, in {_length(one.expires - now)}"
-
-
-def _length(seconds: float) -> str:
-    """Write a length of time with its two largest units."""
-    days, rest = divmod(int(seconds), UNITS["d"])
-    hours, rest = divmod(rest, UNITS["h"])
+def _format_duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    days, rest = divmod(int(seconds), UNIT_SECONDS["d"])
+    hours, rest = divmod(rest, UNIT_SECONDS["h"])
     return f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min"
 
 
-def refuse_no_address(text: str) -> None:
-    """Refuse what is not one address, which nothing ever recognises; RefusedError."""
+def require_address(text: str) -> None:
+    """Raise RefusedError unless ``text`` is one plain address; nothing else can be recognised."""
     if recognition.pack(text) is None:
-        raise RefusedError(
-            f"--address {untrusted.printable(text)}",
-            "is not one address",
-            "write it like 203.0.113.7 or 2001:db8::7",
-        )
+        where = f"--address {untrusted.printable(text)}"
+        remedy = "write it like 203.0.113.7 or 2001:db8::7"
+        raise RefusedError(where, "is not one address", remedy)
 
 
-def judge(lists: Lists, address: str, who: str | None, now: float) -> tuple[list[str], bool]:
-    """Say what recognises a sign-in from ``address`` by ``who``; return the lines to tell and whether anything does."""
-    found = [f"KnownNetworks, {entry}" for entry in _known_with(lists, address)]
-    inside = [
-        (kept, one) for kept, one in lists.usable if one.is_current(now) and _holds(one, address)
+def check_address(
+    networks: RecognisedNetworks, address: str, who: str | None, now: float
+) -> tuple[list[str], bool]:
+    """Check whether a sign-in from ``address`` by ``who`` is recognised.
+
+    Returns the lines to print, and whether it is recognised.
+    """
+    matches = [
+        f"KnownNetworks, {untrusted.printable(entry)}"
+        for entry in recognition.split_list(networks.known)
+        if _contains(recognition.parse(entry), address)
     ]
-    found += [_line(kept, now) for kept, one in inside if one.is_for(*([who] if who else []))]
-    personal = [_line(kept, now) for kept, one in inside if not one.is_for(*([who] if who else []))]
-    hints = [f"Only for another person or role (--who): {line}" for line in personal]
+    personal = []  # entries that are only for another person or role
+    for stored in networks.allowances:
+        entry = stored.allowance
+        if not (entry and entry.is_current(now) and _contains(entry.found, address)):
+            continue
+        line = _format_allowance(stored, now)
+        if entry.is_for(who or ""):
+            matches.append(line)
+        else:
+            personal.append(f"Only for another person or role (--who): {line}")
     if recognition.is_private(address):
-        return _private(lists, address, [*found, *hints])
-    if found:
+        endpoints = untrusted.printable(", ".join(networks.endpoints) or "none", FAULT_MAX_CHARS)
+        rule = "it is recognised only if it is listed and comes through an allowed VPC endpoint"
+        listed = [f"Listed in: {line}" for line in (*matches, *personal)]
+        return [f"{address} is private: {rule} (allowed: {endpoints}).", *listed], False
+    if not matches:
         return [
-            f"{address} is recognised by: {found[0]}",
-            *(f"and by: {line}" for line in found[1:]),
-            *hints,
-        ], True
-    return [f"{address} is not recognised: a sign-in from there alerts.", *hints], False
+            f"{address} is not recognised: a sign-in from it causes an alert.",
+            *personal,
+        ], False
+    others = [f"and by: {line}" for line in matches[1:]]
+    return [f"{address} is recognised by: {matches[0]}", *others, *personal], True
 
 
-def _known_with(lists: Lists, address: str) -> Sequence[str]:
-    """Return the entries of the first list that hold the address, whether it is public or private."""
-    read = [(entry, recognition.parse(entry)) for entry in recognition.split_list(lists.known)]
-    return [
-        untrusted.printable(entry)
-        for entry, found in read
-        if recognition.recognises(found, address, by_endpoint=True)
-    ]
-
-
-def _holds(one: Allowance, address: str) -> bool:
-    return recognition.recognises(one.found, address, by_endpoint=True)
-
-
-def _private(lists: Lists, address: str, listed: list[str]) -> tuple[list[str], bool]:
-    endpoints = ", ".join(recognition.split_list(lists.endpoints)) or "of which there is none"
-    told = f"{address} is private: it is recognised only if it is listed and comes through an allowed VPC endpoint"
-    return [
-        f"{told} ({untrusted.printable(endpoints, 300)}).",
-        *(f"Listed in: {line}" for line in listed),
-    ], False
+def _contains(networks: recognition.Networks, address: str) -> bool:
+    """Return whether one of the networks contains the address, be it public or private."""
+    return recognition.recognises(networks, address, by_endpoint=True)

@@ -1,4 +1,4 @@
-"""``coverage``: every way in has its row, and one that no rule hands to the function is named and ends in 1."""
+"""``coverage``: each sign-in path has its row, and a path that no rule hands over is a finding."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ if TYPE_CHECKING:
 
     from tooling.local.emulator import Emulator
 
-WAYS = {path.name: path for path in coverage.paths()}
+PATHS = {path.name: path for path in coverage.load_paths()}
 WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-TYPES = {  # CloudTrail's eventType: EventBridge's detail-type
+DETAIL_TYPES = {  # by CloudTrail's eventType
     "AwsConsoleSignIn": "AWS Console Sign In via CloudTrail",
     "AwsApiCall": "AWS API Call via CloudTrail",
     "AwsServiceEvent": "AWS Service Event via CloudTrail",
 }
-ROOT_USER, KEYS, ANOMALY = (
-    "console: root",
-    "aws sso login: keys of a role",
-    "AWS's own anomaly alert",
-)
+ROOT_USER = "console: root"
+ROLE_KEYS = "aws sso login: keys of a role"
+ANOMALY = "AWS's own anomaly alert"
 NO_ADDRESS = "Identity Center: from AWS Internal"
 TEMPLATE = """
 Resources:
@@ -48,142 +46,129 @@ Resources:
 """
 
 
-def by_name(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Stands for EventBridge where a pattern is a list of event names, the anomaly's detail-type among them."""
+def matches_name(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    """Match by a list of event names, in place of EventBridge; the anomaly has its detail-type."""
     return event["detail"].get("eventName", event["detail-type"]) in pattern["names"]
 
 
-def row(name: str, state: str = WITH_READS, *names: str) -> coverage.Row:
-    """The row of one way in, with one rule in this state that takes events of these names."""
-    (found,) = coverage.build_rows(
-        [WAYS[name]], [coverage.Rule("Rule", state, {"names": names})], by_name
-    )
-    return found
+def row(name: str, state: str = WITH_READS, *events: str) -> coverage.Row:
+    """The row of one sign-in path, with one rule in this state that matches these events."""
+    return row_with({"names": events}, name, state)
 
 
-def folder_of(tmp_path: Path, text: str) -> Path:
-    (tmp_path / "eventbridge.yaml").write_text(text)
-    return tmp_path
+def row_with(pattern: Mapping[str, Any], name: str, state: str = WITH_READS) -> coverage.Row:
+    rule = coverage.Rule("Rule", state, pattern)
+    (only,) = coverage.build_rows([PATHS[name]], [rule], matches_name)
+    return only
+
+
+def write_template(folder: Path, old: str = "", new: str = "") -> Path:
+    """Write the template with one edit, and return its folder."""
+    assert old in TEMPLATE
+    (folder / "eventbridge.yaml").write_text(TEMPLATE.replace(old, new) if old else TEMPLATE)
+    return folder
 
 
 class TestPaths:
-    def test_every_path_that_the_function_reads_has_a_row(self) -> None:
-        """Nobody can teach the function a way in, or a step, without saying how it comes through."""
-        records = [open_record(way.event) for way in WAYS.values()]
-        seen = {(each.service.partition(".")[0], each.name.lower()) for each in records}
-        assert {*sign_in_paths.PATHS, *sign_in_paths.STEPS} - seen == set()
-        assert sign_in_paths.ANOMALY_TYPE in {
-            str(each.envelope.get("detail-type")).lower() for each in records
-        }
+    def test_every_path_and_step_that_the_function_reads_has_a_row(self) -> None:
+        """Nobody can add a sign-in path to the function without saying how its event arrives."""
+        records = [open_record(path.event) for path in PATHS.values()]
+        names = {(record.service.partition(".")[0], record.name.lower()) for record in records}
+        assert {*sign_in_paths.PATHS, *sign_in_paths.STEPS} - names == set()
+        detail_types = {str(record.envelope.get("detail-type")).lower() for record in records}
+        assert sign_in_paths.ANOMALY_TYPE in detail_types
 
-    def test_each_has_a_name_of_its_own(self) -> None:
-        assert len(WAYS) == len(coverage.paths())
+    def test_each_name_is_unique(self) -> None:
+        assert len(PATHS) == len(coverage.load_paths())
 
-    @pytest.mark.parametrize("name", WAYS)
-    def test_it_says_where_it_is_recorded_and_how_sure_that_is(self, name: str) -> None:
-        assert WAYS[name].regions
-        assert WAYS[name].certainty in ("documented", "inferred")
+    @pytest.mark.parametrize("name", PATHS)
+    def test_each_path_has_regions_and_a_certainty_and_can_be_read(self, name: str) -> None:
+        path = PATHS[name]
+        assert path.regions
+        assert path.certainty in ("documented", "inferred")
+        assert not isinstance(signin.read(path.event), signin.Unreadable)
 
-    @pytest.mark.parametrize("name", WAYS)
-    def test_the_function_can_read_it(self, name: str) -> None:
-        assert not isinstance(signin.read(WAYS[name].event), signin.Unreadable)
-
-    @pytest.mark.parametrize("name", [name for name in WAYS if name != ANOMALY])
-    def test_its_envelope_is_the_one_that_cloudtrail_gives_it(self, name: str) -> None:
-        event = WAYS[name].event
+    @pytest.mark.parametrize("name", [name for name in PATHS if name != ANOMALY])
+    def test_each_envelope_fits_the_record(self, name: str) -> None:
+        event = PATHS[name].event
         assert event["source"] == f"aws.{event['detail']['eventSource'].partition('.')[0]}"
-        assert event["detail-type"] == TYPES[event["detail"]["eventType"]]
+        assert event["detail-type"] == DETAIL_TYPES[event["detail"]["eventType"]]
 
-    @pytest.mark.parametrize("name", [name for name in WAYS if name not in (ANOMALY, NO_ADDRESS)])
-    def test_its_source_is_one_that_the_recognised_verdict_is_asked_with(self, name: str) -> None:
-        known = networks.parse(coverage.EXAMPLES)
-        assert networks.recognises(known, WAYS[name].event["detail"]["sourceIPAddress"])
+    @pytest.mark.parametrize("name", [name for name in PATHS if name not in (ANOMALY, NO_ADDRESS)])
+    def test_each_source_is_in_the_known_networks(self, name: str) -> None:
+        known = networks.parse(coverage.KNOWN_NETWORKS)
+        assert networks.recognises(known, PATHS[name].event["detail"]["sourceIPAddress"])
 
 
-class TestGate:
+class TestRuleState:
     """Amazon EventBridge User Guide, "Receiving read-only management events from AWS services"."""
 
     @pytest.mark.parametrize(
-        ("name", "event", "state", "comes_through"),
+        ("name", "event", "state", "is_received"),
         [
             (ROOT_USER, "ConsoleLogin", WITH_READS, True),
             (ROOT_USER, "ConsoleLogin", "ENABLED", True),
             (ROOT_USER, "ConsoleLogin", "DISABLED", False),
-            (KEYS, "GetRoleCredentials", WITH_READS, True),
-            (KEYS, "GetRoleCredentials", "ENABLED", False),
-            (KEYS, "GetRoleCredentials", "DISABLED", False),
+            (ROLE_KEYS, "GetRoleCredentials", WITH_READS, True),
+            (ROLE_KEYS, "GetRoleCredentials", "ENABLED", False),
+            (ROLE_KEYS, "GetRoleCredentials", "DISABLED", False),
             (ANOMALY, "Sign-in Anomaly Alert", WITH_READS, True),
             (ANOMALY, "Sign-in Anomaly Alert", "ENABLED", True),
             (ANOMALY, "Sign-in Anomaly Alert", "DISABLED", False),
         ],
     )
-    def test_a_rule_hears_what_its_state_lets_it_hear(
-        self, name: str, event: str, state: str, comes_through: bool
+    def test_the_state_of_a_rule_decides_which_events_it_receives(
+        self, name: str, event: str, state: str, is_received: bool
     ) -> None:
-        found = row(name, state, event)
-        assert found.falls_through is not comes_through
-        assert (found.through, found.deaf) == (
-            (("Rule",), ()) if comes_through else ((), (f"Rule is {state}",))
-        )
+        only = row(name, state, event)
+        assert only.is_lost is not is_received
+        assert only.rules == (("Rule",) if is_received else ())
+        assert only.disabled_rules == (() if is_received else (f"Rule is {state}",))
 
-    def test_an_event_that_aws_sends_without_cloudtrail_never_only_reads(self) -> None:
-        event = {**WAYS[ANOMALY].event, "detail": {"readOnly": True}}
-        assert not coverage.SignInPath("x", ("us-east-1",), "inferred", event).only_reads
+    def test_an_event_that_is_not_from_cloudtrail_is_never_read_only(self) -> None:
+        event = {**PATHS[ANOMALY].event, "detail": {"readOnly": True}}
+        assert not coverage.SignInPath("x", ("us-east-1",), "inferred", event).is_read_only
 
 
 class TestRow:
-    def test_a_sign_in_that_no_rule_takes_falls_through(self) -> None:
-        found = row(ROOT_USER, WITH_READS, "SwitchRole")
-        assert found.falls_through
-        assert found.cells() == (
-            ROOT_USER,
-            "documented",
-            "none",
-            "sign-in",
-            "alert high",
-            "alert high",
-            "us-east-1",
-        )
+    def test_a_sign_in_without_a_matching_rule_is_lost(self) -> None:
+        lost = row(ROOT_USER, WITH_READS, "SwitchRole")
+        assert lost.is_lost
+        verdicts = ("alert high", "alert high")
+        path = (ROOT_USER, "documented", "none")
+        assert lost.cells() == (*path, "sign-in", *verdicts, "us-east-1")
 
     @pytest.mark.parametrize(
-        ("name", "kind"),
+        ("name", "class_name"),
         [("console: role session goes on", "step"), ("root: password changed", "other")],
     )
-    def test_what_is_no_sign_in_need_not_come_through(self, name: str, kind: str) -> None:
-        found = row(name)
-        assert not found.falls_through
-        assert found.cells()[2:6] == ("-", kind, "ignored", "ignored")
+    def test_an_event_that_is_no_sign_in_is_not_required(self, name: str, class_name: str) -> None:
+        assert not row(name).is_lost
+        assert row(name).cells()[2:6] == ("-", class_name, "ignored", "ignored")
 
     @pytest.mark.parametrize(
         "name", ["console: second factor asked for", "Identity Center: factor right"]
     )
-    def test_a_step_that_is_looked_at_a_second_time_has_to_come_through(self, name: str) -> None:
-        assert row(name).falls_through
+    def test_a_step_that_the_function_looks_at_twice_is_required(self, name: str) -> None:
+        assert row(name).is_lost
         assert row(name).cells()[2:4] == ("none", "step")
 
-    def test_a_failure_has_to_come_through(self) -> None:
-        found = row("Identity Center: factor wrong")
-        assert (found.unrecognised, found.recognised, found.falls_through) == (
-            "alert",
-            "note",
-            True,
-        )
+    def test_a_failed_sign_in_is_required(self) -> None:
+        lost = row("Identity Center: factor wrong")
+        assert (lost.unrecognised, lost.recognised, lost.is_lost) == ("alert", "note", True)
 
-    def test_a_rule_without_a_pattern_is_asked_nothing(self) -> None:
-        (found,) = coverage.build_rows(
-            [WAYS[ROOT_USER]], [coverage.Rule("Rule", WITH_READS, {})], by_name
-        )
-        assert found.falls_through
+    def test_a_rule_without_a_pattern_matches_nothing(self) -> None:
+        assert row_with({}, ROOT_USER).is_lost
 
 
-class TestRules:
-    def test_a_rule_is_read_as_it_is_written(self, tmp_path: Path) -> None:
+class TestLoadRules:
+    def test_a_rule_has_the_name_state_and_pattern_of_the_template(self, tmp_path: Path) -> None:
         rule = coverage.Rule("Rule", "ENABLED", {"source": ["aws.signin"]})
-        assert coverage.rules(folder_of(tmp_path, TEMPLATE)) == [rule]
+        assert coverage.load_rules(write_template(tmp_path)) == [rule]
 
-    def test_a_rule_is_enabled_where_nothing_is_said(self, tmp_path: Path) -> None:
+    def test_a_rule_without_a_state_is_enabled(self, tmp_path: Path) -> None:
         """CloudFormation's reference of AWS::Events::Rule, and PutRule: the default is ENABLED."""
-        (rule,) = coverage.rules(folder_of(tmp_path, TEMPLATE.replace("State: ENABLED", "Name: x")))
+        (rule,) = coverage.load_rules(write_template(tmp_path, "State: ENABLED", "Name: x"))
         assert rule.state == "ENABLED"
 
     @pytest.mark.parametrize(
@@ -195,10 +180,10 @@ class TestRules:
             ("Type: AWS::Events::Rule", "Type: AWS::Events::Rule\n    Condition: HasCustomBus"),
         ],
     )
-    def test_a_rule_that_does_not_surely_serve_the_function_is_none(
+    def test_a_resource_that_may_not_invoke_the_function_is_left_out(
         self, tmp_path: Path, old: str, new: str
     ) -> None:
-        assert coverage.rules(folder_of(tmp_path, TEMPLATE.replace(old, new))) == []
+        assert coverage.load_rules(write_template(tmp_path, old, new)) == []
 
     @pytest.mark.parametrize(
         ("old", "new", "function"),
@@ -208,62 +193,54 @@ class TestRules:
             ("State: ENABLED", "State: !If [HasRules, ENABLED, DISABLED]", "Fn::If"),
         ],
     )
-    def test_what_only_cloudformation_can_work_out_is_refused(
+    def test_a_value_that_only_cloudformation_can_resolve_is_refused(
         self, tmp_path: Path, old: str, new: str, function: str
     ) -> None:
-        folder = folder_of(tmp_path, TEMPLATE.replace(old, new))
-        said = refusal_of(lambda: coverage.rules(folder))
-        assert (
-            f"eventbridge.yaml: rule Rule holds {function}, which only CloudFormation can work out"
-            in said
-        )
+        message = refusal_of(lambda: coverage.load_rules(write_template(tmp_path, old, new)))
+        what = f"rule Rule holds {function}, which only CloudFormation can resolve"
+        assert f"eventbridge.yaml: {what}" in message
 
     def test_a_folder_without_templates_is_refused(self, tmp_path: Path) -> None:
-        assert "holds no template" in refusal_of(lambda: coverage.rules(tmp_path))
+        assert "holds no template" in refusal_of(lambda: coverage.load_rules(tmp_path))
 
-    def test_the_templates_have_rules(self) -> None:
-        assert [rule.state for rule in coverage.rules(ROOT / "cfn")] == [WITH_READS] * 3
+    def test_the_real_templates_have_three_rules(self) -> None:
+        assert [rule.state for rule in coverage.load_rules(ROOT / "cfn")] == [WITH_READS] * 3
 
 
 def test_a_matcher_asks_eventbridge_with_the_pattern_and_the_event() -> None:
     class Events:
-        def test_event_pattern(self, **asked: str) -> dict[str, bool]:
-            assert json.loads(asked["EventPattern"]) == {"source": ["aws.signin"]}
-            return {"Result": json.loads(asked["Event"])["source"] == "aws.signin"}
+        def test_event_pattern(self, **request: str) -> dict[str, bool]:
+            assert json.loads(request["EventPattern"]) == {"source": ["aws.signin"]}
+            return {"Result": json.loads(request["Event"])["source"] == "aws.signin"}
 
     matches = coverage.make_matcher(Events())
-    assert [
-        matches({"source": ["aws.signin"]}, WAYS[name].event) for name in (ROOT_USER, KEYS)
-    ] == [True, False]
+    assert matches({"source": ["aws.signin"]}, PATHS[ROOT_USER].event)
+    assert not matches({"source": ["aws.signin"]}, PATHS[ROLE_KEYS].event)
 
 
 @pytest.mark.local
-class TestWord:
-    """The word as a person types it, in a process of its own."""
+class TestTask:
+    """The task as a person runs it, in a process of its own."""
 
     @pytest.fixture
-    def laptop(self, emulator: Emulator) -> EmulatorAccount:
+    def aws(self, emulator: Emulator) -> EmulatorAccount:
         """An account that is named with --account, so that its EventBridge is asked."""
         return EmulatorAccount.on(emulator)
 
-    @pytest.mark.usefixtures("laptop")  # so that its environment is made before the word speaks
-    def test_every_sign_in_comes_through_and_the_readme_shows_it(self, tmp_path: Path) -> None:
-        done = in_a_process(tmp_path, {})
-        assert (done.returncode, done.stderr) == (0, "")
-        (shown,) = [
-            block
-            for block in blocks((ROOT / "README.md").read_text(), "text")
-            if "sign-in paths reach" in block
-        ]
-        assert shown == done.stdout
-
-    def test_narrowed_patterns_end_in_1_and_name_what_they_lost(
-        self, laptop: EmulatorAccount, tmp_path: Path
+    @pytest.mark.usefixtures("aws")  # prepares the emulator's environment, which prints
+    def test_every_sign_in_reaches_the_function_and_the_readme_shows_it(
+        self, tmp_path: Path
     ) -> None:
-        flags, templates = (
-            changed(tmp_path, "            - ConsoleLogin\n", ""),
-            tmp_path / "templates",
-        )
+        process = run_in_process(tmp_path, {})
+        assert (process.returncode, process.stderr) == (0, "")
+        examples = blocks((ROOT / "README.md").read_text(), "text")
+        (example,) = [block for block in examples if "sign-in paths reach" in block]
+        assert example == process.stdout
+
+    def test_narrow_patterns_are_a_finding_with_the_names_of_lost_paths(
+        self, aws: EmulatorAccount, tmp_path: Path
+    ) -> None:
+        templates = copy_templates(tmp_path, "            - ConsoleLogin\n", "")
         rules = templates / "eventbridge.yaml"
         for old, new in (
             ("GetRoleCredentials", "GetRole"),
@@ -271,70 +248,60 @@ class TestWord:
         ):
             assert old in rules.read_text()
             rules.write_text(rules.read_text().replace(old, new, 1))
-        done = in_a_process(tmp_path, flags, laptop)
-        assert done.returncode == 1
-        assert done.stdout.startswith(f"asking EventBridge of account {laptop.account}: ")
-        for named in ("console: IAM user", ROOT_USER, KEYS, ANOMALY):
-            assert f"{named} (no rule takes it)" in done.stderr
-        assert done.stderr.startswith(f"invoke coverage: {templates}: ")
-        assert "Traceback" not in done.stderr
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        assert process.returncode == 1
+        assert process.stdout.startswith(f"asking EventBridge of account {aws.account}: ")
+        for name in ("console: IAM user", ROOT_USER, ROLE_KEYS, ANOMALY):
+            assert f"{name} (no rule matches it)" in process.stderr
+        assert process.stderr.startswith(f"invoke coverage: {templates}: ")
+        assert "Traceback" not in process.stderr
 
-    def test_a_downgraded_state_ends_in_1_and_names_what_it_lost(
-        self, laptop: EmulatorAccount, tmp_path: Path
+    def test_a_rule_without_read_only_events_is_a_finding_with_the_names_of_lost_paths(
+        self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
-        templates = changed(tmp_path, f"State: {WITH_READS}", "State: ENABLED")
-        done = in_a_process(tmp_path, templates, laptop)
-        assert done.returncode == 1
-        assert "aws login: token (ConsoleSignInRule is ENABLED)" in done.stderr
-        assert f"{KEYS} (IdentityCenterSignInRule is ENABLED)" in done.stderr
-        assert ROOT_USER not in done.stderr
+        templates = copy_templates(tmp_path, f"State: {WITH_READS}", "State: ENABLED")
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        assert process.returncode == 1
+        assert "aws login: token (ConsoleSignInRule is ENABLED)" in process.stderr
+        assert f"{ROLE_KEYS} (IdentityCenterSignInRule is ENABLED)" in process.stderr
+        assert ROOT_USER not in process.stderr
 
-    def test_one_that_falls_through_stands_in_the_table_with_its_reason(
-        self, laptop: EmulatorAccount, tmp_path: Path
+    def test_a_lost_path_is_in_the_table_and_missing_from_the_total(
+        self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
-        done = in_a_process(tmp_path, changed(tmp_path, "GetRoleCredentials", "GetRole"), laptop)
-        (line,) = [line for line in done.stdout.splitlines() if line.startswith(KEYS)]
-        assert line.removeprefix(KEYS).split()[:2] == ["documented", "none"]
-        wanted = sum(
-            found.counts for found in coverage.build_rows(list(WAYS.values()), [], by_name)
-        )
-        assert (
-            done.stdout.splitlines()[-1]
-            == f"coverage {wanted - 1}/{wanted} sign-in paths reach the function"
-        )
+        templates = copy_templates(tmp_path, "GetRoleCredentials", "GetRole")
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        lines = process.stdout.splitlines()
+        (line,) = [line for line in lines if line.startswith(ROLE_KEYS)]
+        assert line.removeprefix(ROLE_KEYS).split()[:2] == ["documented", "none"]
+        rows = coverage.build_rows(list(PATHS.values()), [], matches_name)
+        required = sum(row.is_required for row in rows)
+        total = f"{required - 1}/{required}"
+        assert lines[-1] == f"coverage {total} sign-in paths reach the function"
 
 
-def changed(tmp_path: Path, old: str, new: str) -> dict[str, str]:
-    """A copy of the templates with one edit of the rules, as the word takes it."""
-    copy = tmp_path / "templates"
-    shutil.copytree(ROOT / "cfn", copy, ignore=shutil.ignore_patterns("policies"))
-    text = (copy / "eventbridge.yaml").read_text()
+def copy_templates(tmp_path: Path, old: str, new: str) -> Path:
+    """Copy the templates, edit the rules, and return the folder of the copy."""
+    templates = tmp_path / "templates"
+    shutil.copytree(ROOT / "cfn", templates, ignore=shutil.ignore_patterns("policies"))
+    text = (templates / "eventbridge.yaml").read_text()
     assert old in text
-    (copy / "eventbridge.yaml").write_text(text.replace(old, new))
-    return {"--templates": str(copy)}
+    (templates / "eventbridge.yaml").write_text(text.replace(old, new))
+    return templates
 
 
-def in_a_process(
-    tmp_path: Path, flags: dict[str, str], laptop: EmulatorAccount | None = None
+def run_in_process(
+    tmp_path: Path, flags: dict[str, str], aws: EmulatorAccount | None = None
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONDONTWRITEBYTECODE": "1"}
-    if laptop:
+    if aws:
         (tmp_path / "empty.toml").touch()
-        flags = {
-            **flags,
-            "--account": laptop.account,
-            "--region": laptop.region,
-            "--config": "empty.toml",
-        }
-        environment |= laptop.emulator.environment(laptop.account, laptop.region)
-    typed = [part for flag in flags.items() for part in flag]
-    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "coverage", *typed]
+        target = {"--account": aws.account, "--region": aws.region, "--config": "empty.toml"}
+        flags = {**flags, **target}
+        environment |= aws.emulator.environment(aws.account, aws.region)
+    arguments = [part for flag in flags.items() for part in flag]
+    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "coverage", *arguments]
     return subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+        command, cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip

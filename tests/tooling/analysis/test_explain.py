@@ -1,4 +1,4 @@
-"""``explain``: each record is classed and judged as the function does, and shown so that no record can do harm."""
+"""``explain``: records are judged as the function judges them and printed safely."""
 
 from __future__ import annotations
 
@@ -15,59 +15,57 @@ from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
 from tests.support.sign_ins import CASES, NETWORKS, event
 from tooling.analysis import explain, record_files
+from tooling.analysis.explain_report import ExplainedRecord, Streams
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLASS = {"SignIn": "sign-in", "Step": "step", "NotASignIn": "other", "Unreadable": "unreadable"}
-KEYS = [
-    "file",
-    "index",
-    "event_id",
-    "event_name",
-    "class",
-    "kind",
-    "who",
-    "identity",
-    "source",
-    "outcome",
-    "mfa",
-    "verdict",
-    "severity",
-    "reasons",
-    "text",
-]
-RECOGNISED = "recognised source"
+CLASSES = {"SignIn": "sign-in", "Step": "step", "NotASignIn": "other", "Unreadable": "unreadable"}
+SIGN_IN_KEYS = ["kind", "who", "identity", "source", "outcome", "mfa"]
+VERDICT_KEYS = ["verdict", "severity", "reasons", "text"]
+KEYS = ["file", "index", "event_id", "event_name", "class", *SIGN_IN_KEYS, *VERDICT_KEYS]
 OFFICE = "203.0.113.0/24"
+ENDPOINT = {"AllowedVpcEndpointIds": "vpce-01234567"}
 
 
 class Terminal(io.StringIO):
-    """A text that a person looks at."""
+    """Standard error with a person who reads it."""
 
     def isatty(self) -> bool:
         return True
 
 
-def judged_by(networks: str = "", label: str = "") -> explain.Criteria:
+class Buffers(Streams):
+    """Streams that keep what is printed."""
+
+    out: io.StringIO
+    err: io.StringIO
+
+
+def criteria(networks: str = "", label: str = "") -> explain.Criteria:
     return explain.choose({"AccountLabel": label}, networks)
 
 
-def streams(
+def buffers(
     stdin: bytes = b"", err: io.StringIO | None = None, clock: Any = lambda: 0.0
-) -> explain.Streams:
-    return explain.Streams(lambda: io.BytesIO(stdin), io.StringIO(), err or io.StringIO(), clock)
+) -> Buffers:
+    return Buffers(lambda: io.BytesIO(stdin), io.StringIO(), err or io.StringIO(), clock)
 
 
-def explained(record: object, by: explain.Criteria | None = None) -> explain.Explained:
-    return explain.explain(record_files.Found("it.json", 0, record), by or judged_by())
+def explain_value(value: object, by: explain.Criteria | None = None) -> ExplainedRecord:
+    return explain.explain(record_files.FileRecord("it.json", 0, value), by or criteria())
 
 
-def shown(*given: object, networks: str = "", as_json: bool = False) -> str:
-    """What is shown of these records, which come by standard input as one log file."""
-    where = streams(json.dumps({"Records": given}).encode())
-    explain.run(["-"], judged_by(networks), where, as_json=as_json)
-    return str(where.out.getvalue())  # type: ignore[attr-defined] # it is a StringIO
+def output_of(*records: object, networks: str = "", as_json: bool = False) -> str:
+    """What is printed for these records, given on standard input as one log file."""
+    streams = buffers(json.dumps({"Records": records}).encode())
+    explain.run(["-"], criteria(networks), streams, as_json=as_json)
+    return streams.out.getvalue()
+
+
+def json_of(*records: object) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output_of(*records, as_json=True).splitlines()]
 
 
 @pytest.fixture
@@ -78,259 +76,264 @@ def cases(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class TestJudging:
+class TestExplain:
+    @pytest.mark.parametrize(
+        ("case", "networks"),
+        [
+            ("iam-user-signs-in-with-mfa", OFFICE),
+            ("iam-user-signs-in-from-a-private-address", "10.0.0.0/8"),
+        ],
+    )
     @pytest.mark.parametrize(
         ("endpoint", "level"), [("vpce-01234567", "recognised"), ("vpce-7654321", "alert")]
     )
-    def test_a_public_address_from_somebody_elses_vpc_is_not_recognised(
-        self, endpoint: str, level: str
+    def test_a_listed_address_is_recognised_only_through_an_allowed_endpoint(
+        self, case: str, networks: str, endpoint: str, level: str
     ) -> None:
-        record = event("iam-user-signs-in-with-mfa")
+        record = event(case)
         record["detail"]["vpcEndpointId"] = endpoint
-        by = explain.choose({"AllowedVpcEndpointIds": "vpce-01234567"}, OFFICE)
-        assert explained(record, by).verdict.level == level
+        by = explain.choose(ENDPOINT, networks)
+        assert explain_value(record, by).verdict.level == level
 
     @pytest.mark.parametrize(
-        ("name", "told"),
-        [("root-fails", explain.OF_ROOT), ("iam-user-fails", explain.LOUDER["failures"])],
+        ("name", "reason"),
+        [
+            ("root-fails", explain.ROOT_FAILURES),
+            ("iam-user-fails", explain.FAILURES),
+            ("console-session-is-prepared", explain.LINKED),
+        ],
     )
-    def test_a_failure_says_when_it_is_texted(self, name: str, told: str) -> None:
-        assert explained(event(name)).verdict.reasons[-1] == told
+    def test_an_alert_says_how_other_events_may_change_it(self, name: str, reason: str) -> None:
+        assert explain_value(event(name)).verdict.reasons[-1] == reason
 
-    def test_a_right_password_is_a_step_and_says_what_may_become_of_it(self) -> None:
-        found = explained(event("second-factor-is-asked-for"))
-        assert (found.kind, found.verdict.level) == ("step", "ignored")
-        assert found.verdict.reasons == ("step: the second factor was asked for", explain.PENDING)
+    def test_an_alert_that_is_sent_once_a_day_is_shown_each_time(self) -> None:
+        record = event("command-line-gets-role-keys")
+        reasons = [
+            "role keys",
+            "unrecognised source",
+            "reported once a day; shown each time here",
+        ]
+        verdicts = [(row["verdict"], row["reasons"]) for row in json_of(record, record)]
+        assert verdicts == [("alert", reasons)] * 2
+
+    def test_a_right_password_is_a_step_that_may_be_noted_later(self) -> None:
+        explained = explain_value(event("second-factor-is-asked-for"))
+        assert (explained.class_name, explained.verdict.level) == ("step", "ignored")
+        assert explained.verdict.reasons == (
+            "step: the second factor was asked for",
+            explain.UNFINISHED,
+        )
 
     @pytest.mark.parametrize("networks", NETWORKS.values())
-    def test_a_right_password_alerts_where_the_owner_says_so(self, networks: str) -> None:
+    def test_a_right_password_is_an_alert_if_alert_on_names_it(self, networks: str) -> None:
         by = explain.choose({"AlertOn": "right-password-without-a-sign-in"}, networks)
-        found = explained(event("second-factor-is-asked-for"), by)
-        assert (found.kind, found.verdict.level, found.verdict.reasons[-1]) == (
-            "sign-in",
-            "alert",
-            explain.UNFOLLOWED,
-        )
-        assert "Right password, no sign-in after it" in found.text
-
-    @pytest.mark.parametrize(
-        ("endpoint", "level"), [("vpce-01234567", "recognised"), ("vpce-7654321", "alert")]
-    )
-    def test_a_listed_private_address_is_recognised_through_an_allowed_endpoint(
-        self, endpoint: str, level: str
-    ) -> None:
-        record = event("iam-user-signs-in-from-a-private-address")
-        record["detail"]["vpcEndpointId"] = endpoint
-        by = explain.choose({"AllowedVpcEndpointIds": "vpce-01234567"}, "10.0.0.0/8")
-        assert explained(record, by).verdict.level == level
+        explained = explain_value(event("second-factor-is-asked-for"), by)
+        assert (explained.class_name, explained.verdict.level) == ("sign-in", "alert")
+        assert explained.verdict.reasons[-1] == explain.UNFINISHED_ALERT
+        assert "Right password, no sign-in after it" in explained.text
 
     @pytest.mark.parametrize("place", NETWORKS)
-    def test_each_case_file_has_the_class_and_the_verdict_that_it_says(
+    def test_each_case_file_has_its_expected_class_and_verdict(
         self, cases: Path, place: str
     ) -> None:
-        where = streams()
-        explain.run([str(cases)], judged_by(NETWORKS[place]), where, as_json=True)
-        rows = [json.loads(line) for line in where.out.getvalue().splitlines()]  # type: ignore[attr-defined] # a StringIO
+        streams = buffers()
+        explain.run([str(cases)], criteria(NETWORKS[place]), streams, as_json=True)
+        rows = [json.loads(line) for line in streams.out.getvalue().splitlines()]
         assert len(rows) == len(CASES) > 70
         for row, (name, case) in zip(rows, CASES.items(), strict=True):
             expected = case["expected"]
             assert row["file"] == str(cases / f"{name}.json")
-            assert row["class"] == CLASS[expected["class"]]
-            device_code = (
-                expected.get("outcome") == "success" and "(device code)" in expected["what"]
-            )  # whose approval nobody here knows of
-            louder = {"level": "alert", "severity": "high"} if device_code else expected[place]
-            assert (row["verdict"], row["severity"]) == (louder["level"], louder["severity"])
-            told = {
-                key: expected[key]
-                for key in ("kind", "who", "identity", "source", "outcome", "mfa")
-                if key in expected
-            }
-            assert {key: row[key] for key in told} == told
+            assert row["class"] == CLASSES[expected["class"]]
+            verdict = expected[place]
+            if expected.get("outcome") == "success" and "(device code)" in expected["what"]:
+                verdict = {"level": "alert", "severity": "high"}  # its approval is unknown here
+            assert (row["verdict"], row["severity"]) == (verdict["level"], verdict["severity"])
+            for key in SIGN_IN_KEYS:
+                assert key not in expected or row[key] == expected[key]
             assert bool(row["text"]) == (row["verdict"] == "alert")
 
-    @pytest.mark.parametrize("record", [[], [1], 7, None, "x", {}, {"detail": 5}, {"Records": 5}])
-    def test_what_is_no_record_is_unreadable_and_an_alert(self, record: object) -> None:
-        values = explained(record).values()
+    @pytest.mark.parametrize("value", [[], [1], 7, None, "x", {}, {"detail": 5}, {"Records": 5}])
+    def test_a_value_that_is_not_a_record_is_an_alert(self, value: object) -> None:
+        values = explain_value(value).json_values()
         assert (values["class"], values["verdict"]) == ("unreadable", "alert")
         assert list(values) == KEYS
 
-    def test_every_class_has_exactly_the_agreed_keys(self) -> None:
-        names = (
-            "iam-user-fails",
-            "portal-lists-accounts",
-            "role-is-assumed-by-a-program",
-            "detail-is-no-record",
-        )
-        rows = [json.loads(line) for line in shown(*map(event, names), as_json=True).splitlines()]
-        assert [row["class"] for row in rows] == ["sign-in", "step", "other", "unreadable"]
-        assert [list(row) for row in rows] == [KEYS] * 4
-        assert [row["index"] for row in rows] == [0, 1, 2, 3]
-        assert rows[1] | {"event_id": "", "event_name": "", "reasons": [], "file": "", "index": 0} == {
-            **dict.fromkeys(KEYS, ""), "class": "step", "verdict": "ignored", "reasons": [], "index": 0,
-        }  # fmt: skip
-
-    def test_what_is_told_of_once_a_day_is_told_each_time_and_says_so(self) -> None:
-        told = event("command-line-gets-role-keys")
-        rows = [json.loads(line) for line in shown(told, told, as_json=True).splitlines()]
-        assert [(row["verdict"], row["reasons"]) for row in rows] == [
-            ("alert", ["role keys", "unrecognised source", "told of once a day, here each time"])
-        ] * 2
-
-    def test_the_text_has_the_accounts_label_and_no_delay(self) -> None:
-        text = explained(event("iam-user-signs-in-without-mfa"), judged_by(label="production")).text
+    def test_the_text_has_the_label_of_the_account_and_no_delay(self) -> None:
+        record = event("iam-user-signs-in-without-mfa")
+        text = explain_value(record, criteria(label="production")).text
         assert "account production" in text
         assert " ago" not in text
 
 
-class TestChoosing:
-    def test_the_configurations_networks_count_unless_others_are_given(self) -> None:
-        file = {"KnownNetworks": OFFICE, "AccountLabel": "production"}
-        assert explain.choose(file, None).written == OFFICE
-        assert explain.choose(file, "192.0.2.1").written == "192.0.2.1"
-        assert explain.choose(file, "").known.usable == ()
-        assert explain.choose({}, None).known.usable == ()
-        assert explain.choose(file, None).label == "production"
+class TestChoose:
+    def test_networks_of_the_flag_replace_those_of_the_configuration(self) -> None:
+        parameters = {"KnownNetworks": OFFICE, "AccountLabel": "production"}
+        assert explain.choose(parameters, None).networks == OFFICE
+        assert explain.choose(parameters, "192.0.2.1").networks == "192.0.2.1"
+        assert explain.choose(parameters, "").networks == ""
+        assert explain.choose({}, None).networks == ""
+        assert explain.choose(parameters, None).account_label == "production"
 
-    def test_a_network_that_can_recognise_nothing_is_refused_by_where_it_stands(self) -> None:
-        assert "--networks: '10.0.0.0/99'" in refusal_of(lambda: explain.choose({}, "10.0.0.0/99"))
-        refused = refusal_of(lambda: explain.choose({"KnownNetworks": "office"}, None))
-        assert "parameter KnownNetworks: 'office'" in refused
+    def test_an_unusable_network_is_refused_with_its_origin(self) -> None:
+        message = refusal_of(lambda: explain.choose({}, "10.0.0.0/99"))
+        assert "--networks: '10.0.0.0/99'" in message
+        message = refusal_of(lambda: explain.choose({"KnownNetworks": "office"}, None))
+        assert "parameter KnownNetworks: 'office'" in message
 
 
-class TestShowing:
-    def test_people_see_a_line_a_record_the_text_below_an_alert_and_the_sums(self) -> None:
+class TestOutput:
+    def test_people_see_a_line_per_record_the_text_of_an_alert_and_totals(self) -> None:
         names = (
             "iam-user-signs-in-with-mfa",
             "iam-user-fails",
             "portal-lists-accounts",
             "root-signs-in-with-mfa",
         )
-        lines = shown(*map(event, names), networks=OFFICE).splitlines()
+        lines = output_of(*map(event, names), networks=OFFICE).splitlines()
+        time = "2026-11-20T10:00:00Z"
+        reasons = "failure; recognised source"
         assert lines[:3] == [
-            '2026-11-20T10:00:00Z  recognised  Console sign-in  "Anaya"  203.0.113.10  recognised source',
-            '2026-11-20T10:00:00Z  note        Console sign-in FAILED  "Paulo"  203.0.113.10  failure; '
-            + RECOGNISED,
-            "2026-11-20T10:00:00Z  ignored     ListAccounts  step: the portal listed accounts",
+            f'{time}  recognised  Console sign-in  "Anaya"  203.0.113.10  recognised source',
+            f'{time}  note        Console sign-in FAILED  "Paulo"  203.0.113.10  {reasons}',
+            f"{time}  ignored     ListAccounts  step: the portal listed accounts",
         ]
-        assert lines[3].startswith('2026-11-20T10:00:00Z  alert high  Root console sign-in  "root"')
+        assert lines[3].startswith(f'{time}  alert high  Root console sign-in  "root"')
         assert lines[4].startswith("    AWS SIGN-IN ALERT account")
+        levels = "1 alert, 1 noted, 1 recognised, 1 ignored (steps 1, other events 0)"
         assert lines[-2:] == [
-            "records 4, files 1: 1 alert, 1 noted, 1 recognised, 1 ignored (steps 1, other events 0)",
+            f"records 4, files 1: {levels}",
             f"recognised networks: {OFFICE}",
         ]
 
-    def test_events_of_other_kinds_are_only_counted(self) -> None:
+    def test_people_see_only_the_number_of_other_events(self) -> None:
         other = event("role-is-assumed-by-a-program")
-        lines = shown(other, other).splitlines()
-        assert lines == [
+        levels = "0 alert, 0 noted, 0 recognised, 2 ignored (steps 0, other events 2)"
+        assert output_of(other, other).splitlines() == [
             "",
-            "records 2, files 1: 0 alert, 0 noted, 0 recognised, 2 ignored (steps 0, other events 2)",
+            f"records 2, files 1: {levels}",
             "recognised networks: none, so every source is unrecognised",
         ]
+
+    def test_json_has_the_same_keys_for_every_class(self) -> None:
+        names = (
+            "iam-user-fails",
+            "portal-lists-accounts",
+            "role-is-assumed-by-a-program",
+            "detail-is-no-record",
+        )
+        rows = json_of(*map(event, names))
+        assert [row["class"] for row in rows] == ["sign-in", "step", "other", "unreadable"]
+        assert [list(row) for row in rows] == [KEYS] * 4
+        assert [row["index"] for row in rows] == [0, 1, 2, 3]
+        step = rows[1]
+        assert (step["verdict"], step["severity"], step["text"]) == ("ignored", "", "")
+        assert [step[key] for key in SIGN_IN_KEYS] == [""] * len(SIGN_IN_KEYS)
 
     @pytest.mark.parametrize("as_json", [True, False])
     @pytest.mark.parametrize(
         "bad",
         ["\x1b[2J", "\r", "\n", "\x07", "\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\ud800"],
     )
-    def test_nothing_that_a_terminal_obeys_comes_through(self, bad: str, as_json: bool) -> None:
-        told = event("iam-user-signs-in-without-mfa")
+    def test_control_characters_of_records_are_escaped(self, bad: str, as_json: bool) -> None:
+        text = f"x{bad}y"
+        sign_in = event("iam-user-signs-in-without-mfa")
         step = event("portal-lists-accounts")
         for key in ("eventTime", "sourceIPAddress", "eventID", "awsRegion", "recipientAccountId"):
-            told["detail"][key] = f"x{bad}y"
-        told["detail"]["userIdentity"] = {"type": "IAMUser", "userName": f"x{bad}y"}
-        step["detail"]["eventTime"] = f"x{bad}y"
-        unnamed = {
-            "eventSource": f"signin{bad}.x",
-            "eventName": f"x{bad}y",
-            "sourceIPAddress": f"x{bad}y",
-        }
-        out = shown(told, step, unnamed, [f"x{bad}y"], as_json=as_json)
-        assert all(one.isprintable() for line in out.split("\n") for one in line)
-        assert f"x{bad}y" not in out
-        assert out.count('"x') >= 1
+            sign_in["detail"][key] = text
+        sign_in["detail"]["userIdentity"] = {"type": "IAMUser", "userName": text}
+        step["detail"]["eventTime"] = text
+        unnamed = {"eventSource": f"signin{bad}.x", "eventName": text, "sourceIPAddress": text}
+        output = output_of(sign_in, step, unnamed, [text], as_json=as_json)
+        assert all(line.isprintable() for line in output.split("\n"))
+        assert text not in output
+        assert output.count('"x') >= 1
         if as_json:
-            assert json.loads(out.split("\n")[0])["who"] == f"x{bad}y"
+            assert json.loads(output.split("\n")[0])["who"] == text
 
-    def test_a_long_name_is_cut_for_people_and_whole_in_json(self) -> None:
-        told = event("iam-user-signs-in-without-mfa")
-        told["detail"]["userIdentity"]["userName"] = "a" * 9000
-        assert f'"{"a" * 80}..."' in shown(told)
-        assert json.loads(shown(told, as_json=True))["who"] == "a" * 9000
+    def test_a_long_name_is_cut_for_people_but_not_in_json(self) -> None:
+        record = event("iam-user-signs-in-without-mfa")
+        record["detail"]["userIdentity"]["userName"] = "a" * 9000
+        assert f'"{"a" * 80}..."' in output_of(record)
+        assert json_of(record)[0]["who"] == "a" * 9000
 
-    def test_a_screen_that_knows_few_characters_gets_the_others_escaped(self) -> None:
-        told = event("iam-user-signs-in-with-mfa")
-        told["detail"]["userIdentity"]["userName"] = "Žofie"
+    def test_characters_that_the_output_cannot_encode_are_escaped(self) -> None:
+        record = event("iam-user-signs-in-with-mfa")
+        record["detail"]["userIdentity"]["userName"] = "Žofie"
         out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-        where = explain.Streams(lambda: io.BytesIO(json.dumps(told).encode()), out, io.StringIO())
-        explain.run(["-"], judged_by(), where)
+        streams = Streams(lambda: io.BytesIO(json.dumps(record).encode()), out, io.StringIO())
+        explain.run(["-"], criteria(), streams)
         assert b'"\\u017dofie"' in out.buffer.getvalue()
 
-    def test_a_name_of_a_file_does_no_harm_either(self, tmp_path: Path) -> None:
+    def test_control_characters_of_a_file_name_are_escaped(self, tmp_path: Path) -> None:
         (tmp_path / "x\x1b[2Jy.json").write_text("{")
-        where = streams()
+        streams = buffers()
         with pytest.raises(FailedError):
-            explain.run([str(tmp_path)], judged_by(), where)
-        assert "x\\x1b[2Jy.json: line 1, column 2: is not JSON" in where.err.getvalue()  # type: ignore[attr-defined] # a StringIO
+            explain.run([str(tmp_path)], criteria(), streams)
+        assert "x\\x1b[2Jy.json: line 1, column 2: is not JSON" in streams.err.getvalue()
 
-    @pytest.mark.parametrize(("err", "is_told"), [(Terminal(), True), (io.StringIO(), False)])
-    def test_on_a_terminal_whoever_waits_is_told_how_far_it_is(
-        self, err: io.StringIO, is_told: bool
-    ) -> None:
+    @pytest.mark.parametrize(("err", "is_shown"), [(Terminal(), True), (io.StringIO(), False)])
+    def test_progress_is_shown_only_on_a_terminal(self, err: io.StringIO, is_shown: bool) -> None:
         ticks = iter(range(100))
-        where = streams(json.dumps({"Records": [{}] * 5}).encode(), err, lambda: float(next(ticks)))
-        explain.run(["-"], judged_by(), where, as_json=True)
-        assert ("3 records in 1 files ..." in err.getvalue()) == is_told
-        assert err.getvalue().endswith("\r\x1b[K" if is_told else "")
+        stdin = json.dumps({"Records": [{}] * 5}).encode()
+        streams = buffers(stdin, err, lambda: float(next(ticks)))
+        explain.run(["-"], criteria(), streams, as_json=True)
+        assert ("3 records in 1 files ..." in err.getvalue()) == is_shown
+        assert err.getvalue().endswith("\r\x1b[K" if is_shown else "")
 
-    def test_nobody_is_told_before_two_seconds(self) -> None:
+    def test_no_progress_is_shown_before_two_seconds(self) -> None:
         err = Terminal()
-        explain.run(["-"], judged_by(), streams(b"{}", err, lambda: 1.9))
+        explain.run(["-"], criteria(), buffers(b"{}", err, lambda: 1.9))
         assert err.getvalue() == ""
 
 
-class TestEnd:
-    def test_what_cannot_be_read_is_told_of_the_rest_is_shown_and_the_end_is_1(
-        self, tmp_path: Path
-    ) -> None:
+class TestRun:
+    def test_a_fault_ends_in_1_after_the_other_records_are_shown(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text("{")
         (tmp_path / "b.json").write_text(json.dumps(event("iam-user-fails")))
-        where = streams()
-        with pytest.raises(FailedError, match="1 place named above could not be read") as failed:
-            explain.run([str(tmp_path)], judged_by(), where)
-        assert failed.value.exit_code == 1
-        assert "Paulo" in where.out.getvalue()  # type: ignore[attr-defined] # it is a StringIO
-        assert where.err.getvalue().count("\nTry: ") == 1  # type: ignore[attr-defined] # it is a StringIO
+        streams = buffers()
+        with pytest.raises(FailedError, match="1 place named above could not be read") as failure:
+            explain.run([str(tmp_path)], criteria(), streams)
+        assert failure.value.exit_code == 1
+        assert "Paulo" in streams.out.getvalue()
+        assert streams.err.getvalue().count("\nTry: ") == 1
 
     @pytest.mark.parametrize("text", ['{"Records": []}', " \n", "[]", '{"Events": []}'])
     def test_a_file_without_a_record_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(RefusedError, match=r"a\.json: holds no record"):
-            explain.run([str(tmp_path / "a.json")], judged_by(), streams())
+            explain.run([str(tmp_path / "a.json")], criteria(), buffers())
 
-    def test_a_file_that_is_named_a_second_time_is_not_taken_for_an_empty_one(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_file_that_is_named_twice_is_not_refused_as_empty(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps(event("iam-user-fails")))
-        where = streams()
-        explain.run([str(tmp_path), str(tmp_path / "a.json")], judged_by(), where)
-        assert "records 1, files 1:" in where.out.getvalue()  # type: ignore[attr-defined] # it is a StringIO
+        streams = buffers()
+        explain.run([str(tmp_path), str(tmp_path / "a.json")], criteria(), streams)
+        assert "records 1, files 1:" in streams.out.getvalue()
+
+    def test_a_file_that_a_closed_pipe_leaves_unread_is_not_refused_as_empty(
+        self, cases: Path, tmp_path: Path
+    ) -> None:
+        last = tmp_path / "last.json"
+        last.write_text("{}")
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "w", buffering=1) as out:
+            streams = Streams(io.BytesIO, out, io.StringIO())
+            explain.run([str(cases / "root-fails.json"), str(last)], criteria(), streams)
 
     @pytest.mark.joint
-    def test_whoever_has_seen_enough_may_close_the_pipe(self, cases: Path) -> None:
-        done = in_a_process(f"{cases}", more="| head -n 1")
-        assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    def test_a_closed_pipe_is_no_error(self, cases: Path) -> None:
+        process = run_in_process(f"{cases}", pipe="| head -n 1")
+        assert (process.stdout.count("\n"), process.stderr) == (1, "")
 
 
-def in_a_process(typed: str, more: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the word as a person does, with no AWS configuration, and then say which modules it has loaded."""
+def run_in_process(arguments: str, pipe: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the task without an AWS configuration; then print the AWS and Twilio modules loaded."""
     start = f"['invoke', '--search-root', {str(ROOT)!r}, 'explain', *sys.argv[1:]]"
     program = f"import sys; from invoke import Program; Program().run({start}, exit=False)"
-    if not more:
+    if not pipe:
         loaded = "{name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore', 'twilio'}"
         program += f"; print(sorted({loaded}), file=sys.stderr)"
-    command = f'"$0" -B -c "$1" {typed} {more}'
+    command = f'"$0" -B -c "$1" {arguments} {pipe}'
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(
         ["/bin/sh", "-c", command, sys.executable, program],
@@ -339,15 +342,15 @@ def in_a_process(typed: str, more: str = "") -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.joint
-@pytest.mark.parametrize("more", ["", "--json"])
-def test_the_word_imports_neither_boto3_nor_twilio(cases: Path, more: str) -> None:
-    done = in_a_process(f"{cases} {more}")
-    assert done.stderr == "[]\n"
-    assert done.stdout.count("\n") >= len(CASES)
+@pytest.mark.parametrize("flag", ["", "--json"])
+def test_neither_boto3_nor_twilio_is_imported(cases: Path, flag: str) -> None:
+    process = run_in_process(f"{cases} {flag}")
+    assert process.stderr == "[]\n"
+    assert process.stdout.count("\n") >= len(CASES)
 
 
 @pytest.mark.joint
-def test_nor_does_it_for_an_end_in_1(cases: Path) -> None:
+def test_neither_boto3_nor_twilio_is_imported_if_a_file_is_broken(cases: Path) -> None:
     (cases / "broken.json").write_text("{")
-    done = in_a_process(f"{cases}")
-    assert done.stderr.endswith("then run the same word again\n[]\n")
+    process = run_in_process(f"{cases}")
+    assert process.stderr.endswith("then run the same task again\n[]\n")

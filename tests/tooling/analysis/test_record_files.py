@@ -1,4 +1,4 @@
-"""A person's own records: each form of file is taken apart, and what cannot be read is told of by its place."""
+"""Files of records: each form is split into records, and faults are reported with their place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.refusals import refusal_of
 from tooling.analysis import record_files
-from tooling.analysis.record_files import Fault, Found
+from tooling.analysis.record_files import Fault, FileRecord, SourceFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,35 +24,43 @@ LOG = {"Records": [A, B]}
 DEEP = "[" * 200_000
 
 
-def nothing() -> BinaryIO:
-    raise AssertionError("standard input was not asked for")
+Entries = list[FileRecord | Fault]
 
 
-def everything(*paths: str | Path) -> list[Found | Fault]:
-    found: list[Found | Fault] = []
-    for source in record_files.sources([str(path) for path in paths]):
-        found += [source] if isinstance(source, Fault) else record_files.read(source, nothing)
-    return found
+def no_stdin() -> BinaryIO:
+    raise AssertionError("standard input was opened")
 
 
-def read(folder: Path, data: str | bytes, name: str = "it.json") -> list[Found | Fault]:
+def read_all(*paths: str | Path) -> Entries:
+    entries: Entries = []
+    for file in record_files.find_files([str(path) for path in paths]):
+        entries += [file] if isinstance(file, Fault) else record_files.read(file, no_stdin)
+    return entries
+
+
+def read(folder: Path, data: str | bytes, name: str = "it.json") -> Entries:
     (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-    return everything(folder / name)
+    return read_all(folder / name)
 
 
-def taken(found: list[Found | Fault]) -> list[object]:
-    return [one.record for one in found if isinstance(one, Found)]
+def values(entries: Entries) -> list[object]:
+    return [entry.value for entry in entries if isinstance(entry, FileRecord)]
 
 
-def faults(found: list[Found | Fault]) -> list[tuple[str, str]]:
-    return [(one.where, one.what) for one in found if isinstance(one, Fault)]
+def indexes(entries: Entries) -> list[int]:
+    return [entry.index for entry in entries if isinstance(entry, FileRecord)]
 
 
-def dumped(*values: object, between: str = "\n") -> str:
-    return between.join(json.dumps(value) for value in values)
+def faults(entries: Entries) -> list[tuple[str, str]]:
+    return [(entry.place, entry.problem) for entry in entries if isinstance(entry, Fault)]
 
 
-def looked_up(*events: object) -> dict[str, Any]:
+def to_json(*documents: object, between: str = "\n") -> str:
+    return between.join(json.dumps(document) for document in documents)
+
+
+def lookup(*events: object) -> dict[str, Any]:
+    """The output of lookup-events."""
     return {"Events": [{"EventId": "x", "CloudTrailEvent": event} for event in events]}
 
 
@@ -60,78 +68,77 @@ class TestForms:
     @pytest.mark.parametrize(
         ("data", "expected"),
         [
-            (dumped(A), [A]),
-            (dumped({"detail": A}), [{"detail": A}]),
-            (dumped([A, {"detail": B}]), [A, {"detail": B}]),
-            (dumped(A, B, {"detail": C}), [A, B, {"detail": C}]),
-            (dumped(A, B, between="\r\n\r\n") + "\r\n", [A, B]),
-            (dumped(LOG), [A, B]),
+            (to_json(A), [A]),
+            (to_json({"detail": A}), [{"detail": A}]),
+            (to_json([A, {"detail": B}]), [A, {"detail": B}]),
+            (to_json(A, B, {"detail": C}), [A, B, {"detail": C}]),
+            (to_json(A, B, between="\r\n\r\n") + "\r\n", [A, B]),
+            (to_json(LOG), [A, B]),
             (json.dumps(LOG, indent=2), [A, B]),
             ('{"Records": [\n{"eventName": "A"}\n]}', [A]),
             ('[\n{"eventName": "A"}\n]\n[\n{"eventName": "B"}\n]', [A, B]),
             (json.dumps(LOG, indent=2) + json.dumps(C, indent=2), [A, B, C]),
-            (dumped(LOG, {"Records": [C]}), [A, B, C]),
-            (dumped([LOG, {"Records": [C]}]), [A, B, C]),
-            (dumped(looked_up(json.dumps(A), json.dumps(B))), [A, B]),
-            (dumped(*looked_up(json.dumps(A), json.dumps(B))["Events"]), [A, B]),
-            (dumped({"eventName": "one\u2028line"}, B), [{"eventName": "one\u2028line"}, B]),
-            ('{"eventName": "one\u2028line"}\n' + dumped(B), [{"eventName": "one\u2028line"}, B]),
+            (to_json(LOG, {"Records": [C]}), [A, B, C]),
+            (to_json([LOG, {"Records": [C]}]), [A, B, C]),
+            (to_json(lookup(json.dumps(A), json.dumps(B))), [A, B]),
+            (to_json(*lookup(json.dumps(A), json.dumps(B))["Events"]), [A, B]),
+            (to_json({"eventName": "one\u2028line"}, B), [{"eventName": "one\u2028line"}, B]),
+            ('{"eventName": "one\u2028line"}\n' + to_json(B), [{"eventName": "one\u2028line"}, B]),
         ],
     )
     def test_each_form_gives_its_records_in_order(
         self, tmp_path: Path, data: str, expected: list[object]
     ) -> None:
-        found = read(tmp_path, data)
-        assert taken(found) == expected
-        assert [one.index for one in found if isinstance(one, Found)] == list(range(len(expected)))
-        assert {one.file for one in found} == {str(tmp_path / "it.json")}
+        entries = read(tmp_path, data)
+        assert values(entries) == expected
+        assert indexes(entries) == list(range(len(expected)))
+        assert {entry.path for entry in entries} == {str(tmp_path / "it.json")}
 
     @pytest.mark.parametrize("name", ["it.json.gz", "it.json"])
-    def test_gzip_is_known_by_its_first_bytes_and_may_have_several_members(
+    def test_gzip_is_detected_by_its_first_bytes_and_may_have_several_members(
         self, tmp_path: Path, name: str
     ) -> None:
-        members = gzip.compress(dumped(LOG).encode()) + gzip.compress(dumped(C).encode())
-        assert taken(read(tmp_path, members, name)) == [A, B, C]
+        members = gzip.compress(to_json(LOG).encode()) + gzip.compress(to_json(C).encode())
+        assert values(read(tmp_path, members, name)) == [A, B, C]
 
-    def test_a_large_gzip_file_is_whole(self, tmp_path: Path) -> None:
+    def test_a_large_gzip_file_is_read_completely(self, tmp_path: Path) -> None:
         many = [{"eventName": os.urandom(20).hex()} for _ in range(2000)]
-        assert taken(read(tmp_path, gzip.compress(dumped({"Records": many}).encode()))) == many
+        assert values(read(tmp_path, gzip.compress(to_json({"Records": many}).encode()))) == many
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
     def test_the_encodings_that_powershell_writes_are_read(
         self, tmp_path: Path, encoding: str
     ) -> None:
-        assert taken(read(tmp_path, dumped(LOG).encode(encoding))) == [A, B]
+        assert values(read(tmp_path, to_json(LOG).encode(encoding))) == [A, B]
 
-    def test_standard_input_is_a_file_too_and_is_read_once(self) -> None:
-        data = io.BytesIO(gzip.compress(dumped(LOG).encode()))
-        (source,) = record_files.sources(["-", "-"])
-        assert isinstance(source, record_files.Source)
-        assert list(record_files.read(source, lambda: data)) == [Found("-", 0, A), Found("-", 1, B)]
+    def test_standard_input_is_read_once_even_if_it_is_named_twice(self) -> None:
+        data = io.BytesIO(gzip.compress(to_json(LOG).encode()))
+        (file,) = record_files.find_files(["-", "-"])
+        assert isinstance(file, SourceFile)
+        assert list(record_files.read(file, lambda: data)) == [
+            FileRecord("-", 0, A),
+            FileRecord("-", 1, B),
+        ]
 
     @pytest.mark.parametrize("record", [[A], 7, None, "ConsoleLogin", True])
-    def test_a_record_that_is_no_object_is_a_record_to_be_judged(
+    def test_a_record_that_is_not_an_object_is_returned(
         self, tmp_path: Path, record: object
     ) -> None:
-        assert taken(read(tmp_path, dumped({"Records": [record, A]}))) == [record, A]
+        assert values(read(tmp_path, to_json({"Records": [record, A]}))) == [record, A]
 
-    def test_an_event_looked_up_that_holds_no_text_is_a_record_to_be_judged(
-        self, tmp_path: Path
-    ) -> None:
-        (record,) = looked_up(5)["Events"]
-        assert taken(read(tmp_path, dumped(looked_up(5)))) == [record]
+    def test_an_event_of_lookup_events_without_json_is_returned(self, tmp_path: Path) -> None:
+        (record,) = lookup(5)["Events"]
+        assert values(read(tmp_path, to_json(lookup(5)))) == [record]
 
-    def test_a_digest_of_cloudtrail_holds_no_record(self, tmp_path: Path) -> None:
+    def test_a_digest_file_holds_no_record(self, tmp_path: Path) -> None:
         (tmp_path / "digest.json").write_text(
-            dumped({"digestS3Bucket": "b", "logFiles": [], "awsAccountId": "1"})
+            to_json({"digestS3Bucket": "b", "logFiles": [], "awsAccountId": "1"})
         )
-        assert everything(tmp_path) == []
+        assert read_all(tmp_path) == []
 
 
-class TestFinding:
-    def test_a_folder_is_searched_to_its_end_in_order_without_what_is_hidden(
-        self, tmp_path: Path
-    ) -> None:
+class TestFindFiles:
+    def test_folders_are_searched_in_order_without_hidden_files(self, tmp_path: Path) -> None:
         for name in (
             "b/2.json",
             "b/1/9.json",
@@ -141,62 +148,58 @@ class TestFinding:
             "c/deep/er/0.json",
         ):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(dumped({"eventName": name}))
-        names = [
-            record["eventName"]
-            for record in taken(everything(tmp_path))
-            if isinstance(record, dict)
-        ]
-        assert names == ["a.json", "b/1/9.json", "b/2.json", "c/deep/er/0.json"]
+            (tmp_path / name).write_text(to_json({"eventName": name}))
+        names = ["a.json", "b/1/9.json", "b/2.json", "c/deep/er/0.json"]
+        assert values(read_all(tmp_path)) == [{"eventName": name} for name in names]
 
-    def test_a_file_that_is_named_twice_counts_once(self, tmp_path: Path) -> None:
-        (tmp_path / "a.json").write_text(dumped(A))
+    def test_a_file_that_is_named_twice_is_read_once(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(to_json(A))
         (tmp_path / "link.json").symlink_to(tmp_path / "a.json")
-        assert taken(everything(tmp_path, tmp_path / "a.json", tmp_path / "." / "a.json")) == [A]
+        assert values(read_all(tmp_path, tmp_path / "a.json", tmp_path / "." / "a.json")) == [A]
 
-    def test_only_one_file_is_opened_at_a_time(self, tmp_path: Path) -> None:
+    def test_a_file_is_opened_only_when_it_is_read(self, tmp_path: Path) -> None:
         for name in "ab":
-            (tmp_path / name).write_text(dumped(LOG))
-        first, second = record_files.sources([str(tmp_path)])
-        assert isinstance(first, record_files.Source)
-        assert isinstance(second, record_files.Source)
-        (tmp_path / "b").write_text(dumped(C))
-        assert taken([*record_files.read(first, nothing), *record_files.read(second, nothing)]) == [
-            A,
-            B,
-            C,
-        ]
+            (tmp_path / name).write_text(to_json(LOG))
+        first, second = record_files.find_files([str(tmp_path)])
+        assert isinstance(first, SourceFile)
+        assert isinstance(second, SourceFile)
+        (tmp_path / "b").write_text(to_json(C))
+        assert values([*record_files.read(first, no_stdin)]) == [A, B]
+        assert values([*record_files.read(second, no_stdin)]) == [C]
 
-    def test_what_is_not_there_is_refused_before_anything_is_read(self, tmp_path: Path) -> None:
-        (tmp_path / "a.json").write_text(dumped(A))
-        assert "nowhere: is not there" in refusal_of(
-            lambda: everything(tmp_path / "a.json", tmp_path / "nowhere")
+    def test_a_path_that_does_not_exist_is_refused_before_any_file_is_read(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a.json").write_text(to_json(A))
+        assert "nowhere: does not exist" in refusal_of(
+            lambda: read_all(tmp_path / "a.json", tmp_path / "nowhere")
         )
 
     @pytest.mark.parametrize(
-        ("path", "told"), [("", "an empty path: is not there"), ("x" * 300, "x: is not there")]
+        ("path", "message"),
+        [("", "an empty path: does not exist"), ("x" * 300, "x: does not exist")],
     )
-    def test_a_path_that_nothing_can_have_is_refused(self, path: str, told: str) -> None:
-        assert told in refusal_of(lambda: record_files.sources([path]))
+    def test_an_impossible_path_is_refused(self, path: str, message: str) -> None:
+        assert message in refusal_of(lambda: record_files.find_files([path]))
 
     def test_an_empty_file_and_an_empty_folder_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").touch()
         for name in ("folder", "file"):
             path = tmp_path / name
-            assert f"{name}: holds no record" in refusal_of(functools.partial(everything, path))
+            assert f"{name}: holds no record" in refusal_of(functools.partial(read_all, path))
 
-    def test_an_empty_file_in_a_folder_is_told_of(self, tmp_path: Path) -> None:
+    def test_an_empty_file_in_a_folder_is_a_fault(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").touch()
-        assert faults(everything(tmp_path)) == [("byte 0", "the file is empty")]
+        assert faults(read_all(tmp_path)) == [("byte 0", "the file is empty")]
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
-    def test_a_file_that_may_not_be_opened_is_told_of(self, tmp_path: Path) -> None:
-        (tmp_path / "a.json").write_text(dumped(A))
+    def test_a_file_without_read_permission_is_a_fault(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(to_json(A))
         (tmp_path / "a.json").chmod(0)
-        assert faults(everything(tmp_path)) == [("", "cannot be opened (Permission denied)")]
+        assert faults(read_all(tmp_path)) == [("", "cannot be opened (Permission denied)")]
 
-    def test_a_folder_that_may_not_be_looked_into_is_told_of(
+    def test_a_folder_without_read_permission_is_a_fault(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def walk(top: str, onerror: Any) -> Any:
@@ -204,48 +207,49 @@ class TestFinding:
             return iter([])
 
         monkeypatch.setattr(os, "walk", walk)
-        assert [str(fault) for fault in everything(tmp_path)] == [
+        assert [str(fault) for fault in read_all(tmp_path)] == [
             f"{tmp_path}/closed: cannot be opened (Permission denied)"
         ]
 
 
 class TestFaults:
-    def test_a_gzip_file_that_is_cut_off_is_told_of_with_its_last_byte(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_gzip_file_that_is_cut_off_is_reported_at_its_end(self, tmp_path: Path) -> None:
         data = gzip.compress(os.urandom(9000))[:5000]
         assert faults(read(tmp_path, data)) == [
             ("byte 5000", "the gzip data end too early: the file is cut off"),
         ]
 
-    @pytest.mark.parametrize("at", [2, 5000, -6], ids=["header", "middle", "checksum"])
-    def test_a_damaged_gzip_file_is_told_of_near_the_byte(self, tmp_path: Path, at: int) -> None:
+    @pytest.mark.parametrize("offset", [2, 5000, -6], ids=["header", "middle", "checksum"])
+    def test_a_damaged_gzip_file_is_reported_near_the_damage(
+        self, tmp_path: Path, offset: int
+    ) -> None:
         data = bytearray(gzip.compress(bytes(range(256)) * 40 + os.urandom(9000)))
-        place = at % len(data)
-        data[place : place + 4] = bytes(byte ^ 0xFF for byte in data[place : place + 4])
-        ((where, what),) = faults(read(tmp_path, bytes(data)))
-        assert "is damaged gzip" in what
-        assert place - record_files.SLICE <= int(where.removeprefix("byte ")) <= len(data)
+        start = offset % len(data)
+        data[start : start + 4] = bytes(byte ^ 0xFF for byte in data[start : start + 4])
+        ((place, problem),) = faults(read(tmp_path, bytes(data)))
+        assert "is damaged gzip" in problem
+        reported = int(place.removeprefix("byte "))
+        assert start - record_files.GZIP_CHUNK_BYTES <= reported <= len(data)
 
-    def test_bytes_that_are_no_text_are_told_of_by_line_and_column(self, tmp_path: Path) -> None:
+    def test_bytes_that_are_not_utf_8_are_reported_by_line_and_column(self, tmp_path: Path) -> None:
         data = b'{"Records": [\n  {"eventName": "\xff"}]}'
         assert faults(read(tmp_path, data)) == [("line 2, column 18", "is not UTF-8 text")]
 
-    def test_utf_16_that_is_cut_off_is_told_of_by_its_byte(self, tmp_path: Path) -> None:
-        ((where, what),) = faults(read(tmp_path, dumped(A).encode("utf-16")[:-1]))
-        assert (where.split()[0], what) == ("byte", "is not UTF-16 text")
+    def test_utf_16_that_is_cut_off_is_reported_by_byte(self, tmp_path: Path) -> None:
+        ((place, problem),) = faults(read(tmp_path, to_json(A).encode("utf-16")[:-1]))
+        assert (place.split()[0], problem) == ("byte", "is not UTF-16 text")
 
-    def test_json_that_is_cut_off_is_told_of_by_line_and_column(self, tmp_path: Path) -> None:
-        ((where, what),) = faults(read(tmp_path, json.dumps(LOG, indent=2)[:40]))
-        assert where == "line 4, column 18"
-        assert what.startswith("is not JSON (")
+    def test_json_that_is_cut_off_is_reported_by_line_and_column(self, tmp_path: Path) -> None:
+        ((place, problem),) = faults(read(tmp_path, json.dumps(LOG, indent=2)[:40]))
+        assert place == "line 4, column 18"
+        assert problem.startswith("is not JSON (")
 
-    def test_what_stands_before_the_break_counts(self, tmp_path: Path) -> None:
-        found = read(tmp_path, json.dumps(LOG, indent=1) + '{"Records": ')
-        assert taken(found) == [A, B]
-        assert len(faults(found)) == 1
+    def test_documents_before_a_broken_one_are_read(self, tmp_path: Path) -> None:
+        entries = read(tmp_path, json.dumps(LOG, indent=1) + '{"Records": ')
+        assert values(entries) == [A, B]
+        assert len(faults(entries)) == 1
 
-    @pytest.mark.parametrize("place", [0, 1, 2])
+    @pytest.mark.parametrize("position", [0, 1, 2])
     @pytest.mark.parametrize(
         ("bad", "column"),
         [
@@ -257,43 +261,37 @@ class TestFaults:
         ],
         ids=["cut off", "more before it", "not UTF-8", "deep", "a huge number"],
     )
-    def test_a_bad_line_is_told_of_and_the_others_count(
-        self, tmp_path: Path, place: int, bad: str | bytes, column: int
+    def test_a_broken_line_is_reported_and_the_others_are_read(
+        self, tmp_path: Path, position: int, bad: str | bytes, column: int
     ) -> None:
-        lines = [dumped(A).encode(), dumped(B).encode()]
-        lines.insert(place, bad if isinstance(bad, bytes) else bad.encode())
-        found = read(tmp_path, b"\n".join(lines))
-        assert taken(found) == [A, B]
-        assert [where for where, _ in faults(found)] == [f"line {place + 1}, column {column}"]
-        assert [one.index for one in found if isinstance(one, Found)] == [
-            at for at in range(3) if at != place
-        ]
+        lines = [to_json(A).encode(), to_json(B).encode()]
+        lines.insert(position, bad if isinstance(bad, bytes) else bad.encode())
+        entries = read(tmp_path, b"\n".join(lines))
+        assert values(entries) == [A, B]
+        assert [place for place, _ in faults(entries)] == [f"line {position + 1}, column {column}"]
+        assert indexes(entries) == [index for index in range(3) if index != position]
 
     @pytest.mark.parametrize("data", [DEEP, '{"Records": ' + DEEP])
-    def test_what_nests_too_deeply_is_told_of(self, tmp_path: Path, data: str) -> None:
+    def test_json_that_nests_too_deeply_is_reported(self, tmp_path: Path, data: str) -> None:
         assert faults(read(tmp_path, data)) == [("line 1, column 1", "the JSON nests too deeply")]
 
-    def test_a_text_of_lookup_events_that_does_not_parse_is_told_of_and_the_others_count(
+    def test_a_broken_event_of_lookup_events_is_reported_and_the_others_are_read(
         self, tmp_path: Path
     ) -> None:
-        found = read(tmp_path, dumped(looked_up(json.dumps(A), "{", json.dumps(B))))
-        assert [(one.index, one.record) for one in found if isinstance(one, Found)] == [
-            (0, A),
-            (2, B),
-        ]
-        assert [where for where, _ in faults(found)] == [
-            "CloudTrailEvent of event 1, line 1, column 2"
-        ]
+        entries = read(tmp_path, to_json(lookup(json.dumps(A), "{", json.dumps(B))))
+        assert (indexes(entries), values(entries)) == ([0, 2], [A, B])
+        ((place, _),) = faults(entries)
+        assert place == "CloudTrailEvent of event 1, line 1, column 2"
 
-    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-    def test_a_file_that_is_larger_than_memory_bears_is_told_of(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Any
+    @pytest.mark.parametrize("encode", [bytes, gzip.compress])
+    def test_a_file_that_is_too_large_is_reported(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encode: Any
     ) -> None:
-        monkeypatch.setattr(record_files, "MOST_BYTES", 100)
-        ((_, what),) = faults(read(tmp_path, pack(b" " * 101)))
-        assert what.startswith("holds more than")
+        monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 100)
+        ((_, problem),) = faults(read(tmp_path, encode(b" " * 101)))
+        assert problem.startswith("holds more than")
 
-    def test_what_follows_a_gzip_file_is_told_of(self, tmp_path: Path) -> None:
-        whole = gzip.compress(dumped(A).encode())
-        assert faults(read(tmp_path, whole + b"more"))[0][0] == f"byte {len(whole)}"
-        assert zlib.decompress(whole, record_files.GZIP) == dumped(A).encode()
+    def test_data_after_a_gzip_file_are_reported(self, tmp_path: Path) -> None:
+        data = gzip.compress(to_json(A).encode())
+        assert faults(read(tmp_path, data + b"more"))[0][0] == f"byte {len(data)}"
+        assert zlib.decompress(data, record_files.GZIP_WINDOW_BITS) == to_json(A).encode()
