@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tooling.deploy import stack
-from tooling.deploy.stack_events import STACK
+from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, UnknownStateError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _stacks(cloudformation: Any, root: str) -> Iterator[str]:
     """The root, then every stack nested in it, by name."""
     yield root
     for body in cloudformation.describe_stack_resources(StackName=root)["StackResources"]:
-        if body["ResourceType"] == STACK:
+        if body["ResourceType"] == STACK_TYPE:
             yield from _stacks(cloudformation, body["PhysicalResourceId"].split("/")[1])
 
 
@@ -129,7 +129,7 @@ def _resources(cloudformation: Any, name: str) -> Iterator[dict[str, Any]]:
         for body in page["StackResourceDrifts"]:
             if (
                 body["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED)
-                and body["ResourceType"] != STACK
+                and body["ResourceType"] != STACK_TYPE
             ):
                 yield body
         if not page.get("NextToken"):

@@ -64,7 +64,7 @@ class Lists:
 
 def load(aws: Account, settings: Settings) -> Lists:
     """Read both lists; RefusedError when the stack was never deployed, or is somebody else's."""
-    live = stack.deployed(aws, settings).parameters
+    live = stack.require_deployed(aws, settings).parameters
     endpoints = live.get("AllowedVpcEndpointIds")
     pages = (
         aws.client("ssm")
