@@ -85,7 +85,7 @@ def user_parameters() -> dict[str, str | None]:
     return {
         name: str(body["Default"]) if "Default" in body else None
         for name, body in declared.items()
-        if name not in stack.GIVEN
+        if name not in stack.DEPLOY_PARAMETERS
     }
 
 

@@ -391,7 +391,7 @@ class TestJoints:
             "AccessLogBucketName",
             "BoundaryPolicyArn",
         }
-        assert from_bootstrap <= set(stack.GIVEN) <= declared
+        assert from_bootstrap <= set(stack.DEPLOY_PARAMETERS) <= declared
 
     def test_the_parent_gives_each_child_exactly_the_parameters_that_it_declares(self) -> None:
         assert children()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -58,11 +57,3 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RefusedError(str(path), "is not a template", "restore the file with git")
     return found
-
-
-def digest(folder: Path) -> str:
-    """Return a digest of all templates in ``folder``, the part of their S3 key that changes with their content."""
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("*.yaml")):
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()[:32]

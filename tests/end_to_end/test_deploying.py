@@ -80,12 +80,12 @@ def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal)
     acting = account.assume(owner, arn)
     assert "/team/" not in acting.caller_arn
     with pytest.raises(
-        RefusedError, match=r"is a session of role ci, and IAM did not tell .*AccessDenied"
+        RefusedError, match=r"is a session of role ci, and IAM did not return .*AccessDenied"
     ):
-        bootstrap.variables(nobody, acting)
+        bootstrap.resolve_variables(nobody, acting)
     right = {"Effect": "Allow", "Action": "iam:GetRole", "Resource": "*"}
     iam.put_role_policy(RoleName="ci", PolicyName="look", PolicyDocument=policy(right))
-    assert bootstrap.variables(nobody, acting)["trusted_principal_arns"] == [arn]
+    assert bootstrap.resolve_variables(nobody, acting)["trusted_principal_arns"] == [arn]
 
 
 def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Rehearsal) -> None:

@@ -392,7 +392,7 @@ def test_the_function_ran_as_lambda_runs_it(filled: Rehearsal) -> None:
         for part in ("code", "layer")
     )
     parameters = stack.describe(filled.enter(), "signwatch").parameters  # type: ignore[union-attr] # it is deployed
-    assert (parameters["CodeKey"], parameters["LayerKey"]) == (code.key, layer.key)
+    assert (parameters["CodeKey"], parameters["LayerKey"]) == (str(code.key), str(layer.key))
     assert function["Runtime"].startswith("python3.")
     assert [
         line

@@ -1,4 +1,4 @@
-"""Stand-ins for boto3's clients, written by hand: what a module of the tooling asks of them, and nothing else."""
+"""Fakes of boto3's clients, written by hand: only the calls that the tooling makes."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Session:
 
 
 def account(**clients: Any) -> Account:
-    """An opened account whose clients are the given ones."""
+    """An opened account with the given clients."""
     return Account(Session(clients), ACCOUNT, REGION, CALLER)
 
 
 class Paginator:
-    """A paginator that asks ``pages`` for its pages."""
+    """A paginator whose pages come from the function ``pages``."""
 
     def __init__(self, pages: Callable[..., Iterator[dict[str, Any]]]) -> None:
         self.paginate = pages
 
 
 class Parameters:
-    """SSM with the given parameters, a page for each of them."""
+    """SSM with the given parameters, one on each page."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = dict(values)
@@ -55,55 +55,54 @@ class Parameters:
     def get_paginator(self, name: str) -> Paginator:
         assert name == "get_parameters_by_path"
 
-        def pages(Path: str, **more: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own name
-            assert more == (
-                {"WithDecryption": True} if Path.endswith("/bootstrap") else {"Recursive": False}
-            )
+        def pages(Path: str, **options: bool) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own name
+            is_contract = Path.endswith("/bootstrap")
+            assert options == ({"WithDecryption": True} if is_contract else {"Recursive": False})
             for key, value in self.values.items():
                 if key.startswith(f"{Path}/"):
                     yield {"Parameters": [{"Name": key, "Value": value}]}
 
         return Paginator(pages)
 
-    def put_parameter(self, **asked: Any) -> None:
-        assert (asked["Type"], asked["Overwrite"]) == ("String", True)
-        self.values[asked["Name"]] = asked["Value"]
+    def put_parameter(self, **request: Any) -> None:
+        assert (request["Type"], request["Overwrite"]) == ("String", True)
+        self.values[request["Name"]] = request["Value"]
 
-    def delete_parameter(self, **asked: Any) -> None:
-        if asked["Name"] not in self.values:
+    def delete_parameter(self, **request: Any) -> None:
+        if request["Name"] not in self.values:
             raise client_error("ParameterNotFound", "gone", "DeleteParameter")
-        del self.values[asked["Name"]]
+        del self.values[request["Name"]]
 
 
 @dataclass
-class Objects:
-    """S3: objects by bucket and key, and every upload that was tried."""
+class S3:
+    """S3: the checksum of each object by bucket and key, and every upload that was tried."""
 
-    stored: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    checksums: dict[tuple[str, str], str | None] = field(default_factory=dict)
     uploads: list[dict[str, Any]] = field(default_factory=list)
     before_put: Callable[[], None] = lambda: None
 
-    def head_object(self, **asked: Any) -> dict[str, Any]:
-        place = (asked["Bucket"], asked["Key"])
-        if place not in self.stored:
+    def head_object(self, **request: Any) -> dict[str, Any]:
+        place = (request["Bucket"], request["Key"])
+        if place not in self.checksums:
             raise client_error("404", "Not Found", "HeadObject")
-        checksum = self.stored[place]
-        return {"ChecksumSHA256": checksum} if checksum else {}
+        stored_checksum = self.checksums[place]
+        return {"ChecksumSHA256": stored_checksum} if stored_checksum else {}
 
-    def put_object(self, **asked: Any) -> None:
-        self.uploads.append(asked)
+    def put_object(self, **request: Any) -> None:
+        self.uploads.append(request)
         self.before_put()
-        place = (asked["Bucket"], asked["Key"])
-        if place in self.stored and asked.get("IfNoneMatch") == "*":
+        place = (request["Bucket"], request["Key"])
+        if place in self.checksums and request.get("IfNoneMatch") == "*":
             raise client_error("PreconditionFailed", "exists", "PutObject")
-        assert checksum(asked["Body"]) == asked["ChecksumSHA256"]
-        self.stored[place] = asked["ChecksumSHA256"]
+        assert checksum(request["Body"]) == request["ChecksumSHA256"]
+        self.checksums[place] = request["ChecksumSHA256"]
 
-    def list_objects_v2(self, **asked: Any) -> dict[str, Any]:
+    def list_objects_v2(self, **request: Any) -> dict[str, Any]:
         keys = [
             key
-            for bucket, key in self.stored
-            if bucket == asked["Bucket"] and key.startswith(asked["Prefix"])
+            for bucket, key in self.checksums
+            if bucket == request["Bucket"] and key.startswith(request["Prefix"])
         ]
         return {"Contents": [{"Key": key} for key in keys]} if keys else {}
 
@@ -112,45 +111,53 @@ def checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-class Aliases:
-    """IAM with the account's alias, or with a refusal to tell it."""
+class Iam:
+    """IAM with the account's alias, or without the right to read it."""
 
-    def __init__(self, *aliases: str, refused: bool = False) -> None:
-        self.aliases, self.refused = aliases, refused
+    def __init__(self) -> None:
+        self.aliases: list[str] = []
+        self.is_denied = False
 
     def list_account_aliases(self) -> dict[str, Any]:
-        if self.refused:
+        if self.is_denied:
             raise client_error("AccessDenied", "no", "ListAccountAliases")
-        return {"AccountAliases": list(self.aliases)}
+        return {"AccountAliases": self.aliases}
 
 
 @dataclass
 class CloudFormation:
-    """One stack, and the calls that were made. ``ends`` is its status after whatever is executed."""
+    """One stack, and the calls that were made.
+
+    ``end_status`` and ``new_events`` are what each operation leads to.
+    """
 
     stack: dict[str, Any] | None = None
-    ends: str = "CREATE_COMPLETE"
+    end_status: str = "CREATE_COMPLETE"
     changes: list[dict[str, Any]] = field(default_factory=list)
-    happens: list[dict[str, Any]] = field(default_factory=list)
+    new_events: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def names(self) -> list[str]:
+    def call_names(self) -> list[str]:
         return [name for name, _ in self.calls]
 
-    def asked(self, name: str) -> dict[str, Any]:
-        (found,) = [asked for called, asked in self.calls if called == name]
-        return found
+    def request(self, call: str) -> dict[str, Any]:
+        """The request of the only call of this name."""
+        (request,) = [request for name, request in self.calls if name == call]
+        return request
 
-    def describe_stacks(self, **asked: Any) -> dict[str, Any]:
+    def requested_parameters(self) -> dict[str, str]:
+        pairs = self.request("create_change_set")["Parameters"]
+        return {pair["ParameterKey"]: pair["ParameterValue"] for pair in pairs}
+
+    def describe_stacks(self, **request: Any) -> dict[str, Any]:
         if self.stack is None:
-            raise client_error(
-                "ValidationError", f"Stack with id {asked['StackName']} does not exist"
-            )
+            message = f"Stack with id {request['StackName']} does not exist"
+            raise client_error("ValidationError", message)
         return {"Stacks": [self.stack]}
 
-    def create_change_set(self, **asked: Any) -> dict[str, Any]:
-        self.calls.append(("create_change_set", asked))
+    def create_change_set(self, **request: Any) -> dict[str, Any]:
+        self.calls.append(("create_change_set", request))
         if self.stack is None or self.stack["StackStatus"] == "DELETE_COMPLETE":
             self.stack = {"StackId": STACK_ID, "StackStatus": "REVIEW_IN_PROGRESS"}
         return {"Id": "change-set", "StackId": STACK_ID}
@@ -158,37 +165,35 @@ class CloudFormation:
     def describe_change_set(self, **_: Any) -> dict[str, Any]:
         return {"Status": "CREATE_COMPLETE"}
 
-    def delete_change_set(self, **asked: Any) -> None:
-        self.calls.append(("delete_change_set", asked))
+    def delete_change_set(self, **request: Any) -> None:
+        self.calls.append(("delete_change_set", request))
 
-    def update_termination_protection(self, **asked: Any) -> None:
-        self.calls.append(("update_termination_protection", asked))
+    def update_termination_protection(self, **request: Any) -> None:
+        self.calls.append(("update_termination_protection", request))
 
-    def execute_change_set(self, **asked: Any) -> None:
-        self.calls.append(("execute_change_set", asked))
+    def execute_change_set(self, **request: Any) -> None:
+        self.calls.append(("execute_change_set", request))
         assert self.stack is not None
-        made = self.asked("create_change_set")
+        creation = self.request("create_change_set")
         self.stack |= {
-            "StackStatus": self.ends,
-            "Parameters": made["Parameters"],
-            "Tags": made["Tags"],
+            "StackStatus": self.end_status,
+            "Parameters": creation["Parameters"],
+            "Tags": creation["Tags"],
             "Outputs": [{"OutputKey": "FunctionName", "OutputValue": "signwatch-function"}],
         }
-        self.events += self.happens
+        self.events += self.new_events
 
-    def delete_stack(self, **asked: Any) -> None:
-        self.calls.append(("delete_stack", asked))
+    def delete_stack(self, **request: Any) -> None:
+        self.calls.append(("delete_stack", request))
         assert self.stack is not None
         self.stack["StackStatus"] = "DELETE_COMPLETE"
-        self.events += self.happens
+        self.events += self.new_events
 
     def get_paginator(self, name: str) -> Paginator:
         def pages(**_: Any) -> Iterator[dict[str, Any]]:
             if name == "describe_change_set":
-                yield {
-                    "StackName": "signwatch",
-                    "Changes": [{"ResourceChange": change} for change in self.changes],
-                }
+                changes = [{"ResourceChange": change} for change in self.changes]
+                yield {"StackName": "signwatch", "Changes": changes}
             else:
                 yield {"StackEvents": list(reversed(self.events))}
 
@@ -196,7 +201,7 @@ class CloudFormation:
 
 
 def event(number: int, status: str, resource: str = "Function", **changes: str) -> dict[str, Any]:
-    """A stack event as DescribeStackEvents answers it; ``number`` is its id and its second."""
+    """A stack event as DescribeStackEvents returns it; ``number`` is its id and its second."""
     return {
         "EventId": str(number),
         "Timestamp": datetime(2026, 11, 24, 10, 0, number, tzinfo=UTC),

@@ -1,22 +1,23 @@
-"""A deploy on stand-ins: this checkout's root stack, what the bootstrap made for it, and what AWS says of both."""
+"""This checkout's root stack on fake AWS clients, for the tests of deploy and destroy."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tests.support.aws import ACCOUNT, REGION, STACK_ID, Aliases, CloudFormation, Objects, account
+from tests.support.aws import ACCOUNT, REGION, S3, STACK_ID, CloudFormation, Iam, account
 from tests.support.listener import Listener
 from tests.support.repository import ROOT
 from tooling.deploy import stack
 from tooling.deploy.bootstrap import Bootstrap
-from tooling.deploy.package import Artifact, Artifacts
+from tooling.deploy.package import Artifact, ArtifactKey, Artifacts
 from tooling.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MADE = Bootstrap(
+CONTRACT = Bootstrap(
     template_bucket_name="templates",
     artifact_bucket_name="artifacts",
     access_log_bucket_name="access-logs",
@@ -24,29 +25,32 @@ MADE = Bootstrap(
     service_role_arn=f"arn:aws:iam::{ACCOUNT}:role/signwatch-service",
     boundary_policy_arn=f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary",
 )
-TAGS = [{"Key": "signwatch:prefix", "Value": "signwatch"}]
-FOREIGN = [{"Key": "signwatch:prefix", "Value": "another"}]
-TABLE = {
+DIGEST = "0" * 32  # of an artifact's inputs
+OWN_TAGS = [{"Key": "signwatch:prefix", "Value": "signwatch"}]
+FOREIGN_TAGS = [{"Key": "signwatch:prefix", "Value": "another"}]
+REPLACED_TABLE = {
     "LogicalResourceId": "Table",
     "ResourceType": "AWS::DynamoDB::Table",
     "Action": "Modify",
     "Replacement": "True",
 }
-TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic", "Action": "Add"}
+NEW_TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic", "Action": "Add"}
 
 
-def live(status: str, tags: list[dict[str, str]] = TAGS, **more: Any) -> dict[str, Any]:
-    return {"StackId": STACK_ID, "StackStatus": status, "Tags": tags, **more}
+def stack_in(status: str, tags: list[dict[str, str]] = OWN_TAGS) -> dict[str, Any]:
+    """A stack in this status as DescribeStacks returns it."""
+    return {"StackId": STACK_ID, "StackStatus": status, "Tags": tags}
 
 
-class World:
-    """This checkout with its templates, two small zips, S3 and CloudFormation, and somebody who listens."""
+class FakeDeployment:
+    """This checkout with its templates, two small zips, S3, CloudFormation and a listener."""
 
     def __init__(self, folder: Path, cloudformation: CloudFormation) -> None:
-        self.s3, self.cloudformation, self.listener = Objects(), cloudformation, Listener()
-        self.iam = Aliases()
+        self.folder = folder
+        self.cloudformation = cloudformation
+        self.s3, self.iam, self.listener = S3(), Iam(), Listener()
         self.aws = account(s3=self.s3, cloudformation=cloudformation, iam=self.iam)
-        self.artifacts = Artifacts(_artifact(folder, "function"), _artifact(folder, "layer"))
+        self.artifacts = Artifacts(self.make_artifact("function"), self.make_artifact("layer"))
         self.settings = Settings(
             account=ACCOUNT,
             region=REGION,
@@ -55,22 +59,24 @@ class World:
             root=ROOT,
         )
 
+    def make_artifact(
+        self, kind: str, content: bytes = b"zip", *, digest: str = DIGEST, variant: str = "plain"
+    ) -> Artifact:
+        path = self.folder / f"{kind}.zip"
+        path.write_bytes(content)
+        key = ArtifactKey(kind, digest, variant, hashlib.sha256(content).hexdigest())
+        return Artifact(path, key)
+
     def deploy(self, **options: bool) -> dict[str, str]:
         console = self.listener.stack()
         return stack.deploy(
-            self.aws, self.settings, MADE, self.artifacts, console=console, **options
+            self.aws, self.settings, CONTRACT, self.artifacts, console=console, **options
         )
 
     def destroy(self) -> tuple[str, ...]:
-        return stack.destroy(self.aws, self.settings, MADE, console=self.listener.stack())
+        return stack.destroy(self.aws, self.settings, CONTRACT, console=self.listener.stack())
 
     def choose(self, **parameters: str) -> None:
-        self.settings = replace(
-            self.settings, parameters={**self.settings.parameters, **parameters}
-        )
-
-
-def _artifact(folder: Path, kind: str) -> Artifact:
-    path = folder / f"{kind}.zip"
-    path.write_bytes(kind.encode())
-    return Artifact(path, f"{kind}/1-plain.zip", "1", "plain", "", path.stat().st_size)
+        """Let the user choose these parameters too."""
+        parameters = {**self.settings.parameters, **parameters}
+        self.settings = replace(self.settings, parameters=parameters)

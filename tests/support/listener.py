@@ -1,4 +1,4 @@
-"""Somebody who listens to what a task says instead of a terminal."""
+"""Records what a task shows, in place of a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Listener:
-    """Keeps the lines, the planned changes, the change table and the events that a run showed."""
+    """The lines, the planned changes, the change table and the events that a run showed."""
 
     lines: list[str] = field(default_factory=list)
     planned: list[Any] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Asking whether something is refused, so that a test can say that it is not."""
+"""Returns the message of a refusal, so that a test can also assert that there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def refusal_of(call: Callable[[], object]) -> str:
-    """Return the sentence with which ``call`` is refused; nothing when it goes through."""
+    """Return the message with which ``call`` is refused; "" when it is not."""
     try:
         call()
     except RefusedError as error:

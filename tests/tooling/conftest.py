@@ -1,4 +1,4 @@
-"""What the tests of the tooling share: a root stack on stand-ins, and the command line with a loopback AWS."""
+"""What the tests of the tooling share: the command line with a loopback AWS."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.aws import CloudFormation
-from tests.support.deployment import TOPIC, World
-from tests.support.listener import Listener
-from tooling import templates, terraform
+from tooling import terraform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,27 +18,9 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite(
     "tests.support.command_line"
 )  # so that an end that is not as expected says what it was
-read_once = functools.cache(templates.load)  # parsing the parent takes most of a deploy here
 read_defaults = functools.cache(
     terraform.load_defaults
 )  # every word reads the Terraform files, and here there are many
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(templates, "load", read_once)
-    return World(tmp_path, CloudFormation(changes=[TOPIC]))
-
-
-@pytest.fixture
-def deployed(world: World) -> World:
-    """The same after a first deploy; what was said and asked until then is forgotten."""
-    world.deploy()
-    world.cloudformation.ends = "UPDATE_COMPLETE"
-    world.cloudformation.calls.clear()
-    world.s3.uploads.clear()
-    world.listener = Listener()
-    return world
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ class TestInput:
 
     def test_each_set_counts(self, run: Run) -> None:
         ended = run(*target("deploy", "--set", "KnownNetworks=203.0.113.0/24", "--set", "Typo=1"))
-        expect(ended, 2, "deploy", "parameter Typo: is not one of the stack's")
+        expect(ended, 2, "deploy", "parameter Typo: is not a parameter of the stack")
 
     def test_what_is_set_reaches_the_deployment(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch

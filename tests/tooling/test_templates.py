@@ -1,4 +1,4 @@
-"""Templates read as plain data, and the digest that names their folder in the bucket."""
+"""Templates read as plain data."""
 
 from __future__ import annotations
 
@@ -71,35 +71,3 @@ class TestLoad:
         (tmp_path / "x.yaml").write_bytes(b"A: \xff\n")
         with pytest.raises(RefusedError, match=r"x\.yaml: cannot be read"):
             templates.load(tmp_path / "x.yaml")
-
-
-class TestDigest:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        (tmp_path / "a.yaml").write_text("A: 1\n")
-        (tmp_path / "b.yaml").write_text("B: 1\n")
-        return tmp_path
-
-    def test_it_follows_from_names_and_contents_alone(
-        self, folder: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        other = tmp_path_factory.mktemp("other")
-        for name in ("b.yaml", "a.yaml"):
-            (other / name).write_bytes((folder / name).read_bytes())
-        (other / "notes.md").write_text("not a template")
-        assert templates.digest(other) == templates.digest(folder)
-
-    @pytest.mark.parametrize("change", ["content", "name", "addition"])
-    def test_it_changes_with_every_template(self, folder: Path, change: str) -> None:
-        before = templates.digest(folder)
-        if change == "content":
-            (folder / "b.yaml").write_text("B: 2\n")
-        elif change == "name":
-            (folder / "b.yaml").rename(folder / "c.yaml")
-        else:
-            (folder / "c.yaml").write_text("C: 1\n")
-        assert templates.digest(folder) != before
-
-    def test_it_has_the_form_that_the_parent_asks_for(self, folder: Path) -> None:
-        assert len(templates.digest(folder)) == 32
-        assert set(templates.digest(folder)) <= set("0123456789abcdef")

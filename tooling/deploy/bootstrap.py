@@ -1,7 +1,7 @@
-"""The bootstrap: Terraform makes the buckets and roles and writes the contract that every deploy reads.
+"""Runs the bootstrap: Terraform makes the buckets, the roles, and the contract that deploys read.
 
-The contract is the set of Terraform outputs, also kept in SSM below ``/<prefix>/bootstrap/``, so that a second laptop
-and a pipeline deploy without the state.
+The contract is the set of Terraform outputs. Terraform also writes it to SSM below
+``/<prefix>/bootstrap/``, so that a second machine and a pipeline deploy without the state.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ IDENTITY_CENTER_SESSION = re.compile(
 )
 ROLE_SESSION = re.compile(r"arn:[^:]+:sts::\d{12}:assumed-role/([^/]+)/.+")
 ROOT_USER = re.compile(r"arn:[^:]+:iam::\d{12}:root")
-NAME_THEM = (
+NAME_THE_TRUSTED = (
     "name sso_permission_set_names or trusted_principal_arns below [bootstrap] in signwatch.toml"
 )
+PLAN_ACTIONS = {("create",): "create", ("update",): "update", ("delete",): "delete"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Place:
-    """Where Terraform works (``folder``, disposable) and where the state is kept (``state``, precious)."""
+    """Where Terraform works (``folder``, disposable) and keeps its state (``state``, precious)."""
 
     folder: Path
     state: Path
@@ -65,60 +66,57 @@ class Place:
         return cls(settings.root / "dist" / "bootstrap" / name, state)
 
 
-def variables(settings: Settings, aws: Account) -> dict[str, Any]:
-    """Return the Terraform variables of a run: what the settings say, and who may deploy.
+def resolve_variables(settings: Settings, aws: Account) -> dict[str, Any]:
+    """Return the Terraform variables of a run: the target, the settings, and who may deploy.
 
-    Where nobody is named, whoever runs the bootstrap may: a permission set by its name, anybody else by the ARN.
-    Raises RefusedError where that is the root user, or a role whose ARN IAM does not tell.
+    Where the settings trust nobody by name, the caller is trusted.
+    Raises RefusedError when the caller is the root user, or a role whose ARN IAM does not return.
     """
-    chosen = {
-        **settings.bootstrap,
-        "account_id": settings.account,
-        "region": settings.region,
-        "prefix": settings.prefix,
-    }
-    if not chosen.get("sso_permission_set_names") and not chosen.get("trusted_principal_arns"):
-        chosen |= _trust(aws)
-    return chosen
+    variables = dict(settings.bootstrap)
+    variables["account_id"] = settings.account
+    variables["region"] = settings.region
+    variables["prefix"] = settings.prefix
+    permission_sets = variables.get("sso_permission_set_names")
+    if not permission_sets and not variables.get("trusted_principal_arns"):
+        variables |= _trust_caller(aws)
+    return variables
 
 
-def _trust(aws: Account) -> dict[str, list[str]]:
+def _trust_caller(aws: Account) -> dict[str, list[str]]:
+    """Return the variable that trusts the caller: a permission set by name, others by ARN."""
     if session := IDENTITY_CENTER_SESSION.fullmatch(aws.caller_arn):
         return {"sso_permission_set_names": [session[1]]}
     if session := ROLE_SESSION.fullmatch(aws.caller_arn):
-        return {"trusted_principal_arns": [_role_arn(aws, session[1])]}
-    if ROOT_USER.fullmatch(
-        aws.caller_arn
-    ):  # AWS STS API reference, AssumeRole: never with the root user's credentials
+        return {"trusted_principal_arns": [_read_role_arn(aws, session[1])]}
+    if ROOT_USER.fullmatch(aws.caller_arn):  # AWS STS API reference, AssumeRole
         what = "is the account's root user, who cannot assume a role and so could not deploy"
-        raise RefusedError(
-            aws.caller_arn,
-            what,
-            f"sign in by a permission set, or as an IAM role or user; or {NAME_THEM}",
-        )
+        remedy = "sign in with a permission set, or as an IAM role or user; or " + NAME_THE_TRUSTED
+        raise RefusedError(aws.caller_arn, what, remedy)
     return {"trusted_principal_arns": [aws.caller_arn]}
 
 
-def _role_arn(aws: Account, name: str) -> str:
-    """Return a role's ARN, which alone a trust takes: that of its session leaves the path out (IAM API, GetRole)."""
+def _read_role_arn(aws: Account, name: str) -> str:
+    """Return a role's ARN; that of its session lacks the role's path (IAM API, GetRole)."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        arn: str = aws.client("iam").get_role(RoleName=name)["Role"]["Arn"]
+        response = aws.client("iam").get_role(RoleName=name)
     except (ClientError, BotoCoreError) as error:
-        what = f"is a session of role {name}, and IAM did not tell the role's ARN, which its trust needs ({error})"
-        raise RefusedError(aws.caller_arn, what, f"allow it iam:GetRole, or {NAME_THEM}") from error
-    return arn
+        what = f"is a session of role {name}, and IAM did not return the role's ARN ({error})"
+        remedy = f"allow it iam:GetRole, or {NAME_THE_TRUSTED}"
+        raise RefusedError(aws.caller_arn, what, remedy) from error
+    return str(response["Role"]["Arn"])
 
 
-def _trusted(chosen: Mapping[str, Any]) -> list[str]:
-    """Return who may assume the deploy role, as a person would name them."""
-    people = [
-        *chosen.get("sso_permission_set_names", ()),
-        *chosen.get("trusted_principal_arns", ()),
+def _list_trusted(variables: Mapping[str, Any]) -> list[str]:
+    """Return who may assume the deploy role, for people."""
+    trusted = [
+        *variables.get("sso_permission_set_names", ()),
+        *variables.get("trusted_principal_arns", ()),
     ]
-    repository = chosen.get("github_repository")
-    return [*people, f"workflows of {repository} on GitHub"] if repository else people
+    if repository := variables.get("github_repository"):
+        trusted.append(f"workflows of {repository} on GitHub")
+    return trusted
 
 
 def apply(
@@ -130,48 +128,46 @@ def apply(
     show: Callable[[list[Change]], None],
     allow_replace: bool = False,
 ) -> Bootstrap:
-    """Init, plan, show the plan, apply it; return the contract.
+    """Run init and plan, show the plan, apply it; return the contract.
 
-    Raises RefusedError as ``variables`` does, and when the plan would delete or replace something and ``allow_replace``
-    is not set; FailedError when Terraform fails.
+    Raises RefusedError as ``resolve_variables`` does, and when the plan would delete or replace
+    something and ``allow_replace`` is not set; FailedError when Terraform fails.
     """
-    chosen = variables(settings, aws)
-    announce(f"The deploy role may be assumed by: {', '.join(_trusted(chosen))}")
+    variables = resolve_variables(settings, aws)
+    announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
     terraform = Terraform.prepare(source, place.folder, place.state, aws.environment())
     announce("terraform init")
     terraform.init()
     announce("terraform plan")
-    plan = terraform.plan(chosen)
+    plan = terraform.plan(variables)
     if plan is None:
         announce("No changes: the buckets, roles and the contract are as they should be.")
         return outputs(aws, settings.prefix)
-    changes = read_plan(plan)
+    changes = list_changes(plan)
     show(changes)
-    _refuse_losses(changes, allow_replace=allow_replace)
+    if not allow_replace:
+        _refuse_loss(changes)
     announce("terraform apply")
     terraform.apply()
     return outputs(aws, settings.prefix)
 
 
-def read_plan(plan: Mapping[str, Any]) -> list[Change]:
+def list_changes(plan: Mapping[str, Any]) -> list[Change]:
     """Return the changes of a plan in Terraform's JSON form, without reads and no-ops."""
-    found = [
-        (change["change"]["actions"], change["address"])
-        for change in plan.get("resource_changes", [])
-    ]
-    names = {("create",): "create", ("update",): "update", ("delete",): "delete"}
-    writes = [
-        (actions, address) for actions, address in found if actions not in (["no-op"], ["read"])
-    ]
-    return [Change(names.get(tuple(actions), "replace"), address) for actions, address in writes]
+    changes = []
+    for resource in plan.get("resource_changes", []):
+        actions = tuple(resource["change"]["actions"])
+        if actions not in (("no-op",), ("read",)):
+            changes.append(Change(PLAN_ACTIONS.get(actions, "replace"), resource["address"]))
+    return changes
 
 
-def _refuse_losses(changes: list[Change], *, allow_replace: bool) -> None:
+def _refuse_loss(changes: list[Change]) -> None:
     lost = [change.address for change in changes if change.action in ("delete", "replace")]
-    if lost and not allow_replace:
+    if lost:
         what = f"the plan would delete or replace {', '.join(lost)}; nothing was changed"
-        raise RefusedError("bootstrap", what, "if that is wanted, add --allow-replace")
+        raise RefusedError("bootstrap", what, "if you want that, add --allow-replace")
 
 
 def outputs(aws: Account, prefix: str) -> Bootstrap:
@@ -180,23 +176,18 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
     Raises RefusedError when the account has none under this prefix, or an incomplete one.
     """
     path = f"/{prefix}/bootstrap"
-    pages = (
-        aws.client("ssm")
-        .get_paginator("get_parameters_by_path")
-        .paginate(Path=path, WithDecryption=True)
-    )
-    found = {
-        item["Name"].rpartition("/")[2]: item["Value"]
-        for page in pages
-        for item in page["Parameters"]
-    }
-    wanted = [field.name for field in fields(Bootstrap)]
-    missing = [name for name in wanted if name not in found]
+    paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
+    values = {}
+    for page in paginator.paginate(Path=path, WithDecryption=True):
+        for parameter in page["Parameters"]:
+            values[parameter["Name"].rpartition("/")[2]] = parameter["Value"]
+    names = [field.name for field in fields(Bootstrap)]
+    missing = [name for name in names if name not in values]
     if missing:
-        what = f"account {aws.account} has no bootstrap in {aws.region}: {path} lacks {', '.join(missing)}"
-        raise RefusedError(
-            f"prefix {prefix}",
-            what,
-            "run: invoke bootstrap, or choose the right --region and --prefix",
+        what = (
+            f"account {aws.account} has no bootstrap in {aws.region}:"
+            f" {path} lacks {', '.join(missing)}"
         )
-    return Bootstrap(**{name: found[name] for name in wanted})
+        remedy = "run: invoke bootstrap, or choose the right --region and --prefix"
+        raise RefusedError(f"prefix {prefix}", what, remedy)
+    return Bootstrap(**{name: values[name] for name in names})

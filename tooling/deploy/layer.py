@@ -1,8 +1,8 @@
-"""The layer: Twilio's client and what it needs, from hash-locked pure wheels, pruned to the synchronous client.
+"""Builds the layer's files: Twilio's client and what it needs, from hash-locked pure wheels.
 
-Pure wheels alone make one zip for both processors and every Python. Of ``twilio.rest`` only ``api`` stays, the part
-that sends and reads messages: the other products are four fifths of the package and nothing here imports them.
-The client imports each product when it is first used, so what is missing shows as ModuleNotFoundError there and then.
+Pure wheels alone make one zip for both processors and every Python. The function sends a text by
+the client's own ``request``, so ``twilio.rest`` keeps only its ``Client``. The classes for Twilio's
+single products, nine tenths of the package, are left out: using one raises ModuleNotFoundError.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from tooling.deploy import archive
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-PACKAGES = "python"  # where Lambda looks for a layer's Python packages (Lambda: "Packaging your layer content")
-PRUNED = (
+PACKAGES_FOLDER = "python"  # Lambda: "Packaging your layer content"
+EXCLUDED_PATTERNS = (
     "bin/*",
     "*.dist-info/RECORD",
     "*.dist-info/INSTALLER",
@@ -30,115 +29,97 @@ PRUNED = (
     "*/tests/*",
     "*.pyi",
     "twilio/rest/*",
+    "twilio/twiml/*",  # XML for answers to calls
+    "urllib3/contrib/emscripten/*",  # Python in a browser
 )
-KEPT = ("twilio/rest/__init__.py", "twilio/rest/api/*")  # of what PRUNED names
-CAUSES = (
+INCLUDED_FILES = ("twilio/rest/__init__.py",)  # although a pattern above names it
+LOCK_AGAIN = "lock the requirements again as layer/README.md says"
+PIP_FAILURES = (  # text in pip's output, what it means, what to try
     (
         "DO NOT MATCH THE HASHES",
-        "a download is not the file that was locked",
+        "a downloaded file is not the one that was locked",
         "find out what the package index serves",
     ),
     (
         "No matching distribution",
         "a pinned package has no pure wheel on the package index",
-        "pin a release that has",
+        "pin a release that has one",
     ),
-    ("Hashes are required", "a package has no hash", "lock it again as layer/README.md says"),
-    (
-        "versions pinned with ==",
-        "a package is not pinned to one release",
-        "lock it again as layer/README.md says",
-    ),
+    ("Hashes are required", "a package has no hash", LOCK_AGAIN),
+    ("versions pinned with ==", "a package is not pinned to one release", LOCK_AGAIN),
     (
         "No module named pip",
         "this Python has no pip",
         "run ./inv, which makes an environment with pip",
     ),
 )
-OFFLINE = (
-    "could not be downloaded",
-    "check that pip reaches its package index from this machine, then run it again",
+DOWNLOAD_FAILURE = (
+    "the packages could not be downloaded",
+    "check that pip reaches its package index from this machine, then run the same task again",
 )
 
 
-def inputs(requirements: Path) -> list[tuple[str, bytes]]:
-    """Return what the layer is made from, named for a digest: the pins and the pruning rules; comments do not count.
+def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
+    """Return what the layer is made from, named for a digest: pins and pruning rules, no comments.
 
-    Raises RefusedError when the pins are missing.
+    Raises RefusedError when the file cannot be read or holds no pin.
     """
     try:
         text = requirements.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(
-            str(requirements), "cannot be read", "restore the file with git"
-        ) from error
+        remedy = "restore the file with git"
+        raise RefusedError(str(requirements), "cannot be read", remedy) from error
     lines = [line.strip() for line in text.splitlines()]
     pins = "\n".join(line for line in lines if line and not line.startswith("#"))
     if not re.search(r"^\S+==", pins, re.MULTILINE):
-        raise RefusedError(
-            str(requirements), "holds no pinned package", "restore the file with git"
-        )
-    return [("pins", pins.encode()), ("rules", repr((PACKAGES, PRUNED, KEPT)).encode())]
+        what = "holds no pinned package"
+        raise RefusedError(str(requirements), what, "restore the file with git")
+    rules = (PACKAGES_FOLDER, EXCLUDED_PATTERNS, INCLUDED_FILES)
+    return [("pins", pins.encode()), ("rules", repr(rules).encode())]
 
 
-def make(
-    requirements: Path,
-    version: str,
-    scratch: Path,
-    folder: Path,
-    *,
-    announce: Callable[[str], None],
-) -> None:
-    """Install the pins for Python ``version`` into ``scratch`` and copy what the function needs to ``folder``.
+def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None:
+    """Install the pins for Python ``version`` in ``scratch``; copy what is needed to ``folder``.
 
     Raises FailedError when pip cannot install them.
     """
-    announce(f"layer: installing the pins of {requirements.parent.name}/{requirements.name}")
     install(requirements, version, scratch)
-    archive.copy(prune(archive.list_files(scratch)), folder / PACKAGES)
+    archive.copy(prune(archive.list_files(scratch)), folder / PACKAGES_FOLDER)
 
 
 def install(requirements: Path, version: str, folder: Path) -> None:
-    """Let pip install the pins, pure wheels only, each checked against its hash (pip: "Secure installs")."""
-    pip = [
-        sys.executable,
-        "-I",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
-    locked = ["--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:"]
-    for_runtime = ["--platform", "any", "--implementation", "py", "--python-version", version]
-    where = ["--target", str(folder), "-r", str(requirements)]
-    done = subprocess.run(
-        pip + locked + for_runtime + where, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise _failure(requirements, (done.stderr or done.stdout).strip())
+    """Install the pins with pip: pure wheels only, checked by hash (pip: "Secure installs")."""
+    command = [sys.executable, "-I", "-m", "pip", "install", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-input"]
+    command += ["--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:"]
+    command += ["--platform", "any", "--implementation", "py", "--python-version", version]
+    command += ["--target", str(folder), "-r", str(requirements)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise _failure(requirements, (process.stderr or process.stdout).strip())
 
 
-def _failure(requirements: Path, said: str) -> FailedError:
-    known = [(what, remedy) for sign, what, remedy in CAUSES if sign in said]
-    unreachable = (
-        "Retrying (" in said
-    )  # pip says so of each connection that failed; "no match" is what follows
-    what, remedy = OFFLINE if unreachable or not known else known[0]
-    return FailedError(
-        f"{requirements.parent.name}/{requirements.name}", f"{what}; pip said:\n{said}", remedy
-    )
+def _failure(requirements: Path, output: str) -> FailedError:
+    what, remedy = _explain(output)
+    where = f"{requirements.parent.name}/{requirements.name}"
+    return FailedError(where, f"{what}; pip said:\n{output}", remedy)
 
 
-def prune(found: dict[str, Path]) -> dict[str, Path]:
-    """Return the files that belong into the layer."""
-    return {
-        name: path
-        for name, path in found.items()
-        if _matches(name, KEPT) or not _matches(name, PRUNED)
-    }
+def _explain(output: str) -> tuple[str, str]:
+    if "Retrying (" in output:  # a failed connection; a "No matching distribution" only follows
+        return DOWNLOAD_FAILURE
+    for text, what, remedy in PIP_FAILURES:
+        if text in output:
+            return what, remedy
+    return DOWNLOAD_FAILURE
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def prune(files: dict[str, Path]) -> dict[str, Path]:
+    """Return the files that belong in the layer."""
+    return {name: path for name, path in files.items() if _is_needed(name)}
+
+
+def _is_needed(name: str) -> bool:
+    if name in INCLUDED_FILES:
+        return True
+    return not any(fnmatch.fnmatchcase(name, pattern) for pattern in EXCLUDED_PATTERNS)

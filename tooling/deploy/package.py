@@ -1,15 +1,14 @@
-"""The two zips of a deployment: the function's code and its layer.
+"""Builds the two zips of a deployment: the function's code and its layer.
 
-Stages: read the runtime from the template -> digest the inputs -> reuse the zip of the same digest, or make it
-(copy or install -> byte-code where the runtime's interpreter is at hand -> zip). The key says what is inside:
-``function/<digest of the inputs>-<variant>.zip``; the variant is ``cp314`` with byte-code of Python 3.14, or
-``plain``.
-Byte-code makes a cold start several times faster; a zip without it works just as well.
+A key names what a zip was made from and what is in it:
+``function/<digest>-<variant>-<sha256>.zip``. The digest is that of the inputs. The variant is
+``cp314`` with byte-code of Python 3.14, or ``plain`` without, where this machine has no such
+interpreter: the function starts more slowly, and works as well. The SHA-256 is that of the zip's
+bytes, which also depend on the machine's zlib.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
@@ -27,33 +26,54 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Find = Callable[[str], str | None]
+    FindInterpreter = Callable[[str], str | None]
     Announce = Callable[[str], None]
 
 FUNCTION_TYPES = ("AWS::Lambda::Function", "AWS::Serverless::Function")
-CODE_MOUNT, LAYER_MOUNT = "/var/task", "/opt"  # Lambda: "Lambda execution environment"
+CODE_MOUNT_PATH = "/var/task"  # Lambda: "Lambda execution environment"
+LAYER_MOUNT_PATH = "/opt"
+PLAIN = "plain"
+KEY = re.compile(
+    r"(?P<kind>function|layer)/(?P<digest>[0-9a-f]{32})"
+    r"-(?P<variant>plain|cp[0-9]+)-(?P<sha256>[0-9a-f]{64})\.zip"
+)
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """The key of a zip in the artifact bucket; ``kind`` is function or layer."""
+
+    kind: str
+    digest: str
+    variant: str
+    sha256: str
+
+    @classmethod
+    def parse(cls, text: str) -> ArtifactKey | None:
+        """Return the parts of a key; None when it has another form."""
+        match = KEY.fullmatch(text)
+        return cls(**match.groupdict()) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.digest}-{self.variant}-{self.sha256}.zip"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One zip: ``key`` is its place in the artifact bucket, ``digest`` its inputs', ``sha256`` its bytes'."""
+    """One zip on this machine."""
 
     path: Path
-    key: str
-    digest: str
-    variant: str
-    sha256: str
-    size: int
+    key: ArtifactKey
 
     @property
-    def checksum(self) -> str:
-        """The SHA-256 of the zip in base64, as S3's ChecksumSHA256 wants it."""
-        return base64.b64encode(bytes.fromhex(self.sha256)).decode()
+    def size(self) -> int:
+        """The size of the zip in bytes."""
+        return self.path.stat().st_size
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What a deployment uploads."""
+    """The two zips that a deployment uploads."""
 
     code: Artifact
     layer: Artifact
@@ -61,7 +81,7 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class Target:
-    """The Lambda runtime (``python3.14``), and an interpreter of the same minor version where one starts here."""
+    """The Lambda runtime (``python3.14``), and an interpreter of that version, if there is one."""
 
     runtime: str
     interpreter: str | None
@@ -74,41 +94,46 @@ class Target:
     @property
     def variant(self) -> str:
         """``cp314`` for zips with byte-code, ``plain`` for those without."""
-        return f"cp{self.version.replace('.', '')}" if self.interpreter else "plain"
+        return f"cp{self.version.replace('.', '')}" if self.interpreter else PLAIN
 
 
 def find_interpreter(version: str) -> str | None:
-    """Return a CPython of this minor version that really starts: the running one, or one on PATH; None without one.
+    """Return a CPython of this minor version that starts: the running one, or one on PATH.
 
-    A name on PATH proves nothing (version managers leave stand-ins there), so each is asked what it is.
+    A name on PATH proves nothing (version managers put stand-ins there), so each one is run.
     """
-    wanted = f"cpython-{version.replace('.', '')}"
-    if sys.implementation.cache_tag == wanted:
+    cache_tag = f"cpython-{version.replace('.', '')}"
+    if sys.implementation.cache_tag == cache_tag:
         return sys.executable
-    named = (shutil.which(f"python{version}", path=folder) for folder in os.get_exec_path())
-    return next((found for found in named if found and _cache_tag(found) == wanted), None)
+    for folder in os.get_exec_path():
+        interpreter = shutil.which(f"python{version}", path=folder)
+        if interpreter and _read_cache_tag(interpreter) == cache_tag:
+            return interpreter
+    return None
 
 
-def _cache_tag(interpreter: str) -> str:
+def _read_cache_tag(interpreter: str) -> str:
     command = [interpreter, "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=10
-        ).stdout.strip()
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    return process.stdout.strip()
 
 
-def runtime_of(template: Path) -> str:
-    """Return the Python runtime that the template's functions share; RefusedError when they name none, or several."""
+def read_runtime(template: Path) -> str:
+    """Return the Python runtime that all functions of the template share.
+
+    Raises RefusedError when they name none, several, or another language.
+    """
     resources = templates.load(template).get("Resources", {}).values()
     functions = [resource for resource in resources if resource.get("Type") in FUNCTION_TYPES]
-    named = {str(function.get("Properties", {}).get("Runtime")) for function in functions}
-    if len(named) != 1 or not re.fullmatch(r"python3\.\d+", (runtime := named.pop())):
+    runtimes = {str(function.get("Properties", {}).get("Runtime")) for function in functions}
+    runtime = runtimes.pop() if len(runtimes) == 1 else ""
+    if not re.fullmatch(r"python3\.\d+", runtime):
         what = "does not name one Python runtime for all functions"
-        raise RefusedError(
-            str(template), what, "write Runtime: python3.N, the same for each function"
-        )
+        remedy = "write Runtime: python3.N, the same for each function"
+        raise RefusedError(str(template), what, remedy)
     return runtime
 
 
@@ -118,63 +143,78 @@ def build(
     *,
     announce: Announce,
     runtime: str | None = None,
-    interpreter: Find = find_interpreter,
+    find_interpreter: FindInterpreter = find_interpreter,
 ) -> Artifacts:
-    """Make the zips of the checkout ``root`` below ``dist``, or reuse those made before from the same inputs.
+    """Make the zips of the checkout ``root`` below ``dist``, or reuse those of the same inputs.
 
-    runtime: in place of the template's; interpreter: how to find the runtime's interpreter. Two builds at once do
-    not disturb each other. Raises RefusedError for missing inputs, FailedError when pip or the compiler fails.
+    ``runtime`` replaces that of the template. Two builds at once do not disturb each other.
+    Raises RefusedError for missing inputs, FailedError when pip or the compiler fails.
     """
-    named = runtime or runtime_of(root / "cfn" / "lambda.yaml")
-    target = Target(named, interpreter(named.removeprefix("python")))
-    dist.mkdir(parents=True, exist_ok=True)
-    return Artifacts(
-        _code(root / "lambda", dist, target), _layer(root / "layer", dist, target, announce)
-    )
+    runtime = runtime or read_runtime(root / "cfn" / "lambda.yaml")
+    target = Target(runtime, find_interpreter(runtime.removeprefix("python")))
+    code = _build_code(root / "lambda", dist, target)
+    return Artifacts(code, _build_layer(root / "layer", dist, target, announce))
 
 
-def _code(sources: Path, dist: Path, target: Target) -> Artifact:
-    found = archive.list_files(sources)
-    if not found:
+def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
+    files = archive.list_files(sources)
+    if not files:
         raise RefusedError(str(sources), "holds no file", "restore the folder with git")
-    contents = [(name, path.read_bytes()) for name, path in found.items()]
+    inputs = [(name, path.read_bytes()) for name, path in files.items()]
 
     def fill(_scratch: Path, tree: Path) -> None:
-        archive.copy(found, tree)
+        archive.copy(files, tree)
 
-    return _artifact("function", dist, target, contents, fill, CODE_MOUNT)
+    return _reuse_or_make("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
 
 
-def _layer(folder: Path, dist: Path, target: Target, announce: Announce) -> Artifact:
+def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -> Artifact:
     requirements = folder / "requirements.txt"
 
     def fill(scratch: Path, tree: Path) -> None:
-        layer.make(requirements, target.version, scratch, tree, announce=announce)
+        announce("layer: installing the pins of layer/requirements.txt")
+        layer.build(requirements, target.version, scratch, tree)
         if target.interpreter:
             announce(f"layer: compiling for Python {target.version}")
 
-    return _artifact("layer", dist, target, layer.inputs(requirements), fill, LAYER_MOUNT)
+    inputs = layer.read_inputs(requirements)
+    return _reuse_or_make("layer", dist, target, inputs, fill, LAYER_MOUNT_PATH)
 
 
-def _artifact(
+def _reuse_or_make(
     kind: str,
     dist: Path,
     target: Target,
     inputs: list[tuple[str, bytes]],
     fill: Callable[[Path, Path], None],
-    mounted: str,
+    mount_path: str,
 ) -> Artifact:
-    """Reuse or make one zip; ``fill(scratch, tree)`` puts the files into ``tree`` and may use ``scratch``."""
+    """Return the zip of these inputs; ``fill(scratch, tree)`` puts its files into ``tree``."""
     digest = archive.digest([*inputs, ("runtime", target.runtime.encode())])
-    key = f"{kind}/{digest}-{target.variant}.zip"
-    path = dist / key
-    checksum = archive.verify(path)
-    if checksum is None:
-        with tempfile.TemporaryDirectory(dir=dist, prefix=".package-") as made:
-            tree = Path(made) / "tree"
-            tree.mkdir()
-            fill(Path(made) / "scratch", tree)
-            if target.interpreter:
-                archive.compile_tree(target.interpreter, tree, mounted)
-            checksum = archive.write(tree, path)
-    return Artifact(path, key, digest, target.variant, checksum, path.stat().st_size)
+    artifact = _find_built(dist, kind, digest, target.variant)
+    if artifact:
+        return artifact
+    dist.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=dist, prefix=".package-") as folder:
+        tree = Path(folder) / "tree"
+        tree.mkdir()
+        fill(Path(folder) / "scratch", tree)
+        if target.interpreter:
+            archive.compile_tree(target.interpreter, tree, mount_path)
+        archive_path = Path(folder) / "new.zip"
+        archive.write(tree, archive_path)
+        sha256 = archive.compute_sha256(archive_path)
+        key = ArtifactKey(kind, digest, target.variant, sha256)
+        path = dist / str(key)
+        path.parent.mkdir(exist_ok=True)
+        archive_path.replace(path)
+    return Artifact(path, key)
+
+
+def _find_built(dist: Path, kind: str, digest: str, variant: str) -> Artifact | None:
+    """Return a zip that was made before and still has the checksum in its name."""
+    for path in sorted(dist.glob(f"{kind}/{digest}-{variant}-*.zip")):
+        key = ArtifactKey.parse(path.relative_to(dist).as_posix())
+        if key and archive.compute_sha256(path) == key.sha256:
+            return Artifact(path, key)
+    return None

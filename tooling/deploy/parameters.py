@@ -1,4 +1,4 @@
-"""The stack's parameters: who sets them, where their value comes from, and what is refused before a deploy."""
+"""Resolves the stack's parameters and refuses unusable values before anything is uploaded."""
 
 from __future__ import annotations
 
@@ -11,71 +11,65 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-MOST_BYTES = 3200  # of Lambda's 4 KB for all environment keys and values (Lambda quotas), the rest is the tool's own
+    Declared = Mapping[str, Mapping[str, Any]]  # the parent template's Parameters
+
+# Of Lambda's 4 KB for all environment keys and values (Lambda quotas); deploy's own need the rest.
+MAX_PARAMETERS_BYTES = 3200
 
 
 def resolve(
-    declared: Mapping[str, Mapping[str, Any]],
+    declared: Declared,
     chosen: Mapping[str, str],
-    given: Mapping[str, str],
+    deploy_values: Mapping[str, str],
     live: Mapping[str, str],
 ) -> dict[str, str]:
     """Return a value for each declared parameter.
 
-    declared: the parent template's Parameters; chosen: by the user; given: by this tool; live: the present stack's.
-    A value comes from chosen or given, else from the live stack, else from the template's default.
-    Raises RefusedError for an unknown name, one that only the tool sets, a missing or an unusable value.
+    chosen: by the user; deploy_values: set by invoke deploy itself; live: those of the present
+    stack. A value comes from chosen or deploy_values, else from live, else from the template's
+    default. Raises RefusedError as ``check`` does, and for a parameter without any value.
     """
-    check(declared, chosen, given)
-    defaults = {name: str(body["Default"]) for name, body in declared.items() if "Default" in body}
-    values = {
-        **defaults,
-        **{name: value for name, value in live.items() if name in declared},
-        **chosen,
-        **given,
-    }
+    check(declared, chosen, deploy_values)
+    values = {name: str(body["Default"]) for name, body in declared.items() if "Default" in body}
+    values |= {name: value for name, value in live.items() if name in declared}
+    values |= {**chosen, **deploy_values}
     for name in declared:
         if name not in values:
             remedy = f"add --set {name}=VALUE, or write it below [parameters] in signwatch.toml"
             raise RefusedError(f"parameter {name}", "has no value and no default", remedy)
-    _check_values(declared, {name: value for name, value in values.items() if name not in given})
+    users_values = {name: value for name, value in values.items() if name not in deploy_values}
+    _check_values(declared, users_values)
     return values
 
 
-def check(
-    declared: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str], given: Collection[str]
-) -> None:
-    """Refuse what can be refused before AWS is asked anything; ``given`` are the names that this tool sets.
+def check(declared: Declared, chosen: Mapping[str, str], deploy_names: Collection[str]) -> None:
+    """Refuse unusable choices before any request to AWS.
 
-    Raises RefusedError for an unknown name, one that only the tool sets, and an unusable value.
+    Raises RefusedError for an unknown name, a name in ``deploy_names`` (parameters that invoke
+    deploy sets itself), and an unusable value.
     """
-    free = sorted(set(declared) - set(given))
     for name in chosen:
-        if name in given:
-            raise RefusedError(
-                f"parameter {name}",
-                "is set by invoke deploy itself",
-                f"choose among {', '.join(free)}",
-            )
-        if name not in declared:
-            raise RefusedError(
-                f"parameter {name}", "is not one of the stack's", f"choose among {', '.join(free)}"
-            )
+        if name in declared and name not in deploy_names:
+            continue
+        is_own = name in deploy_names
+        what = "is set by invoke deploy itself" if is_own else "is not a parameter of the stack"
+        names = ", ".join(sorted(set(declared) - set(deploy_names)))
+        raise RefusedError(f"parameter {name}", what, f"choose one of {names}")
     _check_values(declared, chosen)
 
 
-def differences(before: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """Return a line for each parameter that a deploy changes: its old value, if it had one, and the new one."""
-    changed = [name for name in sorted(wanted) if before.get(name) != wanted[name]]
-    return [
-        f"parameter {name}: {before[name]!r} -> {wanted[name]!r}"
-        if name in before
-        else f"parameter {name}: {wanted[name]!r}"
-        for name in changed
-    ]
+def list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return a line for each parameter that changes: the old value, if it had one, and the new."""
+    lines = []
+    for name in sorted(after):
+        if name not in before:
+            lines.append(f"parameter {name}: {after[name]!r}")
+        elif before[name] != after[name]:
+            lines.append(f"parameter {name}: {before[name]!r} -> {after[name]!r}")
+    return lines
 
 
-def _check_values(declared: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> None:
+def _check_values(declared: Declared, values: Mapping[str, str]) -> None:
     try:
         networks.parse_strictly(values.get("KnownNetworks", ""))
     except ValueError as error:
@@ -84,30 +78,31 @@ def _check_values(declared: Mapping[str, Mapping[str, Any]], values: Mapping[str
     for name, value in values.items():
         _check_value(name, value, declared[name])
     size = sum(len(name) + len(value.encode()) for name, value in values.items())
-    if size > MOST_BYTES:
-        what = f"takes {size} bytes, and a Lambda function's environment holds 4,096 in all"
-        raise RefusedError(
-            "parameters", what, f"keep them below {MOST_BYTES}: join neighbouring ranges"
-        )
+    if size > MAX_PARAMETERS_BYTES:
+        what = f"take {size} bytes, and a Lambda function's environment holds 4,096 in all"
+        remedy = f"keep them below {MAX_PARAMETERS_BYTES}: join neighbouring ranges"
+        raise RefusedError("parameters", what, remedy)
 
 
 def _check_value(name: str, value: str, body: Mapping[str, Any]) -> None:
-    """Hold a value against its declaration as CloudFormation does, but before anything is uploaded."""
+    """Check a value against its declaration, as CloudFormation does after the upload."""
     allowed = [str(item) for item in body.get("AllowedValues", [])]
     if allowed and value not in allowed:
-        raise RefusedError(
-            f"parameter {name}", f"{value!r} is not allowed", f"choose among {', '.join(allowed)}"
-        )
-    fits_length = len(value) <= int(body.get("MaxLength", len(value)))
-    fits_pattern = "AllowedPattern" not in body or re.fullmatch(
-        body["AllowedPattern"], value, re.ASCII
-    )
-    fits_number = body["Type"] != "Number" or _is_within(value, body)
-    if not (fits_length and fits_pattern and fits_number):
-        what = body.get("ConstraintDescription", "is not of the right form").rstrip(".")
-        raise RefusedError(
-            f"parameter {name}", f"{value!r} {what}", f"see what it is: {body['Description']}"
-        )
+        what = f"{value!r} is not allowed"
+        raise RefusedError(f"parameter {name}", what, f"choose one of {', '.join(allowed)}")
+    if not _has_valid_form(value, body):
+        constraint = body.get("ConstraintDescription", "has the wrong form").rstrip(".")
+        remedy = f"see its description: {body['Description']}"
+        raise RefusedError(f"parameter {name}", f"{value!r} {constraint}", remedy)
+
+
+def _has_valid_form(value: str, body: Mapping[str, Any]) -> bool:
+    if len(value) > int(body.get("MaxLength", len(value))):
+        return False
+    if body["Type"] == "Number" and not _is_within(value, body):
+        return False
+    pattern = body.get("AllowedPattern")
+    return pattern is None or re.fullmatch(pattern, value, re.ASCII) is not None
 
 
 def _is_within(value: str, body: Mapping[str, Any]) -> bool:

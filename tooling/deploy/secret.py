@@ -1,4 +1,4 @@
-"""The Twilio secret: read from a prompt or from standard input, checked, put where the function reads it."""
+"""Reads the Twilio secret from questions or standard input, checks it, and writes it to AWS."""
 
 from __future__ import annotations
 
@@ -14,84 +14,72 @@ if TYPE_CHECKING:
 
     from tooling.deploy.account import Account
 
-SHAPES = {
+FIELDS = {  # name: pattern, description
     "account_sid": (r"AC[0-9a-f]{32}", "AC and 32 hexadecimal digits"),
     "api_key_sid": (r"SK[0-9a-f]{32}", "SK and 32 hexadecimal digits"),
-    "api_key_secret": (r"\S{8,128}", "the secret shown once when the API key was made"),
+    "api_key_secret": (r"\S{8,128}", "the secret shown once when the API key was created"),
     "sender": (
         r"\+[1-9][0-9]{6,14}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}",
         "a number like +15005550006, MG..., or a sender name",
     ),
 }
-RECIPIENT = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
+KEYS = ", ".join((*FIELDS, "recipients"))
+PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
 
 
 def read(stdin: TextIO, *, ask: Callable[[str], str] = getpass.getpass) -> dict[str, Any]:
-    """Return the checked secret: one JSON object from a pipe, or the answers to five questions that are not echoed.
+    """Return the checked secret: the answers on a terminal, without echo, else one JSON object.
 
-    Raises RefusedError, which never repeats what was given.
+    Raises RefusedError, which never repeats the input.
     """
-    return _checked(_asked(ask) if stdin.isatty() else _parsed(stdin))
+    return _check(_ask_questions(ask) if stdin.isatty() else _parse(stdin))
 
 
 def put(aws: Account, secret_arn: str, secret: dict[str, Any]) -> None:
     """Write ``secret`` as the new current version."""
-    aws.client("secretsmanager").put_secret_value(
-        SecretId=secret_arn, SecretString=json.dumps(secret)
-    )
+    text = json.dumps(secret)
+    aws.client("secretsmanager").put_secret_value(SecretId=secret_arn, SecretString=text)
 
 
-def _asked(ask: Callable[[str], str]) -> dict[str, Any]:
+def _ask_questions(ask: Callable[[str], str]) -> dict[str, Any]:
+    secret: dict[str, Any] = {}
     try:
-        given: dict[str, Any] = {
-            name: ask(f"Twilio {name} ({text}): ").strip() for name, (_, text) in SHAPES.items()
-        }
+        for name, (_, description) in FIELDS.items():
+            secret[name] = ask(f"Twilio {name} ({description}): ").strip()
         numbers = ask("Recipients' numbers, separated by commas (+4915112345678): ")
     except EOFError:
-        raise RefusedError(
-            "secret", "the questions were not all answered", "run the same word again"
-        ) from None
-    return given | {"recipients": numbers.replace(" ", "").split(",")}
+        what = "the questions were not all answered"
+        raise RefusedError("secret", what, "run the same task again") from None
+    secret["recipients"] = numbers.replace(" ", "").split(",")
+    return secret
 
 
-def _parsed(stdin: TextIO) -> Any:
+def _parse(stdin: TextIO) -> Any:
     try:
         return json.loads(stdin.read())
     except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
-        what = "what came on standard input is not JSON"
-        raise RefusedError(
-            "secret", what, f"send one object with {', '.join(SHAPES)}, recipients"
-        ) from None
+        what = "standard input is not JSON"
+        raise RefusedError("secret", what, f"send one object with {KEYS}") from None
 
 
-def _checked(given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise RefusedError(
-            "secret", "is not one JSON object", f"send one with {', '.join(SHAPES)}, recipients"
-        )
-    unknown = sorted(set(given) - set(SHAPES) - {"recipients"})
+def _check(secret: Any) -> dict[str, Any]:
+    if not isinstance(secret, dict):
+        raise RefusedError("secret", "is not one JSON object", f"send one with {KEYS}")
+    unknown = set(secret) - set(FIELDS) - {"recipients"}
     if unknown:
-        raise RefusedError(
-            "secret", f"has {len(unknown)} unknown keys", f"use {', '.join(SHAPES)}, recipients"
-        )
-    for name, (shape, text) in SHAPES.items():
-        if not isinstance(given.get(name), str) or not re.fullmatch(shape, given[name]):
-            raise RefusedError(
-                f"secret, {name}", "is missing or not of the right form", f"it is {text}"
-            )
-    numbers = given.get("recipients")
+        raise RefusedError("secret", f"has {len(unknown)} unknown keys", f"use {KEYS}")
+    for name, (pattern, description) in FIELDS.items():
+        value = secret.get(name)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            what = "is missing or has the wrong form"
+            raise RefusedError(f"secret, {name}", what, f"it is {description}")
+    numbers = secret.get("recipients")
     if not isinstance(numbers, list) or not numbers:
-        raise RefusedError(
-            "secret, recipients",
-            "is missing or empty",
-            "give a list of numbers like +4915112345678",
-        )
-    for place, number in enumerate(numbers, 1):
-        if not isinstance(number, str) or not RECIPIENT.fullmatch(number):
-            what = f"number {place} of {len(numbers)} is not a phone number in E.164 form"
-            raise RefusedError(
-                "secret, recipients",
-                what,
-                "write + and the country code, no spaces: +4915112345678",
-            )
-    return {**given, "recipients": sorted(set(numbers))}
+        remedy = "give a list of numbers like +4915112345678"
+        raise RefusedError("secret, recipients", "is missing or empty", remedy)
+    for position, number in enumerate(numbers, 1):
+        if not isinstance(number, str) or not PHONE_NUMBER.fullmatch(number):
+            what = f"number {position} of {len(numbers)} is not a phone number in E.164 form"
+            remedy = "write + and the country code, no spaces: +4915112345678"
+            raise RefusedError("secret, recipients", what, remedy)
+    return {**secret, "recipients": sorted(set(numbers))}

@@ -1,8 +1,9 @@
-"""The root stack: uploaded, deployed, shown, destroyed.
+"""Deploys, describes and destroys the root stack.
 
-Deploy in stages: upload (only what is new) -> parameters (joined with the live ones) -> change set -> table ->
-execute -> live events -> outputs, or the first real cause. The digest of the templates and the keys of both zips are
-parameters, so equal parameters mean that nothing changed, and AWS need not be asked for a change set to know it.
+A deploy uploads what is new, joins the parameters with the live ones, creates a change set, shows
+it, executes it, and follows its events to the outputs or to the cause of a failure. The digest of
+the templates and the keys of both zips are parameters. Equal parameters therefore mean that nothing
+changed, and no change set is needed to know it.
 """
 
 from __future__ import annotations
@@ -14,28 +15,48 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import templates
-from tooling.deploy import changeset, parameters
-from tooling.deploy.stack_events import StackEvent, Watch
-from tooling.deploy.upload import File, newest_variant
-from tooling.deploy.upload import upload as upload_files
+from tooling.deploy import archive, changeset, parameters, upload
+from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tooling.deploy.account import Account
     from tooling.deploy.bootstrap import Bootstrap
     from tooling.deploy.package import Artifacts
     from tooling.settings import Settings
 
-HEALTHY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+HEALTHY_STATUSES = (
+    "CREATE_COMPLETE",
+    "UPDATE_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE",
+    "IMPORT_COMPLETE",
+)
 FAILED_FIRST_DEPLOY = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED")
-LEAVING = {
-    "DELETE_FAILED": "see its events in the console for what could not be deleted, mend it, and run: invoke destroy",
-    "UPDATE_ROLLBACK_FAILED": "mend what its events name, and run: aws cloudformation continue-update-rollback",
+EMPTY_STATUS = "REVIEW_IN_PROGRESS"  # a change set was created and not executed; no tags yet
+STATUS_REMEDIES = {
+    "DELETE_FAILED": (
+        "see its events in the console for what could not be deleted, fix it, and run:"
+        " invoke destroy"
+    ),
+    "UPDATE_ROLLBACK_FAILED": (
+        "fix what its events name, and run: aws cloudformation continue-update-rollback"
+    ),
 }
-TAG = "signwatch:prefix"
-LONGEST_LABEL = 20  # characters of the parameter AccountLabel
+PREFIX_TAG = "signwatch:prefix"
+ACCOUNT_LABEL_MAX_CHARS = 20
+DEPLOY_PARAMETERS = (  # set by the deploy itself, never by the user
+    "NamePrefix",
+    "HomeRegion",
+    "TemplateBucketName",
+    "TemplateDigest",
+    "ArtifactBucketName",
+    "AccessLogBucketName",
+    "BoundaryPolicyArn",
+    "CodeKey",
+    "LayerKey",
+)
 
 
 @dataclass(frozen=True)
@@ -58,32 +79,38 @@ class Live:
     tags: dict[str, str]
 
 
+class InterruptedWatchError(UnknownStateError):
+    """The user pressed Ctrl-C during a stack operation."""
+
+    exit_code = 130
+
+
 def describe(aws: Account, name: str) -> Live | None:
     """Return the stack called ``name``, or None when there is none."""
     try:
-        found = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        stack = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
             return None
         raise
-    if found["StackStatus"] == "DELETE_COMPLETE":
+    if stack["StackStatus"] == "DELETE_COMPLETE":
         return None
     return Live(
-        stack_id=found["StackId"],
-        status=found["StackStatus"],
+        stack_id=stack["StackId"],
+        status=stack["StackStatus"],
         parameters={
-            item["ParameterKey"]: item["ParameterValue"] for item in found.get("Parameters", [])
+            item["ParameterKey"]: item["ParameterValue"] for item in stack.get("Parameters", [])
         },
-        outputs={item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
-        tags={item["Key"]: item["Value"] for item in found.get("Tags", [])},
+        outputs={item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])},
+        tags={item["Key"]: item["Value"] for item in stack.get("Tags", [])},
     )
 
 
-def deployed(aws: Account, settings: Settings) -> Live:
-    """Return the live stack; RefusedError when it was never deployed, or is somebody else's."""
+def require_deployed(aws: Account, settings: Settings) -> Live:
+    """Return the live stack; RefusedError when it was never deployed, or is not this tool's."""
     live = describe(aws, settings.stack)
     if live:
-        _refuse_stranger(settings, live)
+        _refuse_foreign(settings, live)
     if live is None or not live.outputs:
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
@@ -91,97 +118,13 @@ def deployed(aws: Account, settings: Settings) -> Live:
 
 
 def outputs(aws: Account, settings: Settings) -> dict[str, str]:
-    """Return the live stack's outputs; RefusedError as ``deployed`` has it."""
-    return deployed(aws, settings).outputs
-
-
-def _alias(aws: Account, announce: Callable[[str], None]) -> str:
-    """Return the account's alias, as far as a label may be long; empty for none, or where it may not be read."""
-    try:
-        aliases = aws.client("iam").list_account_aliases()["AccountAliases"]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        announce(
-            f"The account's alias cannot be read ({code}): texts name it by four digits. Run bootstrap again."
-        )
-        return ""
-    return str(aliases[0])[:LONGEST_LABEL] if aliases else ""
-
-
-def upload(
-    aws: Account,
-    settings: Settings,
-    bootstrap: Bootstrap,
-    artifacts: Artifacts,
-    *,
-    announce: Callable[[str], None],
-) -> tuple[dict[str, str], int]:
-    """Upload templates and zips; return the parameters that name them and how many files were new."""
-    digest = templates.digest(settings.root / "cfn")
-    found = sorted((settings.root / "cfn").glob("*.yaml"))
-    files = [File(path, bootstrap.template_bucket_name, f"{digest}/{path.name}") for path in found]
-    named = {
-        "NamePrefix": settings.prefix,
-        "HomeRegion": settings.region,
-        "TemplateBucketName": bootstrap.template_bucket_name,
-        "TemplateDigest": digest,
-        "ArtifactBucketName": bootstrap.artifact_bucket_name,
-        "AccessLogBucketName": bootstrap.access_log_bucket_name,
-        "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
-    }
-    for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
-        named[parameter] = newest_variant(aws, bootstrap.artifact_bucket_name, artifact.key)
-        if named[parameter] == artifact.key:
-            files.append(File(artifact.path, bootstrap.artifact_bucket_name, artifact.key))
-    return named, upload_files(aws, files, announce=announce)
+    """Return the live stack's outputs; raises as ``require_deployed`` does."""
+    return require_deployed(aws, settings).outputs
 
 
 def check(settings: Settings) -> None:
-    """Refuse chosen parameters that no deploy can use, before AWS is asked anything; raises RefusedError."""
-    parameters.check(_declared(settings), settings.parameters, GIVEN)
-
-
-def _declared(settings: Settings) -> dict[str, Any]:
-    found: dict[str, Any] = templates.load(settings.root / "cfn" / "parent.yaml")["Parameters"]
-    return found
-
-
-def _refuse_foreign(settings: Settings, live: Live) -> None:
-    """Keep away from a stack that somebody else made, and from one that somebody else is at work on."""
-    where = f"stack {settings.stack}"
-    if (
-        live.status == "REVIEW_IN_PROGRESS"
-    ):  # nothing but a change set so far; it carries no tags yet
-        return
-    if live.status.endswith("_IN_PROGRESS"):
-        what = f"is busy ({live.status}): somebody else's operation goes on"
-        raise UnknownStateError(
-            where, what, "wait until it has ended, then run the same word again"
-        )
-    _refuse_stranger(settings, live)
-
-
-def _refuse_stranger(settings: Settings, live: Live) -> None:
-    where = f"stack {settings.stack}"
-    if live.status != "REVIEW_IN_PROGRESS" and live.tags.get(TAG) != settings.prefix:
-        what = f"({live.status}) was not made by this tool: it has no tag {TAG}={settings.prefix}"
-        raise RefusedError(where, what, "choose another --prefix, or look after that stack by hand")
-
-
-def prepare(aws: Account, settings: Settings) -> tuple[dict[str, Any], Live | None]:
-    """Refuse before any write what would fail later; return the declared parameters and the live stack."""
-    declared = _declared(settings)
-    live = describe(aws, settings.stack)
-    if live:
-        _refuse_foreign(settings, live)
-    if live and live.status not in (*HEALTHY, *FAILED_FIRST_DEPLOY, "REVIEW_IN_PROGRESS"):
-        what = f"is in state {live.status}, which no deploy can leave"
-        raise FailedError(
-            f"stack {settings.stack}",
-            what,
-            LEAVING.get(live.status, "see its events in the console"),
-        )
-    return declared, live
+    """Refuse unusable parameters before any request to AWS; raises RefusedError."""
+    parameters.check(_load_declared(settings), settings.parameters, DEPLOY_PARAMETERS)
 
 
 def deploy(
@@ -193,38 +136,42 @@ def deploy(
     console: Console,
     allow_replace: bool = False,
 ) -> dict[str, str]:
-    """Bring the live stack to what this checkout and the settings say; return its outputs.
+    """Deploy this checkout with the settings; return the stack's outputs.
 
-    Raises RefusedError before any write, FailedError with the first real cause, UnknownStateError when the operation
-    goes on unseen.
+    Raises RefusedError before any change of the stack, FailedError with the cause,
+    UnknownStateError when the operation goes on and its state cannot be read.
     """
-    declared, live = prepare(aws, settings)
-    values = parameters.resolve(
-        declared, settings.parameters, _placeholders(), live.parameters if live else {}
+    live = describe(aws, settings.stack)
+    if live:
+        _refuse_unusable(settings, live)
+    live_parameters = live.parameters if live else {}
+    values = _resolve_values(aws, settings, live_parameters, console)
+    deploy_values, upload_count = _upload(
+        aws, settings, bootstrap, artifacts, live_parameters, announce=console.announce
     )
-    if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
-        values["AccountLabel"] = _alias(aws, console.announce)
-    named, uploaded = upload(aws, settings, bootstrap, artifacts, announce=console.announce)
-    wanted = {**values, **named}
-    if live and live.status in HEALTHY and live.parameters == wanted and not uploaded:
+    values |= deploy_values
+    is_unchanged = live_parameters == values and not upload_count
+    if live and live.status in HEALTHY_STATUSES and is_unchanged:
         console.announce(
-            f"Nothing changed: stack {settings.stack} already runs this version with these parameters."
+            f"Nothing changed: stack {settings.stack} already runs this version with these"
+            " parameters."
         )
         return live.outputs
     if live and live.status in FAILED_FIRST_DEPLOY:
         console.announce(
-            f"Stack {settings.stack} is left over from a failed first deploy ({live.status}): deleting it"
+            f"Stack {settings.stack} is left over from a failed first deploy ({live.status}):"
+            " deleting it"
         )
         _delete(aws, live, None, console)
-        live = None
-    before = live.parameters if live else {}
-    for line in parameters.differences(before, wanted):
+        live, live_parameters = None, {}
+    for line in parameters.list_differences(live_parameters, values):
         console.announce(line)
-    request = _request(settings, bootstrap, wanted, live)
-    _execute(aws, settings, request, console, allow_replace=allow_replace)
-    if before.get("AlertEmail") != wanted["AlertEmail"]:
+    request = _make_request(settings, bootstrap, values, live)
+    _execute(aws, request, console, allow_replace=allow_replace)
+    if live_parameters.get("AlertEmail") != values["AlertEmail"]:
         console.announce(
-            f"AWS mails a confirmation to {wanted['AlertEmail']}: click its link, or no e-mail arrives."
+            f"AWS mails a confirmation to {values['AlertEmail']}: click its link, or no e-mail"
+            " arrives."
         )
     return outputs(aws, settings)
 
@@ -234,153 +181,221 @@ def destroy(
 ) -> tuple[str, ...]:
     """Delete the stack; return what AWS kept, as "type physical-id" texts.
 
-    Raises RefusedError when there is no stack, FailedError with the first real cause.
+    Raises RefusedError when there is no stack of this tool, FailedError with the cause.
     """
+    where = f"stack {settings.stack}"
     live = describe(aws, settings.stack)
     if live is None:
-        raise RefusedError(
-            f"stack {settings.stack}", "does not exist", "look at --account, --region and --prefix"
-        )
+        raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
+    _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
     return _delete(aws, live, bootstrap.service_role_arn, console)
 
 
-GIVEN = (
-    "NamePrefix",
-    "HomeRegion",
-    "TemplateBucketName",
-    "TemplateDigest",
-    "ArtifactBucketName",
-    "AccessLogBucketName",
-    "BoundaryPolicyArn",
-    "CodeKey",
-    "LayerKey",
-)
+def confirm(prefix: str, typed: str | None) -> None:
+    """Ask for the prefix, unless ``typed`` holds it; RefusedError for any other text."""
+    answer = typed
+    if answer is None:
+        try:
+            answer = input(f"Type the prefix ({prefix}) to delete its stack: ")
+        except EOFError:
+            answer = ""
+    if answer.strip() != prefix:
+        what = "was not deleted: the prefix was not typed"
+        raise RefusedError(f"stack {prefix}", what, "type it, or use --confirm")
 
 
-def _placeholders() -> dict[str, str]:
-    """The user's parameters are checked before anything is uploaded, when these values are not known yet."""
-    return dict.fromkeys(GIVEN, "")
+def _load_declared(settings: Settings) -> dict[str, Any]:
+    declared: dict[str, Any] = templates.load(settings.root / "cfn" / "parent.yaml")["Parameters"]
+    return declared
 
 
-def _request(
-    settings: Settings, bootstrap: Bootstrap, wanted: dict[str, str], live: Live | None
+def _resolve_values(
+    aws: Account, settings: Settings, live_parameters: Mapping[str, str], console: Console
+) -> dict[str, str]:
+    """Return the parameters; those of the deploy itself are empty until the uploads are known."""
+    values = parameters.resolve(
+        _load_declared(settings),
+        settings.parameters,
+        dict.fromkeys(DEPLOY_PARAMETERS, ""),
+        live_parameters,
+    )
+    if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
+        values["AccountLabel"] = _read_alias(aws, console.announce)
+    return values
+
+
+def _read_alias(aws: Account, announce: Callable[[str], None]) -> str:
+    """Return the account's alias, shortened to a label; "" for none, or without the right to it."""
+    try:
+        aliases = aws.client("iam").list_account_aliases()["AccountAliases"]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        announce(
+            f"The account's alias cannot be read ({code}): texts name the account by four digits."
+            " Run bootstrap again."
+        )
+        return ""
+    return str(aliases[0])[:ACCOUNT_LABEL_MAX_CHARS] if aliases else ""
+
+
+def _upload(
+    aws: Account,
+    settings: Settings,
+    bootstrap: Bootstrap,
+    artifacts: Artifacts,
+    live_parameters: Mapping[str, str],
+    *,
+    announce: Callable[[str], None],
+) -> tuple[dict[str, str], int]:
+    """Upload templates and zips; return DEPLOY_PARAMETERS with values, and how many files were new.
+
+    Raises FailedError when a template or zip in the bucket is not what its key names.
+    """
+    template_files = sorted((settings.root / "cfn").glob("*.yaml"))
+    digest = archive.digest((path.name, path.read_bytes()) for path in template_files)
+    files = [
+        upload.File(path, bootstrap.template_bucket_name, f"{digest}/{path.name}")
+        for path in template_files
+    ]
+    values = {
+        "NamePrefix": settings.prefix,
+        "HomeRegion": settings.region,
+        "TemplateBucketName": bootstrap.template_bucket_name,
+        "TemplateDigest": digest,
+        "ArtifactBucketName": bootstrap.artifact_bucket_name,
+        "AccessLogBucketName": bootstrap.access_log_bucket_name,
+        "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
+    }
+    bucket = bootstrap.artifact_bucket_name
+    for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
+        key = upload.choose_key(aws, bucket, artifact.key, live_parameters.get(parameter, ""))
+        values[parameter] = key
+        if key == str(artifact.key):
+            files.append(upload.File(artifact.path, bucket, key))
+    return values, upload.upload(aws, files, announce=announce)
+
+
+def _refuse_unusable(settings: Settings, live: Live) -> None:
+    """Refuse before any write a stack that a deploy cannot change."""
+    _refuse_busy(settings, live)
+    _refuse_foreign(settings, live)
+    if live.status not in (*HEALTHY_STATUSES, *FAILED_FIRST_DEPLOY, EMPTY_STATUS):
+        what = f"is in state {live.status}, from which no deploy can start"
+        remedy = STATUS_REMEDIES.get(live.status, "see its events in the console")
+        raise FailedError(f"stack {settings.stack}", what, remedy)
+
+
+def _refuse_busy(settings: Settings, live: Live) -> None:
+    if live.status != EMPTY_STATUS and live.status.endswith("_IN_PROGRESS"):
+        what = f"is busy ({live.status}): another operation is running"
+        remedy = "wait until it has ended, then run the same task again"
+        raise UnknownStateError(f"stack {settings.stack}", what, remedy)
+
+
+def _refuse_foreign(settings: Settings, live: Live) -> None:
+    if live.status != EMPTY_STATUS and live.tags.get(PREFIX_TAG) != settings.prefix:
+        what = (
+            f"({live.status}) was not made by this tool: it has no tag"
+            f" {PREFIX_TAG}={settings.prefix}"
+        )
+        remedy = "choose another --prefix, or remove that stack by hand"
+        raise RefusedError(f"stack {settings.stack}", what, remedy)
+
+
+def _make_request(
+    settings: Settings, bootstrap: Bootstrap, values: dict[str, str], live: Live | None
 ) -> changeset.Request:
-    fresh = live is None or live.status == "REVIEW_IN_PROGRESS"
-    host = "amazonaws.com.cn" if settings.region.startswith("cn-") else "amazonaws.com"
-    base = f"https://s3.{settings.region}.{host}/{bootstrap.template_bucket_name}"
+    is_new = live is None or live.status == EMPTY_STATUS
+    domain = "amazonaws.com.cn" if settings.region.startswith("cn-") else "amazonaws.com"
+    bucket_url = f"https://s3.{settings.region}.{domain}/{bootstrap.template_bucket_name}"
     return changeset.Request(
         stack=settings.stack,
-        kind="CREATE" if fresh else "UPDATE",
-        template_url=f"{base}/{wanted['TemplateDigest']}/parent.yaml",
-        parameters=wanted,
+        kind="CREATE" if is_new else "UPDATE",
+        template_url=f"{bucket_url}/{values['TemplateDigest']}/parent.yaml",
+        parameters=values,
         service_role_arn=bootstrap.service_role_arn,
-        tags={TAG: settings.prefix},
+        tags={PREFIX_TAG: settings.prefix},
     )
 
 
 def _execute(
-    aws: Account,
-    settings: Settings,
-    request: changeset.Request,
-    console: Console,
-    *,
-    allow_replace: bool,
+    aws: Account, request: changeset.Request, console: Console, *, allow_replace: bool
 ) -> None:
+    """Create, show, judge and execute the change set; return when its operation has succeeded."""
     cloudformation = aws.client("cloudformation")
-    console.announce(f"change set for stack {request.stack} ({request.kind.lower()})")
-    made = changeset.make(cloudformation, request, announce=console.announce)
-    if not made.changes:
-        console.announce(f"Nothing changed: AWS sees no difference in stack {request.stack}.")
+    where = f"stack {request.stack}"
+    console.announce(f"change set for {where} ({request.kind.lower()})")
+    change_set = changeset.create(cloudformation, request, announce=console.announce)
+    if not change_set.changes:
+        console.announce(f"Nothing changed: AWS sees no difference in {where}.")
         return
-    console.table(made.changes)
+    console.table(change_set.changes)
     try:
-        changeset.refuse_losses(made.changes, allow_replace=allow_replace)
-        changeset.refuse_unseen(made, request.kind, allow_replace=allow_replace)
+        changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
+        changeset.refuse_hidden_changes(change_set, request.kind, allow_replace=allow_replace)
     except RefusedError:
-        cloudformation.delete_change_set(ChangeSetName=made.arn, StackName=made.stack_id)
+        cloudformation.delete_change_set(
+            ChangeSetName=change_set.arn, StackName=change_set.stack_id
+        )
         raise
+    stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     if request.kind == "CREATE":
+        stop_command = ""
         cloudformation.update_termination_protection(
-            StackName=made.stack_id, EnableTerminationProtection=True
+            StackName=change_set.stack_id, EnableTerminationProtection=True
         )
-    watch = Watch(cloudformation, made.stack_id, console.event)
-    watch.start()
-    token = f"deploy-{uuid.uuid4().hex[:12]}"
+    operation = StackOperation(cloudformation, change_set.stack_id, console.event)
+    operation.skip_earlier_events()
     cloudformation.execute_change_set(
-        ChangeSetName=made.arn, StackName=made.stack_id, ClientRequestToken=token
+        ChangeSetName=change_set.arn,
+        StackName=change_set.stack_id,
+        ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
-    stop = (
-        None
-        if request.kind == "CREATE"
-        else f"aws cloudformation cancel-update-stack --stack-name {settings.stack}"
-    )
-    status = _watched(watch, f"stack {settings.stack}", stop)
+    status = _wait(operation, where, stop_command)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise _failure(watch, status, f"stack {settings.stack}")
+        raise _failure(operation, status, where)
 
 
-def _watched(watch: Watch, where: str, stop: str | None) -> str:
-    """Follow the operation to its end; ``stop`` is the command that AWS has for stopping it, if it has one."""
-    try:
-        return watch.wait()
-    except KeyboardInterrupt:
-        print()  # the terminal shows ^C on a line of its own
-        remedy = (
-            f"watch it in the console; to stop it: {stop}"
-            if stop
-            else "watch it in the console to its end"
-        )
-        raise InterruptedWatchError(
-            where, "interrupted here; CloudFormation goes on with it", remedy
-        ) from None
-
-
-class InterruptedWatchError(UnknownStateError):
-    """The person pressed Ctrl-C while CloudFormation was at work."""
-
-    exit_code = 130
-
-
-def _failure(watch: Watch, status: str, where: str) -> FailedError:
-    cause = watch.cause()
-    if cause is None:
-        return FailedError(where, f"ended in {status}", "look at its events in the console")
-    what = f"ended in {status} because {cause.resource} ({cause.kind}) in {cause.stack} failed: {cause.reason}"
-    return FailedError(where, what, "mend what the reason names, then run the same word again")
-
-
-def _delete(aws: Account, live: Live, role: str | None, console: Console) -> tuple[str, ...]:
+def _delete(aws: Account, live: Live, role_arn: str | None, console: Console) -> tuple[str, ...]:
+    """Delete the stack; return what AWS kept, as "type physical-id" texts."""
     cloudformation = aws.client("cloudformation")
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
     )
-    watch = Watch(cloudformation, live.stack_id, console.event)
-    watch.start()
-    cloudformation.delete_stack(StackName=live.stack_id, **({"RoleARN": role} if role else {}))
-    status = _watched(watch, live.stack_id, None)
+    operation = StackOperation(cloudformation, live.stack_id, console.event)
+    operation.skip_earlier_events()
+    role = {"RoleARN": role_arn} if role_arn else {}
+    cloudformation.delete_stack(StackName=live.stack_id, **role)
+    status = _wait(operation, live.stack_id)
     if status != "DELETE_COMPLETE":
-        raise _failure(watch, status, live.stack_id)
+        raise _failure(operation, status, live.stack_id)
     return tuple(
         f"{event.kind} {event.physical_id}"
-        for event in watch.events
+        for event in operation.events
         if event.status == "DELETE_SKIPPED"
     )
 
 
-def confirm(prefix: str, typed: str | None) -> None:
-    """Ask for the prefix, or take it as ``typed``; RefusedError when it is another word."""
+def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:
+    """Return the last status; on Ctrl-C say that AWS goes on, and how to stop it where AWS can."""
     try:
-        answer = (
-            typed
-            if typed is not None
-            else input(f"Type the prefix ({prefix}) to delete its stack: ")
-        )
-    except EOFError:
-        answer = ""
-    if answer.strip() != prefix:
-        raise RefusedError(
-            f"stack {prefix}",
-            "was not deleted: the prefix was not typed",
-            "type it, or use --confirm",
-        )
+        return operation.wait()
+    except KeyboardInterrupt:
+        print()  # the terminal shows ^C on a line of its own
+        what = "interrupted here; CloudFormation goes on with it"
+        remedy = "watch it in the console to its end"
+        if stop_command:
+            remedy = f"watch it in the console; to stop it: {stop_command}"
+        raise InterruptedWatchError(where, what, remedy) from None
+
+
+def _failure(operation: StackOperation, status: str, where: str) -> FailedError:
+    cause = operation.find_cause()
+    if cause is None:
+        return FailedError(where, f"ended in {status}", "look at its events in the console")
+    what = (
+        f"ended in {status} because {cause.resource} ({cause.kind}) in {cause.stack} failed:"
+        f" {cause.reason}"
+    )
+    return FailedError(where, what, "fix what the reason names, then run the same task again")

@@ -1,4 +1,4 @@
-"""A stack operation watched as it goes: the events of the root and its children, live, and the first real cause."""
+"""Follows a stack operation: the events of root and children, and the cause of a failure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tooling.errors import UnknownStateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STACK = "AWS::CloudFormation::Stack"
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId")
-SHORTEST, LONGEST = 0.2, 3.0  # seconds between two looks
+STACK_TYPE = "AWS::CloudFormation::Stack"
+EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId")
+MIN_PAUSE_SECONDS = 0.2  # between two requests
+MAX_PAUSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,14 @@ class StackEvent:
 
     @property
     def is_cause(self) -> bool:
-        """A failure of its own: not cancelled because of another, and no stack that only passes one on."""
-        return (
-            self.status.endswith("_FAILED")
-            and "cancelled" not in self.reason.lower()
-            and self.kind != STACK
-        )
+        """Whether the resource itself failed, not cancelled and not a stack with a failed child."""
+        is_cancelled = "cancelled" in self.reason.lower()
+        return self.status.endswith("_FAILED") and not is_cancelled and self.kind != STACK_TYPE
 
 
 @dataclass
-class Watch:
-    """The events of one operation on ``stack_id`` and all its children, each shown once.
+class StackOperation:
+    """One operation on ``stack_id`` and all its children; each event is shown once.
 
     Children are followed by their id, which stays readable after they are deleted.
     """
@@ -51,93 +49,95 @@ class Watch:
     show: Callable[[StackEvent], None]
     sleep: Callable[[float], None] = time.sleep
     events: list[StackEvent] = field(default_factory=list)
-    _seen: set[str] = field(default_factory=set)
-    _stacks: list[str] = field(default_factory=list)
+    _known_event_ids: set[str] = field(default_factory=set)
+    _stack_ids: list[str] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Pass over all events that lie before the operation."""
-        self._stacks = [self.stack_id]
-        for _ in self._fresh():
-            pass
+    def skip_earlier_events(self) -> None:
+        """Read all events from before the operation, and show none. Call it before it starts."""
+        self._stack_ids = [self.stack_id]
+        self._read_new_events()
 
     def wait(self) -> str:
         """Show events until the operation ends; return the root stack's last status.
 
-        Raises UnknownStateError when the credentials expire or AWS stops answering; the operation then goes on.
+        Raises UnknownStateError when the credentials expire or AWS stops answering; the operation
+        then goes on.
         """
-        pause = SHORTEST
+        pause = MIN_PAUSE_SECONDS
         while True:
-            status = self._status()
-            for event in self._fresh():
+            status = self._read_status()
+            for event in self._read_new_events():
                 self.events.append(event)
                 self.show(event)
-                pause = SHORTEST
+                pause = MIN_PAUSE_SECONDS
             if not status.endswith("_IN_PROGRESS"):
                 return status
             self.sleep(pause)
-            pause = min(pause * 1.4, LONGEST)
+            pause = min(pause * 1.4, MAX_PAUSE_SECONDS)
 
-    def cause(self) -> StackEvent | None:
-        """Return the earliest failure of its own, else the earliest failure at all."""
+    def find_cause(self) -> StackEvent | None:
+        """Return the first resource that failed by itself, else the first failure of any kind."""
         failures = [event for event in self.events if event.status.endswith("_FAILED")]
-        return next(
-            (event for event in failures if event.is_cause), failures[0] if failures else None
-        )
+        causes = [event for event in failures if event.is_cause]
+        return next(iter(causes + failures), None)
 
-    def _status(self) -> str:
+    def _read_status(self) -> str:
         try:
-            found = self.cloudformation.describe_stacks(StackName=self.stack_id)["Stacks"][0]
+            response = self.cloudformation.describe_stacks(StackName=self.stack_id)
         except (ClientError, BotoCoreError) as error:
-            raise lost_sight(self.stack_id, error) from error
-        return str(found["StackStatus"])
+            raise _unknown_state(self.stack_id, error) from error
+        return str(response["Stacks"][0]["StackStatus"])
 
-    def _fresh(self) -> list[StackEvent]:
-        fresh: list[tuple[Any, StackEvent]] = []
-        for stack in self._stacks:  # grows while it is read: a child's events may name a grandchild
-            fresh += self._fresh_of(stack)
-        return [event for _, event in sorted(fresh, key=lambda pair: pair[0])]
+    def _read_new_events(self) -> list[StackEvent]:
+        """Return the new events of all stacks, oldest first."""
+        items: list[dict[str, Any]] = []
+        for stack_id in self._stack_ids:  # grows meanwhile: a child's events may name a grandchild
+            items += self._read_new_items(stack_id)
+        items.sort(key=lambda item: item["Timestamp"])
+        return [_read_event(item) for item in items]
 
-    def _fresh_of(self, stack: str) -> list[tuple[Any, StackEvent]]:
+    def _read_new_items(self, stack_id: str) -> list[dict[str, Any]]:
+        """Return one stack's new events, oldest first, and note the stacks that they name."""
         try:
-            found = self._unseen(stack)
+            items = self._read_new_pages(stack_id)
         except (ClientError, BotoCoreError) as error:
-            raise lost_sight(stack, error) from error
-        self._seen.update(item["EventId"] for item in found)
-        events = [(item["Timestamp"], _event(item)) for item in found]
-        for _, event in reversed(events):
-            if (
-                event.kind == STACK
-                and event.physical_id.startswith("arn:")
-                and event.physical_id not in self._stacks
-            ):
-                self._stacks.append(event.physical_id)
-        return list(reversed(events))
+            raise _unknown_state(stack_id, error) from error
+        items.reverse()
+        for item in items:
+            self._known_event_ids.add(item["EventId"])
+            child_id = item.get("PhysicalResourceId", "")
+            is_stack = item.get("ResourceType") == STACK_TYPE and child_id.startswith("arn:")
+            if is_stack and child_id not in self._stack_ids:
+                self._stack_ids.append(child_id)
+        return items
 
-    def _unseen(self, stack: str) -> list[dict[str, Any]]:
-        """Return what is new, newest first; a page without anything new ends it, for older ones hold months."""
-        found: list[dict[str, Any]] = []
-        for page in self.cloudformation.get_paginator("describe_stack_events").paginate(
-            StackName=stack
-        ):
-            fresh = [item for item in page["StackEvents"] if item["EventId"] not in self._seen]
-            if not fresh:
+    def _read_new_pages(self, stack_id: str) -> list[dict[str, Any]]:
+        """Return new events, newest first; stop at a page without any: older pages hold months."""
+        paginator = self.cloudformation.get_paginator("describe_stack_events")
+        items: list[dict[str, Any]] = []
+        for page in paginator.paginate(StackName=stack_id):
+            events = page["StackEvents"]
+            new = [item for item in events if item["EventId"] not in self._known_event_ids]
+            if not new:
                 break
-            found += fresh
-        return found
+            items += new
+        return items
 
 
-def lost_sight(stack_id: str, error: Exception) -> UnknownStateError:
-    """Return the error for an operation that goes on while we can no longer see it."""
-    expired = isinstance(error, ClientError) and error.response["Error"]["Code"] in EXPIRED
-    what = "the credentials expired" if expired else f"AWS stopped answering ({error})"
+def _unknown_state(stack_id: str, error: Exception) -> UnknownStateError:
+    """Return the error for an operation that goes on while its state cannot be read."""
+    what = f"AWS stopped answering ({error})"
+    if isinstance(error, ClientError) and error.response["Error"]["Code"] in EXPIRED_CODES:
+        what = "the credentials expired"
     return UnknownStateError(
         stack_id,
         f"{what}; the operation goes on at CloudFormation",
-        "sign in again, look at the stack's events in the console, and run the same word again when it has ended",
+        "sign in again, look at the stack's events in the console, and run the same task again"
+        " when it has ended",
     )
 
 
-def _event(item: dict[str, Any]) -> StackEvent:
+def _read_event(item: dict[str, Any]) -> StackEvent:
     return StackEvent(
         stack=item["StackName"],
         resource=item["LogicalResourceId"],

@@ -1,14 +1,15 @@
-"""Uploads to the bootstrap's buckets: only what is not there yet, and never over something that differs."""
+"""Uploads files to the bootstrap's buckets: only missing ones, never over a differing object."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from tooling.deploy.package import PLAIN, ArtifactKey
 from tooling.errors import FailedError
 
 if TYPE_CHECKING:
@@ -17,91 +18,108 @@ if TYPE_CHECKING:
 
     from tooling.deploy.account import Account
 
-ABSENT = ("404", "NoSuchKey", "NotFound")
-ALREADY_THERE = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+NOT_FOUND_CODES = ("404", "NoSuchKey", "NotFound")
+ALREADY_EXISTS_CODES = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to be kept at ``key`` of ``bucket``."""
+    """A local file and its place in S3; the key contains a digest or checksum of the content."""
 
     path: Path
     bucket: str
     key: str
 
     def checksum(self) -> str:
-        """Return the SHA-256 of the content in base64, as S3 keeps it."""
+        """Return the SHA-256 of the content in base64, as S3 stores it."""
         return base64.b64encode(hashlib.sha256(self.path.read_bytes()).digest()).decode()
 
 
 def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], None]) -> int:
-    """Upload the files whose keys are not there yet; return how many were.
+    """Upload the files that are not in their bucket yet; return how many.
 
-    A key is a digest, so an object under it with another checksum was put there by somebody else: FailedError.
+    Raises FailedError for an object with other content under one of the keys: somebody else wrote
+    it.
     """
-    s3, count = aws.client("s3"), 0
+    s3 = aws.client("s3")
+    count = 0
     for file in files:
-        present = _checksum_of(s3, aws, file)
-        if present is None:
-            announce(
-                f"uploading {file.key} ({file.path.stat().st_size / 1024:.0f} KiB) to {file.bucket}"
-            )
-            _put(s3, aws, file)
+        stored_checksum = _read_checksum(s3, aws.account, file.bucket, file.key)
+        if stored_checksum is None:
+            size_kib = file.path.stat().st_size / 1024
+            announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
+            _put(s3, aws.account, file)
             count += 1
-        elif present != file.checksum():
-            _refuse(file)
+        elif stored_checksum != file.checksum():
+            raise _changed_object_error(file.bucket, file.key)
     return count
 
 
-def newest_variant(aws: Account, bucket: str, key: str) -> str:
-    """Return the byte-code variant of a plain ``key`` that lies in ``bucket``, else ``key`` itself.
+def choose_key(aws: Account, bucket: str, built: ArtifactKey, live_key: str) -> str:
+    """Return the key to deploy: the live one, a stored one with byte-code, or the one built here.
 
-    A key with byte-code stands: its bytes are known here, so the upload can hold the stored object against them.
+    The live artifact stays while its inputs and variant are the same, though another machine's zlib
+    gives other bytes. A plain artifact gives way to a stored one with byte-code of the same inputs.
+    Raises FailedError when the chosen object does not have the checksum in its key.
     """
-    if not key.endswith("-plain.zip"):
-        return key
-    stem = key.rpartition("-")[0] + "-cp"
-    found = aws.client("s3").list_objects_v2(
-        Bucket=bucket, Prefix=stem, ExpectedBucketOwner=aws.account
-    )
-    keys = sorted(item["Key"] for item in found.get("Contents", []))
-    return keys[-1] if keys else key
+    s3 = aws.client("s3")
+    stored_keys = _list_same_inputs(s3, aws.account, bucket, built)
+    same_variant = [key for key in stored_keys if key.variant == built.variant]
+    with_byte_code = []
+    if built.variant == PLAIN:
+        with_byte_code = [key for key in stored_keys if key.variant != PLAIN]
+    live = ArtifactKey.parse(live_key)
+    if live in (with_byte_code or same_variant):
+        chosen = live
+    elif with_byte_code:
+        chosen = with_byte_code[-1]
+    else:
+        return str(built)
+    checksum = base64.b64encode(bytes.fromhex(chosen.sha256)).decode()
+    if _read_checksum(s3, aws.account, bucket, str(chosen)) != checksum:
+        raise _changed_object_error(bucket, str(chosen))
+    return str(chosen)
 
 
-def _checksum_of(s3: object, aws: Account, file: File) -> str | None:
-    """Return the stored SHA-256, "" for an object without one, None for no object."""
+def _list_same_inputs(s3: Any, owner: str, bucket: str, built: ArtifactKey) -> list[ArtifactKey]:
+    """Return the keys in the bucket that were made from the same inputs, sorted."""
+    prefix = f"{built.kind}/{built.digest}-"
+    response = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, ExpectedBucketOwner=owner)
+    names = sorted(item["Key"] for item in response.get("Contents", []))
+    return [key for name in names if (key := ArtifactKey.parse(name))]
+
+
+def _read_checksum(s3: Any, owner: str, bucket: str, key: str) -> str | None:
+    """Return the stored SHA-256; "" for an object without one, None when there is no object."""
     try:
-        head = s3.head_object(  # type: ignore[attr-defined] # boto3 makes its clients at run time
-            Bucket=file.bucket,
-            Key=file.key,
-            ChecksumMode="ENABLED",
-            ExpectedBucketOwner=aws.account,
+        head = s3.head_object(
+            Bucket=bucket, Key=key, ChecksumMode="ENABLED", ExpectedBucketOwner=owner
         )
     except ClientError as error:
-        if error.response["Error"]["Code"] in ABSENT:
+        if error.response["Error"]["Code"] in NOT_FOUND_CODES:
             return None
         raise
     return str(head.get("ChecksumSHA256", ""))
 
 
-def _put(s3: object, aws: Account, file: File) -> None:
+def _put(s3: Any, owner: str, file: File) -> None:
     try:
-        s3.put_object(  # type: ignore[attr-defined] # boto3 makes its clients at run time
+        s3.put_object(
             Bucket=file.bucket,
             Key=file.key,
             Body=file.path.read_bytes(),
             ChecksumSHA256=file.checksum(),
             IfNoneMatch="*",
-            ExpectedBucketOwner=aws.account,
+            ExpectedBucketOwner=owner,
         )
     except ClientError as error:
-        if error.response["Error"]["Code"] not in ALREADY_THERE:
+        if error.response["Error"]["Code"] not in ALREADY_EXISTS_CODES:
             raise
-        if _checksum_of(s3, aws, file) != file.checksum():
-            _refuse(file)
+        if _read_checksum(s3, owner, file.bucket, file.key) != file.checksum():
+            raise _changed_object_error(file.bucket, file.key) from error
 
 
-def _refuse(file: File) -> None:
-    what = "holds other bytes than this checkout makes for the same inputs; nothing was deployed"
-    remedy = "find out who wrote it (S3 access logs), delete that object, deploy again"
-    raise FailedError(f"s3://{file.bucket}/{file.key}", what, remedy)
+def _changed_object_error(bucket: str, key: str) -> FailedError:
+    what = "was changed in the bucket: its content is not what this key names; nothing was deployed"
+    remedy = "find out who wrote it (S3 access logs), delete that object, run the same task again"
+    return FailedError(f"s3://{bucket}/{key}", what, remedy)

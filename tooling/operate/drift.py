@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tooling.deploy import stack
-from tooling.deploy.stack_events import STACK
+from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, UnknownStateError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def detect(
 def _stack_names(cloudformation: Any, root: str) -> Iterator[str]:
     yield root
     for resource in cloudformation.describe_stack_resources(StackName=root)["StackResources"]:
-        if resource["ResourceType"] == STACK:
+        if resource["ResourceType"] == STACK_TYPE:
             yield from _stack_names(cloudformation, resource["PhysicalResourceId"].split("/")[1])
 
 
@@ -123,7 +123,7 @@ def _compared_resources(cloudformation: Any, name: str) -> Iterator[dict[str, An
         page = cloudformation.describe_stack_resource_drifts(**request)
         for resource in page["StackResourceDrifts"]:
             is_compared = resource["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED)
-            if is_compared and resource["ResourceType"] != STACK:
+            if is_compared and resource["ResourceType"] != STACK_TYPE:
                 yield resource
         if not page.get("NextToken"):
             return

@@ -63,7 +63,7 @@ class RecognisedNetworks:
 
 def load(aws: Account, settings: Settings) -> RecognisedNetworks:
     """Read both lists. Raises RefusedError if Signwatch is not deployed."""
-    parameters = stack.deployed(aws, settings).parameters
+    parameters = stack.require_deployed(aws, settings).parameters
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     allowances = [
         _decode(parameter["Name"], parameter["Value"])

@@ -1,4 +1,4 @@
-"""The way into an account: who is let in, who is refused before any write, and which role acts."""
+"""Opening an account: which credentials are accepted, what is refused, and which role acts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/signwatch-deploy"
 SETTINGS = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
 
 
-class Sts:
+class FakeSts:
     """STS that knows one caller, or fails."""
 
     def __init__(self, owner: str = ACCOUNT, failure: Exception | None = None) -> None:
-        self.owner, self.failure, self.asked = owner, failure, {}  # type: ignore[var-annotated] # whatever is asked
+        self.owner, self.failure = owner, failure
+        self.request: dict[str, Any] = {}
 
     def get_caller_identity(self) -> dict[str, str]:
         if self.failure:
             raise self.failure
         return {"Account": self.owner, "Arn": CALLER}
 
-    def assume_role(self, **asked: Any) -> dict[str, Any]:
-        self.asked = asked
+    def assume_role(self, **request: Any) -> dict[str, Any]:
+        self.request = request
         if self.failure:
             raise self.failure
         keys = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "made-up", "SessionToken": "token"}
@@ -41,8 +42,8 @@ class Sts:
 
 
 @pytest.fixture(autouse=True)
-def own_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test may read the AWS configuration of the person who runs it."""
+def hide_aws_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the AWS configuration of the person who runs the tests out of them."""
     (tmp_path / "config").write_text("[profile known]\nregion = us-east-1\n")
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -56,28 +57,28 @@ def own_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def sign_in(
-    monkeypatch: pytest.MonkeyPatch, sts: Sts, settings: Settings = SETTINGS
+    monkeypatch: pytest.MonkeyPatch, sts: FakeSts, settings: Settings = SETTINGS
 ) -> account.Account:
     monkeypatch.setattr(account.Account, "client", lambda _, service: {"sts": sts}[service])
     return account.open(settings)
 
 
 class TestOpen:
-    def test_the_named_account_is_opened_in_the_named_region(
+    def test_account_and_region_of_the_settings_are_opened(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        aws = sign_in(monkeypatch, Sts())
+        aws = sign_in(monkeypatch, FakeSts())
         assert (aws.account, aws.region, aws.caller_arn) == (ACCOUNT, REGION, CALLER)
         assert aws.session.region_name == REGION
 
-    def test_credentials_of_another_account_are_refused_with_both_numbers(
+    def test_credentials_of_another_account_are_refused_naming_both(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with pytest.raises(RefusedError) as refused:
-            sign_in(monkeypatch, Sts(owner="999999999999"))
-        assert "belong to account 999999999999, not to 111122223333" in str(refused.value)
+        with pytest.raises(RefusedError) as refusal:
+            sign_in(monkeypatch, FakeSts(owner="999999999999"))
+        assert "belong to account 999999999999, not to 111122223333" in str(refusal.value)
 
-    def test_an_unknown_profile_is_refused_by_name(self) -> None:
+    def test_unknown_profile_is_refused_by_name(self) -> None:
         with pytest.raises(
             RefusedError, match="profile 'nosuch': is not in your AWS configuration"
         ):
@@ -85,20 +86,20 @@ class TestOpen:
                 Settings(account=ACCOUNT, region=REGION, prefix="signwatch", profile="nosuch")
             )
 
-    def test_an_unknown_profile_of_the_environment_is_refused_by_name(
+    def test_unknown_profile_in_the_environment_is_refused_by_name(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_PROFILE", "elsewhere")
         with pytest.raises(RefusedError, match="profile 'elsewhere'"):
             account.open(SETTINGS)
 
-    def test_an_aws_configuration_that_cannot_be_parsed_is_refused(self, tmp_path: Path) -> None:
+    def test_unreadable_aws_configuration_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config").write_text("[profile known\n")
         with pytest.raises(RefusedError, match="Unable to parse config file"):
             account.open(SETTINGS)
 
     @pytest.mark.parametrize(
-        ("failure", "said"),
+        ("failure", "text"),
         [
             (exceptions.NoCredentialsError(), "were not found"),
             (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "were not found"),
@@ -121,52 +122,48 @@ class TestOpen:
         ],
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
-    def test_whatever_keeps_us_out_is_refused_before_any_write(
-        self, monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str
+    def test_failed_sign_in_is_refused_with_its_reason(
+        self, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
     ) -> None:
         settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch", profile="known")
-        with pytest.raises(RefusedError) as refused:
-            sign_in(monkeypatch, Sts(failure=failure), settings)
-        assert said in str(refused.value)
+        with pytest.raises(RefusedError) as refusal:
+            sign_in(monkeypatch, FakeSts(failure=failure), settings)
+        assert text in str(refusal.value)
 
 
 class TestAssume:
-    def test_the_role_acts_in_the_same_account_and_region(self) -> None:
-        sts = Sts()
+    def test_role_acts_in_the_same_account_and_region(self) -> None:
+        sts = FakeSts()
         aws = account.assume(opened(sts=sts), ROLE)
-        assert sts.asked["RoleArn"] == ROLE
+        assert sts.request["RoleArn"] == ROLE
         assert (aws.account, aws.region, aws.caller_arn) == (ACCOUNT, REGION, f"{ROLE}/session")
         assert aws.session.get_credentials().token == "token"
 
-    def test_a_caller_who_is_not_trusted_is_told_how_to_be(self) -> None:
-        with pytest.raises(FailedError) as failed:
-            account.assume(opened(sts=Sts(failure=client_error("AccessDenied"))), ROLE)
-        assert CALLER in failed.value.what
-        assert "--no-assume-role" in failed.value.remedy
+    def test_error_for_an_untrusted_caller_says_how_to_be_trusted(self) -> None:
+        with pytest.raises(FailedError) as error:
+            account.assume(opened(sts=FakeSts(failure=client_error("AccessDenied"))), ROLE)
+        assert CALLER in error.value.what
+        assert "--no-assume-role" in error.value.remedy
 
 
 class TestEnvironment:
-    def of(self, token: str | None) -> dict[str, str]:
+    def environment(self, token: str | None) -> dict[str, str]:
         session = boto3.Session("AKIAEXAMPLE", "made-up", token, region_name=REGION)
         return account.Account(session, ACCOUNT, REGION, CALLER).environment()
 
-    def test_other_programs_get_plain_credentials_and_the_region(self) -> None:
-        values = self.of("token")
+    def test_it_holds_plain_credentials_and_the_region(self) -> None:
+        values = self.environment("token")
         assert values["AWS_ACCESS_KEY_ID"] == "AKIAEXAMPLE"
         assert (values["AWS_SESSION_TOKEN"], values["AWS_REGION"]) == ("token", REGION)
 
-    def test_no_profile_and_no_older_token_compete_with_them(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_profile_and_older_token_are_removed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
-            monkeypatch.setenv(
-                name, "known"
-            )  # a profile of the configuration, or the session could not be made
-        assert "known" not in self.of(None).values()
+            monkeypatch.setenv(name, "known")  # an unknown profile would break the session
+        assert "known" not in self.environment(None).values()
 
-    def test_the_rest_of_the_environment_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_holds_all_other_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SIGNWATCH_PROVIDER_MIRROR", "somewhere")
-        assert self.of(None)["SIGNWATCH_PROVIDER_MIRROR"] == "somewhere"
+        assert self.environment(None)["SIGNWATCH_PROVIDER_MIRROR"] == "somewhere"
 
 
 def test_clients_have_timeouts_and_retry() -> None:

@@ -1,4 +1,4 @@
-"""Zips whose bytes follow from their content alone, and the litter that never enters one."""
+"""Zips: the same bytes from the same files, no byte-code or hidden files from the checkout."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tooling.errors import FailedError
 if TYPE_CHECKING:
     from pathlib import Path
 
+NAMES = ["a/data.json", "a/deep.py", "b.py"]
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("b.py", "a/deep.py", "a/data.json"):
+    for name in reversed(NAMES):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
@@ -27,23 +29,25 @@ def tree(tmp_path: Path) -> Path:
 
 
 class TestDigest:
-    def test_the_order_of_the_parts_does_not_count(self) -> None:
-        assert archive.digest([("a", b"1"), ("b", b"2")]) == archive.digest(
-            [("b", b"2"), ("a", b"1")]
-        )
+    def test_order_of_the_parts_does_not_matter(self) -> None:
+        first = archive.digest([("a", b"1"), ("b", b"2")])
+        assert first == archive.digest([("b", b"2"), ("a", b"1")])
 
     @pytest.mark.parametrize(
-        "other", [[("a", b"2")], [("b", b"1")], [("a", b"1"), ("b", b"")], [("a1", b"")]]
+        "changed", [[("a", b"2")], [("b", b"1")], [("a", b"1"), ("b", b"")], [("a1", b"")]]
     )
-    def test_every_name_and_content_counts(self, other: list[tuple[str, bytes]]) -> None:
-        assert archive.digest(other) != archive.digest([("a", b"1")])
+    def test_every_name_and_content_matters(self, changed: list[tuple[str, bytes]]) -> None:
+        assert archive.digest(changed) != archive.digest([("a", b"1")])
+
+    def test_form_is_that_of_the_parameter_template_digest(self) -> None:
+        digest = archive.digest([("a", b"1")])
+        assert len(digest) == 32
+        assert set(digest) <= set("0123456789abcdef")
 
 
-class TestFiles:
-    def test_every_file_is_found_by_its_relative_name(self, tree: Path) -> None:
-        assert archive.list_files(tree) == {
-            name: tree / name for name in ("a/data.json", "a/deep.py", "b.py")
-        }
+class TestListFiles:
+    def test_files_are_listed_by_relative_name(self, tree: Path) -> None:
+        assert archive.list_files(tree) == {name: tree / name for name in NAMES}
 
     @pytest.mark.parametrize(
         "name",
@@ -62,9 +66,7 @@ class TestFiles:
         (tree / name).write_text("litter")
         assert archive.list_files(tree) == before
 
-    def test_a_folder_of_the_checkout_that_begins_with_a_dot_does_not_count(
-        self, tmp_path: Path
-    ) -> None:
+    def test_checkout_in_a_hidden_folder_is_listed(self, tmp_path: Path) -> None:
         (tmp_path / ".checkout").mkdir()
         (tmp_path / ".checkout" / "a.py").touch()
         assert set(archive.list_files(tmp_path / ".checkout")) == {"a.py"}
@@ -72,81 +74,52 @@ class TestFiles:
 
 def test_files_are_copied_under_their_relative_names(tree: Path, tmp_path: Path) -> None:
     archive.copy(archive.list_files(tree), tmp_path / "copy")
-    assert {
-        name: path.read_text() for name, path in archive.list_files(tmp_path / "copy").items()
-    } == {name: f"# {name}\n" for name in ("a/data.json", "a/deep.py", "b.py")}
+    copied = archive.list_files(tmp_path / "copy")
+    texts = {name: path.read_text() for name, path in copied.items()}
+    assert texts == {name: f"# {name}\n" for name in NAMES}
 
 
 class TestWrite:
-    def test_the_same_files_give_the_same_bytes_in_another_folder_with_other_times_and_modes(
+    def test_same_files_in_another_folder_with_other_times_and_modes_give_the_same_bytes(
         self, tree: Path, tmp_path: Path
     ) -> None:
-        other = tmp_path / "elsewhere" / "x"
-        archive.copy(dict(reversed(archive.list_files(tree).items())), other)
-        os.utime(other / "b.py", (1, 1))
-        (other / "b.py").chmod(0o700)
-        first, second = tmp_path / "1.zip", tmp_path / "2.zip"
-        assert archive.write(tree, first) == archive.write(other, second)
-        assert first.read_bytes() == second.read_bytes()
+        copy = tmp_path / "elsewhere" / "x"
+        archive.copy(dict(reversed(archive.list_files(tree).items())), copy)
+        os.utime(copy / "b.py", (1, 1))
+        (copy / "b.py").chmod(0o700)
+        archive.write(tree, tmp_path / "1.zip")
+        archive.write(copy, tmp_path / "2.zip")
+        assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
 
-    def test_entries_are_sorted_dated_alike_readable_and_not_compressed(
+    def test_entries_are_sorted_readable_compressed_and_have_one_date(
         self, tree: Path, tmp_path: Path
     ) -> None:
         archive.write(tree, tmp_path / "x.zip")
         entries = zipfile.ZipFile(tmp_path / "x.zip").infolist()
-        assert [entry.filename for entry in entries] == ["a/data.json", "a/deep.py", "b.py"]
-        assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
-        assert {(entry.create_system, entry.external_attr >> 16) for entry in entries} == {
-            (3, 0o100644)
-        }
-        assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
+        assert [entry.filename for entry in entries] == NAMES
+        for entry in entries:
+            assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+            assert (entry.create_system, entry.external_attr >> 16) == (3, 0o100644)
+            assert entry.compress_type == zipfile.ZIP_DEFLATED
 
-    def test_the_answer_is_the_checksum_of_the_zip_and_is_noted_beside_it(
-        self, tree: Path, tmp_path: Path
-    ) -> None:
-        checksum = archive.write(tree, tmp_path / "new" / "x.zip")
-        assert checksum == hashlib.sha256((tmp_path / "new" / "x.zip").read_bytes()).hexdigest()
-        assert archive.verify(tmp_path / "new" / "x.zip") == checksum
-
-    def test_no_scratch_is_left_behind(self, tree: Path, tmp_path: Path) -> None:
-        archive.write(tree, tmp_path / "out" / "x.zip")
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {"x.zip", "x.zip.sha256"}
-
-
-class TestVerified:
-    def test_a_zip_that_was_changed_afterwards_is_not_reused(
-        self, tree: Path, tmp_path: Path
-    ) -> None:
+    def test_sha256_is_that_of_the_file(self, tree: Path, tmp_path: Path) -> None:
         archive.write(tree, tmp_path / "x.zip")
-        with (tmp_path / "x.zip").open("ab") as file:
-            file.write(b"!")
-        assert archive.verify(tmp_path / "x.zip") is None
-
-    @pytest.mark.parametrize("lost", ["x.zip", "x.zip.sha256"])
-    def test_a_zip_without_its_note_and_a_note_without_its_zip_count_as_none(
-        self, tree: Path, tmp_path: Path, lost: str
-    ) -> None:
-        archive.write(tree, tmp_path / "x.zip")
-        (tmp_path / lost).unlink()
-        assert archive.verify(tmp_path / "x.zip") is None
+        expected = hashlib.sha256((tmp_path / "x.zip").read_bytes()).hexdigest()
+        assert archive.compute_sha256(tmp_path / "x.zip") == expected
 
 
 class TestCompileTree:
-    def test_byte_code_is_never_compared_with_its_source_and_names_the_mounted_path(
-        self, tree: Path
-    ) -> None:
+    def test_byte_code_is_unchecked_and_names_the_mounted_path(self, tree: Path) -> None:
         archive.compile_tree(sys.executable, tree, "/var/task")
-        made = (
-            tree / "a" / "__pycache__" / f"deep.{sys.implementation.cache_tag}.pyc"
-        ).read_bytes()
-        assert int.from_bytes(made[4:8], "little") == 0b01  # hash-based and unchecked (PEP 552)
-        assert b"/var/task/a/deep.py" in made
-        assert str(tree).encode() not in made
+        path = tree / "a" / "__pycache__" / f"deep.{sys.implementation.cache_tag}.pyc"
+        byte_code = path.read_bytes()
+        assert int.from_bytes(byte_code[4:8], "little") == 0b01  # hash-based, unchecked (PEP 552)
+        assert b"/var/task/a/deep.py" in byte_code
+        assert str(tree).encode() not in byte_code
 
-    def test_source_that_does_not_compile_is_named(self, tree: Path) -> None:
+    def test_source_with_a_syntax_error_is_named(self, tree: Path) -> None:
         (tree / "broken.py").write_text("def\n")
-        with pytest.raises(
-            FailedError, match=r"(?s)byte-code: .*could not compile:.*broken\.py"
-        ) as failed:
+        message = r"(?s)byte-code: .*could not compile:.*broken\.py"
+        with pytest.raises(FailedError, match=message) as failure:
             archive.compile_tree(sys.executable, tree, "/var/task")
-        assert failed.value.exit_code == 1
+        assert failure.value.exit_code == 1

@@ -1,4 +1,4 @@
-"""The bootstrap: who may deploy, what a plan changes, what is refused, and the contract in SSM."""
+"""The bootstrap: who may deploy, what a plan changes, what is refused, the contract in SSM."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTRACT = {f"/signwatch/bootstrap/{item.name}": f"the {item.name}" for item in fields(Bootstrap)}
-SSO = f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Deploy_All_0123456789abcdef/anna@example.com"
+SSO_ROLE = "AWSReservedSSO_Deploy_All_0123456789abcdef"
+SSO = f"arn:aws:sts::{ACCOUNT}:assumed-role/{SSO_ROLE}/anna@example.com"
 ROLE_ARN = f"arn:aws-us-gov:iam::{ACCOUNT}:role/team/build/ci"
 ROLE = f"arn:aws-us-gov:sts::{ACCOUNT}:assumed-role/ci/run-7"
 
@@ -31,39 +32,38 @@ def settings(root: Path = Path(), **chosen: list[str] | str) -> Settings:
     return Settings(account=ACCOUNT, region=REGION, prefix="signwatch", bootstrap=chosen, root=root)
 
 
-class Roles:
+class FakeIam:
     """IAM that knows one role below a path, or fails."""
 
     def __init__(self, failure: Exception | None = None) -> None:
-        self.failure, self.asked = failure, list[str]()
+        self.failure = failure
+        self.role_names: list[str] = []
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803 - boto3's own name
-        self.asked.append(RoleName)
+        self.role_names.append(RoleName)
         if self.failure:
             raise self.failure
         return {"Role": {"Arn": ROLE_ARN}}
 
 
-def called_by(arn: str, roles: Roles | None = None) -> Account:
-    """The opened account, with ``arn`` for whoever runs the bootstrap there."""
-    return replace(account(iam=roles or Roles()), caller_arn=arn)
+def account_of(arn: str, iam: FakeIam | None = None) -> Account:
+    """The opened account with ``arn`` as the caller."""
+    return replace(account(iam=iam or FakeIam()), caller_arn=arn)
 
 
 def trust_of(variables: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: variables[name] for name in variables if name.startswith(("sso_", "trusted_"))}
 
 
-class TestVariables:
-    def test_the_target_is_that_of_the_settings(self) -> None:
-        found = bootstrap.variables(settings(), called_by(CALLER))
-        assert (found["account_id"], found["region"], found["prefix"]) == (
-            ACCOUNT,
-            REGION,
-            "signwatch",
-        )
+class TestResolveVariables:
+    def test_target_is_that_of_the_settings(self) -> None:
+        variables = bootstrap.resolve_variables(settings(), account_of(CALLER))
+        assert variables["account_id"] == ACCOUNT
+        assert variables["region"] == REGION
+        assert variables["prefix"] == "signwatch"
 
     @pytest.mark.parametrize(
-        ("caller", "trust", "asked"),
+        ("caller", "trust", "role_names"),
         [
             (CALLER, {"trusted_principal_arns": [CALLER]}, []),
             (SSO, {"sso_permission_set_names": ["Deploy_All"]}, []),
@@ -71,13 +71,14 @@ class TestVariables:
         ],
         ids=["user", "permission set", "role"],
     )
-    def test_where_nobody_is_named_the_caller_may_deploy(
-        self, caller: str, trust: dict[str, list[str]], asked: list[str]
+    def test_caller_is_trusted_when_the_settings_name_nobody(
+        self, caller: str, trust: dict[str, list[str]], role_names: list[str]
     ) -> None:
-        """A role by the ARN that IAM knows: the session's has no path in it."""
-        roles = Roles()
-        assert trust_of(bootstrap.variables(settings(), called_by(caller, roles))) == trust
-        assert roles.asked == asked
+        """A role is trusted by the ARN that IAM returns: the ARN of its session lacks the path."""
+        iam = FakeIam()
+        variables = bootstrap.resolve_variables(settings(), account_of(caller, iam))
+        assert trust_of(variables) == trust
+        assert iam.role_names == role_names
 
     @pytest.mark.parametrize(
         "failure",
@@ -86,76 +87,69 @@ class TestVariables:
             EndpointConnectionError(endpoint_url="https://iam"),
         ],
     )
-    def test_a_role_that_iam_does_not_tell_of_is_refused_with_what_to_name(
+    def test_role_whose_arn_cannot_be_read_is_refused_with_a_remedy(
         self, failure: Exception
     ) -> None:
-        with pytest.raises(
-            RefusedError, match=r"is a session of role ci, and IAM did not tell"
-        ) as refused:
-            bootstrap.variables(settings(), called_by(ROLE, Roles(failure)))
-        assert str(failure) in refused.value.what
+        message = "is a session of role ci, and IAM did not return"
+        with pytest.raises(RefusedError, match=message) as refusal:
+            bootstrap.resolve_variables(settings(), account_of(ROLE, FakeIam(failure)))
+        assert str(failure) in refusal.value.what
         for name in ("iam:GetRole", "sso_permission_set_names", "trusted_principal_arns"):
-            assert name in refused.value.remedy
+            assert name in refusal.value.remedy
 
-    def test_the_root_user_is_refused_for_it_can_assume_no_role(self) -> None:
-        with pytest.raises(
-            RefusedError, match="is the account's root user, who cannot assume a role"
-        ) as refused:
-            bootstrap.variables(settings(), called_by(f"arn:aws:iam::{ACCOUNT}:root"))
+    def test_root_user_is_refused_since_it_cannot_assume_a_role(self) -> None:
+        message = "is the account's root user, who cannot assume a role"
+        with pytest.raises(RefusedError, match=message) as refusal:
+            bootstrap.resolve_variables(settings(), account_of(f"arn:aws:iam::{ACCOUNT}:root"))
         for way in ("permission set", "IAM role or user", "trusted_principal_arns"):
-            assert way in refused.value.remedy
+            assert way in refusal.value.remedy
 
     @pytest.mark.parametrize(
         "caller", [SSO, ROLE, f"arn:aws:iam::{ACCOUNT}:root"], ids=["set", "role", "root"]
     )
     @pytest.mark.parametrize("name", ["sso_permission_set_names", "trusted_principal_arns"])
-    def test_whoever_is_named_is_trusted_alone_and_the_caller_does_not_matter(
+    def test_named_principals_alone_are_trusted_whoever_the_caller_is(
         self, name: str, caller: str
     ) -> None:
-        roles = Roles(client_error("AccessDenied"))
-        found = bootstrap.variables(
-            settings(Path(), **{name: ["somebody"]}), called_by(caller, roles)
-        )
-        assert trust_of(found) == {name: ["somebody"]}
-        assert roles.asked == []
+        iam = FakeIam(client_error("AccessDenied"))
+        chosen = settings(Path(), **{name: ["somebody"]})
+        variables = bootstrap.resolve_variables(chosen, account_of(caller, iam))
+        assert trust_of(variables) == {name: ["somebody"]}
+        assert iam.role_names == []
 
 
-def test_each_target_has_a_state_and_a_folder_of_its_own(tmp_path: Path) -> None:
-    one = Place.of(settings(tmp_path))
-    others = [
-        Place.of(Settings(account=ACCOUNT, region="us-east-1", prefix="signwatch", root=tmp_path)),
-        Place.of(Settings(account=ACCOUNT, region=REGION, prefix="another", root=tmp_path)),
-        Place.of(
-            Settings(account="444455556666", region=REGION, prefix="signwatch", root=tmp_path)
-        ),
+def test_each_target_has_its_own_state_and_folder(tmp_path: Path) -> None:
+    target = settings(tmp_path)
+    targets = [
+        target,
+        replace(target, region="us-east-1"),
+        replace(target, prefix="another"),
+        replace(target, account="444455556666"),
     ]
-    assert (
-        one.state
-        == tmp_path / "terraform-bootstrap" / "state" / f"{ACCOUNT}-{REGION}-signwatch.tfstate"
-    )
-    assert (
-        len({place.state for place in (one, *others)} | {place.folder for place in (one, *others)})
-        == 8
-    )
+    places = [Place.of(target) for target in targets]
+    state = tmp_path / "terraform-bootstrap" / "state" / f"{ACCOUNT}-{REGION}-signwatch.tfstate"
+    assert places[0].state == state
+    assert len({path for place in places for path in (place.state, place.folder)}) == 8
 
 
-class TestPlanned:
-    def plan(self, *changes: tuple[str, list[str]]) -> dict[str, Any]:
-        return {
-            "resource_changes": [
-                {"address": address, "change": {"actions": what}} for address, what in changes
-            ]
-        }
+def plan_of(*changes: tuple[str, list[str]]) -> dict[str, Any]:
+    """A plan as Terraform's JSON describes it: addresses and their actions."""
+    resources = [
+        {"address": address, "change": {"actions": actions}} for address, actions in changes
+    ]
+    return {"resource_changes": resources}
 
-    def test_each_change_is_named_once_with_its_kind(self) -> None:
-        plan = self.plan(
+
+class TestListChanges:
+    def test_each_change_is_listed_once_with_its_action(self) -> None:
+        plan = plan_of(
             ("a", ["create"]),
             ("b", ["update"]),
             ("c", ["delete"]),
             ("d", ["delete", "create"]),
             ("e", ["create", "delete"]),
         )
-        assert bootstrap.read_plan(plan) == [
+        assert bootstrap.list_changes(plan) == [
             Change("create", "a"),
             Change("update", "b"),
             Change("delete", "c"),
@@ -163,168 +157,150 @@ class TestPlanned:
             Change("replace", "e"),
         ]
 
-    def test_reads_and_what_stays_are_left_out(self) -> None:
-        assert bootstrap.read_plan(self.plan(("a", ["no-op"]), ("b", ["read"]))) == []
+    def test_reads_and_no_ops_are_left_out(self) -> None:
+        assert bootstrap.list_changes(plan_of(("a", ["no-op"]), ("b", ["read"]))) == []
 
-    def test_a_plan_of_outputs_alone_changes_no_resource(self) -> None:
-        assert bootstrap.read_plan({"output_changes": {}}) == []
+    def test_plan_of_outputs_alone_changes_no_resource(self) -> None:
+        assert bootstrap.list_changes({"output_changes": {}}) == []
 
-    def test_what_terraform_forgets_counts_as_a_loss(self) -> None:
-        (change,) = bootstrap.read_plan(self.plan(("a", ["forget"])))
+    def test_resource_that_terraform_forgets_is_a_loss(self) -> None:
+        (change,) = bootstrap.list_changes(plan_of(("a", ["forget"])))
         assert change.action == "replace"
 
 
 @dataclass
-class Terraform:
-    """Terraform that plans what it is told, and the words that it was asked for."""
+class FakeTerraform:
+    """Terraform with a given plan; records its commands."""
 
     planned: dict[str, Any] | None
-    words: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
     prepared: tuple[Any, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
 
-    def prepare(self, *places: Any) -> Terraform:
-        self.prepared = places
+    def prepare(self, *arguments: Any) -> FakeTerraform:
+        self.prepared = arguments
         return self
 
     def init(self) -> None:
-        self.words.append("init")
+        self.commands.append("init")
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        self.words.append("plan")
+        self.commands.append("plan")
         self.variables = variables
         return self.planned
 
     def apply(self) -> None:
-        self.words.append("apply")
+        self.commands.append("apply")
 
 
-def plan_of(*actions: str) -> dict[str, Any]:
-    return {
-        "resource_changes": [
-            {"address": "aws_s3_bucket.artifacts", "change": {"actions": list(actions)}}
-        ]
-    }
+def terraform_that(*actions: str) -> FakeTerraform:
+    """Terraform whose plan has these actions for one bucket."""
+    return FakeTerraform(plan_of(("aws_s3_bucket.artifacts", list(actions))))
 
 
 class TestApply:
     def run(
         self,
         monkeypatch: pytest.MonkeyPatch,
-        terraform: Terraform,
+        terraform: FakeTerraform,
         *,
-        allow: bool = False,
+        allow_replace: bool = False,
         **variables: str,
     ) -> tuple[Bootstrap, Listener]:
         monkeypatch.setattr(bootstrap, "Terraform", terraform)
-        clients = account(ssm=Parameters(CONTRACT)).session.clients
-        session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
+        clients = {"ssm": Parameters(CONTRACT)}
         monkeypatch.setattr(Account, "client", lambda _, service: clients[service])
-        aws, listener = Account(session, ACCOUNT, REGION, CALLER), Listener()
-        chosen = settings(Path("checkout"), **variables)
-        made = bootstrap.apply(
+        session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
+        chosen, listener = settings(Path("checkout"), **variables), Listener()
+        contract = bootstrap.apply(
             chosen,
-            aws,
+            Account(session, ACCOUNT, REGION, CALLER),
             Place.of(chosen),
             announce=listener.announce,
             show=listener.plan,
-            allow_replace=allow,
+            allow_replace=allow_replace,
         )
-        return made, listener
+        return contract, listener
 
-    def test_the_plan_is_shown_and_applied_and_the_contract_returned(
+    def test_plan_is_shown_and_applied_and_the_contract_returned(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        terraform = Terraform(plan_of("create"))
-        made, listener = self.run(monkeypatch, terraform)
-        assert terraform.words == ["init", "plan", "apply"]
+        terraform = terraform_that("create")
+        contract, listener = self.run(monkeypatch, terraform)
+        assert terraform.commands == ["init", "plan", "apply"]
         assert listener.planned == [Change("create", "aws_s3_bucket.artifacts")]
-        assert made.artifact_bucket_name == "the artifact_bucket_name"
+        assert contract.artifact_bucket_name == "the artifact_bucket_name"
         assert terraform.variables["trusted_principal_arns"] == [CALLER]
 
-    def test_who_may_assume_the_deploy_role_is_said_first(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        _, listener = self.run(monkeypatch, Terraform(plan_of("create")))
+    def test_trusted_principals_are_announced_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, listener = self.run(monkeypatch, terraform_that("create"))
         assert listener.lines[0] == f"The deploy role may be assumed by: {CALLER}"
 
-    def test_a_repository_is_named_beside_the_people_and_takes_nobodys_place(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        terraform = Terraform(plan_of("create"))
+    def test_repository_is_trusted_beside_the_caller(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terraform = terraform_that("create")
         _, listener = self.run(monkeypatch, terraform, github_repository="org/repo")
-        assert (
-            listener.lines[0]
-            == f"The deploy role may be assumed by: {CALLER}, workflows of org/repo on GitHub"
-        )
+        trusted = f"{CALLER}, workflows of org/repo on GitHub"
+        assert listener.lines[0] == f"The deploy role may be assumed by: {trusted}"
         assert terraform.variables["github_repository"] == "org/repo"
 
-    def test_terraform_works_in_its_place_with_plain_credentials(
+    def test_terraform_runs_in_its_own_folder_with_plain_credentials(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        terraform = Terraform(None)
+        terraform = FakeTerraform(None)
         self.run(monkeypatch, terraform)
         source, folder, state, environment = terraform.prepared
-        place = Place.of(settings(Path("checkout")))
-        assert (source, folder, state) == (
-            Path("checkout/terraform-bootstrap"),
-            place.folder,
-            place.state,
-        )
-        assert (environment["AWS_ACCESS_KEY_ID"], environment["AWS_REGION"]) == (
-            "AKIAEXAMPLE",
-            REGION,
-        )
+        assert source == Path("checkout/terraform-bootstrap")
+        assert Place(folder, state) == Place.of(settings(Path("checkout")))
+        assert environment["AWS_ACCESS_KEY_ID"] == "AKIAEXAMPLE"
+        assert environment["AWS_REGION"] == REGION
 
-    def test_a_second_run_says_that_nothing_changes_and_applies_nothing(
+    def test_second_run_says_that_nothing_changes_and_applies_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        terraform = Terraform(None)
-        made, listener = self.run(monkeypatch, terraform)
-        assert terraform.words == ["init", "plan"]
+        terraform = FakeTerraform(None)
+        contract, listener = self.run(monkeypatch, terraform)
+        assert terraform.commands == ["init", "plan"]
         assert listener.lines[-1].startswith("No changes:")
         assert listener.planned == []
-        assert made.service_role_arn == "the service_role_arn"
+        assert contract.service_role_arn == "the service_role_arn"
 
     @pytest.mark.parametrize("actions", [("delete",), ("delete", "create"), ("create", "delete")])
-    def test_a_loss_is_shown_and_refused(
+    def test_loss_is_shown_and_refused(
         self, monkeypatch: pytest.MonkeyPatch, actions: tuple[str, ...]
     ) -> None:
-        terraform = Terraform(plan_of(*actions))
-        with pytest.raises(
-            RefusedError, match=r"would delete or replace aws_s3_bucket\.artifacts; nothing"
-        ) as refused:
+        terraform = terraform_that(*actions)
+        message = r"would delete or replace aws_s3_bucket\.artifacts; nothing"
+        with pytest.raises(RefusedError, match=message) as refusal:
             self.run(monkeypatch, terraform)
-        assert "--allow-replace" in refused.value.remedy
-        assert terraform.words == ["init", "plan"]
+        assert "--allow-replace" in refusal.value.remedy
+        assert terraform.commands == ["init", "plan"]
 
-    def test_a_loss_that_is_wanted_is_applied(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        terraform = Terraform(plan_of("delete"))
-        self.run(monkeypatch, terraform, allow=True)
-        assert terraform.words == ["init", "plan", "apply"]
+    def test_loss_that_the_user_allows_is_applied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terraform = terraform_that("delete")
+        self.run(monkeypatch, terraform, allow_replace=True)
+        assert terraform.commands == ["init", "plan", "apply"]
 
 
 class TestOutputs:
-    def test_the_contract_is_read_from_all_pages(self) -> None:
-        made = bootstrap.outputs(account(ssm=Parameters(CONTRACT)), "signwatch")
-        assert vars(made) == {item.name: f"the {item.name}" for item in fields(Bootstrap)}
+    def test_contract_is_read_from_all_pages(self) -> None:
+        contract = bootstrap.outputs(account(ssm=Parameters(CONTRACT)), "signwatch")
+        assert vars(contract) == {item.name: f"the {item.name}" for item in fields(Bootstrap)}
 
-    def test_what_a_newer_bootstrap_adds_does_no_harm(self) -> None:
-        more = {**CONTRACT, "/signwatch/bootstrap/something_new": "x"}
-        assert bootstrap.outputs(account(ssm=Parameters(more)), "signwatch").deploy_role_arn
+    def test_additions_of_a_newer_bootstrap_are_ignored(self) -> None:
+        values = {**CONTRACT, "/signwatch/bootstrap/something_new": "x"}
+        assert bootstrap.outputs(account(ssm=Parameters(values)), "signwatch").deploy_role_arn
 
     @pytest.mark.parametrize("prefix", ["signwatch", "another"])
-    def test_a_missing_contract_says_what_to_run(self, prefix: str) -> None:
-        there = CONTRACT if prefix == "another" else {}
-        with pytest.raises(
-            RefusedError, match=f"account {ACCOUNT} has no bootstrap in {REGION}"
-        ) as refused:
-            bootstrap.outputs(account(ssm=Parameters(there)), prefix)
-        assert refused.value.exit_code == 2
-        assert refused.value.remedy.startswith("run: invoke bootstrap")
+    def test_missing_contract_is_refused_with_the_task_to_run(self, prefix: str) -> None:
+        values = CONTRACT if prefix == "another" else {}
+        message = f"account {ACCOUNT} has no bootstrap in {REGION}"
+        with pytest.raises(RefusedError, match=message) as refusal:
+            bootstrap.outputs(account(ssm=Parameters(values)), prefix)
+        assert refusal.value.exit_code == 2
+        assert refusal.value.remedy.startswith("run: invoke bootstrap")
 
-    @pytest.mark.parametrize("lost", [item.name for item in fields(Bootstrap)])
-    def test_an_incomplete_one_names_what_it_lacks(self, lost: str) -> None:
-        values = {name: value for name, value in CONTRACT.items() if not name.endswith(f"/{lost}")}
-        with pytest.raises(RefusedError, match=f"/signwatch/bootstrap lacks {lost}\n"):
+    @pytest.mark.parametrize("name", [item.name for item in fields(Bootstrap)])
+    def test_incomplete_contract_is_refused_naming_what_is_missing(self, name: str) -> None:
+        values = {key: value for key, value in CONTRACT.items() if not key.endswith(f"/{name}")}
+        with pytest.raises(RefusedError, match=f"/signwatch/bootstrap lacks {name}\n"):
             bootstrap.outputs(account(ssm=Parameters(values)), "signwatch")

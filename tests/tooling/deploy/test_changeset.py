@@ -1,4 +1,4 @@
-"""Change sets: asked for with everything a deploy needs, read through nested stacks, judged before execution."""
+"""Change sets: what is requested, how nested ones are read, what is refused before execution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.aws import STACK_ID, Paginator, client_error
 from tests.support.refusals import refusal_of
 from tooling.deploy import changeset
 from tooling.deploy.changeset import Change
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import FailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,31 +28,32 @@ REQUEST = changeset.Request(
 
 
 @dataclass
-class ChangeSets:
-    """CloudFormation that answers with the given states in turn, and knows the pages of each change set."""
+class FakeCloudFormation:
+    """Returns the given states in turn, and the pages of each change set."""
 
     states: list[dict[str, str]]
     pages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    made: list[dict[str, Any]] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
+    creations: list[dict[str, Any]] = field(default_factory=list)
+    deletions: list[str] = field(default_factory=list)
 
-    def create_change_set(self, **asked: Any) -> dict[str, str]:
-        self.made.append(asked)
-        return {"Id": f"set-{len(self.made)}", "StackId": STACK_ID}
+    def create_change_set(self, **request: Any) -> dict[str, str]:
+        self.creations.append(request)
+        return {"Id": f"set-{len(self.creations)}", "StackId": STACK_ID}
 
     def describe_change_set(self, ChangeSetName: str, StackName: str) -> dict[str, str]:  # noqa: N803 - boto3's own names
-        assert (ChangeSetName, StackName) == (f"set-{len(self.made)}", STACK_ID)
+        assert (ChangeSetName, StackName) == (f"set-{len(self.creations)}", STACK_ID)
         return self.states.pop(0)
 
     def delete_change_set(self, ChangeSetName: str, StackName: str) -> None:  # noqa: N803 - boto3's own names
         assert StackName == STACK_ID
-        self.deleted.append(ChangeSetName)
+        self.deletions.append(ChangeSetName)
 
     def get_paginator(self, name: str) -> Paginator:
         assert name == "describe_change_set"
 
         def pages(ChangeSetName: str, StackName: str | None = None) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own names
-            assert StackName == (STACK_ID if ChangeSetName.startswith("set-") else None)
+            is_root = ChangeSetName.startswith("set-")
+            assert StackName == (STACK_ID if is_root else None)
             yield from self.pages.get(ChangeSetName, [])
 
         return Paginator(pages)
@@ -60,223 +61,185 @@ class ChangeSets:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nobody waits; what would have been waited is kept."""
-    waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
-    return waited
+    """The pauses, recorded in place of waiting."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
 
 
-DONE = {"Status": "CREATE_COMPLETE"}
+COMPLETE = {"Status": "CREATE_COMPLETE"}
 
 
-def failed(reason: str) -> dict[str, str]:
+def failed_state(reason: str) -> dict[str, str]:
     return {"Status": "FAILED", "StatusReason": reason}
 
 
-def make(cloudformation: ChangeSets) -> tuple[changeset.ChangeSet, list[str]]:
-    said: list[str] = []
-    return changeset.make(cloudformation, REQUEST, announce=said.append), said
+def create(cloudformation: FakeCloudFormation) -> tuple[changeset.ChangeSet, list[str]]:
+    lines: list[str] = []
+    return changeset.create(cloudformation, REQUEST, announce=lines.append), lines
 
 
 def page(stack: str, *changes: dict[str, str]) -> dict[str, Any]:
     return {"StackName": stack, "Changes": [{"ResourceChange": change} for change in changes]}
 
 
-def raw(resource: str, kind: str, action: str = "Modify", **more: str) -> dict[str, str]:
+def change(resource: str, kind: str, action: str = "Modify", **more: str) -> dict[str, str]:
     return {"LogicalResourceId": resource, "ResourceType": kind, "Action": action, **more}
 
 
-class TestMake:
-    def test_everything_a_deploy_needs_is_asked_for(self) -> None:
-        cloudformation = ChangeSets([DONE])
-        make(cloudformation)
-        (asked,) = cloudformation.made
-        assert (asked["StackName"], asked["ChangeSetType"]) == ("signwatch", "UPDATE")
-        assert asked["TemplateURL"] == REQUEST.template_url
-        assert asked["RoleARN"] == REQUEST.service_role_arn
-        assert asked["Parameters"] == [
+class TestCreate:
+    def test_request_holds_everything_a_deploy_needs(self) -> None:
+        cloudformation = FakeCloudFormation([COMPLETE])
+        create(cloudformation)
+        (request,) = cloudformation.creations
+        assert (request["StackName"], request["ChangeSetType"]) == ("signwatch", "UPDATE")
+        assert request["TemplateURL"] == REQUEST.template_url
+        assert request["RoleARN"] == REQUEST.service_role_arn
+        assert request["Parameters"] == [
             {"ParameterKey": "AlertEmail", "ParameterValue": "a@example.com"}
         ]
-        assert asked["Tags"] == [{"Key": "signwatch:prefix", "Value": "signwatch"}]
-        assert asked["Capabilities"] == ["CAPABILITY_NAMED_IAM"]
-        assert asked["IncludeNestedStacks"] is True
+        assert request["Tags"] == [{"Key": "signwatch:prefix", "Value": "signwatch"}]
+        assert request["Capabilities"] == ["CAPABILITY_NAMED_IAM"]
+        assert request["IncludeNestedStacks"] is True
 
-    def test_it_is_waited_for_with_growing_pauses(self, pauses: list[float]) -> None:
-        cloudformation = ChangeSets(
-            [{"Status": "CREATE_PENDING"}, *[{"Status": "CREATE_IN_PROGRESS"}] * 20, DONE]
-        )
-        make(cloudformation)
+    def test_pauses_grow_while_it_is_created(self, pauses: list[float]) -> None:
+        in_progress = [{"Status": "CREATE_PENDING"}, *[{"Status": "CREATE_IN_PROGRESS"}] * 20]
+        cloudformation = FakeCloudFormation([*in_progress, COMPLETE])
+        create(cloudformation)
         assert cloudformation.states == []
         assert pauses == sorted(pauses)
         assert (pauses[0], pauses[-1]) == (0.1, 3)
 
-    def test_the_changes_of_nested_stacks_follow_their_parent(self) -> None:
-        nested = raw("LambdaStack", changeset_kind("Stack"), ChangeSetId="child")
+    def test_changes_of_a_nested_stack_follow_that_stack(self) -> None:
+        nested = change("LambdaStack", "AWS::CloudFormation::Stack", ChangeSetId="child")
+        topic = change("Topic", "AWS::SNS::Topic", "Add")
+        function = change("Function", "AWS::Lambda::Function", Replacement="False")
         pages = {
-            "set-1": [
-                page("signwatch", nested),
-                page("signwatch", raw("Topic", "AWS::SNS::Topic", "Add")),
-            ],
-            "child": [
-                page(
-                    "signwatch-lambda",
-                    raw("Function", "AWS::Lambda::Function", Replacement="False"),
-                )
-            ],
+            "set-1": [page("signwatch", nested), page("signwatch", topic)],
+            "child": [page("signwatch-lambda", function)],
         }
-        made, said = make(ChangeSets([DONE], pages))
-        assert [(change.stack, change.resource, change.action) for change in made.changes] == [
+        change_set, lines = create(FakeCloudFormation([COMPLETE], pages))
+        assert [(item.stack, item.resource, item.action) for item in change_set.changes] == [
             ("signwatch", "LambdaStack", "Modify"),
             ("signwatch-lambda", "Function", "Modify"),
             ("signwatch", "Topic", "Add"),
         ]
-        assert (made.arn, made.stack_id, said) == ("set-1", STACK_ID, [])
+        assert (change_set.arn, change_set.stack_id, lines) == ("set-1", STACK_ID, [])
 
     @pytest.mark.parametrize(
         ("aws", "ours"), [("True", "yes"), ("Conditional", "maybe"), ("False", ""), (None, "")]
     )
-    def test_a_replacement_is_certain_possible_or_none(self, aws: str | None, ours: str) -> None:
+    def test_replacement_is_certain_possible_or_none(self, aws: str | None, ours: str) -> None:
         more = {"Replacement": aws} if aws else {}
-        made, _ = make(
-            ChangeSets(
-                [DONE], {"set-1": [page("signwatch", raw("Table", "AWS::DynamoDB::Table", **more))]}
-            )
-        )
-        assert made.changes[0].replacement == ours
+        table = change("Table", "AWS::DynamoDB::Table", **more)
+        cloudformation = FakeCloudFormation([COMPLETE], {"set-1": [page("signwatch", table)]})
+        change_set, _ = create(cloudformation)
+        assert change_set.changes[0].replacement == ours
 
     @pytest.mark.parametrize(
         "reason",
         [
-            "The submitted information didn't contain changes. Submit different information to create a change set.",
+            "The submitted information didn't contain changes. Submit different information",
             "No updates are to be performed.",
         ],
     )
-    def test_no_difference_is_no_failure_and_leaves_no_change_set_behind(self, reason: str) -> None:
-        cloudformation = ChangeSets([failed(reason)])
-        made, said = make(cloudformation)
-        assert (made.changes, said) == ((), [])
-        assert cloudformation.deleted == ["set-1"]
-        assert len(cloudformation.made) == 1
-
-
-def changeset_kind(name: str) -> str:
-    return f"AWS::CloudFormation::{name}"
+    def test_change_set_without_a_difference_is_deleted_and_no_failure(self, reason: str) -> None:
+        cloudformation = FakeCloudFormation([failed_state(reason)])
+        change_set, lines = create(cloudformation)
+        assert (change_set.changes, lines) == ((), [])
+        assert cloudformation.deletions == ["set-1"]
+        assert len(cloudformation.creations) == 1
 
 
 class TestFallback:
-    def test_where_nested_ones_cannot_be_made_a_plain_one_is_and_it_is_said(self) -> None:
-        cloudformation = ChangeSets(
-            [failed("Nested change set x was not successfully created"), DONE],
-            {"set-2": [page("signwatch", raw("Topic", "AWS::SNS::Topic"))]},
+    def test_root_alone_is_read_and_announced_when_nested_ones_cannot_be_created(self) -> None:
+        cloudformation = FakeCloudFormation(
+            [failed_state("Nested change set x was not successfully created"), COMPLETE],
+            {"set-2": [page("signwatch", change("Topic", "AWS::SNS::Topic"))]},
         )
-        made, said = make(cloudformation)
-        assert [asked["IncludeNestedStacks"] for asked in cloudformation.made] == [True, False]
-        assert cloudformation.deleted == ["set-1"]
-        assert (made.arn, len(made.changes), made.whole) == ("set-2", 1, False)
-        assert len(said) == 1
-        assert "the table below shows the root stack alone" in said[0]
-        assert "Nested change set x was not successfully created" in said[0]
+        change_set, lines = create(cloudformation)
+        nested = [request["IncludeNestedStacks"] for request in cloudformation.creations]
+        assert nested == [True, False]
+        assert cloudformation.deletions == ["set-1"]
+        assert (change_set.arn, len(change_set.changes)) == ("set-2", 1)
+        assert not change_set.includes_nested
+        assert len(lines) == 1
+        assert "the table below shows the root stack alone" in lines[0]
+        assert "Nested change set x was not successfully created" in lines[0]
 
-    def test_two_change_sets_never_share_a_name_or_a_token(self) -> None:
-        cloudformation = ChangeSets([failed("nested"), DONE])
-        make(cloudformation)
-        first, second = cloudformation.made
+    def test_two_change_sets_have_different_names_and_tokens(self) -> None:
+        cloudformation = FakeCloudFormation([failed_state("nested"), COMPLETE])
+        create(cloudformation)
+        first, second = cloudformation.creations
         assert first["ChangeSetName"] != second["ChangeSetName"]
         assert first["ClientToken"] != second["ClientToken"]
 
-    def test_what_fails_without_nested_ones_too_fails_with_the_reason_of_aws(self) -> None:
-        cloudformation = ChangeSets([failed("nested"), failed("Template error: no such parameter")])
-        with pytest.raises(
-            FailedError, match="stack signwatch: the change set failed: Template error"
-        ) as error:
-            make(cloudformation)
-        assert error.value.exit_code == 1
-        assert cloudformation.deleted == ["set-1", "set-2"]
+    def test_second_failure_is_raised_with_the_reason_of_aws(self) -> None:
+        states = [failed_state("nested"), failed_state("Template error: no such parameter")]
+        cloudformation = FakeCloudFormation(states)
+        message = "stack signwatch: the change set failed: Template error"
+        with pytest.raises(FailedError, match=message) as failure:
+            create(cloudformation)
+        assert failure.value.exit_code == 1
+        assert cloudformation.deletions == ["set-1", "set-2"]
 
-    def test_a_failure_without_a_reason_says_so(self) -> None:
+    def test_failure_without_a_reason_says_so(self) -> None:
         with pytest.raises(FailedError, match="no reason given"):
-            make(ChangeSets([{"Status": "FAILED"}, {"Status": "FAILED"}]))
+            create(FakeCloudFormation([{"Status": "FAILED"}, {"Status": "FAILED"}]))
 
-    def test_a_request_that_aws_does_not_take_is_not_tried_again(
+    def test_request_that_aws_rejects_is_not_sent_again(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        tried: list[Any] = []
+        requests: list[Any] = []
 
-        def refuse(_: Any, **asked: Any) -> None:
-            tried.append(asked)
+        def reject(_: Any, **request: Any) -> None:
+            requests.append(request)
             raise client_error("ValidationError", "Template format error", "CreateChangeSet")
 
-        monkeypatch.setattr(ChangeSets, "create_change_set", refuse)
-        with pytest.raises(
-            FailedError, match=r"no change set could be made: .*Template format error"
-        ):
-            make(ChangeSets([]))
-        assert len(tried) == 1
+        monkeypatch.setattr(FakeCloudFormation, "create_change_set", reject)
+        message = r"no change set could be created: .*Template format error"
+        with pytest.raises(FailedError, match=message):
+            create(FakeCloudFormation([]))
+        assert len(requests) == 1
 
 
-class TestRefuseLosses:
-    def change(
-        self, kind: str, action: str = "Modify", replacement: str = ""
-    ) -> tuple[Change, ...]:
-        return (Change("signwatch-cloudtrail", "Kept", kind, action, replacement),)
+class TestRefuseDataLoss:
+    def refusal(
+        self, kind: str, action: str = "Modify", replacement: str = "", *, allowed: bool = False
+    ) -> str:
+        changes = (Change("signwatch-cloudtrail", "Resource", kind, action, replacement),)
+        return refusal_of(lambda: changeset.refuse_data_loss(changes, allow_replace=allowed))
 
-    @pytest.mark.parametrize("kind", sorted(changeset.KEPT))
+    @pytest.mark.parametrize("kind", sorted(changeset.PROTECTED_TYPES))
     @pytest.mark.parametrize(("action", "replacement"), [("Remove", ""), ("Modify", "yes")])
-    def test_a_certain_loss_of_evidence_is_refused_by_name(
+    def test_certain_loss_of_a_protected_resource_is_refused_by_name(
         self, kind: str, action: str, replacement: str
     ) -> None:
-        with pytest.raises(
-            RefusedError, match=r"signwatch-cloudtrail\.Kept; nothing was changed"
-        ) as refused:
-            changeset.refuse_losses(self.change(kind, action, replacement), allow_replace=False)
-        assert "--allow-replace" in refused.value.remedy
+        refusal = self.refusal(kind, action, replacement)
+        assert "signwatch-cloudtrail.Resource; nothing was changed" in refusal
+        assert "--allow-replace" in refusal
 
-    @pytest.mark.parametrize(
-        "kind",
-        [
+    def test_resources_with_evidence_or_a_way_to_the_owner_are_protected(self) -> None:
+        expected = {
             "AWS::CloudTrail::Trail",
             "AWS::DynamoDB::Table",
             "AWS::KMS::Key",
             "AWS::S3::Bucket",
             "AWS::SecretsManager::Secret",
             "AWS::SNS::Topic",
-        ],
-    )
-    def test_what_holds_evidence_or_reaches_the_owner_is_kept(self, kind: str) -> None:
-        assert kind in changeset.KEPT
+        }
+        assert expected <= changeset.PROTECTED_TYPES
 
-    def test_a_possible_replacement_is_only_shown(self) -> None:
-        assert (
-            refusal_of(
-                lambda: changeset.refuse_losses(
-                    self.change("AWS::S3::Bucket", replacement="maybe"), allow_replace=False
-                )
-            )
-            == ""
-        )
+    def test_possible_replacement_is_not_refused(self) -> None:
+        assert self.refusal("AWS::S3::Bucket", replacement="maybe") == ""
 
     @pytest.mark.parametrize(("action", "replacement"), [("Remove", ""), ("Modify", "yes")])
-    def test_what_holds_nothing_may_be_replaced(self, action: str, replacement: str) -> None:
-        assert (
-            refusal_of(
-                lambda: changeset.refuse_losses(
-                    self.change("AWS::Lambda::LayerVersion", action, replacement),
-                    allow_replace=False,
-                )
-            )
-            == ""
-        )
+    def test_loss_of_another_resource_is_not_refused(self, action: str, replacement: str) -> None:
+        assert self.refusal("AWS::Lambda::LayerVersion", action, replacement) == ""
 
-    def test_a_new_or_changed_bucket_is_no_loss(self) -> None:
-        changes = self.change("AWS::S3::Bucket", "Add") + self.change("AWS::S3::Bucket", "Modify")
-        assert refusal_of(lambda: changeset.refuse_losses(changes, allow_replace=False)) == ""
+    @pytest.mark.parametrize("action", ["Add", "Modify"])
+    def test_new_or_changed_bucket_is_no_loss(self, action: str) -> None:
+        assert self.refusal("AWS::S3::Bucket", action) == ""
 
-    def test_a_person_may_allow_it(self) -> None:
-        assert (
-            refusal_of(
-                lambda: changeset.refuse_losses(
-                    self.change("AWS::S3::Bucket", "Remove"), allow_replace=True
-                )
-            )
-            == ""
-        )
+    def test_loss_that_the_user_allows_is_not_refused(self) -> None:
+        assert self.refusal("AWS::S3::Bucket", "Remove", allowed=True) == ""

@@ -1,4 +1,4 @@
-"""The root stack destroyed: who confirms it, what is refused, and what is told of the end."""
+"""Deleting the root stack: the confirmation, the refusals, and what is reported at the end."""
 
 from __future__ import annotations
 
@@ -7,92 +7,88 @@ from typing import Any
 import pytest
 
 from tests.support.aws import STACK_ID, event
-from tests.support.deployment import FOREIGN, MADE, World, live
+from tests.support.deployment import CONTRACT, FOREIGN_TAGS, FakeDeployment, stack_in
 from tests.support.refusals import refusal_of
 from tooling.deploy import stack
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
 
 class TestDestroy:
-    def test_protection_is_switched_off_and_the_service_role_deletes(self, deployed: World) -> None:
+    def test_protection_is_switched_off_and_the_service_role_deletes(
+        self, deployed: FakeDeployment
+    ) -> None:
         assert deployed.destroy() == ()
         assert deployed.cloudformation.calls == [
             (
                 "update_termination_protection",
                 {"StackName": STACK_ID, "EnableTerminationProtection": False},
             ),
-            ("delete_stack", {"StackName": STACK_ID, "RoleARN": MADE.service_role_arn}),
+            ("delete_stack", {"StackName": STACK_ID, "RoleARN": CONTRACT.service_role_arn}),
         ]
 
-    def test_what_aws_kept_is_named(self, deployed: World) -> None:
-        deployed.cloudformation.happens = [
-            event(
-                1,
-                "DELETE_SKIPPED",
-                "Bucket",
-                ResourceType="AWS::S3::Bucket",
-                PhysicalResourceId="trail-1",
-            ),
+    def test_resources_that_aws_keeps_are_returned(self, deployed: FakeDeployment) -> None:
+        bucket = {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "trail-1"}
+        deployed.cloudformation.new_events = [
+            event(1, "DELETE_SKIPPED", "Bucket", **bucket),
             event(2, "DELETE_COMPLETE"),
         ]
         assert deployed.destroy() == ("AWS::S3::Bucket trail-1",)
 
-    def test_a_stack_that_does_not_exist_is_refused(self, world: World) -> None:
+    def test_missing_stack_is_refused(self, deployment: FakeDeployment) -> None:
         with pytest.raises(RefusedError, match="stack signwatch: does not exist"):
-            world.destroy()
+            deployment.destroy()
 
-    def test_a_foreign_stack_is_refused(self, world: World) -> None:
-        world.cloudformation.stack = live("CREATE_COMPLETE", FOREIGN)
+    def test_foreign_stack_is_refused(self, deployment: FakeDeployment) -> None:
+        deployment.cloudformation.stack = stack_in("CREATE_COMPLETE", FOREIGN_TAGS)
         with pytest.raises(RefusedError, match="was not made by this tool"):
-            world.destroy()
-        assert world.cloudformation.calls == []
+            deployment.destroy()
+        assert deployment.cloudformation.calls == []
 
-    def test_a_busy_stack_is_left_alone(self, world: World) -> None:
-        world.cloudformation.stack = live("UPDATE_IN_PROGRESS")
+    def test_busy_stack_is_left_alone(self, deployment: FakeDeployment) -> None:
+        deployment.cloudformation.stack = stack_in("UPDATE_IN_PROGRESS")
         with pytest.raises(UnknownStateError, match="is busy"):
-            world.destroy()
-        assert world.cloudformation.calls == []
+            deployment.destroy()
+        assert deployment.cloudformation.calls == []
 
-    def test_a_deletion_that_fails_names_its_cause(
-        self, deployed: World, monkeypatch: pytest.MonkeyPatch
+    def test_failed_deletion_names_its_cause(
+        self, deployed: FakeDeployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         failure = event(1, "DELETE_FAILED", "Queue", ResourceStatusReason="in use")
 
         def fail(**_: Any) -> None:
-            deployed.cloudformation.stack = live("DELETE_FAILED")
+            deployed.cloudformation.stack = stack_in("DELETE_FAILED")
             deployed.cloudformation.events.append(failure)
 
         monkeypatch.setattr(deployed.cloudformation, "delete_stack", fail)
-        with pytest.raises(
-            FailedError, match=r"ended in DELETE_FAILED because Queue .* failed: in use"
-        ):
+        message = r"ended in DELETE_FAILED because Queue .* failed: in use"
+        with pytest.raises(FailedError, match=message):
             deployed.destroy()
 
 
 class TestConfirm:
-    def test_the_prefix_confirms(self) -> None:
+    def test_prefix_confirms(self) -> None:
         assert refusal_of(lambda: stack.confirm("signwatch", " signwatch ")) == ""
 
     @pytest.mark.parametrize("typed", ["", "Signwatch", "yes"])
-    def test_another_word_does_not(self, typed: str) -> None:
+    def test_another_text_is_refused(self, typed: str) -> None:
         with pytest.raises(RefusedError, match="was not deleted: the prefix was not typed"):
             stack.confirm("signwatch", typed)
 
-    def test_it_is_asked_for_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[str] = []
+    def test_question_names_the_prefix(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        questions: list[str] = []
 
         def answer(question: str) -> str:
-            asked.append(question)
+            questions.append(question)
             return "signwatch"
 
         monkeypatch.setattr("builtins.input", answer)
         stack.confirm("signwatch", None)
-        assert "(signwatch)" in asked[0]
+        assert "(signwatch)" in questions[0]
 
-    def test_an_input_that_ends_does_not_confirm(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def ended(_: str) -> str:
+    def test_end_of_input_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def end(_: str) -> str:
             raise EOFError
 
-        monkeypatch.setattr("builtins.input", ended)
+        monkeypatch.setattr("builtins.input", end)
         with pytest.raises(RefusedError, match="the prefix was not typed"):
             stack.confirm("signwatch", None)

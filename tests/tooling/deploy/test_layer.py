@@ -1,9 +1,10 @@
-"""The layer: what is left of the installed packages, what its digest counts, and what pip's failures mean."""
+"""The layer: which files stay, what its digest contains, pip's failures, and that it works."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.repository import ROOT
-from tooling.deploy import layer
+from tooling.deploy import layer, package
 from tooling.errors import FailedError, RefusedError
 
-PINS = "# comment\ntiny==1.0 \\\n    --hash=sha256:0\n    # via other\n"
+PINS = "# comment\ntiny==1.0 \\\n    --hash=sha256:0\n    # via another\n"
 
 
 @pytest.fixture
@@ -24,15 +25,13 @@ def requirements(tmp_path: Path) -> Path:
     return tmp_path / "layer" / "requirements.txt"
 
 
-class TestPruned:
+class TestPrune:
     @pytest.mark.parametrize(
         "name",
         [
             "twilio/__init__.py",
             "twilio/http/http_client.py",
             "twilio/rest/__init__.py",
-            "twilio/rest/api/__init__.py",
-            "twilio/rest/api/v2010/account/message/__init__.py",
             "requests/sessions.py",
             "certifi/cacert.pem",
             "twilio-9.13.0.dist-info/METADATA",
@@ -46,66 +45,73 @@ class TestPruned:
         "name",
         [
             "bin/normalizer",
+            "twilio/rest/api/__init__.py",
+            "twilio/rest/api/v2010/account/message/__init__.py",
             "twilio/rest/video/__init__.py",
             "twilio/rest/apiary.py",
+            "twilio/twiml/voice_response.py",
             "twilio-9.13.0.dist-info/RECORD",
             "twilio-9.13.0.dist-info/INSTALLER",
             "twilio-9.13.0.dist-info/REQUESTED",
             "twilio-9.13.0.dist-info/direct_url.json",
+            "urllib3/contrib/emscripten/fetch.py",
             "idna/tests/test_idna.py",
             "requests/py.pyi",
         ],
     )
-    def test_other_products_and_the_traces_of_the_installation_go(self, name: str) -> None:
+    def test_products_of_twilio_and_traces_of_the_installation_are_left_out(
+        self, name: str
+    ) -> None:
         assert layer.prune({name: Path(name)}) == {}
 
 
-class TestInputs:
-    def test_comments_and_blank_lines_do_not_count(self, requirements: Path) -> None:
-        before = layer.inputs(requirements)
-        requirements.write_text("\n# another comment\n" + PINS.replace("    # via other\n", ""))
-        assert layer.inputs(requirements) == before
+class TestReadInputs:
+    def test_comments_and_blank_lines_do_not_matter(self, requirements: Path) -> None:
+        before = layer.read_inputs(requirements)
+        requirements.write_text("\n# new comment\n" + PINS.replace("    # via another\n", ""))
+        assert layer.read_inputs(requirements) == before
 
     @pytest.mark.parametrize(
         "text", [PINS.replace("1.0", "1.1"), PINS.replace("sha256:0", "sha256:1")]
     )
-    def test_every_version_and_hash_counts(self, requirements: Path, text: str) -> None:
-        before = layer.inputs(requirements)
+    def test_every_version_and_hash_matters(self, requirements: Path, text: str) -> None:
+        before = layer.read_inputs(requirements)
         requirements.write_text(text)
-        assert layer.inputs(requirements) != before
+        assert layer.read_inputs(requirements) != before
 
-    def test_the_pruning_rules_count(
-        self, requirements: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("rule", ["EXCLUDED_PATTERNS", "INCLUDED_FILES"])
+    def test_pruning_rules_matter(
+        self, requirements: Path, monkeypatch: pytest.MonkeyPatch, rule: str
     ) -> None:
-        before = layer.inputs(requirements)
-        monkeypatch.setattr(layer, "PRUNED", (*layer.PRUNED, "more/*"))
-        assert layer.inputs(requirements) != before
+        before = layer.read_inputs(requirements)
+        monkeypatch.setattr(layer, rule, (*getattr(layer, rule), "more/*"))
+        assert layer.read_inputs(requirements) != before
 
     @pytest.mark.parametrize("text", ["", "# tiny==1.0\n", "tiny\n"])
-    def test_a_file_without_pins_is_refused(self, requirements: Path, text: str) -> None:
+    def test_file_without_pins_is_refused(self, requirements: Path, text: str) -> None:
         requirements.write_text(text)
         with pytest.raises(RefusedError, match="holds no pinned package"):
-            layer.inputs(requirements)
+            layer.read_inputs(requirements)
 
-    def test_a_missing_file_and_one_that_is_no_text_are_refused(self, requirements: Path) -> None:
+    def test_missing_file_and_binary_file_are_refused(self, requirements: Path) -> None:
         requirements.write_bytes(b"\xff")
         with pytest.raises(RefusedError, match=r"requirements\.txt: cannot be read"):
-            layer.inputs(requirements)
+            layer.read_inputs(requirements)
         requirements.unlink()
         with pytest.raises(RefusedError, match=r"requirements\.txt: cannot be read"):
-            layer.inputs(requirements)
+            layer.read_inputs(requirements)
 
-    def test_the_real_pins_are_each_hashed(self) -> None:
-        (_, pins), _ = layer.inputs(ROOT / "layer" / "requirements.txt")
+    def test_each_pin_of_the_repository_has_a_hash(self) -> None:
+        (_, pins), _ = layer.read_inputs(ROOT / "layer" / "requirements.txt")
         entries = pins.decode().replace("\\\n", "").splitlines()
         assert entries
         assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
 
 
-SIGNS = {
+PIP_OUTPUTS = {  # what pip says, what it means
     "hash": (
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
-        "is not the file that was locked",
+        "is not the one that was locked",
     ),
     "wheel": ("ERROR: No matching distribution found for tiny==1.0", "has no pure wheel"),
     "unhashed": (
@@ -113,12 +119,12 @@ SIGNS = {
         "a package has no hash",
     ),
     "unpinned": (
-        "ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==.",
+        "ERROR: In --require-hashes mode, all requirements must have versions pinned with ==.",
         "not pinned",
     ),
     "no pip": ("python: No module named pip", "this Python has no pip"),
     "offline": (
-        "WARNING: Retrying (Retry(total=4)) after connection broken\nERROR: No matching distribution found for tiny",
+        "WARNING: Retrying (Retry(total=4))\nERROR: No matching distribution found for tiny",
         "could not be downloaded",
     ),
     "unknown": ("ERROR: something else", "could not be downloaded"),
@@ -126,42 +132,42 @@ SIGNS = {
 
 
 class TestInstall:
-    def failing(
-        self, monkeypatch: pytest.MonkeyPatch, requirements: Path, said: str, stdout: str = ""
+    def fail(
+        self, monkeypatch: pytest.MonkeyPatch, requirements: Path, stderr: str, stdout: str = ""
     ) -> FailedError:
-        answer = subprocess.CompletedProcess([], 1, stdout, said)
-        monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
-        with pytest.raises(FailedError) as failed:
+        process = subprocess.CompletedProcess([], 1, stdout, stderr)
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
+        with pytest.raises(FailedError) as failure:
             layer.install(requirements, "3.14", requirements.parent / "out")
-        return failed.value
+        return failure.value
 
-    @pytest.mark.parametrize(("said", "what"), SIGNS.values(), ids=SIGNS)
-    def test_each_failure_of_pip_is_told_apart(
-        self, monkeypatch: pytest.MonkeyPatch, requirements: Path, said: str, what: str
+    @pytest.mark.parametrize(("output", "what"), PIP_OUTPUTS.values(), ids=PIP_OUTPUTS)
+    def test_each_failure_of_pip_is_explained(
+        self, monkeypatch: pytest.MonkeyPatch, requirements: Path, output: str, what: str
     ) -> None:
-        error = self.failing(monkeypatch, requirements, said)
+        error = self.fail(monkeypatch, requirements, output)
         assert (error.where, error.exit_code) == ("layer/requirements.txt", 1)
         assert what in error.what.partition("; pip said:\n")[0]
-        assert error.what.endswith(said)
+        assert error.what.endswith(output)
 
-    def test_what_pip_said_on_standard_output_counts_too(
+    def test_failure_on_standard_output_is_explained_too(
         self, monkeypatch: pytest.MonkeyPatch, requirements: Path
     ) -> None:
-        error = self.failing(monkeypatch, requirements, "", stdout="No module named pip")
+        error = self.fail(monkeypatch, requirements, "", stdout="No module named pip")
         assert "this Python has no pip" in error.what
 
-    def test_pip_takes_pure_hashed_wheels_for_the_runtime_alone(
+    def test_pip_is_run_for_hashed_pure_wheels_of_the_runtime(
         self, monkeypatch: pytest.MonkeyPatch, requirements: Path, tmp_path: Path
     ) -> None:
-        asked: list[str] = []
+        arguments: list[str] = []
 
         def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-            asked.extend(command)
+            arguments.extend(command)
             return subprocess.CompletedProcess(command, 0, "", "")
 
         monkeypatch.setattr(subprocess, "run", run)
         layer.install(requirements, "3.14", tmp_path / "out")
-        assert {"--require-hashes", "--no-deps", "--no-compile", "-I"} <= set(asked)
+        assert {"--require-hashes", "--no-deps", "--no-compile", "-I"} <= set(arguments)
         for flag, value in (
             ("--only-binary", ":all:"),
             ("--platform", "any"),
@@ -170,10 +176,10 @@ class TestInstall:
             ("--target", str(tmp_path / "out")),
             ("-r", str(requirements)),
         ):
-            assert asked[asked.index(flag) + 1] == value
+            assert arguments[arguments.index(flag) + 1] == value
 
 
-def test_what_is_needed_is_put_where_lambda_looks_for_it(
+def test_needed_files_are_put_where_lambda_looks_for_packages(
     requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def install(_requirements: Path, version: str, folder: Path) -> None:
@@ -182,36 +188,84 @@ def test_what_is_needed_is_put_where_lambda_looks_for_it(
             (folder / name).write_text(version)
 
     monkeypatch.setattr(layer, "install", install)
-    said: list[str] = []
-    layer.make(requirements, "3.14", tmp_path / "scratch", tmp_path / "tree", announce=said.append)
-    assert [
-        path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.*")
-    ] == ["python/tiny.py"]
-    assert said == ["layer: installing the pins of layer/requirements.txt"]
+    tree = tmp_path / "tree"
+    layer.build(requirements, "3.14", tmp_path / "scratch", tree)
+    assert [path.relative_to(tree).as_posix() for path in tree.rglob("*.*")] == ["python/tiny.py"]
+
+
+SEND_A_TEXT = """
+import http.server, sys, threading, zoneinfo
+layer = sys.argv[1]
+sys.path.insert(0, layer)
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.rest import Client
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.end_headers()
+        self.wfile.write(self.headers["Authorization"].encode() + b" " + body)
+
+    def log_message(self, *_):
+        pass
+
+with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    client = Client("user", "password", "AC1", http_client=TwilioHttpClient(timeout=5))
+    url = f"http://127.0.0.1:{server.server_port}/2010-04-01/Accounts/AC1/Messages.json"
+    response = client.request("POST", url, data={"To": "+15005550009"})
+    server.shutdown()
+assert response.status_code == 201, response
+assert response.text == "Basic dXNlcjpwYXNzd29yZA== To=%2B15005550009", response.text
+zoneinfo.reset_tzpath(())
+zoneinfo.ZoneInfo("Europe/Oslo")
+for name, module in list(sys.modules.items()):
+    if name.partition(".")[0] in ("twilio", "requests", "urllib3", "certifi", "idna", "tzdata"):
+        assert module.__file__.startswith(layer), (name, module.__file__)
+"""
+
+
+@pytest.mark.local
+def test_layer_holds_what_the_function_needs(tmp_path: Path) -> None:
+    """In a fresh process with the layer alone, Twilio's client sends to a loopback server."""
+    artifacts = package.build(ROOT, ROOT / "dist", announce=lambda _: None)
+    zipfile.ZipFile(artifacts.layer.path).extractall(tmp_path)
+    command = [sys.executable, "-I", "-S", "-B", "-c", SEND_A_TEXT, str(tmp_path / "python")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.local
+def test_zips_are_small() -> None:
+    artifacts = package.build(
+        ROOT, ROOT / "dist", announce=lambda _: None, find_interpreter=lambda _: None
+    )
+    assert artifacts.code.size <= 45 * 1024
+    assert artifacts.layer.size <= 900_000
 
 
 @pytest.mark.local
 class TestRealPip:
-    """pip itself, with no index but a folder that holds one wheel."""
+    """pip itself, with a folder that holds one wheel in place of a package index."""
 
     @pytest.fixture
     def checksum(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
-        with zipfile.ZipFile(wheel, "w") as made:
-            made.writestr("tiny.py", "X = 1\n")
-            made.writestr(
-                "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+        info = "tiny-1.0.dist-info"
+        with zipfile.ZipFile(wheel, "w") as file:
+            file.writestr("tiny.py", "X = 1\n")
+            file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+            file.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
             )
-            made.writestr(
-                "tiny-1.0.dist-info/WHEEL",
-                "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-            )
-            made.writestr("tiny-1.0.dist-info/RECORD", "")
+            file.writestr(f"{info}/RECORD", "")
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
         return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
-    def test_a_locked_pure_wheel_is_installed(
+    def test_locked_pure_wheel_is_installed_without_byte_code(
         self, requirements: Path, tmp_path: Path, checksum: str
     ) -> None:
         requirements.write_text(f"tiny==1.0 --hash=sha256:{checksum}\n")
@@ -222,16 +276,16 @@ class TestRealPip:
     @pytest.mark.parametrize(
         ("pin", "what"),
         [
-            ("tiny==1.0 --hash=sha256:" + "0" * 64, "is not the file that was locked"),
+            ("tiny==1.0 --hash=sha256:" + "0" * 64, "is not the one that was locked"),
             ("tiny==1.0", "a package has no hash"),
             ("tiny --hash=sha256:{}", "not pinned"),
             ("nowhere==1.0 --hash=sha256:{}", "has no pure wheel"),
         ],
     )
-    def test_pip_still_says_what_the_causes_are_known_by(
+    def test_pip_still_uses_the_texts_that_explain_its_failures(
         self, requirements: Path, tmp_path: Path, checksum: str, pin: str, what: str
     ) -> None:
         requirements.write_text(pin.format(checksum) + "\n")
-        with pytest.raises(FailedError) as failed:
+        with pytest.raises(FailedError) as failure:
             layer.install(requirements, "3.14", tmp_path / "out")
-        assert what in failed.value.what.partition("; pip said:\n")[0]
+        assert what in failure.value.what.partition("; pip said:\n")[0]

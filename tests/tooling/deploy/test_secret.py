@@ -1,4 +1,4 @@
-"""The Twilio secret: asked for without an echo or read from a pipe, checked, and never repeated in a refusal."""
+"""The Twilio secret: read from questions or a pipe, checked, and never repeated in a refusal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.aws import account
 from tooling.deploy import secret
 from tooling.errors import RefusedError
 
-GOOD: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "account_sid": "AC" + "1" * 32,
     "api_key_sid": "SK" + "2" * 32,
     "api_key_secret": "-".join(("made", "up", "secret")),
@@ -24,7 +24,7 @@ GOOD: dict[str, Any] = {
 
 
 class Terminal(io.StringIO):
-    """Standard input with a person at it, who must not be read without the questions."""
+    """Standard input of a terminal, which must be read by questions only."""
 
     def isatty(self) -> bool:
         return True
@@ -33,56 +33,58 @@ class Terminal(io.StringIO):
         raise AssertionError("read with an echo")
 
 
-def piped(given: Any) -> dict[str, Any]:
-    return secret.read(
-        io.StringIO(given if isinstance(given, str) else json.dumps(given)), ask=never
-    )
+def read_from_pipe(value: Any) -> dict[str, Any]:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return secret.read(io.StringIO(text), ask=refuse_to_ask)
 
 
-def never(question: str) -> str:
+def refuse_to_ask(question: str) -> str:
     raise AssertionError(question)
 
 
-def refusal(given: Any) -> str:
-    with pytest.raises(RefusedError) as refused:
-        piped(given)
-    assert refused.value.exit_code == 2
-    return str(refused.value)
+def refusal_of_pipe(value: Any) -> str:
+    with pytest.raises(RefusedError) as refusal:
+        read_from_pipe(value)
+    assert refusal.value.exit_code == 2
+    return str(refusal.value)
 
 
 class TestPipe:
-    def test_one_object_with_all_keys_is_taken(self) -> None:
-        assert piped(GOOD) == GOOD
+    def test_object_with_all_keys_is_accepted(self) -> None:
+        assert read_from_pipe(VALID) == VALID
 
-    def test_recipients_are_sorted_and_each_stands_once(self) -> None:
-        given = {**GOOD, "recipients": ["+4915112345679", "+4915112345678", "+4915112345679"]}
-        assert piped(given)["recipients"] == ["+4915112345678", "+4915112345679"]
+    def test_recipients_are_sorted_and_deduplicated(self) -> None:
+        numbers = ["+4915112345679", "+4915112345678", "+4915112345679"]
+        assert read_from_pipe({**VALID, "recipients": numbers})["recipients"] == [
+            "+4915112345678",
+            "+4915112345679",
+        ]
 
     @pytest.mark.parametrize(
         "sender", ["+15005550006", "MG" + "a" * 32, "Signwatch", "My Alerts 1"]
     )
-    def test_every_kind_of_sender_is_taken(self, sender: str) -> None:
-        assert piped({**GOOD, "sender": sender})["sender"] == sender
+    def test_every_kind_of_sender_is_accepted(self, sender: str) -> None:
+        assert read_from_pipe({**VALID, "sender": sender})["sender"] == sender
 
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("value", "message"),
         [
-            ("", "secret: what came on standard input is not JSON"),
-            ("{", "secret: what came on standard input is not JSON"),
-            ("[" * 100_000, "secret: what came on standard input is not JSON"),
-            ([GOOD], "secret: is not one JSON object"),
+            ("", "secret: standard input is not JSON"),
+            ("{", "secret: standard input is not JSON"),
+            ("[" * 100_000, "secret: standard input is not JSON"),
+            ([VALID], "secret: is not one JSON object"),
             ("null", "secret: is not one JSON object"),
-            ({**GOOD, "auth_token": "tok3n"}, "secret: has 1 unknown keys"),
+            ({**VALID, "auth_token": "tok3n"}, "secret: has 1 unknown keys"),
         ],
         ids=["nothing", "cut off", "nested without end", "list", "null", "unknown key"],
     )
-    def test_what_is_no_secret_is_refused(self, given: Any, said: str) -> None:
-        assert refusal(given).startswith(said)
+    def test_anything_but_one_object_is_refused(self, value: Any, message: str) -> None:
+        assert refusal_of_pipe(value).startswith(message)
 
-    def test_bytes_that_are_no_text_are_refused(self) -> None:
+    def test_binary_input_is_refused(self) -> None:
         stream = io.TextIOWrapper(io.BytesIO(b"\xff\xfe{"), encoding="utf-8")
         with pytest.raises(RefusedError, match="is not JSON"):
-            secret.read(stream, ask=never)
+            secret.read(stream, ask=refuse_to_ask)
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -100,19 +102,19 @@ class TestPipe:
             ("sender", ""),
         ],
     )
-    def test_a_value_of_the_wrong_form_is_refused_by_its_key(self, name: str, value: Any) -> None:
-        assert refusal({**GOOD, name: value}).startswith(
-            f"secret, {name}: is missing or not of the right form"
+    def test_value_of_the_wrong_form_is_refused_by_its_key(self, name: str, value: Any) -> None:
+        assert refusal_of_pipe({**VALID, name: value}).startswith(
+            f"secret, {name}: is missing or has the wrong form"
         )
 
-    @pytest.mark.parametrize("name", sorted(secret.SHAPES))
-    def test_a_missing_key_is_named(self, name: str) -> None:
-        given = {key: value for key, value in GOOD.items() if key != name}
-        assert refusal(given).startswith(f"secret, {name}: is missing")
+    @pytest.mark.parametrize("name", sorted(secret.FIELDS))
+    def test_missing_key_is_refused_by_name(self, name: str) -> None:
+        incomplete = {key: value for key, value in VALID.items() if key != name}
+        assert refusal_of_pipe(incomplete).startswith(f"secret, {name}: is missing")
 
     @pytest.mark.parametrize("recipients", [[], None, "+4915112345678", {"a": 1}])
-    def test_recipients_are_a_list_that_is_not_empty(self, recipients: Any) -> None:
-        assert refusal({**GOOD, "recipients": recipients}).startswith(
+    def test_recipients_must_be_a_list_with_an_entry(self, recipients: Any) -> None:
+        assert refusal_of_pipe({**VALID, "recipients": recipients}).startswith(
             "secret, recipients: is missing or empty"
         )
 
@@ -129,87 +131,83 @@ class TestPipe:
             "+٤٩١٥١١٢٣٤٥",
         ],
     )
-    def test_a_bad_phone_number_is_refused_by_its_place(self, number: Any) -> None:
-        said = refusal({**GOOD, "recipients": ["+4915112345678", number]})
-        assert said.startswith(
-            "secret, recipients: number 2 of 2 is not a phone number in E.164 form"
-        )
-        assert "+4915112345678" in said.partition("Try: ")[2]
+    def test_invalid_phone_number_is_refused_by_its_position(self, number: Any) -> None:
+        text = refusal_of_pipe({**VALID, "recipients": ["+4915112345678", number]})
+        message = "secret, recipients: number 2 of 2 is not a phone number in E.164 form"
+        assert text.startswith(message)
+        assert "+4915112345678" in text.partition("Try: ")[2]
 
 
-class TestPrompt:
+class TestQuestions:
     def answers(self, **changes: str) -> list[str]:
-        texts = {**GOOD, "recipients": "+4915112345679, +4915112345678", **changes}
-        return [texts[name] for name in (*secret.SHAPES, "recipients")]
+        texts = {**VALID, "recipients": "+4915112345679, +4915112345678", **changes}
+        return [texts[name] for name in (*secret.FIELDS, "recipients")]
 
     def read(self, answers: list[str]) -> tuple[dict[str, Any], list[str]]:
-        asked: list[str] = []
+        questions: list[str] = []
 
         def ask(question: str) -> str:
-            asked.append(question)
-            return answers[len(asked) - 1]
+            questions.append(question)
+            return answers[len(questions) - 1]
 
-        return secret.read(Terminal(), ask=ask), asked
+        return secret.read(Terminal(), ask=ask), questions
 
     def test_five_questions_make_the_secret(self) -> None:
-        found, asked = self.read(self.answers())
-        assert found == {**GOOD, "recipients": ["+4915112345678", "+4915112345679"]}
-        assert len(asked) == 5
-        assert all(name in question for name, question in zip(secret.SHAPES, asked, strict=False))
+        answer, questions = self.read(self.answers())
+        assert answer == {**VALID, "recipients": ["+4915112345678", "+4915112345679"]}
+        assert len(questions) == 5
+        for name, question in zip(secret.FIELDS, questions, strict=False):
+            assert name in question
 
-    def test_spaces_around_what_was_pasted_do_not_count(self) -> None:
-        assert (
-            self.read(self.answers(account_sid=f"  {GOOD['account_sid']} "))[0]["account_sid"]
-            == GOOD["account_sid"]
-        )
+    def test_spaces_around_an_answer_are_removed(self) -> None:
+        answer, _ = self.read(self.answers(account_sid=f"  {VALID['account_sid']} "))
+        assert answer["account_sid"] == VALID["account_sid"]
 
-    def test_a_bad_answer_is_refused(self) -> None:
+    def test_invalid_answer_is_refused(self) -> None:
         with pytest.raises(RefusedError, match="number 1 of 1"):
             self.read(self.answers(recipients="0151"))
 
-    def test_questions_that_are_not_all_answered_are_refused(self) -> None:
-        def ended(_: str) -> str:
+    def test_end_of_input_is_refused(self) -> None:
+        def end(_: str) -> str:
             raise EOFError
 
         with pytest.raises(RefusedError, match="were not all answered"):
-            secret.read(Terminal(), ask=ended)
+            secret.read(Terminal(), ask=end)
 
-    def test_the_terminal_does_not_echo(self) -> None:
+    def test_questions_do_not_echo_the_answers(self) -> None:
         assert inspect.signature(secret.read).parameters["ask"].default is getpass.getpass
 
 
-@pytest.mark.parametrize("name", [*secret.SHAPES, "recipients", "surprise"])
-def test_a_refusal_never_repeats_what_was_given(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("name", [*secret.FIELDS, "recipients", "surprise"])
+def test_refusal_never_repeats_the_input(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = "hunter2 correct horse"
-    with pytest.raises(RefusedError) as refused:
-        piped({**GOOD, name: [wrong] if name == "recipients" else wrong})
-    shown = "".join(
-        map(str, (refused.value, refused.value.args, refused.value.__cause__))
-    ) + "".join(capsys.readouterr())
-    for given in (wrong, "hunter2", *(value for value in GOOD.values() if isinstance(value, str))):
-        assert given not in shown.replace(secret.SHAPES["sender"][1], "")
+    with pytest.raises(RefusedError) as refusal:
+        read_from_pipe({**VALID, name: [wrong] if name == "recipients" else wrong})
+    error = refusal.value
+    shown = f"{error}{error.args}{error.__cause__}" + "".join(capsys.readouterr())
+    shown = shown.replace(secret.FIELDS["sender"][1], "")
+    for value in (wrong, "hunter2", *VALID.values()):
+        assert str(value) not in shown
 
 
-def test_broken_json_is_not_repeated_either() -> None:
-    with pytest.raises(RefusedError) as refused:
-        piped('{"api_key_secret": "hunter2-hunter2"')
-    assert "hunter2" not in f"{refused.value}{refused.value.__cause__}"
-    assert refused.value.__suppress_context__
+def test_refusal_never_repeats_broken_json() -> None:
+    with pytest.raises(RefusedError) as refusal:
+        read_from_pipe('{"api_key_secret": "hunter2-hunter2"')
+    assert "hunter2" not in f"{refusal.value}{refusal.value.__cause__}"
+    assert refusal.value.__suppress_context__
 
 
-def test_it_is_written_where_the_function_reads_it_and_nothing_is_printed(
+def test_secret_is_written_where_the_function_reads_it_and_not_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    written: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
-    class Secrets:
-        def put_secret_value(self, **asked: Any) -> None:
-            written.append(asked)
+    class FakeSecretsManager:
+        def put_secret_value(self, **request: Any) -> None:
+            requests.append(request)
 
-    secret.put(account(secretsmanager=Secrets()), "arn:aws:secretsmanager:x", GOOD)
-    (asked,) = written
-    assert asked["SecretId"] == "arn:aws:secretsmanager:x"
-    assert json.loads(asked["SecretString"]) == GOOD
+    secret.put(account(secretsmanager=FakeSecretsManager()), "arn:aws:secretsmanager:x", VALID)
+    (request,) = requests
+    assert request["SecretId"] == "arn:aws:secretsmanager:x"
+    assert json.loads(request["SecretString"]) == VALID
     assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""The root stack in the states in which AWS may hold it: what is refused, how an end is told, and what lives."""
+"""The root stack in every state: what is refused, how a failure is reported, and its outputs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Any
 import pytest
 
 from tests.support.aws import ACCOUNT, REGION, event
-from tests.support.deployment import FOREIGN, TAGS, World, live
+from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, FakeDeployment, stack_in
 from tests.support.repository import ROOT
 from tooling import templates
 from tooling.deploy import changeset, stack, stack_events
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
 
-class TestStateOfTheStack:
+def assert_nothing_was_written(deployment: FakeDeployment) -> None:
+    assert deployment.cloudformation.calls == []
+    assert deployment.s3.uploads == []
+
+
+class TestStatus:
     @pytest.mark.parametrize("status", stack.FAILED_FIRST_DEPLOY)
-    def test_a_husk_of_ours_is_deleted_and_made_anew(self, world: World, status: str) -> None:
-        world.cloudformation.stack = live(status)
-        assert world.deploy() == {"FunctionName": "signwatch-function"}
-        calls = world.cloudformation.calls
+    def test_own_failed_first_deploy_is_deleted_and_created_again(
+        self, deployment: FakeDeployment, status: str
+    ) -> None:
+        deployment.cloudformation.stack = stack_in(status)
+        assert deployment.deploy() == {"FunctionName": "signwatch-function"}
+        calls = deployment.cloudformation.calls
         assert [name for name, _ in calls] == [
             "update_termination_protection",
             "delete_stack",
@@ -28,41 +35,34 @@ class TestStateOfTheStack:
             "update_termination_protection",
             "execute_change_set",
         ]
-        assert [
-            asked["EnableTerminationProtection"] for name, asked in calls if "protection" in name
-        ] == [False, True]
-        assert world.cloudformation.asked("create_change_set")["ChangeSetType"] == "CREATE"
-        assert f"({status}): deleting it" in world.listener.text()
+        assert calls[0][1]["EnableTerminationProtection"] is False
+        assert calls[3][1]["EnableTerminationProtection"] is True
+        request = deployment.cloudformation.request("create_change_set")
+        assert request["ChangeSetType"] == "CREATE"
+        assert f"({status}): deleting it" in deployment.listener.text()
 
-    @pytest.mark.parametrize("status", [*stack.FAILED_FIRST_DEPLOY, *stack.HEALTHY])
-    @pytest.mark.parametrize("tags", [FOREIGN, []], ids=["another prefix", "no tag"])
-    def test_a_foreign_stack_is_refused_before_any_write(
-        self, world: World, status: str, tags: list[dict[str, str]]
+    @pytest.mark.parametrize("status", [*stack.FAILED_FIRST_DEPLOY, *stack.HEALTHY_STATUSES])
+    @pytest.mark.parametrize("tags", [FOREIGN_TAGS, []], ids=["another prefix", "no tag"])
+    def test_foreign_stack_is_refused_before_any_write(
+        self, deployment: FakeDeployment, status: str, tags: list[dict[str, str]]
     ) -> None:
-        world.cloudformation.stack = live(status, tags)
+        deployment.cloudformation.stack = stack_in(status, tags)
         with pytest.raises(RefusedError, match="was not made by this tool"):
-            world.deploy()
-        assert (world.cloudformation.calls, world.s3.uploads) == ([], [])
+            deployment.deploy()
+        assert_nothing_was_written(deployment)
 
     @pytest.mark.parametrize(
         "status", ["CREATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "DELETE_IN_PROGRESS"]
     )
-    @pytest.mark.parametrize("tags", [TAGS, FOREIGN], ids=["ours", "foreign"])
-    def test_a_busy_stack_is_left_alone(
-        self, world: World, status: str, tags: list[dict[str, str]]
+    @pytest.mark.parametrize("tags", [OWN_TAGS, FOREIGN_TAGS], ids=["ours", "foreign"])
+    def test_busy_stack_is_left_alone(
+        self, deployment: FakeDeployment, status: str, tags: list[dict[str, str]]
     ) -> None:
-        world.cloudformation.stack = live(status, tags)
-        with pytest.raises(UnknownStateError, match=f"is busy \\({status}\\)") as busy:
-            world.deploy()
-        assert busy.value.exit_code == 3
-        assert (world.cloudformation.calls, world.s3.uploads) == ([], [])
-
-    @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
-    def test_a_state_that_no_deploy_can_leave_is_named(self, world: World, status: str) -> None:
-        world.cloudformation.stack = live(status)
-        with pytest.raises(FailedError, match=f"is in state {status}"):
-            world.deploy()
-        assert (world.cloudformation.calls, world.s3.uploads) == ([], [])
+        deployment.cloudformation.stack = stack_in(status, tags)
+        with pytest.raises(UnknownStateError, match=f"is busy \\({status}\\)") as refusal:
+            deployment.deploy()
+        assert refusal.value.exit_code == 3
+        assert_nothing_was_written(deployment)
 
     @pytest.mark.parametrize(
         ("status", "remedy"),
@@ -72,165 +72,172 @@ class TestStateOfTheStack:
             ("IMPORT_ROLLBACK_FAILED", "see its events"),
         ],
     )
-    def test_the_way_out_is_that_of_the_state(self, world: World, status: str, remedy: str) -> None:
-        world.cloudformation.stack = live(status)
-        with pytest.raises(FailedError) as failed:
-            world.deploy()
-        assert remedy in failed.value.remedy
-
-    def test_an_unusable_parameter_is_refused_before_anything_is_uploaded(
-        self, world: World
+    def test_status_that_no_deploy_can_start_from_is_named_with_a_remedy(
+        self, deployment: FakeDeployment, status: str, remedy: str
     ) -> None:
-        world.choose(KnownNetworks="0.0.0.0/0")
-        with pytest.raises(RefusedError, match="parameter KnownNetworks"):
-            world.deploy()
-        assert (world.cloudformation.calls, world.s3.uploads) == ([], [])
+        deployment.cloudformation.stack = stack_in(status)
+        with pytest.raises(FailedError, match=f"is in state {status}") as failure:
+            deployment.deploy()
+        assert remedy in failure.value.remedy
+        assert_nothing_was_written(deployment)
 
-    def test_check_refuses_it_without_asking_aws(self, world: World) -> None:
-        world.choose(KnownNetworks="nonsense")
+    def test_unusable_parameter_is_refused_before_any_upload(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.choose(KnownNetworks="0.0.0.0/0")
         with pytest.raises(RefusedError, match="parameter KnownNetworks"):
-            stack.check(world.settings)
+            deployment.deploy()
+        assert_nothing_was_written(deployment)
 
-    @pytest.mark.parametrize("name", stack.GIVEN)
-    def test_check_refuses_what_the_tool_itself_sets(self, world: World, name: str) -> None:
-        world.choose(**{name: "x"})
+
+class TestCheck:
+    def test_unusable_parameter_is_refused_without_a_request_to_aws(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.choose(KnownNetworks="nonsense")
+        with pytest.raises(RefusedError, match="parameter KnownNetworks"):
+            stack.check(deployment.settings)
+
+    @pytest.mark.parametrize("name", stack.DEPLOY_PARAMETERS)
+    def test_parameter_that_deploy_sets_itself_is_refused(
+        self, deployment: FakeDeployment, name: str
+    ) -> None:
+        deployment.choose(**{name: "x"})
         with pytest.raises(RefusedError, match=f"parameter {name}: is set by invoke deploy itself"):
-            stack.check(world.settings)
+            stack.check(deployment.settings)
+
+    def test_parameters_that_deploy_sets_are_declared_in_the_parent(self) -> None:
+        declared = templates.load(ROOT / "cfn" / "parent.yaml")["Parameters"]
+        assert set(stack.DEPLOY_PARAMETERS) <= set(declared)
 
 
 class TestFailure:
-    def test_the_first_real_cause_is_the_sentence(self, world: World) -> None:
-        world.cloudformation.ends = "ROLLBACK_COMPLETE"
-        world.cloudformation.happens = [
-            event(1, "CREATE_FAILED", "Other", ResourceStatusReason="Resource creation cancelled"),
-            event(
-                2,
-                "CREATE_FAILED",
-                "Function",
-                ResourceStatusReason="the role is not ready",
-                StackName="signwatch-lambda",
-            ),
-            event(
-                3,
-                "CREATE_FAILED",
-                "LambdaStack",
-                ResourceType=stack_events.STACK,
-                ResourceStatusReason="embedded",
-            ),
+    def test_message_names_the_first_resource_that_failed_by_itself(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.cloudformation.end_status = "ROLLBACK_COMPLETE"
+        cancelled = {"ResourceStatusReason": "Resource creation cancelled"}
+        cause = {
+            "ResourceStatusReason": "the role is not ready",
+            "StackName": "signwatch-lambda",
+        }
+        parent = {"ResourceType": stack_events.STACK_TYPE, "ResourceStatusReason": "embedded"}
+        deployment.cloudformation.new_events = [
+            event(1, "CREATE_FAILED", "Other", **cancelled),
+            event(2, "CREATE_FAILED", "Function", **cause),
+            event(3, "CREATE_FAILED", "LambdaStack", **parent),
         ]
-        with pytest.raises(FailedError) as failed:
-            world.deploy()
-        assert str(failed.value).splitlines()[0] == (
-            "stack signwatch: ended in ROLLBACK_COMPLETE because Function (AWS::Lambda::Function) in signwatch-lambda "
-            "failed: the role is not ready"
+        with pytest.raises(FailedError) as failure:
+            deployment.deploy()
+        assert str(failure.value).splitlines()[0] == (
+            "stack signwatch: ended in ROLLBACK_COMPLETE because Function (AWS::Lambda::Function)"
+            " in signwatch-lambda failed: the role is not ready"
         )
-        assert failed.value.exit_code == 1
+        assert failure.value.exit_code == 1
 
     @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_COMPLETE", "ROLLBACK_FAILED"])
-    def test_without_a_known_cause_the_status_is_named(self, world: World, status: str) -> None:
-        world.cloudformation.ends = status
-        with pytest.raises(FailedError) as failed:
-            world.deploy()
-        assert failed.value.what == f"ended in {status}"
-
-    def test_failures_of_an_earlier_operation_are_not_taken_for_the_cause(
-        self, deployed: World
+    def test_status_is_named_when_no_cause_is_known(
+        self, deployment: FakeDeployment, status: str
     ) -> None:
-        deployed.cloudformation.events = [
-            event(1, "CREATE_FAILED", ResourceStatusReason="long ago")
-        ]
+        deployment.cloudformation.end_status = status
+        with pytest.raises(FailedError) as failure:
+            deployment.deploy()
+        assert failure.value.what == f"ended in {status}"
+
+    def test_failure_of_an_earlier_operation_is_not_the_cause(
+        self, deployed: FakeDeployment
+    ) -> None:
+        earlier = event(1, "CREATE_FAILED", ResourceStatusReason="long ago")
+        deployed.cloudformation.events = [earlier]
         deployed.choose(AccountLabel="shop")
-        deployed.cloudformation.ends = "UPDATE_ROLLBACK_COMPLETE"
-        with pytest.raises(FailedError) as failed:
+        deployed.cloudformation.end_status = "UPDATE_ROLLBACK_COMPLETE"
+        with pytest.raises(FailedError) as failure:
             deployed.deploy()
-        assert "long ago" not in str(failed.value)
+        assert "long ago" not in str(failure.value)
 
 
-class TestUnseenChanges:
-    """Where AWS makes no nested change sets, what changes inside the children is not in the table."""
+class TestHiddenNestedChanges:
+    """Where AWS creates no nested change sets, the table lacks what changes inside the children."""
 
     @pytest.fixture(autouse=True)
-    def unseen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        make = changeset.make
-        monkeypatch.setattr(
-            changeset, "make", lambda *asked, **more: replace(make(*asked, **more), whole=False)
-        )
+    def hide_nested_changes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        create = changeset.create
 
-    def test_a_first_deploy_goes_on_for_it_can_lose_nothing(self, world: World) -> None:
-        assert world.deploy()
+        def create_without_nested(*arguments: Any, **options: Any) -> changeset.ChangeSet:
+            return replace(create(*arguments, **options), includes_nested=False)
 
-    def test_an_update_is_refused_and_its_change_set_taken_back(self, deployed: World) -> None:
+        monkeypatch.setattr(changeset, "create", create_without_nested)
+
+    def test_first_deploy_goes_on_since_it_can_lose_nothing(
+        self, deployment: FakeDeployment
+    ) -> None:
+        assert deployment.deploy()
+
+    def test_update_is_refused_and_its_change_set_deleted(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
-        with pytest.raises(
-            RefusedError, match="does not show what would change in the nested stacks"
-        ):
+        message = "does not show what would change in the nested stacks"
+        with pytest.raises(RefusedError, match=message):
             deployed.deploy()
-        assert deployed.cloudformation.names()[-1] == "delete_change_set"
+        assert deployed.cloudformation.call_names()[-1] == "delete_change_set"
 
-    def test_a_person_may_allow_it(self, deployed: World) -> None:
+    def test_update_goes_on_when_the_user_allows_it(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
         deployed.deploy(allow_replace=True)
-        assert "execute_change_set" in deployed.cloudformation.names()
+        assert "execute_change_set" in deployed.cloudformation.call_names()
 
 
 class TestInterruption:
-    def interrupt(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def pressed(_: Any) -> str:
+    def interrupt_the_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(_: Any) -> str:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(stack_events.Watch, "wait", pressed)
+        monkeypatch.setattr(stack_events.StackOperation, "wait", interrupt)
 
-    def test_ctrl_c_while_watching_says_that_aws_goes_on(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
+    def test_ctrl_c_in_a_first_deploy_says_that_aws_goes_on(
+        self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.interrupt(monkeypatch)
-        with pytest.raises(
-            stack.InterruptedWatchError, match="interrupted here; CloudFormation goes on"
-        ) as stopped:
-            world.deploy()
-        assert stopped.value.exit_code == 130
-        assert stopped.value.remedy == "watch it in the console to its end"
-        assert "execute_change_set" in world.cloudformation.names()
+        self.interrupt_the_wait(monkeypatch)
+        message = "interrupted here; CloudFormation goes on"
+        with pytest.raises(stack.InterruptedWatchError, match=message) as interruption:
+            deployment.deploy()
+        assert interruption.value.exit_code == 130
+        assert interruption.value.remedy == "watch it in the console to its end"
+        assert "execute_change_set" in deployment.cloudformation.call_names()
 
-    def test_an_update_alone_has_a_command_that_stops_it(
-        self, deployed: World, monkeypatch: pytest.MonkeyPatch
+    def test_ctrl_c_in_an_update_names_the_command_that_stops_it(
+        self, deployed: FakeDeployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.interrupt(monkeypatch)
+        self.interrupt_the_wait(monkeypatch)
         deployed.choose(AccountLabel="shop")
-        with pytest.raises(stack.InterruptedWatchError) as stopped:
+        with pytest.raises(stack.InterruptedWatchError) as interruption:
             deployed.deploy()
-        assert stopped.value.remedy.endswith(
-            "aws cloudformation cancel-update-stack --stack-name signwatch"
-        )
+        command = "aws cloudformation cancel-update-stack --stack-name signwatch"
+        assert interruption.value.remedy.endswith(command)
 
-    def test_ctrl_c_while_a_stack_is_deleted_says_the_same(
-        self, deployed: World, monkeypatch: pytest.MonkeyPatch
+    def test_ctrl_c_in_a_deletion_says_that_aws_goes_on(
+        self, deployed: FakeDeployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.interrupt(monkeypatch)
-        with pytest.raises(stack.InterruptedWatchError) as stopped:
+        self.interrupt_the_wait(monkeypatch)
+        with pytest.raises(stack.InterruptedWatchError) as interruption:
             deployed.destroy()
-        assert stopped.value.exit_code == 130
-        assert "cancel" not in stopped.value.remedy
-        assert "delete_stack" in deployed.cloudformation.names()
+        assert interruption.value.exit_code == 130
+        assert "cancel" not in interruption.value.remedy
+        assert "delete_stack" in deployed.cloudformation.call_names()
 
 
 class TestOutputs:
-    def test_a_stack_that_was_never_deployed_says_what_to_run(self, world: World) -> None:
-        with pytest.raises(
-            RefusedError, match=f"stack signwatch: is not deployed in account {ACCOUNT}, {REGION}"
-        ) as no:
-            stack.outputs(world.aws, world.settings)
-        assert no.value.remedy == "run: invoke deploy"
+    def test_stack_that_was_never_deployed_is_refused_with_the_task_to_run(
+        self, deployment: FakeDeployment
+    ) -> None:
+        message = f"stack signwatch: is not deployed in account {ACCOUNT}, {REGION}"
+        with pytest.raises(RefusedError, match=message) as refusal:
+            stack.outputs(deployment.aws, deployment.settings)
+        assert refusal.value.remedy == "run: invoke deploy"
 
-    def test_a_deleted_stack_counts_as_none(self, world: World) -> None:
-        world.cloudformation.stack = live("DELETE_COMPLETE")
-        assert stack.describe(world.aws, "signwatch") is None
+    def test_deleted_stack_does_not_exist(self, deployment: FakeDeployment) -> None:
+        deployment.cloudformation.stack = stack_in("DELETE_COMPLETE")
+        assert stack.describe(deployment.aws, "signwatch") is None
 
-    def test_the_live_values_are_returned(self, deployed: World) -> None:
-        assert stack.outputs(deployed.aws, deployed.settings) == {
-            "FunctionName": "signwatch-function"
-        }
-
-
-def test_every_name_that_the_tool_sets_is_one_of_the_parents() -> None:
-    assert set(stack.GIVEN) <= set(templates.load(ROOT / "cfn" / "parent.yaml")["Parameters"])
+    def test_live_outputs_are_returned(self, deployed: FakeDeployment) -> None:
+        outputs = stack.outputs(deployed.aws, deployed.settings)
+        assert outputs == {"FunctionName": "signwatch-function"}
