@@ -108,7 +108,7 @@ class TestWords:
         assert runs == {name: [word] for name, word in CHECKS.items()}
 
     def test_the_readme_lists_the_checks(self) -> None:
-        rows = repository.table((ROOT / "README.md").read_text(), "Use it from your fork")
+        rows = repository.table((ROOT / "docs" / "github.md").read_text(), "Use it from your fork")
         (row,) = [what for _, what in rows if what.startswith("`checks.yml`: ")]
         listed = re.sub(
             r" \([^)]*\)", "", row.removeprefix("`checks.yml`: ").partition(";")[0]
@@ -274,7 +274,7 @@ class TestDeploy:
         }
 
     def test_the_readme_names_what_a_fork_sets(self) -> None:
-        page = repository.section((ROOT / "README.md").read_text(), "Use it from your fork")
+        page = repository.section((ROOT / "docs" / "github.md").read_text(), "Use it from your fork")
         set_there = set(re.findall(r"vars\.(\w+)", PATHS["deploy.yml"].read_text()))
         assert set_there | {"production", "PREFIX-github-deploy"} <= set(
             re.findall(r"`([^`]+)`", page)

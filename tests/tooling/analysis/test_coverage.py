@@ -252,7 +252,7 @@ class TestWord:
         assert (done.returncode, done.stderr) == (0, "")
         (shown,) = [
             block
-            for block in blocks((ROOT / "README.md").read_text(), "text")
+            for block in blocks((ROOT / "docs/explain-and-coverage.md").read_text(), "text")
             if "sign-in paths reach" in block
         ]
         assert shown == done.stdout
