@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,6 @@ from tooling.settings import Settings
 from tooling.terminal.task import INTERRUPTED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from invoke.parser.context import ParserContext
 
 pytestmark = pytest.mark.joint
@@ -260,6 +259,25 @@ class TestExample:
         assert repository.blocks(EXPLAIN, "text")[0] == capsys.readouterr().out
 
 
+class TestContributing:
+    def test_the_tree_has_a_line_for_every_folder(self) -> None:
+        (tree,) = repository.blocks(CONTRIBUTING, "text")
+        assert set(described_folders(tree)) == {
+            folder.as_posix() for folder in folders() if not is_mirror(folder)
+        }
+
+    def test_a_folder_of_the_tests_without_its_room_needs_a_line(self) -> None:
+        assert is_mirror(Path("tests/tooling/deploy"))
+        assert is_mirror(Path("tests/local/adapter"))
+        assert not is_mirror(Path("tests/tooling/no_such_room"))
+
+    def test_the_table_of_changes_names_an_existing_path_in_each_row(self) -> None:
+        for _, where in repository.table(CONTRIBUTING, "Where to change what"):
+            paths = named_paths(where)
+            assert paths
+            assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 class TestPages:
     @pytest.mark.parametrize("page", PAGES)
     def test_every_link_into_the_repository_has_a_target(self, page: str) -> None:
@@ -315,13 +333,41 @@ class TestPages:
         assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == LICENSE_SHA256
 
 
+def described_folders(tree: str) -> list[str]:
+    """The folders of a tree in which each line has an indented folder, then its description."""
+    described = []
+    parents: list[str] = []
+    for line in tree.splitlines():
+        entry = re.fullmatch(r"( *)(\S+)/(?: {2,}(\S.*))?", line)
+        assert entry, line
+        parents = [*parents[: len(entry[1]) // 2], entry[2]]
+        folder = "/".join(parents)
+        assert entry[3] or folder == "lambda", f"{folder} has no description"
+        described.append(folder)
+    return described
+
+
+def folders() -> set[Path]:
+    """Every folder of the repository."""
+    return {parent for file in repository.files() for parent in file.parents} - {Path()}
+
+
+def is_mirror(folder: Path) -> bool:
+    """Whether a folder of the tests belongs to the room of the same name."""
+    parent = {"lambda": "lambda/signwatch", "tooling": "tooling", "local": "tooling/local"}
+    parts = folder.parts
+    if len(parts) != 3 or parts[0] != "tests" or parts[1] not in parent:
+        return False
+    return (ROOT / parent[parts[1]] / parts[2]).is_dir()
+
+
 def targets(text: str) -> list[str]:
     """The targets of the links in a text."""
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
 def destination(page: str, path: str) -> Path:
-    """The file that a link means. A link to GitHub's page of a workflow means the workflow's file."""
+    """The file that a link means: for GitHub's page of a workflow, the workflow's file."""
     on_github = re.fullmatch(r"\.\./\.\./actions/(workflows/[\w-]+\.yml)(/badge\.svg)?", path)
     if on_github:
         return ROOT / ".github" / on_github[1]
@@ -346,7 +392,7 @@ def named_paths(text: str) -> list[str]:
 
 
 def exists(path: str, page: str) -> bool:
-    """Whether a path exists from the root or from the page's folder, as a bare name, or is ignored."""
+    """Whether a path exists, from the root, from the page's folder or as a name, or is ignored."""
     folders = (ROOT, (ROOT / page).parent)
     if any(any(folder.glob(path.rstrip("/"))) for folder in folders):
         return True
