@@ -167,7 +167,7 @@ data "aws_iam_policy_document" "deploy" {
     resources = ["*"]
   }
   statement {
-    # The alias stands in the texts. This action takes no resource either.
+    # The texts show the alias. This action takes no resource either.
     sid       = "NameTheAccount"
     actions   = ["iam:ListAccountAliases"]
     resources = ["*"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SOURCE = ROOT / "terraform-bootstrap"
-README = (SOURCE / "README.md").read_text(encoding="utf-8")
+PAGE = (SOURCE / "README.md").read_text(encoding="utf-8")
 APPLY_PROGRAM = """
 import sys
 from pathlib import Path
@@ -247,7 +247,7 @@ class TestGitHub:
 
 
 @pytest.mark.joint
-class TestReadme:
+class TestPage:
     def test_the_table_has_every_variable_with_default_and_description(self) -> None:
         defaults = terraform.load_defaults(SOURCE)
         quotes = '""'
@@ -256,12 +256,12 @@ class TestReadme:
             [f"`{name}`", cells.get(name, "required"), body["description"]]
             for name, body in blocks("variables.tf", "variable").items()
         ]
-        assert repository.table(README, "Variables") == expected
+        assert repository.table(PAGE, "Variables") == expected
 
     def test_the_table_has_every_output_with_its_description(self) -> None:
         outputs = blocks("outputs.tf", "output")
         expected = [[f"`{name}`", body["description"]] for name, body in outputs.items()]
-        assert repository.table(README, "Outputs") == expected
+        assert repository.table(PAGE, "Outputs") == expected
 
 
 @pytest.mark.terraform
