@@ -1,61 +1,124 @@
-# CloudFormation compares as whoever asks it to (user guide, "Detect unmanaged configuration changes"), so ./inv drift
-# needs to read what the stacks made, and nothing of what is in it.
+# CloudFormation detects drift with the rights of the caller (user guide, "Detect unmanaged configuration changes").
+# ./inv drift may read the configuration of the stacks' resources, and none of their content.
 data "aws_iam_policy_document" "drift" {
   statement {
-    sid       = "ReadTheTrail"
-    actions   = ["cloudtrail:GetEventConfiguration", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags"]
-    resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
+    sid = "ReadTheTrail"
+    actions = [
+      "cloudtrail:GetEventConfiguration",
+      "cloudtrail:GetEventSelectors",
+      "cloudtrail:GetInsightSelectors",
+      "cloudtrail:GetTrail",
+      "cloudtrail:GetTrailStatus",
+      "cloudtrail:ListTags",
+    ]
+    resources = ["arn:${local.partition}:cloudtrail:${local.region_and_account}:trail/${var.prefix}-trail"]
   }
   statement {
     sid = "ReadItsBucket"
     actions = [
-      "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketAbac", "s3:GetBucketCORS", "s3:GetBucketLogging",
-      "s3:GetBucketMetadataTableConfiguration", "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls",
-      "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging", "s3:GetBucketVersioning", "s3:GetBucketWebsite",
-      "s3:GetEncryptionConfiguration", "s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration", "s3:GetLifecycleConfiguration",
-      "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource",
+      "s3:GetAccelerateConfiguration",
+      "s3:GetAnalyticsConfiguration",
+      "s3:GetBucketAbac",
+      "s3:GetBucketCORS",
+      "s3:GetBucketLogging",
+      "s3:GetBucketMetadataTableConfiguration",
+      "s3:GetBucketNotification",
+      "s3:GetBucketObjectLockConfiguration",
+      "s3:GetBucketOwnershipControls",
+      "s3:GetBucketPolicy",
+      "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketTagging",
+      "s3:GetBucketVersioning",
+      "s3:GetBucketWebsite",
+      "s3:GetEncryptionConfiguration",
+      "s3:GetIntelligentTieringConfiguration",
+      "s3:GetInventoryConfiguration",
+      "s3:GetLifecycleConfiguration",
+      "s3:GetMetricsConfiguration",
+      "s3:GetReplicationConfiguration",
+      "s3:ListBucket",
+      "s3:ListTagsForResource",
     ]
     resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
   }
   statement {
-    sid       = "ReadTheFunction"
-    actions   = ["lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetFunctionScalingConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig"]
-    resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    sid = "ReadTheFunction"
+    actions = [
+      "lambda:GetFunction",
+      "lambda:GetFunctionCodeSigningConfig",
+      "lambda:GetFunctionEventInvokeConfig",
+      "lambda:GetFunctionRecursionConfig",
+      "lambda:GetFunctionScalingConfig",
+      "lambda:GetPolicy",
+      "lambda:GetRuntimeManagementConfig",
+    ]
+    resources = ["arn:${local.partition}:lambda:${local.region_and_account}:function:${var.prefix}-*"]
   }
   statement {
-    sid       = "ReadTheMapping"
-    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags"]
+    sid = "ReadTheMapping"
+    actions = [
+      "lambda:GetEventSourceMapping",
+      "lambda:ListTags",
+    ]
     resources = [local.mapping_arn]
   }
   statement {
     sid       = "ReadTheLayer"
     actions   = ["lambda:GetLayerVersion"]
-    resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
+    resources = ["arn:${local.partition}:lambda:${local.region_and_account}:layer:${var.prefix}-*:*"]
   }
   statement {
-    sid       = "ReadTheRules"
-    actions   = ["events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule"]
-    resources = ["arn:${local.partition}:events:${local.here}:rule/${var.prefix}-*", "arn:${local.partition}:events:${local.here}:rule/*/${var.prefix}-*"]
+    sid = "ReadTheRules"
+    actions = [
+      "events:DescribeRule",
+      "events:ListTagsForResource",
+      "events:ListTargetsByRule",
+    ]
+    resources = [
+      "arn:${local.partition}:events:${local.region_and_account}:rule/${var.prefix}-*",
+      "arn:${local.partition}:events:${local.region_and_account}:rule/*/${var.prefix}-*",
+    ]
   }
   statement {
-    sid       = "ReadTheTopic"
-    actions   = ["sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"]
-    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+    sid = "ReadTheTopic"
+    actions = [
+      "sns:GetDataProtectionPolicy",
+      "sns:GetTopicAttributes",
+      "sns:ListSubscriptionsByTopic",
+      "sns:ListTagsForResource",
+    ]
+    resources = ["arn:${local.partition}:sns:${local.region_and_account}:${var.prefix}-*"]
   }
   statement {
-    sid       = "ReadTheQueues"
-    actions   = ["sqs:GetQueueAttributes", "sqs:ListQueueTags"]
-    resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+    sid = "ReadTheQueues"
+    actions = [
+      "sqs:GetQueueAttributes",
+      "sqs:ListQueueTags",
+    ]
+    resources = ["arn:${local.partition}:sqs:${local.region_and_account}:${var.prefix}-*"]
   }
   statement {
-    sid       = "ReadTheLedger"
-    actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource"]
-    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+    sid = "ReadTheLedger"
+    actions = [
+      "dynamodb:DescribeContinuousBackups",
+      "dynamodb:DescribeContributorInsights",
+      "dynamodb:DescribeKinesisStreamingDestination",
+      "dynamodb:DescribeTable",
+      "dynamodb:DescribeTimeToLive",
+      "dynamodb:GetResourcePolicy",
+      "dynamodb:ListTagsOfResource",
+    ]
+    resources = ["arn:${local.partition}:dynamodb:${local.region_and_account}:table/${var.prefix}-*"]
   }
   statement {
-    sid       = "ReadTheKeys"
-    actions   = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    sid = "ReadTheKeys"
+    actions = [
+      "kms:DescribeKey",
+      "kms:GetKeyPolicy",
+      "kms:GetKeyRotationStatus",
+      "kms:ListResourceTags",
+    ]
+    resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
     condition {
       test     = "StringEquals"
       variable = "aws:ResourceTag/signwatch:prefix"
@@ -63,14 +126,20 @@ data "aws_iam_policy_document" "drift" {
     }
   }
   statement {
-    sid       = "ReadTheRoles"
-    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
-    resources = local.role_arns
+    sid = "ReadTheRoles"
+    actions = [
+      "iam:GetRole",
+      "iam:GetRolePolicy",
+      "iam:ListAttachedRolePolicies",
+      "iam:ListRolePolicies",
+    ]
+    resources = local.stack_role_arns
   }
   statement {
-    sid       = "ReadTheSecretsForm" # and never its value
+    # The description of the secret, not its value.
+    sid       = "ReadTheSecretsForm"
     actions   = ["secretsmanager:DescribeSecret"]
-    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.region_and_account}:secret:TwilioSecret-*"]
     condition {
       test     = "StringEquals"
       variable = "aws:ResourceTag/signwatch:prefix"
@@ -78,28 +147,40 @@ data "aws_iam_policy_document" "drift" {
     }
   }
   statement {
-    sid       = "ReadTheLogGroups"
-    actions   = ["logs:DescribeIndexPolicies", "logs:GetDataProtectionPolicy"]
+    sid = "ReadTheLogGroups"
+    actions = [
+      "logs:DescribeIndexPolicies",
+      "logs:GetDataProtectionPolicy",
+    ]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }
   statement {
-    sid       = "ReadTheirTags" # this call alone wants the ARN without its end
+    # Only this action takes the ARN without ":*" at its end.
+    sid       = "ReadTheirTags"
     actions   = ["logs:ListTagsForResource"]
     resources = local.log_group_arns
   }
   statement {
-    sid       = "SeeAlarms" # asked of all alarms at once
+    # This call reads all alarms at once.
+    sid       = "SeeAlarms"
     actions   = ["cloudwatch:DescribeAlarms"]
-    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:*"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.region_and_account}:alarm:*"]
   }
   statement {
     sid       = "ReadTheTagsOfAlarms"
     actions   = ["cloudwatch:ListTagsForResource"]
-    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:${var.prefix}-*"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.region_and_account}:alarm:${var.prefix}-*"]
   }
   statement {
-    sid       = "ReadWhatKnowsNoResource" # Service Authorization Reference
-    actions   = ["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"]
+    # These actions take no resource (Service Authorization Reference).
+    sid = "ReadWhatKnowsNoResource"
+    actions = [
+      "cloudtrail:DescribeTrails",
+      "kms:ListAliases",
+      "logs:DescribeLogGroups",
+      "logs:DescribeResourcePolicies",
+      "sns:GetSubscriptionAttributes",
+    ]
     resources = ["*"]
   }
 }

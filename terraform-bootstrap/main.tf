@@ -6,22 +6,22 @@ locals {
     artifacts   = "${var.prefix}-artifacts-${var.account_id}-${var.region}"
     access_logs = "${var.prefix}-access-logs-${var.account_id}-${var.region}"
   }
-  bucket_arns = { for name, bucket in local.buckets : name => "arn:${data.aws_partition.current.partition}:s3:::${bucket}" }
+  bucket_arns = { for name, bucket in local.buckets : name => "arn:${local.partition}:s3:::${bucket}" }
 }
 
 resource "aws_s3_bucket" "templates" {
-  #checkov:skip=CKV_AWS_144:templates are made again from the repository in seconds; a copy in another Region serves nobody
+  #checkov:skip=CKV_AWS_144:templates are uploaded again from the repository in seconds; a copy elsewhere is not needed
   bucket = local.buckets.templates
 }
 
 resource "aws_s3_bucket" "artifacts" {
-  #checkov:skip=CKV_AWS_144:zips are made again from the repository, byte for byte; a copy in another Region serves nobody
+  #checkov:skip=CKV_AWS_144:zips are built again from the repository; a copy elsewhere is not needed
   bucket = local.buckets.artifacts
 }
 
 resource "aws_s3_bucket" "access_logs" {
-  #checkov:skip=CKV_AWS_18:this bucket takes the access logs; logging itself into itself never ends
-  #checkov:skip=CKV_AWS_144:access logs of rebuildable buckets; a copy in another Region serves nobody
+  #checkov:skip=CKV_AWS_18:this bucket receives the access logs; logging it into itself would never end
+  #checkov:skip=CKV_AWS_144:access logs of buckets that can be rebuilt; a copy elsewhere is not needed
   #checkov:skip=CKV_AWS_145:S3 delivers access logs only to buckets encrypted with its own keys (SSE-S3)
   bucket = local.buckets.access_logs
 }
@@ -34,14 +34,14 @@ locals {
   }
 }
 
-# A rule of yours can watch who changes a template, a zip or a log; without a rule it costs nothing and tells nobody.
+# Sends bucket events to EventBridge, so that a rule can watch changes of templates, zips and logs. Free without a rule.
 resource "aws_s3_bucket_notification" "changes" {
   for_each    = local.all_buckets
   bucket      = each.value
   eventbridge = true
 }
 
-resource "aws_s3_bucket_ownership_controls" "enforced" {
+resource "aws_s3_bucket_ownership_controls" "no_acls" {
   for_each = local.all_buckets
   bucket   = each.value
   rule {
@@ -58,7 +58,7 @@ resource "aws_s3_bucket_public_access_block" "private" {
   restrict_public_buckets = true
 }
 
-resource "aws_s3_bucket_versioning" "kept" {
+resource "aws_s3_bucket_versioning" "old_versions" {
   for_each = local.all_buckets
   bucket   = each.value
   versioning_configuration {
@@ -66,7 +66,8 @@ resource "aws_s3_bucket_versioning" "kept" {
   }
 }
 
-# The AWS-managed key of S3: free, and open to whoever in this account may read the object, CloudFormation and Lambda included.
+# The AWS-managed key of S3 is free and usable by everyone in the account who may read the object, including
+# CloudFormation and Lambda.
 resource "aws_s3_bucket_server_side_encryption_configuration" "encrypted" {
   for_each = local.all_buckets
   bucket   = each.value
@@ -92,7 +93,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "old_versions" {
       days_after_initiation = 7
     }
   }
-  depends_on = [aws_s3_bucket_versioning.kept]
+  depends_on = [aws_s3_bucket_versioning.old_versions]
 }
 
 data "aws_iam_policy_document" "bucket" {
@@ -132,7 +133,7 @@ data "aws_iam_policy_document" "bucket" {
       condition {
         test     = "ArnLike"
         variable = "aws:SourceArn"
-        values   = ["arn:${data.aws_partition.current.partition}:s3:::${var.prefix}-*"]
+        values   = ["arn:${local.partition}:s3:::${var.prefix}-*"]
       }
     }
   }
@@ -149,12 +150,23 @@ resource "aws_s3_bucket_logging" "templates" {
   bucket        = aws_s3_bucket.templates.id
   target_bucket = aws_s3_bucket.access_logs.id
   target_prefix = "templates/"
-  depends_on    = [aws_s3_bucket_policy.tls_only] # S3 asks for the right to write before it logs
+  depends_on    = [aws_s3_bucket_policy.tls_only] # S3 checks the permission to write before it logs
 }
 
 resource "aws_s3_bucket_logging" "artifacts" {
   bucket        = aws_s3_bucket.artifacts.id
   target_bucket = aws_s3_bucket.access_logs.id
   target_prefix = "artifacts/"
-  depends_on    = [aws_s3_bucket_policy.tls_only] # S3 asks for the right to write before it logs
+  depends_on    = [aws_s3_bucket_policy.tls_only] # S3 checks the permission to write before it logs
+}
+
+# The names that version 0.1.0 had.
+moved {
+  from = aws_s3_bucket_versioning.kept
+  to   = aws_s3_bucket_versioning.old_versions
+}
+
+moved {
+  from = aws_s3_bucket_ownership_controls.enforced
+  to   = aws_s3_bucket_ownership_controls.no_acls
 }

@@ -9,12 +9,12 @@ locals {
   }
 }
 
-# The contract again, where a second laptop and a pipeline can read it without the state.
+# The outputs again, readable without the state: a second machine and CI deploy with them.
 resource "aws_ssm_parameter" "contract" {
   for_each = local.contract
   name     = "/${var.prefix}/bootstrap/${each.key}"
   type     = "SecureString"
-  key_id   = "alias/aws/ssm" # nothing secret is in it: a key of our own would only add a price and a way to fail
+  key_id   = "alias/aws/ssm" # the values are not secret; a customer key would only add cost
   value    = each.value
 }
 
@@ -29,7 +29,7 @@ output "artifact_bucket_name" {
 }
 
 output "access_log_bucket_name" {
-  description = "The bucket that takes access logs."
+  description = "The bucket that receives the access logs."
   value       = local.contract.access_log_bucket_name
 }
 
@@ -44,6 +44,6 @@ output "service_role_arn" {
 }
 
 output "boundary_policy_arn" {
-  description = "The permissions boundary of each role that the stacks make."
+  description = "The permissions boundary of every role that the stacks create."
   value       = local.contract.boundary_policy_arn
 }

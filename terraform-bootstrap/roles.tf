@@ -1,34 +1,47 @@
 locals {
-  partition      = data.aws_partition.current.partition
-  root_arn       = "arn:${local.partition}:iam::${var.account_id}:root"
-  role_arns      = [for name in ["function", "trail"] : "arn:${local.partition}:iam::${var.account_id}:role/${var.prefix}-${name}"]
-  stack_arns     = ["arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}/*", "arn:${local.partition}:cloudformation:${var.region}:${var.account_id}:stack/${var.prefix}-*/*"]
-  change_set_arn = "arn:${local.partition}:cloudformation:${local.here}:changeSet/*" # deploy and AWS itself make up their names
-  deploy_name    = "${var.prefix}-deploy"
-  stack_name     = "${var.prefix}-cloudformation"
-  deploy_arn     = "arn:${local.partition}:iam::${var.account_id}:role/${local.deploy_name}"
-  service_arn    = "arn:${local.partition}:iam::${var.account_id}:role/${local.stack_name}"
-  here           = "${var.region}:${var.account_id}"
+  partition          = data.aws_partition.current.partition
+  region_and_account = "${var.region}:${var.account_id}"
+  iam_arn            = "arn:${local.partition}:iam::${var.account_id}"
+  root_arn           = "${local.iam_arn}:root"
 
-  # Computed and not read from the policy, so that a plan shows every document before anything is made.
-  boundary_name = "${var.prefix}-boundary"
-  boundary_arn  = "arn:${local.partition}:iam::${var.account_id}:policy/${local.boundary_name}"
+  # ARNs are computed, not read from the resources, so that a plan shows every policy before anything is created.
+  deploy_role_name  = "${var.prefix}-deploy"
+  deploy_role_arn   = "${local.iam_arn}:role/${local.deploy_role_name}"
+  service_role_name = "${var.prefix}-cloudformation"
+  service_role_arn  = "${local.iam_arn}:role/${local.service_role_name}"
+  stack_role_arns   = [for name in ["function", "trail"] : "${local.iam_arn}:role/${var.prefix}-${name}"]
+  boundary_name     = "${var.prefix}-boundary"
+  boundary_arn      = "${local.iam_arn}:policy/${local.boundary_name}"
 
-  mapping_arn    = "arn:${local.partition}:lambda:${local.here}:event-source-mapping:*" # its end is AWS's invention
-  log_group_arns = [for group in ["/aws/lambda/${var.prefix}-function", "/aws/cloudtrail/${var.prefix}", "/aws/events/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}"]
+  stack_arns = [
+    "arn:${local.partition}:cloudformation:${local.region_and_account}:stack/${var.prefix}/*",
+    "arn:${local.partition}:cloudformation:${local.region_and_account}:stack/${var.prefix}-*/*",
+  ]
+  # The deploy task and AWS generate the names of change sets, AWS the ids of event source mappings.
+  change_set_arn = "arn:${local.partition}:cloudformation:${local.region_and_account}:changeSet/*"
+  mapping_arn    = "arn:${local.partition}:lambda:${local.region_and_account}:event-source-mapping:*"
 
-  # GetParametersByPath is asked for the path that is read (Service Authorization Reference, Systems Manager).
-  contract_arns = ["arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap", "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/bootstrap/*"]
-  networks_arn  = "arn:${local.partition}:ssm:${local.here}:parameter/${var.prefix}/networks"
+  log_group_arn = "arn:${local.partition}:logs:${local.region_and_account}:log-group"
+  log_group_arns = [
+    "${local.log_group_arn}:/aws/lambda/${var.prefix}-function",
+    "${local.log_group_arn}:/aws/cloudtrail/${var.prefix}",
+    "${local.log_group_arn}:/aws/events/${var.prefix}",
+  ]
 
-  # Identity Center puts its Region into the path of a role, except us-east-1; the suffix is sixteen characters and changes.
+  # GetParametersByPath is checked against the path that is read (Service Authorization Reference, Systems Manager).
+  contract_arn  = "arn:${local.partition}:ssm:${local.region_and_account}:parameter/${var.prefix}/bootstrap"
+  contract_arns = [local.contract_arn, "${local.contract_arn}/*"]
+  networks_arn  = "arn:${local.partition}:ssm:${local.region_and_account}:parameter/${var.prefix}/networks"
+
+  # Identity Center puts its Region into the path of a role, except us-east-1. The suffix has 16 characters and changes.
+  sso_role_arn = "${local.iam_arn}:role/aws-reserved/sso.amazonaws.com"
   sso_role_arns = flatten([for name in var.sso_permission_set_names : [
-    "arn:${local.partition}:iam::${var.account_id}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_${name}_????????????????",
-    "arn:${local.partition}:iam::${var.account_id}:role/aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_${name}_????????????????",
+    "${local.sso_role_arn}/AWSReservedSSO_${name}_????????????????",
+    "${local.sso_role_arn}/*/AWSReservedSSO_${name}_????????????????",
   ]])
 }
 
-# --- the deploy role: what ./inv deploy, outputs, drift, secret, networks and destroy act as --------------------------------
+# --- deploy role: used by ./inv deploy, outputs, drift, secret, networks and destroy ----------------------------------
 
 data "aws_iam_policy_document" "deploy_trust" {
   dynamic "statement" {
@@ -61,37 +74,38 @@ data "aws_iam_policy_document" "deploy_trust" {
   }
 
   dynamic "statement" {
-    for_each = var.github_repository == "" ? [] : ["the repository's environment"]
+    for_each = var.github_repository == "" ? [] : ["GitHub"]
     content {
       sid     = "GitHub"
       actions = ["sts:AssumeRole"]
       principals {
         type        = "AWS"
-        identifiers = [local.github_arns.deploy]
+        identifiers = [local.github_role_arns.deploy]
       }
     }
   }
 }
 
 resource "aws_iam_role" "deploy" {
-  name               = local.deploy_name
+  name               = local.deploy_role_name
   description        = "Deploys the stacks of ${var.prefix} through CloudFormation"
   assume_role_policy = data.aws_iam_policy_document.deploy_trust.json
-  depends_on         = [aws_iam_role.github] # IAM refuses a trust in a role that is not there
+  depends_on         = [aws_iam_role.github] # IAM refuses to trust a role that does not exist
 }
 
-# What it takes to make a change set that works as the service role: for a deployer the root's, and for that role itself
-# those of the nested stacks, to each of which CloudFormation passes the role on.
+# The rights to create a change set that runs as the service role. The deploy role needs them for the root stack, the
+# service role for the nested stacks, because CloudFormation passes the role on to each of them.
 data "aws_iam_policy_document" "change_sets" {
   statement {
-    sid       = "TagChangeSets" # its tags are asked for on a change set too (Service Authorization Reference, CreateChangeSet)
+    # CreateChangeSet with tags is checked on the change set too (Service Authorization Reference, CreateChangeSet).
+    sid       = "TagChangeSets"
     actions   = ["cloudformation:TagResource"]
     resources = [local.change_set_arn]
   }
   statement {
     sid       = "HandCloudFormationItsRole"
     actions   = ["iam:PassRole"]
-    resources = [local.service_arn]
+    resources = [local.service_role_arn]
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
@@ -100,8 +114,8 @@ data "aws_iam_policy_document" "change_sets" {
   }
 }
 
-# What it takes to hand anything to CloudFormation: the deploy role may, and so may the previews of GitHub's workflows.
-data "aws_iam_policy_document" "handing_over" {
+# The rights to prepare a change set. The deploy role has them, and so has GitHub's preview role.
+data "aws_iam_policy_document" "change_set_preparation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
     sid       = "SeeWhatIsThere"
@@ -116,34 +130,54 @@ data "aws_iam_policy_document" "handing_over" {
 }
 
 data "aws_iam_policy_document" "deploy" {
-  source_policy_documents = [data.aws_iam_policy_document.handing_over.json]
+  source_policy_documents = [data.aws_iam_policy_document.change_set_preparation.json]
   statement {
     sid = "DeployTheStacks"
     actions = [
-      "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet",
-      "cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResources", "cloudformation:DescribeStacks",
-      "cloudformation:ExecuteChangeSet", "cloudformation:TagResource", "cloudformation:UpdateTerminationProtection",
+      "cloudformation:CreateChangeSet",
+      "cloudformation:DeleteChangeSet",
+      "cloudformation:DeleteStack",
+      "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeStackEvents",
+      "cloudformation:DescribeStackResources",
+      "cloudformation:DescribeStacks",
+      "cloudformation:ExecuteChangeSet",
+      "cloudformation:TagResource",
+      "cloudformation:UpdateTerminationProtection",
     ]
     resources = local.stack_arns
   }
   statement {
-    sid       = "LookForDrift" # a stack's drift takes both of the Detect actions (CloudFormation user guide, on detecting drift)
-    actions   = ["cloudformation:DescribeStackResourceDrifts", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift"]
+    # Detecting the drift of a stack needs both Detect actions (CloudFormation user guide, on detecting drift).
+    sid = "LookForDrift"
+    actions = [
+      "cloudformation:DescribeStackResourceDrifts",
+      "cloudformation:DetectStackDrift",
+      "cloudformation:DetectStackResourceDrift",
+    ]
     resources = local.stack_arns
   }
   statement {
-    sid       = "AskForTheResult" # these calls know no resource (Service Authorization Reference)
-    actions   = ["cloudformation:BatchDescribeTypeConfigurations", "cloudformation:DescribeStackDriftDetectionStatus"]
+    # These actions take no resource (Service Authorization Reference).
+    sid = "AskForTheResult"
+    actions = [
+      "cloudformation:BatchDescribeTypeConfigurations",
+      "cloudformation:DescribeStackDriftDetectionStatus",
+    ]
     resources = ["*"]
   }
   statement {
-    sid       = "NameTheAccount" # for the texts; this call knows no resource either
+    # The texts show the alias. This action takes no resource either.
+    sid       = "NameTheAccount"
     actions   = ["iam:ListAccountAliases"]
     resources = ["*"]
   }
   statement {
-    sid       = "UploadWhatIsNew"
-    actions   = ["s3:GetObject", "s3:PutObject"]
+    sid = "UploadWhatIsNew"
+    actions = [
+      "s3:GetObject",
+      "s3:PutObject",
+    ]
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
   }
   statement {
@@ -152,14 +186,18 @@ data "aws_iam_policy_document" "deploy" {
     resources = [local.networks_arn, "${local.networks_arn}/*"]
   }
   statement {
-    sid       = "AllowAndRevokeNetworks"
-    actions   = ["ssm:DeleteParameter", "ssm:PutParameter"]
+    sid = "AllowAndRevokeNetworks"
+    actions = [
+      "ssm:DeleteParameter",
+      "ssm:PutParameter",
+    ]
     resources = ["${local.networks_arn}/*"]
   }
   statement {
-    sid       = "FillTheSecret" # CloudFormation names it after its logical id and marks it with its stack, a child of ours
+    # CloudFormation names the secret after its logical id and hands the tag of the stack down to it.
+    sid       = "FillTheSecret"
     actions   = ["secretsmanager:PutSecretValue"]
-    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.region_and_account}:secret:TwilioSecret-*"]
     condition {
       test     = "StringEquals"
       variable = "aws:ResourceTag/signwatch:prefix"
@@ -167,9 +205,12 @@ data "aws_iam_policy_document" "deploy" {
     }
   }
   statement {
-    sid       = "SealTheSecret"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    sid = "SealTheSecret"
+    actions = [
+      "kms:Decrypt",
+      "kms:GenerateDataKey",
+    ]
+    resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
@@ -184,18 +225,28 @@ resource "aws_iam_role_policy" "deploy" {
   policy = data.aws_iam_policy_document.deploy.json
 }
 
-# --- the boundary: the most that any role of the stacks can ever do ---------------------------------------------------
+# --- permissions boundary: the most that a role of the stacks can do --------------------------------------------------
 
 data "aws_iam_policy_document" "boundary" {
   statement {
-    sid       = "Logs"
-    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = [for group in ["/aws/lambda/${var.prefix}-*", "/aws/cloudtrail/${var.prefix}"] : "arn:${local.partition}:logs:${local.here}:log-group:${group}:*"]
+    sid = "Logs"
+    actions = [
+      "logs:CreateLogStream",
+      "logs:PutLogEvents",
+    ]
+    resources = [
+      "${local.log_group_arn}:/aws/lambda/${var.prefix}-*:*",
+      "${local.log_group_arn}:/aws/cloudtrail/${var.prefix}:*",
+    ]
   }
   statement {
-    sid       = "Ledger"
-    actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
-    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+    sid = "Ledger"
+    actions = [
+      "dynamodb:GetItem",
+      "dynamodb:PutItem",
+      "dynamodb:UpdateItem",
+    ]
+    resources = ["arn:${local.partition}:dynamodb:${local.region_and_account}:table/${var.prefix}-*"]
   }
   statement {
     sid       = "Networks"
@@ -205,32 +256,44 @@ data "aws_iam_policy_document" "boundary" {
   statement {
     sid       = "Secret"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    resources = ["arn:${local.partition}:secretsmanager:${local.region_and_account}:secret:TwilioSecret-*"]
   }
   statement {
-    sid       = "Names" # the call asks for the store and for the user (Service Authorization Reference, AWS Identity Store)
-    actions   = ["identitystore:DescribeUser"]
-    resources = ["arn:${local.partition}:identitystore::${var.account_id}:identitystore/*", "arn:${local.partition}:identitystore:::user/*"]
+    # DescribeUser is checked on the store and on the user (Service Authorization Reference, AWS Identity Store).
+    sid     = "Names"
+    actions = ["identitystore:DescribeUser"]
+    resources = [
+      "arn:${local.partition}:identitystore::${var.account_id}:identitystore/*",
+      "arn:${local.partition}:identitystore:::user/*",
+    ]
   }
   statement {
     sid       = "Email"
     actions   = ["sns:Publish"]
-    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+    resources = ["arn:${local.partition}:sns:${local.region_and_account}:${var.prefix}-*"]
   }
   statement {
-    sid       = "Queues"
-    actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+    sid = "Queues"
+    actions = [
+      "sqs:DeleteMessage",
+      "sqs:GetQueueAttributes",
+      "sqs:ReceiveMessage",
+      "sqs:SendMessage",
+    ]
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
   }
   statement {
     sid       = "RawEvents"
     actions   = ["logs:FilterLogEvents"]
-    resources = ["arn:${local.partition}:logs:${local.here}:log-group:/aws/events/${var.prefix}:*"]
+    resources = ["${local.log_group_arn}:/aws/events/${var.prefix}:*"]
   }
   statement {
-    sid       = "Keys"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    sid = "Keys"
+    actions = [
+      "kms:Decrypt",
+      "kms:GenerateDataKey",
+    ]
+    resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
   }
 }
 

@@ -1,4 +1,4 @@
-# The service role: what CloudFormation itself may do.
+# The service role: what CloudFormation may do when it creates, changes and deletes the stacks.
 
 data "aws_iam_policy_document" "service_trust" {
   statement {
@@ -8,7 +8,8 @@ data "aws_iam_policy_document" "service_trust" {
       identifiers = ["cloudformation.amazonaws.com"]
     }
     condition {
-      test     = "StringEqualsIfExists" # no page says that CloudFormation names the account when it takes the role of a stack
+      # No page says whether CloudFormation sends this key when it assumes the role.
+      test     = "StringEqualsIfExists"
       variable = "aws:SourceAccount"
       values   = [var.account_id]
     }
@@ -16,76 +17,214 @@ data "aws_iam_policy_document" "service_trust" {
 }
 
 resource "aws_iam_role" "service" {
-  name               = local.stack_name
+  name               = local.service_role_name
   description        = "CloudFormation makes and changes the stacks of ${var.prefix} as this role"
   assume_role_policy = data.aws_iam_policy_document.service_trust.json
 }
 
 data "aws_iam_policy_document" "service_resources" {
   statement {
-    sid       = "NestedStacks"
-    actions   = ["cloudformation:CreateChangeSet", "cloudformation:CreateStack", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:GetStackPolicy", "cloudformation:GetTemplate", "cloudformation:TagResource", "cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection"]
+    sid = "NestedStacks"
+    actions = [
+      "cloudformation:CreateChangeSet",
+      "cloudformation:CreateStack",
+      "cloudformation:DeleteChangeSet",
+      "cloudformation:DeleteStack",
+      "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeStackEvents",
+      "cloudformation:DescribeStacks",
+      "cloudformation:ExecuteChangeSet",
+      "cloudformation:GetStackPolicy",
+      "cloudformation:GetTemplate",
+      "cloudformation:TagResource",
+      "cloudformation:UpdateStack",
+      "cloudformation:UpdateTerminationProtection",
+    ]
     resources = local.stack_arns
   }
   statement {
-    sid       = "ReadTemplatesAndZips"
-    actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+    sid = "ReadTemplatesAndZips"
+    actions = [
+      "s3:GetObject",
+      "s3:GetObjectVersion",
+    ]
     resources = ["${local.bucket_arns.templates}/*", "${local.bucket_arns.artifacts}/*"]
   }
   statement {
-    sid = "TrailBucket" # a generated name: stack, logical id and a random end in lower case, the stack's part cut where 63 characters are too few
+    # CloudFormation generates the bucket's name in lower case: stack, logical id, random characters. It shortens the
+    # stack's part where the name would have more than 63 characters.
+    sid = "TrailBucket"
     actions = [
-      "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:GetAccelerateConfiguration", "s3:GetAnalyticsConfiguration", "s3:GetBucketAbac", "s3:GetBucketCORS", "s3:GetBucketMetadataTableConfiguration", "s3:GetBucketLogging",
-      "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging",
-      "s3:GetBucketVersioning", "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetIntelligentTieringConfiguration", "s3:GetInventoryConfiguration",
-      "s3:GetLifecycleConfiguration", "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
-      "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:TagResource", "s3:UntagResource",
+      "s3:CreateBucket",
+      "s3:DeleteBucket",
+      "s3:DeleteBucketPolicy",
+      "s3:GetAccelerateConfiguration",
+      "s3:GetAnalyticsConfiguration",
+      "s3:GetBucketAbac",
+      "s3:GetBucketCORS",
+      "s3:GetBucketMetadataTableConfiguration",
+      "s3:GetBucketLogging",
+      "s3:GetBucketNotification",
+      "s3:GetBucketObjectLockConfiguration",
+      "s3:GetBucketOwnershipControls",
+      "s3:GetBucketPolicy",
+      "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketTagging",
+      "s3:GetBucketVersioning",
+      "s3:GetBucketWebsite",
+      "s3:GetEncryptionConfiguration",
+      "s3:GetIntelligentTieringConfiguration",
+      "s3:GetInventoryConfiguration",
+      "s3:GetLifecycleConfiguration",
+      "s3:GetMetricsConfiguration",
+      "s3:GetReplicationConfiguration",
+      "s3:ListBucket",
+      "s3:ListTagsForResource",
+      "s3:PutBucketLogging",
+      "s3:PutBucketOwnershipControls",
+      "s3:PutBucketPolicy",
+      "s3:PutBucketPublicAccessBlock",
+      "s3:PutBucketTagging",
+      "s3:PutBucketVersioning",
+      "s3:PutEncryptionConfiguration",
+      "s3:PutLifecycleConfiguration",
+      "s3:TagResource",
+      "s3:UntagResource",
     ]
     resources = ["arn:${local.partition}:s3:::${var.prefix}-*-trailbucket-*"]
   }
   statement {
-    sid       = "Trail"
-    actions   = ["cloudtrail:AddTags", "cloudtrail:CreateTrail", "cloudtrail:DeleteTrail", "cloudtrail:GetEventConfiguration", "cloudtrail:GetEventSelectors", "cloudtrail:GetInsightSelectors", "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:ListTags", "cloudtrail:PutEventSelectors", "cloudtrail:RemoveTags", "cloudtrail:StartLogging", "cloudtrail:StopLogging", "cloudtrail:UpdateTrail"]
-    resources = ["arn:${local.partition}:cloudtrail:${local.here}:trail/${var.prefix}-trail"]
+    sid = "Trail"
+    actions = [
+      "cloudtrail:AddTags",
+      "cloudtrail:CreateTrail",
+      "cloudtrail:DeleteTrail",
+      "cloudtrail:GetEventConfiguration",
+      "cloudtrail:GetEventSelectors",
+      "cloudtrail:GetInsightSelectors",
+      "cloudtrail:GetTrail",
+      "cloudtrail:GetTrailStatus",
+      "cloudtrail:ListTags",
+      "cloudtrail:PutEventSelectors",
+      "cloudtrail:RemoveTags",
+      "cloudtrail:StartLogging",
+      "cloudtrail:StopLogging",
+      "cloudtrail:UpdateTrail",
+    ]
+    resources = ["arn:${local.partition}:cloudtrail:${local.region_and_account}:trail/${var.prefix}-trail"]
   }
   statement {
-    sid       = "LogGroups"
-    actions   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:DescribeIndexPolicies", "logs:DisassociateKmsKey", "logs:GetDataProtectionPolicy", "logs:PutRetentionPolicy"]
+    sid = "LogGroups"
+    actions = [
+      "logs:AssociateKmsKey",
+      "logs:CreateLogGroup",
+      "logs:DeleteLogGroup",
+      "logs:DeleteRetentionPolicy",
+      "logs:DescribeIndexPolicies",
+      "logs:DisassociateKmsKey",
+      "logs:GetDataProtectionPolicy",
+      "logs:PutRetentionPolicy",
+    ]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }
   statement {
-    sid       = "LogGroupTags" # these calls alone want the ARN without its end (CloudWatch Logs, overview of managing access)
-    actions   = ["logs:ListTagsForResource", "logs:TagResource", "logs:UntagResource"]
+    # Only these actions take the ARN without ":*" at its end (CloudWatch Logs, overview of managing access).
+    sid = "LogGroupTags"
+    actions = [
+      "logs:ListTagsForResource",
+      "logs:TagResource",
+      "logs:UntagResource",
+    ]
     resources = local.log_group_arns
   }
   statement {
-    sid       = "Function"
-    actions   = ["lambda:AddPermission", "lambda:CreateFunction", "lambda:DeleteFunction", "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionEventInvokeConfig", "lambda:GetFunctionRecursionConfig", "lambda:GetFunctionScalingConfig", "lambda:GetPolicy", "lambda:GetRuntimeManagementConfig", "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateFunctionEventInvokeConfig"]
-    resources = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+    sid = "Function"
+    actions = [
+      "lambda:AddPermission",
+      "lambda:CreateFunction",
+      "lambda:DeleteFunction",
+      "lambda:DeleteFunctionConcurrency",
+      "lambda:DeleteFunctionEventInvokeConfig",
+      "lambda:GetFunction",
+      "lambda:GetFunctionCodeSigningConfig",
+      "lambda:GetFunctionEventInvokeConfig",
+      "lambda:GetFunctionRecursionConfig",
+      "lambda:GetFunctionScalingConfig",
+      "lambda:GetPolicy",
+      "lambda:GetRuntimeManagementConfig",
+      "lambda:PutFunctionConcurrency",
+      "lambda:PutFunctionEventInvokeConfig",
+      "lambda:RemovePermission",
+      "lambda:TagResource",
+      "lambda:UntagResource",
+      "lambda:UpdateFunctionCode",
+      "lambda:UpdateFunctionConfiguration",
+      "lambda:UpdateFunctionEventInvokeConfig",
+    ]
+    resources = ["arn:${local.partition}:lambda:${local.region_and_account}:function:${var.prefix}-*"]
   }
   statement {
-    sid       = "Layer"
-    actions   = ["lambda:DeleteLayerVersion", "lambda:GetLayerVersion", "lambda:PublishLayerVersion"]
-    resources = ["arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*", "arn:${local.partition}:lambda:${local.here}:layer:${var.prefix}-*:*"]
+    sid = "Layer"
+    actions = [
+      "lambda:DeleteLayerVersion",
+      "lambda:GetLayerVersion",
+      "lambda:PublishLayerVersion",
+    ]
+    resources = [
+      "arn:${local.partition}:lambda:${local.region_and_account}:layer:${var.prefix}-*",
+      "arn:${local.partition}:lambda:${local.region_and_account}:layer:${var.prefix}-*:*",
+    ]
   }
   statement {
-    sid       = "Rules"
-    actions   = ["events:DeleteRule", "events:DescribeRule", "events:ListTagsForResource", "events:ListTargetsByRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource", "events:UntagResource"]
-    resources = ["arn:${local.partition}:events:${local.here}:rule/${var.prefix}-*", "arn:${local.partition}:events:${local.here}:rule/*/${var.prefix}-*"]
+    sid = "Rules"
+    actions = [
+      "events:DeleteRule",
+      "events:DescribeRule",
+      "events:ListTagsForResource",
+      "events:ListTargetsByRule",
+      "events:PutRule",
+      "events:PutTargets",
+      "events:RemoveTargets",
+      "events:TagResource",
+      "events:UntagResource",
+    ]
+    resources = [
+      "arn:${local.partition}:events:${local.region_and_account}:rule/${var.prefix}-*",
+      "arn:${local.partition}:events:${local.region_and_account}:rule/*/${var.prefix}-*",
+    ]
   }
   statement {
-    sid       = "Alarms"
-    actions   = ["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource"]
-    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:${var.prefix}-*"]
+    sid = "Alarms"
+    actions = [
+      "cloudwatch:DeleteAlarms",
+      "cloudwatch:ListTagsForResource",
+      "cloudwatch:PutMetricAlarm",
+      "cloudwatch:TagResource",
+      "cloudwatch:UntagResource",
+    ]
+    resources = ["arn:${local.partition}:cloudwatch:${local.region_and_account}:alarm:${var.prefix}-*"]
   }
   statement {
-    sid       = "SeeAlarms" # asked of all alarms at once
+    # This call reads all alarms at once.
+    sid       = "SeeAlarms"
     actions   = ["cloudwatch:DescribeAlarms"]
-    resources = ["arn:${local.partition}:cloudwatch:${local.here}:alarm:*"]
+    resources = ["arn:${local.partition}:cloudwatch:${local.region_and_account}:alarm:*"]
   }
   statement {
-    sid       = "NoResourceLevel" # these calls know no resource (Service Authorization Reference)
-    actions   = ["cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"]
+    # These actions take no resource (Service Authorization Reference).
+    sid = "NoResourceLevel"
+    actions = [
+      "cloudtrail:DescribeTrails",
+      "kms:CreateKey",
+      "kms:ListAliases",
+      "logs:DeleteResourcePolicy",
+      "logs:DescribeLogGroups",
+      "logs:DescribeResourcePolicies",
+      "logs:PutResourcePolicy",
+      "sns:GetSubscriptionAttributes",
+      "sns:SetSubscriptionAttributes",
+      "sns:Unsubscribe",
+    ]
     resources = ["*"]
     condition {
       test     = "StringEquals"
@@ -98,44 +237,115 @@ data "aws_iam_policy_document" "service_resources" {
 data "aws_iam_policy_document" "service_foundation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
-    sid       = "Topic"
-    actions   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:GetDataProtectionPolicy", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
-    resources = ["arn:${local.partition}:sns:${local.here}:${var.prefix}-*"]
+    sid = "Topic"
+    actions = [
+      "sns:CreateTopic",
+      "sns:DeleteTopic",
+      "sns:GetDataProtectionPolicy",
+      "sns:GetTopicAttributes",
+      "sns:ListSubscriptionsByTopic",
+      "sns:ListTagsForResource",
+      "sns:SetTopicAttributes",
+      "sns:Subscribe",
+      "sns:TagResource",
+      "sns:UntagResource",
+    ]
+    resources = ["arn:${local.partition}:sns:${local.region_and_account}:${var.prefix}-*"]
   }
   statement {
-    sid       = "Queues"
-    actions   = ["sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue"]
-    resources = ["arn:${local.partition}:sqs:${local.here}:${var.prefix}-*"]
+    sid = "Queues"
+    actions = [
+      "sqs:CreateQueue",
+      "sqs:DeleteQueue",
+      "sqs:GetQueueAttributes",
+      "sqs:GetQueueUrl",
+      "sqs:ListQueueTags",
+      "sqs:SetQueueAttributes",
+      "sqs:TagQueue",
+      "sqs:UntagQueue",
+    ]
+    resources = ["arn:${local.partition}:sqs:${local.region_and_account}:${var.prefix}-*"]
   }
   statement {
-    sid       = "Mappings" # making one knows no resource, a mapping's id is AWS's invention: the function that it calls tells ours
-    actions   = ["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+    # Creating a mapping takes no resource, and AWS generates its id. The condition limits it to our function.
+    sid = "Mappings"
+    actions = [
+      "lambda:CreateEventSourceMapping",
+      "lambda:DeleteEventSourceMapping",
+      "lambda:UpdateEventSourceMapping",
+    ]
     resources = ["*"]
     condition {
       test     = "ArnLike"
       variable = "lambda:FunctionArn"
-      values   = ["arn:${local.partition}:lambda:${local.here}:function:${var.prefix}-*"]
+      values   = ["arn:${local.partition}:lambda:${local.region_and_account}:function:${var.prefix}-*"]
     }
   }
   statement {
-    sid       = "ReadAndTagMappings" # these calls know no function (Service Authorization Reference)
-    actions   = ["lambda:GetEventSourceMapping", "lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"]
+    # These actions have no condition key for the function (Service Authorization Reference).
+    sid = "ReadAndTagMappings"
+    actions = [
+      "lambda:GetEventSourceMapping",
+      "lambda:ListTags",
+      "lambda:TagResource",
+      "lambda:UntagResource",
+    ]
     resources = [local.mapping_arn]
   }
   statement {
-    sid       = "Ledger"
-    actions   = ["dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeContributorInsights", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource", "dynamodb:TagResource", "dynamodb:UntagResource", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive"]
-    resources = ["arn:${local.partition}:dynamodb:${local.here}:table/${var.prefix}-*"]
+    sid = "Ledger"
+    actions = [
+      "dynamodb:CreateTable",
+      "dynamodb:DeleteTable",
+      "dynamodb:DescribeContinuousBackups",
+      "dynamodb:DescribeContributorInsights",
+      "dynamodb:DescribeKinesisStreamingDestination",
+      "dynamodb:DescribeTable",
+      "dynamodb:DescribeTimeToLive",
+      "dynamodb:GetResourcePolicy",
+      "dynamodb:ListTagsOfResource",
+      "dynamodb:TagResource",
+      "dynamodb:UntagResource",
+      "dynamodb:UpdateContinuousBackups",
+      "dynamodb:UpdateTable",
+      "dynamodb:UpdateTimeToLive",
+    ]
+    resources = ["arn:${local.partition}:dynamodb:${local.region_and_account}:table/${var.prefix}-*"]
   }
   statement {
-    sid       = "Secret"
-    actions   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:UpdateSecret"]
-    resources = ["arn:${local.partition}:secretsmanager:${local.here}:secret:TwilioSecret-*"]
+    sid = "Secret"
+    actions = [
+      "secretsmanager:CreateSecret",
+      "secretsmanager:DeleteSecret",
+      "secretsmanager:DescribeSecret",
+      "secretsmanager:TagResource",
+      "secretsmanager:UntagResource",
+      "secretsmanager:UpdateSecret",
+    ]
+    resources = ["arn:${local.partition}:secretsmanager:${local.region_and_account}:secret:TwilioSecret-*"]
   }
   statement {
-    sid       = "Keys" # a key's id is AWS's invention; the tag that CloudFormation hands down tells ours
-    actions   = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "kms:PutKeyPolicy", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    # AWS generates the id of a key. The tag that CloudFormation hands down shows which keys are ours.
+    sid = "Keys"
+    actions = [
+      "kms:CreateGrant",
+      "kms:Decrypt",
+      "kms:DescribeKey",
+      "kms:EnableKeyRotation",
+      "kms:Encrypt",
+      "kms:GenerateDataKey",
+      "kms:GenerateDataKeyWithoutPlaintext",
+      "kms:GetKeyPolicy",
+      "kms:GetKeyRotationStatus",
+      "kms:ListResourceTags",
+      "kms:PutKeyPolicy",
+      "kms:ReEncryptFrom",
+      "kms:ReEncryptTo",
+      "kms:ScheduleKeyDeletion",
+      "kms:UntagResource",
+      "kms:UpdateKeyDescription",
+    ]
+    resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
     condition {
       test     = "StringEquals"
       variable = "aws:ResourceTag/signwatch:prefix"
@@ -145,7 +355,7 @@ data "aws_iam_policy_document" "service_foundation" {
   statement {
     sid       = "TagNewKeys"
     actions   = ["kms:TagResource"]
-    resources = ["arn:${local.partition}:kms:${local.here}:key/*"]
+    resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
     condition {
       test     = "StringEquals"
       variable = "aws:RequestTag/signwatch:prefix"
@@ -153,19 +363,36 @@ data "aws_iam_policy_document" "service_foundation" {
     }
   }
   statement {
-    sid       = "KeyNames"
-    actions   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
-    resources = ["arn:${local.partition}:kms:${local.here}:alias/${var.prefix}-*", "arn:${local.partition}:kms:${local.here}:key/*"]
+    sid = "KeyNames"
+    actions = [
+      "kms:CreateAlias",
+      "kms:DeleteAlias",
+      "kms:UpdateAlias",
+    ]
+    resources = [
+      "arn:${local.partition}:kms:${local.region_and_account}:alias/${var.prefix}-*",
+      "arn:${local.partition}:kms:${local.region_and_account}:key/*",
+    ]
   }
   statement {
-    sid       = "ReadRoles"
-    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]
-    resources = local.role_arns
+    sid = "ReadRoles"
+    actions = [
+      "iam:GetRole",
+      "iam:GetRolePolicy",
+      "iam:ListAttachedRolePolicies",
+      "iam:ListRolePolicies",
+    ]
+    resources = local.stack_role_arns
   }
   statement {
-    sid       = "MakeRolesWithinTheBoundary"
-    actions   = ["iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"]
-    resources = local.role_arns
+    sid = "MakeRolesWithinTheBoundary"
+    actions = [
+      "iam:CreateRole",
+      "iam:DeleteRolePolicy",
+      "iam:PutRolePermissionsBoundary",
+      "iam:PutRolePolicy",
+    ]
+    resources = local.stack_role_arns
     condition {
       test     = "StringEquals"
       variable = "iam:PermissionsBoundary"
@@ -173,14 +400,21 @@ data "aws_iam_policy_document" "service_foundation" {
     }
   }
   statement {
-    sid       = "KeepRoles"
-    actions   = ["iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription"]
-    resources = local.role_arns
+    sid = "KeepRoles"
+    actions = [
+      "iam:DeleteRole",
+      "iam:TagRole",
+      "iam:UntagRole",
+      "iam:UpdateAssumeRolePolicy",
+      "iam:UpdateRole",
+      "iam:UpdateRoleDescription",
+    ]
+    resources = local.stack_role_arns
   }
   statement {
     sid       = "HandRolesToTheirServices"
     actions   = ["iam:PassRole"]
-    resources = local.role_arns
+    resources = local.stack_role_arns
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
@@ -191,13 +425,19 @@ data "aws_iam_policy_document" "service_foundation" {
     sid         = "NeverChangeItselfOrTheDeployRole"
     effect      = "Deny"
     not_actions = ["iam:PassRole"]
-    resources   = [local.deploy_arn, local.service_arn]
+    resources   = [local.deploy_role_arn, local.service_role_arn]
   }
   statement {
-    sid       = "NeverTheBoundary"
-    effect    = "Deny"
-    actions   = ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion"]
-    resources = concat([local.boundary_arn], local.role_arns)
+    sid    = "NeverTheBoundary"
+    effect = "Deny"
+    actions = [
+      "iam:CreatePolicyVersion",
+      "iam:DeletePolicy",
+      "iam:DeletePolicyVersion",
+      "iam:DeleteRolePermissionsBoundary",
+      "iam:SetDefaultPolicyVersion",
+    ]
+    resources = concat([local.boundary_arn], local.stack_role_arns)
   }
 }
 

@@ -1,5 +1,5 @@
 variable "account_id" {
-  description = "The account in which everything is made."
+  description = "The AWS account, twelve digits, in which everything is created."
   type        = string
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
@@ -8,7 +8,7 @@ variable "account_id" {
 }
 
 variable "region" {
-  description = "The home Region, in which the buckets and the stack live."
+  description = "The home Region, with the buckets and the stack."
   type        = string
   default     = "us-east-1"
   validation {
@@ -28,7 +28,7 @@ variable "prefix" {
 }
 
 variable "sso_permission_set_names" {
-  description = "The Identity Center permission sets of this account whose holders may deploy."
+  description = "The Identity Center permission sets of this account whose users may deploy."
   type        = list(string)
   default     = []
   validation {
@@ -38,16 +38,23 @@ variable "sso_permission_set_names" {
 }
 
 variable "trusted_principal_arns" {
-  description = "The ARNs of further IAM users, roles or account roots that may deploy."
+  description = "The ARNs of other IAM users, roles or account roots that may deploy."
   type        = list(string)
   default     = []
   validation {
-    condition     = alltrue([for arn in var.trusted_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(root|(user|role)/[A-Za-z0-9+=,.@_/-]+)$", arn))])
+    condition = alltrue([
+      for arn in var.trusted_principal_arns :
+      can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(root|(user|role)/[A-Za-z0-9+=,.@_/-]+)$", arn))
+    ])
     error_message = "trusted_principal_arns must be ARNs of IAM users, roles or account roots, without wildcards."
   }
   validation {
-    condition     = length(var.trusted_principal_arns) + length(var.sso_permission_set_names) > 0 || var.github_repository != ""
-    error_message = "Name at least one of sso_permission_set_names, trusted_principal_arns and github_repository, or nobody may deploy."
+    condition = anytrue([
+      length(var.sso_permission_set_names) > 0,
+      length(var.trusted_principal_arns) > 0,
+      var.github_repository != "",
+    ])
+    error_message = "Set sso_permission_set_names, trusted_principal_arns or github_repository, or nobody may deploy."
   }
 }
 
@@ -62,7 +69,7 @@ variable "old_version_days" {
 }
 
 variable "github_repository" {
-  description = "The GitHub repository whose workflows get roles, ORG/REPO as GitHub spells it; empty: no roles for GitHub."
+  description = "The GitHub repository, ORG/REPO as GitHub spells it, whose workflows get roles; empty: none."
   type        = string
   default     = ""
   validation {
@@ -72,7 +79,7 @@ variable "github_repository" {
 }
 
 variable "github_subject_form" {
-  description = "The form of the subject that GitHub signs: immutable, or classic for a repository made before 15 July 2026."
+  description = "The form of GitHub's subject: immutable, or classic for repositories created before 15 July 2026."
   type        = string
   default     = "immutable"
   validation {
@@ -82,7 +89,7 @@ variable "github_subject_form" {
 }
 
 variable "github_owner_id" {
-  description = "The number of the repository's owner, needed with the immutable form."
+  description = "The id of the repository's owner, a number; required for the immutable form."
   type        = string
   default     = ""
   validation {
@@ -90,13 +97,17 @@ variable "github_owner_id" {
     error_message = "github_owner_id must be a number, without wildcards."
   }
   validation {
-    condition     = var.github_repository == "" || var.github_subject_form != "immutable" || var.github_owner_id != ""
-    error_message = "github_owner_id is needed with the immutable form; gh api repos/ORG/REPO --jq .owner.id prints it."
+    condition = anytrue([
+      var.github_repository == "",
+      var.github_subject_form != "immutable",
+      var.github_owner_id != "",
+    ])
+    error_message = "github_owner_id is required for the immutable form: gh api repos/ORG/REPO --jq .owner.id"
   }
 }
 
 variable "github_repository_id" {
-  description = "The number of the repository, needed with the immutable form."
+  description = "The id of the repository, a number; required for the immutable form."
   type        = string
   default     = ""
   validation {
@@ -104,8 +115,12 @@ variable "github_repository_id" {
     error_message = "github_repository_id must be a number, without wildcards."
   }
   validation {
-    condition     = var.github_repository == "" || var.github_subject_form != "immutable" || var.github_repository_id != ""
-    error_message = "github_repository_id is needed with the immutable form; gh api repos/ORG/REPO --jq .id prints it."
+    condition = anytrue([
+      var.github_repository == "",
+      var.github_subject_form != "immutable",
+      var.github_repository_id != "",
+    ])
+    error_message = "github_repository_id is required for the immutable form: gh api repos/ORG/REPO --jq .id"
   }
 }
 
@@ -115,16 +130,19 @@ variable "github_environment" {
   default     = "production"
   validation {
     condition     = can(regex("^[A-Za-z0-9._-]{1,255}$", var.github_environment))
-    error_message = "github_environment must be the name of one environment in letters, digits, points, hyphens and underscores, without wildcards."
+    error_message = "github_environment must be one name of letters, digits, full stops, hyphens and underscores."
   }
 }
 
 variable "github_oidc_provider_arn" {
-  description = "The ARN of the account's OIDC provider for GitHub where it is there already; empty: it is made here."
+  description = "The ARN of the account's existing OIDC provider for GitHub; empty: it is created here."
   type        = string
   default     = ""
   validation {
-    condition     = var.github_oidc_provider_arn == "" || can(regex("^arn:aws[a-z-]*:iam::${var.account_id}:oidc-provider/token\\.actions\\.githubusercontent\\.com$", var.github_oidc_provider_arn))
-    error_message = "github_oidc_provider_arn must be the ARN of this account's provider token.actions.githubusercontent.com, without wildcards."
+    condition = var.github_oidc_provider_arn == "" || can(regex(
+      "^arn:aws[a-z-]*:iam::${var.account_id}:oidc-provider/token\\.actions\\.githubusercontent\\.com$",
+      var.github_oidc_provider_arn
+    ))
+    error_message = "github_oidc_provider_arn must be this account's provider for token.actions.githubusercontent.com."
   }
 }

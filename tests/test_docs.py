@@ -1,4 +1,4 @@
-"""The pages are held true: what they name exists, and what exists is named."""
+"""Compares the pages with the code: what a page names exists, and what exists is on its page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,36 +25,36 @@ from tooling.settings import Settings
 from tooling.terminal.task import INTERRUPTED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from invoke.parser.context import ParserContext
 
 pytestmark = pytest.mark.joint
 
-README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / "signwatch.example.toml").read_text()
 PAGES = {str(path): (ROOT / path).read_text() for path in repository.pages()}
-GIVEN_VARIABLES = {
-    "account_id",
-    "region",
-    "prefix",
-}  # top-level keys of signwatch.toml, not of its [bootstrap]
-LICENSE_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # the text that apache.org publishes
+README = PAGES["README.md"]
+ALERTS = PAGES["docs/alerts.md"]
+CONFIGURATION = PAGES["docs/configuration.md"]
+CONTRIBUTING = PAGES["CONTRIBUTING.md"]
+EXPLAIN = PAGES["docs/explain-and-coverage.md"]
+HOW_IT_WORKS = PAGES["docs/how-it-works.md"]
+TASKS = PAGES["docs/tasks.md"]
+TROUBLESHOOTING = PAGES["docs/troubleshooting.md"]
+# Variables that are top-level keys of signwatch.toml and not keys of its [bootstrap].
+TOP_LEVEL_VARIABLES = {"account_id", "region", "prefix"}
+# The text that apache.org publishes.
+LICENSE_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+README_MAX_LINES = 200
+UNLISTED_PAGES = {"README.md", ".github/pull_request_template.md"}
 SUFFIXES = (".md", ".py", ".yaml", ".yml", ".toml", ".tf", ".json", ".txt", ".in")
 
 
-def test_the_example_names_sections_that_are_there() -> None:
-    named = re.findall(r'See "([^"]+)" in the README', EXAMPLE)
-    assert named
-    assert [name for name in named if f"\n## {name}\n" not in README] == []
-
-
 def code(cell: str) -> list[str]:
+    """The code spans of a text."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def flags(context: ParserContext) -> set[str]:
-    """The long flags of a task, and the short ones of profile and account, the two that the pages use."""
+    """The long flags of a task, and the short flags of profile and account, which the pages use."""
     arguments = list(context.args.values())
     long = {
         f"--{name.replace('_', '-')}"
@@ -66,9 +67,13 @@ def flags(context: ParserContext) -> set[str]:
 
 
 def documented_flags(cell: str) -> set[str]:
-    found = re.search(r"\*Target\* stands for ([^.]+)\.", README)
-    assert found
-    return set(code(cell)) | set(code(found[1]) if cell.startswith("target") else ())
+    """The flags in a cell of the table of tasks, with those that "target" stands for."""
+    named = set(code(cell))
+    if cell.startswith("target"):
+        target = re.search(r"\*Target\* stands for\s([^.]+)\.", TASKS)
+        assert target
+        named |= set(code(target[1]))
+    return named
 
 
 def commands(text: str) -> list[str]:
@@ -80,7 +85,7 @@ def commands(text: str) -> list[str]:
 
 
 def user_parameters() -> dict[str, str | None]:
-    """Each parameter that a user chooses, with the template's default."""
+    """Each parameter that a user may set, with the template's default."""
     declared = templates.load(ROOT / "cfn" / "parent.yaml")["Parameters"]
     return {
         name: str(body["Default"]) if "Default" in body else None
@@ -90,25 +95,24 @@ def user_parameters() -> dict[str, str | None]:
 
 
 def documented_default(cell: str) -> str | None:
-    found = code(cell)
-    return found[0].strip('"') if found else None
+    spans = code(cell)
+    return spans[0].strip('"') if spans else None
 
 
 def uncommented(text: str) -> dict[str, Any]:
-    """The example file with its commented-out lines switched on."""
+    """The example file with its commented-out values."""
     return tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
 
 
 def bootstrap_variables() -> dict[str, Any]:
     defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
-    return {name: default for name, default in defaults.items() if name not in GIVEN_VARIABLES}
+    return {name: default for name, default in defaults.items() if name not in TOP_LEVEL_VARIABLES}
 
 
 class TestTasks:
     def test_the_table_names_every_task_and_no_other(self) -> None:
-        assert {code(row[0])[0] for row in repository.table(README, "Tasks")} == set(
-            words(collection())
-        )
+        named = {code(row[0])[0] for row in repository.table(TASKS, "Tasks")}
+        assert named == set(words(collection()))
 
     @pytest.mark.parametrize(
         "context", collection().to_contexts(), ids=lambda context: context.name
@@ -117,10 +121,10 @@ class TestTasks:
         self, context: ParserContext
     ) -> None:
         rows = {
-            code(row[0])[0]: documented_flags(row[2]) for row in repository.table(README, "Tasks")
+            code(row[0])[0]: documented_flags(row[2]) for row in repository.table(TASKS, "Tasks")
         }
-        (word,) = [word for word, name in words(collection()).items() if name == context.name]
-        assert rows[word] == flags(context)
+        (task,) = [task for task, name in words(collection()).items() if name == context.name]
+        assert rows[task] == flags(context)
 
     @pytest.mark.parametrize("page", PAGES)
     def test_every_command_on_a_page_is_one_that_invoke_understands(self, page: str) -> None:
@@ -128,52 +132,48 @@ class TestTasks:
         assert named <= set(collection().task_names)
 
     @pytest.mark.parametrize("page", PAGES)
-    def test_a_page_asks_for_the_time_as_both_linux_and_macos_can_tell_it(self, page: str) -> None:
-        """GNU's date reckons with -d, that of macOS with -v; the AWS CLI takes seconds since 1970 for every time."""
-        asked = re.findall(r"\$\((date [^)]*)\)", PAGES[page])
-        assert [one for one in asked if not re.fullmatch(r"date (-u )?\+\S+", one)] == []
-        assert len(asked) == len(re.findall(r"\bdate (?=[-+])", PAGES[page]))
+    def test_a_date_command_on_a_page_works_on_linux_and_macos(self, page: str) -> None:
+        """GNU's date calculates with -d, that of macOS with -v, so the pages use neither."""
+        dates = re.findall(r"\$\((date [^)]*)\)", PAGES[page])
+        assert [date for date in dates if not re.fullmatch(r"date (-u )?\+\S+", date)] == []
+        assert len(dates) == len(re.findall(r"\bdate (?=[-+])", PAGES[page]))
 
-    def test_a_command_with_an_unknown_flag_would_be_found(self) -> None:
+    def test_a_command_with_an_unknown_flag_is_refused(self) -> None:
         with pytest.raises(Exception, match="--no-such-flag"):
             parse("./inv deploy --no-such-flag")
 
-    def test_the_exit_codes_are_those_that_the_errors_carry(self) -> None:
-        meanings = {
-            int(code_): meaning for code_, meaning in repository.table(README, "Exit codes")
-        }
+    def test_the_table_of_exit_codes_is_that_of_the_error_classes(self) -> None:
+        rows = repository.table(TASKS, "Exit codes")
+        meanings = {int(exit_code): meaning for exit_code, meaning in rows}
         assert set(meanings) == {0, INTERRUPTED} | {
             kind.exit_code for kind in errors.ToolError.__subclasses__()
         }
         for kind in (errors.FailedError, errors.RefusedError, errors.UnknownStateError):
-            assert kind.__doc__
-            assert (
-                kind.__doc__.lower()
-                == f"{meanings[kind.exit_code]}: exit code {kind.exit_code}.".lower()
-            )
+            expected = f"{meanings[kind.exit_code]}: exit code {kind.exit_code}."
+            assert str(kind.__doc__).lower() == expected.lower()
 
 
 class TestParameters:
-    def test_the_table_has_every_parameter_that_a_user_chooses_with_its_default(self) -> None:
-        table = repository.table(README, "Parameters of the stack")
+    def test_the_table_has_every_parameter_of_the_user_with_its_default(self) -> None:
+        table = repository.table(CONFIGURATION, "Parameters of the stack")
         assert {code(row[0])[0]: documented_default(row[1]) for row in table} == user_parameters()
 
     def test_the_example_file_has_every_parameter_with_its_default(self) -> None:
         assert set(uncommented(EXAMPLE)["parameters"]) == set(user_parameters())
-        commented = set(uncommented(EXAMPLE)["parameters"]) - set(
-            tomllib.loads(EXAMPLE)["parameters"]
-        )
-        shown = {name: str(uncommented(EXAMPLE)["parameters"][name]) for name in commented}
-        assert shown == {
-            name: default for name, default in user_parameters().items() if name in commented
+        active = tomllib.loads(EXAMPLE)["parameters"]
+        commented_out = {
+            name: str(value)
+            for name, value in uncommented(EXAMPLE)["parameters"].items()
+            if name not in active
         }
+        assert commented_out == {name: user_parameters()[name] for name in commented_out}
 
-    def test_the_example_file_shows_values_for_what_has_no_default(self) -> None:
+    def test_the_example_file_has_values_for_parameters_without_a_default(self) -> None:
         required = {name for name, default in user_parameters().items() if default is None}
         assert required <= set(tomllib.loads(EXAMPLE)["parameters"])
 
     def test_the_table_has_every_variable_of_the_bootstrap_with_its_default(self) -> None:
-        table = repository.table(README, "Variables of the bootstrap")
+        table = repository.table(CONFIGURATION, "Variables of the bootstrap")
         rows = {code(row[0])[0]: documented_default(row[1]) for row in table}
         assert rows == {name: str(default) for name, default in bootstrap_variables().items()}
 
@@ -181,11 +181,9 @@ class TestParameters:
         assert set(uncommented(EXAMPLE)["bootstrap"]) == set(bootstrap_variables())
 
     @pytest.mark.parametrize(
-        "text", [EXAMPLE, None], ids=["as it is", "with all lines switched on"]
+        "text", [EXAMPLE, None], ids=["as it is", "with all lines uncommented"]
     )
-    def test_the_example_file_is_one_that_the_tasks_accept(
-        self, text: str | None, tmp_path: Any
-    ) -> None:
+    def test_the_tasks_accept_the_example_file(self, text: str | None, tmp_path: Any) -> None:
         path = tmp_path / "signwatch.toml"
         path.write_text(text or re.sub(r"^# (?=\w+ = )", "", EXAMPLE, flags=re.MULTILINE))
         loaded = Settings.load(config=str(path))
@@ -195,25 +193,29 @@ class TestParameters:
     def test_the_defaults_of_region_and_prefix_are_those_of_the_bootstrap(self) -> None:
         rows = {
             code(row[0])[0]: documented_default(row[1])
-            for row in repository.table(README, "Configuration")
+            for row in repository.table(CONFIGURATION, "Configuration")
         }
         defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
         assert (rows["region"], rows["prefix"]) == (defaults["region"], defaults["prefix"])
 
-    def test_the_table_of_causes_has_every_one_that_can_be_switched_off(self) -> None:
-        causes = [
-            row for row in repository.table(README, "What alerts") if len(row) == 2
-        ]  # the table with two columns
-        named = [name for row in causes for name in code(row[0])]
-        assert sorted(named) == sorted(map(verdict.cause_name, verdict.CAUSES))
+    def test_the_example_file_refers_to_sections_that_exist(self) -> None:
+        references = re.findall(r'See "([^"]+)" in (\S+\.md)', EXAMPLE)
+        assert references
+        for heading, page in references:
+            assert repository.section(PAGES[page], heading)
+
+    def test_the_table_has_every_cause_that_can_be_switched_off(self) -> None:
+        causes = [name for row in repository.table(ALERTS, "Causes") for name in code(row[0])]
+        assert sorted(causes) == sorted(map(verdict.cause_name, verdict.CAUSES))
 
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
-        rows = [code(row[0])[0] for row in repository.table(README, "Environment of the function")]
-        assert sorted(rows) == sorted(function_settings.ENVIRONMENT_KEYS)
+        rows = repository.table(CONFIGURATION, "Environment of the function")
+        keys = [code(row[0])[0] for row in rows]
+        assert sorted(keys) == sorted(function_settings.ENVIRONMENT_KEYS)
 
 
 class TestText:
-    def test_the_text_in_the_readme_is_what_the_function_composes(self) -> None:
+    def test_the_text_in_the_readme_is_the_one_that_the_function_composes(self) -> None:
         event = json.loads((ROOT / "tooling" / "local" / "demo_sign_ins.json").read_text())[1][
             "event"
         ]
@@ -229,15 +231,15 @@ class TestText:
         composed = message.compose(sign_in, judged, label="production", delay=200)
         assert repository.blocks(README, "text")[0] == composed.text + "\n"
 
-    def test_the_size_and_the_delay_in_the_readme_are_those_of_the_function(self) -> None:
-        prose = " ".join(README.split())
-        assert f"({message.TEXT_MAX_SEPTETS} GSM-7 septets)" in prose
+    def test_the_size_and_the_delay_on_the_pages_are_those_of_the_function(self) -> None:
+        assert f"({message.TEXT_MAX_SEPTETS} GSM-7 septets)" in " ".join(HOW_IT_WORKS.split())
         assert message.LATE_AFTER_SECONDS == 120
-        assert "more than two minutes after the sign-in says how late it is" in prose
+        late = "more than two minutes after the sign-in says how late it is"
+        assert late in " ".join(README.split())
 
 
 class TestExample:
-    def test_the_example_of_explain_is_what_the_word_shows(
+    def test_the_example_of_explain_is_the_output_of_the_task(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         names = (
@@ -251,51 +253,72 @@ class TestExample:
         )
         monkeypatch.chdir(tmp_path)
         (command,) = [
-            typed for typed in commands(README) if typed.startswith("./inv explain records.json")
+            typed for typed in commands(EXPLAIN) if typed.startswith("./inv explain records.json")
         ]
         Program().run(["inv", "--search-root", str(ROOT), *command.split()[1:]], exit=False)
-        assert repository.blocks(README, "text")[1] == capsys.readouterr().out
+        assert repository.blocks(EXPLAIN, "text")[0] == capsys.readouterr().out
+
+
+class TestContributing:
+    def test_the_tree_has_a_line_for_every_folder(self) -> None:
+        (tree,) = repository.blocks(CONTRIBUTING, "text")
+        assert set(described_folders(tree)) == {
+            folder.as_posix() for folder in folders() if not is_mirror(folder)
+        }
+
+    def test_a_folder_of_the_tests_without_its_room_needs_a_line(self) -> None:
+        assert is_mirror(Path("tests/tooling/deploy"))
+        assert is_mirror(Path("tests/local/adapter"))
+        assert not is_mirror(Path("tests/tooling/no_such_room"))
+
+    def test_the_table_of_changes_names_an_existing_path_in_each_row(self) -> None:
+        for _, where in repository.table(CONTRIBUTING, "Where to change what"):
+            paths = named_paths(where)
+            assert paths
+            assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 class TestPages:
     @pytest.mark.parametrize("page", PAGES)
-    def test_every_link_into_the_repository_leads_somewhere(self, page: str) -> None:
-        for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+    def test_every_link_into_the_repository_has_a_target(self, page: str) -> None:
+        for target in targets(PAGES[page]):
             path, _, anchor = target.partition("#")
             if "://" in path:
                 continue
-            found = destination(page, path)
-            assert found.exists(), target
-            assert not anchor or anchor in anchors(found.read_text()), target
+            file = destination(page, path)
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text()), target
 
     @pytest.mark.parametrize("page", PAGES)
     def test_every_path_that_a_page_names_exists(self, page: str) -> None:
         missing = [path for path in named_paths(PAGES[page]) if not exists(path, page)]
         assert missing == []
 
-    def test_a_path_that_does_not_exist_would_be_found(self) -> None:
+    def test_a_path_that_does_not_exist_is_found(self) -> None:
         assert named_paths("see `tooling/nowhere.py`") == ["tooling/nowhere.py"]
         assert not exists("tooling/nowhere.py", "README.md")
 
     def test_every_message_quoted_in_troubleshooting_is_one_that_the_tasks_print(self) -> None:
         sources = " ".join(path.read_text() for path in sorted((ROOT / "tooling").rglob("*.py")))
-        quoted = re.findall(
-            r'"([^"]+)"', " ".join(row[0] for row in repository.table(README, "Troubleshooting"))
-        )
-        assert quoted
-        for fragment in [
-            part.strip() for sentence in quoted for part in sentence.split("...") if part.strip()
-        ]:
-            words = r"[\s\S]{0,40}?".join(re.escape(word) for word in fragment.split(": "))
-            assert re.search(words, sources), fragment
+        symptoms = " ".join(row[0] for row in repository.table(TROUBLESHOOTING, "Troubleshooting"))
+        quotes = re.findall(r'"([^"]+)"', symptoms)
+        assert quotes
+        fragments = [part.strip() for quote in quotes for part in quote.split("...")]
+        for fragment in filter(None, fragments):
+            pattern = r"[\s\S]{0,40}?".join(re.escape(part) for part in fragment.split(": "))
+            assert re.search(pattern, sources), fragment
 
-    def test_the_readme_says_that_nothing_was_deployed_until_every_point_is_settled(self) -> None:
+    def test_the_readme_says_that_nothing_was_deployed_while_a_point_is_open(self) -> None:
         points = repository.table(PAGES["docs/first-real-deploy.md"], "Answers")
         is_open = any(row[-1] == "open" for row in points)
         assert len(points) == 9
-        assert is_open == (
-            "nothing here has been deployed to a real AWS account yet" in " ".join(README.split())
-        )
+        sentence = "nothing here has been deployed to a real AWS account yet"
+        assert is_open == (sentence in " ".join(README.split()))
+
+    def test_the_readme_is_short_and_links_every_page(self) -> None:
+        assert len(README.splitlines()) <= README_MAX_LINES
+        links = {link for row in repository.table(README, "Read more") for link in targets(row[0])}
+        assert links == {page for page in PAGES if page not in UNLISTED_PAGES}
 
     def test_the_changelog_has_the_version_of_the_project(self) -> None:
         version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -310,8 +333,41 @@ class TestPages:
         assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == LICENSE_SHA256
 
 
+def described_folders(tree: str) -> list[str]:
+    """The folders of a tree in which each line has an indented folder, then its description."""
+    described = []
+    parents: list[str] = []
+    for line in tree.splitlines():
+        entry = re.fullmatch(r"( *)(\S+)/(?: {2,}(\S.*))?", line)
+        assert entry, line
+        parents = [*parents[: len(entry[1]) // 2], entry[2]]
+        folder = "/".join(parents)
+        assert entry[3] or folder == "lambda", f"{folder} has no description"
+        described.append(folder)
+    return described
+
+
+def folders() -> set[Path]:
+    """Every folder of the repository."""
+    return {parent for file in repository.files() for parent in file.parents} - {Path()}
+
+
+def is_mirror(folder: Path) -> bool:
+    """Whether a folder of the tests belongs to the room of the same name."""
+    parent = {"lambda": "lambda/signwatch", "tooling": "tooling", "local": "tooling/local"}
+    parts = folder.parts
+    if len(parts) != 3 or parts[0] != "tests" or parts[1] not in parent:
+        return False
+    return (ROOT / parent[parts[1]] / parts[2]).is_dir()
+
+
+def targets(text: str) -> list[str]:
+    """The targets of the links in a text."""
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
 def destination(page: str, path: str) -> Path:
-    """The file that a link stands for; GitHub's page of a workflow, beside the repository, stands for its file."""
+    """The file that a link means: for GitHub's page of a workflow, the workflow's file."""
     on_github = re.fullmatch(r"\.\./\.\./actions/(workflows/[\w-]+\.yml)(/badge\.svg)?", path)
     if on_github:
         return ROOT / ".github" / on_github[1]
@@ -326,22 +382,20 @@ def anchors(text: str) -> set[str]:
 def named_paths(text: str) -> list[str]:
     """The code spans of a page that look like files or folders of this repository."""
     tops = {path.parts[0] for path in repository.files()}
-    spans = [
-        span
-        for span in code(repository.FENCE.sub("", text))
-        if re.fullmatch(r"[\w.*-]+(/[\w.*-]*)*", span)
-    ]
-    spans = [span for span in spans if span not in SUFFIXES]
-    return [
-        span
-        for span in spans
-        if ("/" in span and span.split("/")[0] in tops) or span.endswith(SUFFIXES)
-    ]
+    paths = []
+    for span in code(repository.FENCE.sub("", text)):
+        is_below_a_top = "/" in span and span.split("/")[0] in tops
+        is_file = span.endswith(SUFFIXES) and span not in SUFFIXES
+        if re.fullmatch(r"[\w.*-]+(/[\w.*-]*)*", span) and (is_below_a_top or is_file):
+            paths.append(span)
+    return paths
 
 
 def exists(path: str, page: str) -> bool:
-    """Whether a named path is there, beside the page or anywhere as a bare name, or is one that git ignores."""
-    relative = path.rstrip("/")
-    beside = any(True for folder in (ROOT, (ROOT / page).parent) for _ in folder.glob(relative))
-    anywhere = "/" not in path and path in {found.name for found in repository.files()}
-    return beside or anywhere or repository.is_ignored(path)
+    """Whether a path exists, from the root, from the page's folder or as a name, or is ignored."""
+    folders = (ROOT, (ROOT / page).parent)
+    if any(any(folder.glob(path.rstrip("/"))) for folder in folders):
+        return True
+    if "/" not in path and path in {file.name for file in repository.files()}:
+        return True
+    return repository.is_ignored(path)

@@ -1,4 +1,4 @@
-"""The seams: who may import whom, and the joints between Python, CloudFormation and Terraform."""
+"""Checks the import rules, and the joints between Python, CloudFormation and Terraform."""
 
 from __future__ import annotations
 
@@ -22,117 +22,96 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.joint
 
-# Who may import whom, by rooms. A room is a folder; the modules beside the rooms are the base.
-FUNCTION_ROOMS = {
-    "base": {"base", "detection"},  # pipeline alone uses the other rooms, inside functions
-    "detection": {"detection"},
-    "enrichment": {"enrichment", "detection", "base"},
-    "alerting": {"alerting", "detection", "base"},
+# A room is a folder. The modules beside the rooms are the base, "signwatch" or "tooling".
+BASES = {"signwatch", "tooling"}
+# What a room may import from its own package, besides itself.
+ROOM_IMPORTS = {
+    # pipeline also imports enrichment and alerting, inside functions: see PIPELINE.
+    "signwatch": {"signwatch.detection"},
+    # detection is pure. It also imports gsm7: see GSM7.
+    "signwatch.detection": set(),
+    # enrichment and alerting do not know each other.
+    "signwatch.enrichment": {"signwatch", "signwatch.detection"},
+    "signwatch.alerting": {"signwatch", "signwatch.detection"},
+    # The base of the tooling knows no room.
+    "tooling": set(),
+    # deploy and checks know the base alone.
+    "tooling.deploy": {"tooling"},
+    "tooling.checks": {"tooling"},
+    # terminal shows what deploy reports.
+    "tooling.terminal": {"tooling", "tooling.deploy"},
+    # The rooms behind the other tasks use deploy and terminal, but not each other.
+    "tooling.operate": {"tooling", "tooling.deploy", "tooling.terminal"},
+    "tooling.analysis": {"tooling", "tooling.deploy", "tooling.terminal"},
+    "tooling.local": {"tooling", "tooling.deploy", "tooling.terminal"},
+    # The adapter runs in the emulator's process. It starts sandboxes and knows no other room.
+    "tooling.local.adapter": {"tooling.local.sandbox"},
+    # A sandbox uses the standard library alone.
+    "tooling.local.sandbox": set(),
 }
-TOOLING_ROOMS = {
-    "base": {"base"},
-    "deploy": {"deploy", "base"},
-    "checks": {"checks", "base"},
-    "terminal": {"terminal", "deploy", "base"},
-    "operate": {"operate", "deploy", "terminal", "base"},
-    "analysis": {"analysis", "deploy", "terminal", "base"},
-    "local": {"local", "deploy", "terminal", "base"},
-    "local.adapter": {"local.adapter", "local.sandbox"},
-    "local.sandbox": {"local.sandbox"},
-}
-# What tooling may take from the function.
+PIPELINE = "signwatch.pipeline"
+GSM7 = "signwatch.gsm7"
+# What the tooling may import from the function.
 SHARED_WITH_TOOLING = (
     "signwatch.detection",
     "signwatch.alerting.message",
     "signwatch.gsm7",
     "signwatch.settings",
 )
-THIRD_PARTY = {  # what each part may use beside the standard library
+# What each part may import besides the standard library; hcl2 raises the errors of lark.
+THIRD_PARTY = {
     "signwatch": {"boto3", "botocore", "twilio"},
-    "tooling": {"boto3", "botocore", "hcl2", "lark", "yaml", "rich"},  # lark: the errors of hcl2
     "tooling.local": {"boto3", "botocore", "ministack", "hypercorn", "awslambdaric"},
+    "tooling": {"boto3", "botocore", "hcl2", "lark", "yaml", "rich"},
     "tasks": {"invoke"},
 }
 REGISTRY_HOSTS = re.compile(
     r"pypi\.org|pythonhosted\.org|npmjs\.(org|com)|deb\.debian\.org|proxy\.golang\.org"
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.:$}~*-])/(?:work|root|home|Users|farm)/\w")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+NESTED_STACK = "AWS::CloudFormation::Stack"
 
 
-class Imported(NamedTuple):
+class Import(NamedTuple):
+    """One imported module; ``is_lazy`` if it is imported inside a function or for types alone."""
+
     module: str
     line: int
     is_lazy: bool
 
 
 def own_modules() -> dict[str, Path]:
-    """Dotted name to path, for every Python file that ships: the function, the tooling, the tasks."""
-    found = {"tasks": ROOT / "tasks.py"}
-    for base, top in ((ROOT / "lambda", "signwatch"), (ROOT, "tooling")):
-        for path in sorted((base / top).rglob("*.py")):
-            parts = path.relative_to(base).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+    """Dotted name and path of every Python file of the function, the tooling and the tasks."""
+    modules = {"tasks": ROOT / "tasks.py"}
+    for root, package in ((ROOT / "lambda", "signwatch"), (ROOT, "tooling")):
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            if parts[-1] == "__init__":
+                parts = parts[:-1]
+            modules[".".join(parts)] = path
+    return modules
 
 
 MODULES = own_modules()
-
-
-def part_of(module: str) -> str:
-    return next(
-        part for part in ("signwatch", "tooling.local", "tooling", "tasks") if is_in(module, part)
-    )
-
-
-def room_of(module: str) -> str:
-    """The folder of a module below its source root: "detection", "local.sandbox"; "base" for those beside the rooms."""
-    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    return package.partition(".")[2] or "base"
 
 
 def is_in(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-@functools.cache
-def imports(module: str) -> tuple[Imported, ...]:
-    """Everything that ``module`` imports, as absolute names, down to our own submodules."""
-    tree = ast.parse(MODULES[module].read_text())
-    lazy = {
-        id(inner)
-        for outer in ast.walk(tree)
-        if isinstance(outer, DEFERRED)
-        for inner in ast.walk(outer)
-    }
-    lazy |= {id(inner) for outer in tree.body if is_for_types(outer) for inner in ast.walk(outer)}
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            found += [Imported(name, node.lineno, id(node) in lazy) for name in names(module, node)]
-    return tuple(found)
+def is_package(module: str) -> bool:
+    return MODULES[module].name == "__init__.py"
 
 
-DEFERRED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+def part_of(module: str) -> str:
+    """The key of THIRD_PARTY for a module."""
+    return next(part for part in THIRD_PARTY if is_in(module, part))
 
 
-def is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-
-
-def names(module: str, node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    base = node.module or ""
-    if node.level:
-        is_package = MODULES[module].name == "__init__.py"
-        parents = module.split(".")[
-            : None if is_package and node.level == 1 else int(is_package) - node.level
-        ]
-        base = ".".join([*parents, *([base] if base else [])])
-    return [
-        f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
-        for alias in node.names
-    ]
+def room_of(module: str) -> str:
+    """The folder of a module as a dotted name; "signwatch" or "tooling" for a base module."""
+    return module if is_package(module) else module.rpartition(".")[0]
 
 
 def is_standard(module: str) -> bool:
@@ -143,130 +122,168 @@ def is_ours(module: str) -> bool:
     return module.split(".", maxsplit=1)[0] in {"signwatch", "tooling", "tasks", "tests"}
 
 
-def ours_in(part: str) -> list[str]:
-    """The modules of a part, or of one of its rooms."""
-    if part in THIRD_PARTY:
-        return [module for module in MODULES if part_of(module) == part]
-    return [module for module in MODULES if is_in(module, part)]
+@functools.cache
+def imports(module: str) -> tuple[Import, ...]:
+    """Everything that a module imports, by absolute names, down to our own submodules."""
+    tree = ast.parse(MODULES[module].read_text())
+    blocks = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS) or is_for_types(node)]
+    lazy = {id(node) for block in blocks for node in ast.walk(block)}
+    return tuple(
+        Import(name, node.lineno, id(node) in lazy)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in imported_names(module, node)
+    )
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imported_names(module: str, node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The absolute names of the modules in one import statement."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    source = node.module or ""
+    if node.level:
+        parents = module.split(".")
+        parents = parents[: len(parents) + is_package(module) - node.level]
+        source = ".".join([*parents, *source.split(".")]).rstrip(".")
+    names = []
+    for alias in node.names:
+        submodule = f"{source}.{alias.name}"
+        names.append(submodule if submodule in MODULES else source)
+    return names
+
+
+def own_imports(module: str) -> set[str]:
+    """Our own modules that a module imports."""
+    return {entry.module for entry in imports(module)} & set(MODULES) - {module}
+
+
+def foreign_imports(module: str) -> set[str]:
+    """The third-party packages that a module imports."""
+    return {
+        entry.module.split(".")[0]
+        for entry in imports(module)
+        if not is_standard(entry.module) and not is_ours(entry.module)
+    }
+
+
+def modules_in(package: str) -> list[str]:
+    return [module for module in MODULES if is_in(module, package)]
 
 
 class TestImports:
     @pytest.mark.parametrize("module", MODULES)
-    def test_a_module_uses_only_the_packages_of_its_part(self, module: str) -> None:
-        allowed = THIRD_PARTY[part_of(module)]
-        foreign = [
-            found
-            for found in imports(module)
-            if not is_standard(found.module) and not is_ours(found.module)
-        ]
-        assert [found for found in foreign if found.module.split(".")[0] not in allowed] == []
+    def test_a_module_imports_only_the_third_party_packages_of_its_part(self, module: str) -> None:
+        assert foreign_imports(module) <= THIRD_PARTY[part_of(module)]
 
     @pytest.mark.parametrize("module", MODULES)
-    def test_nothing_that_ships_imports_the_tests_or_the_tasks(self, module: str) -> None:
-        assert [
-            found
-            for found in imports(module)
-            if is_in(found.module, "tests") or is_in(found.module, "tasks")
-        ] == []
+    def test_no_module_imports_the_tests_or_the_tasks(self, module: str) -> None:
+        forbidden = [
+            entry
+            for entry in imports(module)
+            if is_in(entry.module, "tests") or is_in(entry.module, "tasks")
+        ]
+        assert forbidden == []
 
-    @pytest.mark.parametrize("module", ours_in("signwatch"))
-    def test_the_function_never_imports_the_tooling(self, module: str) -> None:
-        assert [found for found in imports(module) if is_in(found.module, "tooling")] == []
+    @pytest.mark.parametrize("module", modules_in("signwatch"))
+    def test_the_function_does_not_import_the_tooling(self, module: str) -> None:
+        assert [entry for entry in imports(module) if is_in(entry.module, "tooling")] == []
 
-    @pytest.mark.parametrize("module", ours_in("signwatch"))
-    def test_a_room_of_the_function_imports_only_the_rooms_it_may(self, module: str) -> None:
-        found = [one for one in imports(module) if is_in(one.module, "signwatch")]
-        if module == "signwatch.pipeline":
-            found = [one for one in found if not one.is_lazy]
-        if room_of(module) == "detection":
-            found = [one for one in found if one.module != "signwatch.gsm7"]
-        assert {room_of(one.module) for one in found} <= FUNCTION_ROOMS[room_of(module)]
+    def test_every_room_has_an_import_rule(self) -> None:
+        assert {room_of(module) for module in MODULES if module != "tasks"} == set(ROOM_IMPORTS)
 
-    @pytest.mark.parametrize("module", [*ours_in("tooling"), *ours_in("tooling.local")])
-    def test_a_room_of_the_tooling_imports_only_the_rooms_it_may(self, module: str) -> None:
-        rooms = {room_of(one.module) for one in imports(module) if is_in(one.module, "tooling")}
-        assert rooms <= TOOLING_ROOMS[room_of(module)]
+    @pytest.mark.parametrize("module", [module for module in MODULES if module != "tasks"])
+    def test_a_module_imports_only_the_rooms_that_its_room_may(self, module: str) -> None:
+        room = room_of(module)
+        package = room.split(".")[0]
+        entries = [entry for entry in imports(module) if is_in(entry.module, package)]
+        if module == PIPELINE:
+            entries = [entry for entry in entries if not entry.is_lazy]
+        if room == "signwatch.detection":
+            entries = [entry for entry in entries if entry.module != GSM7]
+        assert {room_of(entry.module) for entry in entries} <= ROOM_IMPORTS[room] | {room}
 
     @pytest.mark.parametrize(
-        "module", [*ours_in("signwatch.detection"), "signwatch.alerting.message", "signwatch.gsm7"]
+        "module", [*modules_in("signwatch.detection"), "signwatch.alerting.message", GSM7]
     )
-    def test_a_pure_module_uses_the_standard_library_alone(self, module: str) -> None:
-        assert [
-            found
-            for found in imports(module)
-            if not is_standard(found.module) and not is_ours(found.module)
-        ] == []
+    def test_a_pure_module_imports_the_standard_library_alone(self, module: str) -> None:
+        assert foreign_imports(module) == set()
 
-    def test_twilio_is_imported_in_one_place(self) -> None:
-        assert {
-            module
-            for module in MODULES
-            for found in imports(module)
-            if is_in(found.module, "twilio")
-        } == {"signwatch.alerting.sms"}
+    def test_only_the_sms_module_imports_twilio(self) -> None:
+        assert [module for module in MODULES if "twilio" in foreign_imports(module)] == [
+            "signwatch.alerting.sms"
+        ]
 
-    @pytest.mark.parametrize("module", [*ours_in("tooling"), *ours_in("tooling.local")])
-    def test_the_tooling_takes_only_pure_modules_from_the_function(self, module: str) -> None:
-        taken = {found.module for found in imports(module) if is_in(found.module, "signwatch")}
-        assert {
-            one for one in taken if not any(is_in(one, shared) for shared in SHARED_WITH_TOOLING)
-        } == set()
+    @pytest.mark.parametrize("module", modules_in("tooling"))
+    def test_the_tooling_imports_only_shared_modules_of_the_function(self, module: str) -> None:
+        forbidden = [
+            entry
+            for entry in imports(module)
+            if is_in(entry.module, "signwatch")
+            and not any(is_in(entry.module, shared) for shared in SHARED_WITH_TOOLING)
+        ]
+        assert forbidden == []
 
-    def test_the_tasks_reach_the_local_emulator_inside_functions_alone(self) -> None:
-        local = [found for found in imports("tasks") if is_in(found.module, "tooling.local")]
+    def test_the_tasks_import_the_local_emulator_inside_functions_alone(self) -> None:
+        local = [entry for entry in imports("tasks") if is_in(entry.module, "tooling.local")]
         assert local
-        assert all(found.is_lazy for found in local)
+        assert all(entry.is_lazy for entry in local)
 
-    @pytest.mark.parametrize("module", ours_in("tooling.local.sandbox"))
-    def test_the_sandbox_uses_the_standard_library_alone(self, module: str) -> None:
-        foreign = {found.module for found in imports(module) if not is_standard(found.module)}
-        assert {one for one in foreign if not is_in(one, "tooling.local.sandbox")} <= {
-            "awslambdaric"
-        }
-
-    def test_an_import_that_is_forbidden_would_be_seen(self) -> None:
-        assert "invoke" in {found.module for found in imports("tasks")}
-        assert "tooling.errors" in {found.module for found in imports("tooling.settings")}
-
-    def test_no_module_and_no_room_is_part_of_an_import_circle(self) -> None:
-        """Imports for types and inside functions count too."""
-        modules = {
-            name: {found.module for found in imports(name)} & set(MODULES) - {name}
-            for name in MODULES
-        }
-        TopologicalSorter(modules).prepare()  # raises CycleError, which names the circle
-        rooms: dict[str, set[str]] = {}
-        for name, known in modules.items():
-            own = (part_of(name), room_of(name))
-            others = {(part_of(other), room_of(other)) for other in known} - {own}
-            if (
-                own[1] != "base"
-            ):  # the base holds pipeline, which joins the rooms, and what they all use
-                rooms.setdefault(str(own), set()).update(
-                    str(other) for other in others if other[1] != "base"
-                )
-        TopologicalSorter(rooms).prepare()
-        with pytest.raises(CycleError):
-            TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
-
-
-class TestStart:
-    def test_importing_the_handler_loads_neither_boto3_nor_twilio_and_reads_no_environment(
-        self,
+    @pytest.mark.parametrize("module", modules_in("tooling.local.sandbox"))
+    def test_the_sandbox_imports_the_standard_library_and_the_runtime_client_alone(
+        self, module: str
     ) -> None:
+        assert foreign_imports(module) <= {"awslambdaric"}
+        assert own_imports(module) <= set(modules_in("tooling.local.sandbox"))
+
+    def test_imports_are_found(self) -> None:
+        assert "invoke" in foreign_imports("tasks")
+        assert "tooling.errors" in own_imports("tooling.settings")
+
+
+class TestCircles:
+    """Imports for types and inside functions count too."""
+
+    def test_no_module_is_in_an_import_circle(self) -> None:
+        assert_no_circle({module: own_imports(module) for module in MODULES})
+
+    def test_no_room_is_in_an_import_circle(self) -> None:
+        """The base is no room: every room uses it, and its pipeline joins the rooms."""
+        graph: dict[str, set[str]] = {}
+        for module in MODULES:
+            room = room_of(module)
+            targets = {room_of(name) for name in own_imports(module)} - {room} - BASES
+            if room not in BASES and module != "tasks":
+                graph.setdefault(room, set()).update(targets)
+        assert_no_circle(graph)
+
+    def test_a_circle_is_found(self) -> None:
+        with pytest.raises(CycleError):
+            assert_no_circle({"a": {"b"}, "b": {"a"}})
+
+
+def assert_no_circle(graph: dict[str, set[str]]) -> None:
+    """Raise CycleError, which names the circle, if there is one."""
+    TopologicalSorter(graph).prepare()
+
+
+class TestModules:
+    def test_importing_the_handler_loads_no_client_library_and_reads_no_environment(self) -> None:
         program = f"""import sys
 sys.path.insert(0, {str(ROOT / "lambda")!r})
 import signwatch.handler
-print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botocore", "twilio", "dataclasses"}}))"""
+loaded = {{name.split(".")[0] for name in sys.modules}}
+print(sorted(loaded & {{"boto3", "botocore", "twilio", "dataclasses"}}))"""
         command = [sys.executable, "-I", "-B", "-c", program]
         done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
         assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
-    @pytest.mark.parametrize("module", ours_in("signwatch"))
-    def test_nothing_but_definitions_stands_at_the_top_of_a_module_of_the_function(
-        self, module: str
-    ) -> None:
-        kinds = (
+    @pytest.mark.parametrize("module", modules_in("signwatch"))
+    def test_a_module_of_the_function_has_only_definitions_at_its_top(self, module: str) -> None:
+        definitions = (
             ast.Import,
             ast.ImportFrom,
             ast.FunctionDef,
@@ -274,21 +291,24 @@ print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botoco
             ast.Assign,
             ast.AnnAssign,
         )
-        body = ast.parse(MODULES[module].read_text()).body
-        others = [node for node in body if not isinstance(node, kinds) and not is_for_types(node)]
-        assert [ast.unparse(node) for node in others if not is_docstring(node)] == []
+        statements = [
+            ast.unparse(node)
+            for node in ast.parse(MODULES[module].read_text()).body
+            if not isinstance(node, definitions)
+            and not is_for_types(node)
+            and not is_docstring(node)
+        ]
+        assert statements == []
 
     @pytest.mark.parametrize("module", MODULES)
-    def test_no_module_is_named_like_one_of_the_standard_library(self, module: str) -> None:
+    def test_no_module_has_the_name_of_a_standard_module(self, module: str) -> None:
         assert module.rpartition(".")[2] not in sys.stdlib_module_names
 
 
 def is_docstring(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+        return False
+    return isinstance(node.value.value, str)
 
 
 def template(name: str) -> dict[str, Any]:
@@ -296,45 +316,39 @@ def template(name: str) -> dict[str, Any]:
 
 
 def resources(name: str, kind: str) -> list[dict[str, Any]]:
-    return [
-        body["Properties"] for body in template(name)["Resources"].values() if body["Type"] == kind
-    ]
+    """The properties of every resource of a type in a template."""
+    bodies = template(name)["Resources"].values()
+    return [body["Properties"] for body in bodies if body["Type"] == kind]
 
 
 def functions() -> list[dict[str, Any]]:
-    found = [
+    """The properties of every Lambda function in the templates."""
+    bodies = [
         body
         for path in sorted((ROOT / "cfn").glob("*.yaml"))
         for body in resources(path.stem, "AWS::Lambda::Function")
     ]
-    assert found
-    return found
+    assert bodies
+    return bodies
 
 
 def terraform_outputs() -> set[str]:
-    parsed = [
-        terraform.parse_hcl(path.read_text())
-        for path in sorted((ROOT / "terraform-bootstrap").glob("*.tf"))
-    ]
-    return {
-        name
-        for file in parsed
-        for block in file.get("output", [])
-        for name in block
-        if name != "__is_block__"
-    }
-
-
-NESTED = "AWS::CloudFormation::Stack"
+    """The names of the bootstrap's Terraform outputs."""
+    names = set()
+    for path in sorted((ROOT / "terraform-bootstrap").glob("*.tf")):
+        for block in terraform.parse_hcl(path.read_text()).get("output", []):
+            names |= set(block)
+    return names - {"__is_block__"}
 
 
 def children() -> dict[str, dict[str, Any]]:
-    """Template name to the parameters that the parent gives it, found by the file that its TemplateURL ends in."""
-    urls = [
-        (re.search(r"/([a-z]+)\.yaml", str(body["TemplateURL"])), body)
-        for body in resources("parent", NESTED)
-    ]
-    return {found[1]: body.get("Parameters", {}) for found, body in urls if found}
+    """The parameters that the parent passes to each child, by the child's template name."""
+    passed = {}
+    for body in resources("parent", NESTED_STACK):
+        url = re.search(r"/([a-z]+)\.yaml", str(body["TemplateURL"]))
+        if url:
+            passed[url[1]] = body.get("Parameters", {})
+    return passed
 
 
 def pascal(name: str) -> str:
@@ -345,44 +359,35 @@ class TestJoints:
     def test_the_handler_in_the_template_is_a_function_in_the_package(self) -> None:
         for body in functions():
             module, _, name = str(body["Handler"]).rpartition(".")
-            defined = [
-                node.name
-                for node in ast.parse(MODULES[module].read_text()).body
-                if isinstance(node, ast.FunctionDef)
-            ]
-            assert name in defined
+            nodes = ast.parse(MODULES[module].read_text()).body
+            assert name in [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
 
-    def test_the_template_gives_the_function_exactly_the_keys_that_it_reads(self) -> None:
+    def test_the_template_sets_exactly_the_environment_keys_that_the_function_reads(self) -> None:
         for body in functions():
             assert set(body["Environment"]["Variables"]) == set(function_settings.ENVIRONMENT_KEYS)
 
-    def test_an_environment_key_carries_the_parameter_of_its_name(self) -> None:
+    def test_an_environment_key_has_the_value_of_the_parameter_of_its_name(self) -> None:
         declared = template("lambda")["Parameters"]
         for body in functions():
             variables = body["Environment"]["Variables"]
-            expected = {
-                key: {"Ref": pascal(key.lower())}
-                for key in variables
-                if pascal(key.lower()) in declared
-            }
+            parameters = {key: pascal(key.lower()) for key in variables}
+            expected = {key: {"Ref": name} for key, name in parameters.items() if name in declared}
             assert expected
             assert {key: variables[key] for key in expected} == expected
 
-    def test_the_runtime_is_the_same_wherever_it_is_named(self) -> None:
+    def test_the_runtime_is_the_same_everywhere(self) -> None:
         runtimes = {body["Runtime"] for body in functions()}
         layers = resources("lambda", "AWS::Lambda::LayerVersion")
         assert runtimes == {environment.NEWEST_FIRST[0]}
         assert [body["CompatibleRuntimes"] for body in layers] == [sorted(runtimes)]
+        (layer,) = layers
         for body in functions():
-            assert [
-                set(body["Architectures"]) - set(layer["CompatibleArchitectures"])
-                for layer in layers
-            ] == [set()]
+            assert set(body["Architectures"]) <= set(layer["CompatibleArchitectures"])
 
-    def test_the_bootstraps_contract_is_the_terraform_outputs(self) -> None:
+    def test_the_fields_of_the_bootstrap_are_the_terraform_outputs(self) -> None:
         assert terraform_outputs() == set(bootstrap.Bootstrap.__annotations__)
 
-    def test_terraform_outputs_reach_the_parameters_of_the_same_name(self) -> None:
+    def test_terraform_outputs_are_passed_to_the_parameters_of_the_same_name(self) -> None:
         declared = set(template("parent")["Parameters"])
         from_bootstrap = {pascal(name) for name in terraform_outputs()} & declared
         assert from_bootstrap == {
@@ -393,26 +398,22 @@ class TestJoints:
         }
         assert from_bootstrap <= set(stack.DEPLOY_PARAMETERS) <= declared
 
-    def test_the_parent_gives_each_child_exactly_the_parameters_that_it_declares(self) -> None:
+    def test_the_parent_passes_each_child_exactly_its_parameters(self) -> None:
         assert children()
-        for name, given in children().items():
-            assert (name, set(given)) == (name, set(template(name)["Parameters"]))
+        for name, parameters in children().items():
+            assert (name, set(parameters)) == (name, set(template(name)["Parameters"]))
 
     def test_a_child_stack_is_named_after_its_template(self) -> None:
-        stacks = {
-            name for name, body in template("parent")["Resources"].items() if body["Type"] == NESTED
-        }
-        assert sorted(name.lower() for name in stacks) == sorted(
-            f"{name}stack" for name in children()
-        )
+        bodies = template("parent")["Resources"].items()
+        stacks = [name.lower() for name, body in bodies if body["Type"] == NESTED_STACK]
+        assert sorted(stacks) == sorted(f"{name}stack" for name in children())
 
-    def test_every_output_that_the_tasks_read_is_one_of_the_parents(self) -> None:
-        sources = " ".join(
-            MODULES[module].read_text()
-            for module in MODULES
-            if part_of(module) in ("tooling", "tasks")
-        )
-        read = set(re.findall(r'outputs(?:\([^()]*\))?\["(\w+)"\]', sources))
+    def test_every_output_that_the_tasks_read_is_an_output_of_the_parent(self) -> None:
+        read: set[str] = set()
+        for module in MODULES:
+            if part_of(module) in ("tooling", "tasks"):
+                source = MODULES[module].read_text()
+                read |= set(re.findall(r'outputs(?:\([^()]*\))?\["(\w+)"\]', source))
         assert read
         assert read <= set(template("parent")["Outputs"])
 
@@ -421,27 +422,28 @@ class TestFiles:
     @pytest.mark.parametrize(
         "pattern", [REGISTRY_HOSTS, MACHINE_PATHS], ids=["registry host", "path of a machine"]
     )
-    def test_no_file_names_a_package_registrys_host_or_a_path_of_somebodys_machine(
+    def test_no_file_contains_the_host_of_a_registry_or_a_path_of_a_machine(
         self, pattern: re.Pattern[str]
     ) -> None:
-        found = [f"{path}: {line.strip()[:80]}" for path, line in lines() if pattern.search(line)]
-        assert found == []
+        matches = [f"{path}: {line.strip()[:80]}" for path, line in lines() if pattern.search(line)]
+        assert matches == []
 
-    def test_no_file_names_the_folder_that_this_checkout_lies_in(self) -> None:
+    def test_no_file_contains_the_path_of_this_checkout(self) -> None:
         assert [str(path) for path, line in lines() if f"{ROOT}/" in line] == []
 
-    def test_such_a_host_or_path_would_be_found(self) -> None:
+    def test_such_a_host_or_path_is_found(self) -> None:
         assert REGISTRY_HOSTS.search("https://files.python" + "hosted.org/x")
         assert MACHINE_PATHS.search("open('/ho" + "me/somebody/x')")
         assert not MACHINE_PATHS.search("https://example.com/home/page")
 
 
 def lines() -> list[tuple[Path, str]]:
-    found = []
+    """Every line of every text file, with its file."""
+    numbered = []
     for path in files():
         try:
             text = (ROOT / path).read_text()
         except UnicodeDecodeError:
             continue
-        found += [(path, line) for line in text.splitlines()]
-    return found
+        numbered += [(path, line) for line in text.splitlines()]
+    return numbered

@@ -1,4 +1,4 @@
-"""The pipeline: its jobs run the words of this project and nothing else, with no more rights than they need."""
+"""Checks the workflows: a job runs one task and nothing else, with no more rights than it needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.joint
 
 
 def load(path: Path) -> Any:
-    """Every scalar as the text that it is; YAML 1.1 would take the key ``on`` for a truth."""
-    return yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - makes texts, lists and maps alone
+    """Load every scalar as a string, because YAML 1.1 reads the key ``on`` as a boolean."""
+    return yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - creates no objects
 
 
 class Job(NamedTuple):
@@ -44,12 +44,13 @@ class Job(NamedTuple):
         return [step for step in self.steps if step.get("uses", "").split("@")[0] == action]
 
 
+PAGE = (ROOT / "docs" / "github.md").read_text()
 PATHS = {path.name: path for path in sorted((ROOT / ".github" / "workflows").iterdir())}
 WORKFLOWS = {name: load(path) for name, path in PATHS.items()}
 JOBS = [
     Job(workflow, name, body)
-    for workflow, read in WORKFLOWS.items()
-    for name, body in read["jobs"].items()
+    for workflow, content in WORKFLOWS.items()
+    for name, body in content["jobs"].items()
 ]
 UPDATES = load(ROOT / ".github" / "dependabot.yml")["updates"]
 PRE_COMMIT = load(ROOT / ".pre-commit-config.yaml")
@@ -60,14 +61,16 @@ EVENTS = {
     "checks.yml": {"pull_request", "push"},
     "deploy.yml": {"push", "workflow_dispatch", "schedule"},
 }
-WRITES = {  # what a job may write; every other job only reads
+# The scopes that a job may write. Every other job only reads.
+WRITES = {
     "checks.yml scan": {"security-events"},
     "deploy.yml build": {"id-token", "attestations"},
     "deploy.yml deploy": {"id-token"},
     "deploy.yml drift": {"id-token"},
 }
 NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test"}
-CHECKS = {  # what each job runs; that `./inv test` leaves no test out is held by tests/tooling/test_suite.py
+# The task of each job. `./inv test` runs every test: see tests/tooling/checks/test_test_run.py.
+CHECKS = {
     "lint": "./inv scan --fast",
     "scan": "./inv scan",
     "unit": "./inv test --unit",
@@ -78,42 +81,39 @@ every_job = pytest.mark.parametrize("job", JOBS, ids=str)
 every_workflow = pytest.mark.parametrize("workflow", PATHS)
 
 
-class TestWords:
+class TestTasks:
     @every_job
-    def test_a_job_runs_one_word_and_nothing_else(self, job: Job) -> None:
+    def test_a_job_runs_one_task_and_nothing_else(self, job: Job) -> None:
         assert [run.count("\n") for run in job.runs] == [0]
         assert job.runs[0].startswith("./inv ")
         assert len(parse(job.runs[0])) == 1
         assert set(parse(job.runs[0])) <= set(collection().task_names)
 
-    def test_a_word_or_a_flag_that_is_none_would_be_found(self) -> None:
-        for command in ("./inv no-such-word", "./inv test --no-such-flag"):
+    def test_an_unknown_task_or_flag_is_refused(self) -> None:
+        for command in ("./inv no-such-task", "./inv test --no-such-flag"):
             with pytest.raises(Exception, match="no-such"):
                 parse(command)
 
     @every_job
-    def test_nothing_is_written_into_a_command_by_an_expression(self, job: Job) -> None:
+    def test_no_command_contains_an_expression(self, job: Job) -> None:
         assert [run for run in job.runs if "${{" in run] == []
 
     @every_job
-    def test_a_command_reads_only_variables_that_its_workflow_sets(self, job: Job) -> None:
-        read = {name for run in job.runs for name in re.findall(r"\$\{?(\w+)", run)}
-        assert read <= set(WORKFLOWS[job.workflow].get("env", {}))
+    def test_a_command_uses_only_variables_of_its_workflow(self, job: Job) -> None:
+        used = {name for run in job.runs for name in re.findall(r"\$\{?(\w+)", run)}
+        assert used <= set(WORKFLOWS[job.workflow].get("env", {}))
 
-    def test_the_checks_are_the_words_that_a_person_types_and_run_every_test_with_its_coverage(
-        self,
-    ) -> None:
-        """The whole suite is one job, for coverage counts in a run of everything alone; only unit tests run twice."""
+    def test_the_checks_run_these_tasks(self) -> None:
+        """All tests are one job, because coverage needs one run. Only unit tests run twice."""
         runs = {job.name: job.runs for job in JOBS if job.workflow == "checks.yml"}
-        assert runs == {name: [word] for name, word in CHECKS.items()}
+        assert runs == {name: [command] for name, command in CHECKS.items()}
 
-    def test_the_readme_lists_the_checks(self) -> None:
-        rows = repository.table((ROOT / "README.md").read_text(), "Use it from your fork")
-        (row,) = [what for _, what in rows if what.startswith("`checks.yml`: ")]
-        listed = re.sub(
-            r" \([^)]*\)", "", row.removeprefix("`checks.yml`: ").partition(";")[0]
-        ).split(", ")
-        assert listed == [name.replace("-", " ") for name in CHECKS]
+    def test_the_page_lists_the_checks(self) -> None:
+        rows = repository.table(PAGE, "Use it from your fork")
+        (checks,) = [what for _, what in rows if what.startswith("`checks.yml`: ")]
+        names = checks.removeprefix("`checks.yml`: ").partition(";")[0]
+        names_alone = re.sub(r" \([^)]*\)", "", names)
+        assert names_alone.split(", ") == [name.replace("-", " ") for name in CHECKS]
 
     def test_no_rule_of_zizmor_is_switched_off(self) -> None:
         folder = ROOT / ".github"
@@ -125,9 +125,7 @@ class TestWords:
         ]
 
     @every_job
-    def test_a_job_has_the_newest_python_and_terraform_where_its_word_needs_it(
-        self, job: Job
-    ) -> None:
+    def test_a_job_has_the_newest_python_and_terraform_if_its_task_needs_it(self, job: Job) -> None:
         versions = [step["with"]["python-version"] for step in job.using("actions/setup-python")]
         assert [f"python{version}" for version in versions] == [environment.NEWEST_FIRST[0]]
         wrappers = [
@@ -136,29 +134,29 @@ class TestWords:
         assert wrappers == ["false"] * (job.runs[0] in NEED_TERRAFORM)
 
     @every_job
-    def test_a_job_ends_within_the_hour(self, job: Job) -> None:
+    def test_a_job_may_run_for_an_hour_at_most(self, job: Job) -> None:
         assert 0 < int(job.body["timeout-minutes"]) <= 60
 
 
 class TestRights:
-    def test_the_workflows_are_those_that_are_held_here(self) -> None:
-        assert {name: set(read["on"]) for name, read in WORKFLOWS.items()} == EVENTS
-        assert [read["on"]["push"] for read in WORKFLOWS.values()] == [
+    def test_the_workflows_run_on_these_events(self) -> None:
+        assert {name: set(content["on"]) for name, content in WORKFLOWS.items()} == EVENTS
+        assert [content["on"]["push"] for content in WORKFLOWS.values()] == [
             {"branches": ["main"]}
         ] * len(WORKFLOWS)
 
     @every_workflow
-    def test_a_workflow_grants_nothing_to_all_of_its_jobs(self, workflow: str) -> None:
+    def test_a_workflow_has_no_rights_outside_its_jobs(self, workflow: str) -> None:
         assert WORKFLOWS[workflow]["permissions"] == {}
 
     @every_job
-    def test_a_job_reads_the_sources_and_writes_only_what_was_agreed(self, job: Job) -> None:
-        written = {scope for scope, right in job.body["permissions"].items() if right != "read"}
-        assert set(job.body["permissions"]) - written == {"contents"}
-        assert written == WRITES.get(str(job), set())
+    def test_a_job_reads_the_sources_and_writes_only_these_scopes(self, job: Job) -> None:
+        writable = {scope for scope, right in job.body["permissions"].items() if right != "read"}
+        assert set(job.body["permissions"]) - writable == {"contents"}
+        assert writable == WRITES.get(str(job), set())
 
     @every_workflow
-    def test_every_right_says_what_it_is_for(self, workflow: str) -> None:
+    def test_every_right_has_a_comment_with_its_purpose(self, workflow: str) -> None:
         rights = re.findall(
             r"^ +[\w-]+: (?:read|write)\b(.*)$", PATHS[workflow].read_text(), re.MULTILINE
         )
@@ -181,21 +179,21 @@ class TestRights:
             if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
         ] == []
 
-    def test_an_action_is_the_same_everywhere(self) -> None:
-        used = {step["uses"] for job in JOBS for step in job.steps if "uses" in step}
-        assert len({uses.split("@")[0] for uses in used}) == len(used)
+    def test_an_action_has_the_same_version_everywhere(self) -> None:
+        actions = {step["uses"] for job in JOBS for step in job.steps if "uses" in step}
+        assert len({action.split("@")[0] for action in actions}) == len(actions)
 
     @every_job
-    def test_the_checkout_leaves_no_token_behind(self, job: Job) -> None:
+    def test_the_checkout_stores_no_token(self, job: Job) -> None:
         assert [step["with"]["persist-credentials"] for step in job.using("actions/checkout")] == [
             "false"
         ]
 
     @every_workflow
-    def test_no_workflow_knows_a_secret(self, workflow: str) -> None:
+    def test_no_workflow_uses_a_secret(self, workflow: str) -> None:
         assert not re.search(r"\bsecrets\b", PATHS[workflow].read_text())
 
-    def test_findings_are_uploaded_after_a_failed_scan_too_but_not_from_a_fork(self) -> None:
+    def test_findings_are_uploaded_even_after_a_failed_scan_but_not_from_a_fork(self) -> None:
         (scan,) = (job for job in JOBS if str(job) == "checks.yml scan")
         (upload,) = scan.using("github/codeql-action/upload-sarif")
         assert scan.steps[-2:] == [{"run": "./inv scan"}, upload]
@@ -204,33 +202,32 @@ class TestRights:
         from_here = "github.event.pull_request.head.repo.full_name == github.repository"
         assert f"&& (github.event_name != 'pull_request' || {from_here})" in upload["if"]
 
-    def test_newer_checks_of_a_branch_replace_the_older_ones(self) -> None:
+    def test_newer_checks_of_a_branch_cancel_older_ones(self) -> None:
         expected = {"group": "checks-${{ github.ref }}", "cancel-in-progress": "true"}
         assert WORKFLOWS["checks.yml"]["concurrency"] == expected
 
 
 class TestDeploy:
-    def test_deploy_and_drift_alone_have_the_protected_environment(self) -> None:
+    def test_only_deploy_and_drift_have_the_protected_environment(self) -> None:
         assert {name: job.body["environment"] for name, job in IN_ACCOUNT.items()} == {
             "deploy.yml deploy": "production",
             "deploy.yml drift": "production",
         }
 
     @every_job
-    def test_the_role_is_taken_in_the_job_that_was_approved_and_right_before_its_word(
-        self, job: Job
-    ) -> None:
-        taken = job.using(CREDENTIALS)
-        assert len(taken) == (str(job) in IN_ACCOUNT)
-        assert not taken or job.steps[-2:] == [taken[0], {"run": job.runs[0]}]
+    def test_the_role_is_assumed_in_the_approved_job_right_before_its_task(self, job: Job) -> None:
+        steps = job.using(CREDENTIALS)
+        assert len(steps) == (str(job) in IN_ACCOUNT)
+        if steps:
+            assert job.steps[-2:] == [steps[0], {"run": job.runs[0]}]
 
     @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
-    def test_the_role_is_that_of_the_bootstrap_in_the_account_that_is_meant_for_an_hour(
+    def test_the_role_is_that_of_the_bootstrap_in_the_configured_account_for_an_hour(
         self, job: Job
     ) -> None:
-        (taken,) = job.using(CREDENTIALS)
+        (step,) = job.using(CREDENTIALS)
         account, prefix = "${{ env.SIGNWATCH_ACCOUNT }}", "${{ env.SIGNWATCH_PREFIX }}"
-        assert taken["with"] == {
+        assert step["with"] == {
             "role-to-assume": f"arn:aws:iam::{account}:role/{prefix}-github-deploy",
             "role-duration-seconds": "3600",
             "aws-region": "${{ env.SIGNWATCH_REGION }}",
@@ -238,7 +235,7 @@ class TestDeploy:
         }
 
     @pytest.mark.parametrize("job", IN_ACCOUNT.values(), ids=str)
-    def test_what_touches_the_account_is_never_cancelled_nor_kept_from_its_turn_by_another(
+    def test_a_job_in_the_account_is_never_cancelled_and_has_a_group_of_its_own(
         self, job: Job
     ) -> None:
         assert job.body["concurrency"] == {"group": job.name, "cancel-in-progress": "false"}
@@ -247,23 +244,23 @@ class TestDeploy:
     def test_deploy_follows_the_attested_build(self) -> None:
         jobs = {job.name: job for job in JOBS if job.workflow == "deploy.yml"}
         assert jobs["deploy"].body["needs"] == "build"
-        (attested,) = jobs["build"].using("actions/attest")
-        assert attested["with"]["subject-path"].split() == [
+        (attest,) = jobs["build"].using("actions/attest")
+        assert attest["with"]["subject-path"].split() == [
             "dist/function/*.zip",
             "dist/layer/*.zip",
         ]
-        assert jobs["build"].steps[-2:] == [{"run": "./inv package"}, attested]
+        assert jobs["build"].steps[-2:] == [{"run": "./inv package"}, attest]
 
     def test_only_main_is_deployed_and_only_drift_runs_on_the_schedule(self) -> None:
         on_main = "github.event_name != 'schedule' && github.ref == 'refs/heads/main'"
-        known = "vars.SIGNWATCH_ACCOUNT != ''"  # without an account, every job is skipped
+        has_account = "vars.SIGNWATCH_ACCOUNT != ''"  # without an account, every job is skipped
         assert {job.name: job.body["if"] for job in JOBS if job.workflow == "deploy.yml"} == {
-            "build": f"{on_main} && {known}",
-            "deploy": f"{on_main} && {known}",
-            "drift": f"github.event_name == 'schedule' && {known}",
+            "build": f"{on_main} && {has_account}",
+            "deploy": f"{on_main} && {has_account}",
+            "drift": f"github.event_name == 'schedule' && {has_account}",
         }
 
-    def test_account_region_and_prefix_are_variables_with_the_defaults_of_the_bootstrap(
+    def test_account_region_and_prefix_are_variables_with_the_bootstraps_defaults(
         self,
     ) -> None:
         defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
@@ -273,18 +270,18 @@ class TestDeploy:
             "SIGNWATCH_PREFIX": f"${{{{ vars.SIGNWATCH_PREFIX || '{defaults['prefix']}' }}}}",
         }
 
-    def test_the_readme_names_what_a_fork_sets(self) -> None:
-        page = repository.section((ROOT / "README.md").read_text(), "Use it from your fork")
-        set_there = set(re.findall(r"vars\.(\w+)", PATHS["deploy.yml"].read_text()))
-        assert set_there | {"production", "PREFIX-github-deploy"} <= set(
-            re.findall(r"`([^`]+)`", page)
-        )
+    def test_the_page_names_the_variables_that_a_fork_sets(self) -> None:
+        section = repository.section(PAGE, "Use it from your fork")
+        variables = set(re.findall(r"vars\.(\w+)", PATHS["deploy.yml"].read_text()))
+        names = set(re.findall(r"`([^`]+)`", section))
+        assert variables | {"production", "PREFIX-github-deploy"} <= names
 
 
 class TestUpdates:
     def test_every_kind_of_dependency_is_kept_up_to_date(self) -> None:
         folders = {
-            up["package-ecosystem"]: up.get("directories", [up.get("directory")]) for up in UPDATES
+            update["package-ecosystem"]: update.get("directories", [update.get("directory")])
+            for update in UPDATES
         }
         assert folders == {
             "github-actions": ["/"],
@@ -309,7 +306,7 @@ class TestUpdates:
 
 class TestHooks:
     @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
-    def test_a_hook_is_a_word_and_nothing_is_downloaded_for_it(self, hook: dict[str, Any]) -> None:
+    def test_a_hook_runs_a_task_and_downloads_nothing(self, hook: dict[str, Any]) -> None:
         assert hook["entry"].startswith("./inv ")
         assert len(parse(hook["entry"])) == 1
         assert set(parse(hook["entry"])) <= set(collection().task_names)
@@ -319,7 +316,7 @@ class TestHooks:
             "true",
         )
 
-    def test_every_commit_is_linted_and_every_push_tested(self) -> None:
+    def test_every_commit_is_scanned_and_every_push_tested(self) -> None:
         assert [repo["repo"] for repo in PRE_COMMIT["repos"]] == ["local"]
         stages = {stage: hook["entry"] for hook in HOOKS for stage in hook["stages"]}
         assert stages == {"pre-commit": "./inv scan --fast", "pre-push": "./inv test --unit"}

@@ -1,4 +1,4 @@
-# The real provider, because it writes policy documents on this machine alone; it has no credentials and asks nobody.
+# The real provider renders policy documents without calling AWS. It gets no valid credentials.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "none"
@@ -19,7 +19,7 @@ variables {
   github_repository_id     = "678901"
 }
 
-run "without_a_repository_nothing_is_made_for_github_and_nothing_of_it_is_trusted" {
+run "without_a_repository_nothing_is_created_for_github_and_nothing_of_it_is_trusted" {
   command = plan
   variables {
     github_repository    = ""
@@ -28,22 +28,29 @@ run "without_a_repository_nothing_is_made_for_github_and_nothing_of_it_is_truste
   }
 
   assert {
-    condition     = length(aws_iam_role.github) + length(aws_iam_role_policy.github) + length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "Something is made for GitHub."
+    condition = alltrue([
+      length(aws_iam_role.github) == 0,
+      length(aws_iam_role_policy.github) == 0,
+      length(aws_iam_openid_connect_provider.github) == 0,
+    ])
+    error_message = "Something is created for GitHub."
   }
   assert {
-    condition     = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one.Sid] == ["PermissionSets"]
+    condition     = jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement[*].Sid == ["PermissionSets"]
     error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
   }
 }
 
-# --- the eleven cases of the trust: whose token opens a role ----------------------------------------------------------
+# --- trust: whose token may assume a role (eleven cases) --------------------------------------------------------------
 
 run "oidc_01_the_immutable_form_lets_the_environment_of_the_numbered_repository_deploy" {
   command = plan
 
   assert {
-    condition     = flatten([jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org@12345/watch.tower@678901:environment:production"]
+    condition = jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals == {
+      "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:sub" = "repo:example-org@12345/watch.tower@678901:environment:production"
+    }
     error_message = "The trust is: ${aws_iam_role.github["deploy"].assume_role_policy}"
   }
 }
@@ -52,7 +59,10 @@ run "oidc_02_the_immutable_form_lets_pull_requests_of_the_numbered_repository_pr
   command = plan
 
   assert {
-    condition     = flatten([jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org@12345/watch.tower@678901:pull_request"]
+    condition = jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals == {
+      "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:sub" = "repo:example-org@12345/watch.tower@678901:pull_request"
+    }
     error_message = "The trust is: ${aws_iam_role.github["preview"].assume_role_policy}"
   }
 }
@@ -65,7 +75,10 @@ run "oidc_03_the_classic_form_lets_the_environment_of_the_named_repository_deplo
   }
 
   assert {
-    condition     = flatten([jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org/watch.tower:environment:live_1.eu"]
+    condition = jsondecode(aws_iam_role.github["deploy"].assume_role_policy).Statement[0].Condition.StringEquals == {
+      "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:sub" = "repo:example-org/watch.tower:environment:live_1.eu"
+    }
     error_message = "The trust is: ${aws_iam_role.github["deploy"].assume_role_policy}"
   }
 }
@@ -79,12 +92,15 @@ run "oidc_04_the_classic_form_needs_no_numbers_and_lets_pull_requests_of_the_nam
   }
 
   assert {
-    condition     = flatten([jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]]) == ["repo:example-org/watch.tower:pull_request"]
+    condition = jsondecode(aws_iam_role.github["preview"].assume_role_policy).Statement[0].Condition.StringEquals == {
+      "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:sub" = "repo:example-org/watch.tower:pull_request"
+    }
     error_message = "The trust is: ${aws_iam_role.github["preview"].assume_role_policy}"
   }
 }
 
-run "oidc_05_each_trust_is_one_statement_that_wants_one_audience_and_one_subject_to_be_equal" {
+run "oidc_05_each_trust_is_one_statement_with_one_audience_and_one_subject_both_compared_by_equality" {
   command = plan
 
   assert {
@@ -136,7 +152,7 @@ run "oidc_09_the_immutable_form_without_the_numbers_is_refused" {
   expect_failures = [var.github_owner_id, var.github_repository_id]
 }
 
-run "oidc_10_a_provider_that_is_there_is_trusted_and_not_made_again" {
+run "oidc_10_an_existing_provider_is_trusted_and_not_created_again" {
   command = plan
   variables {
     github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
@@ -147,11 +163,18 @@ run "oidc_10_a_provider_that_is_there_is_trusted_and_not_made_again" {
   }
 
   assert {
-    condition     = length(aws_iam_openid_connect_provider.github) == 0 && data.aws_iam_openid_connect_provider.github[0].arn == var.github_oidc_provider_arn
-    error_message = "The provider that is there is made again, or another one is looked at."
+    condition     = length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "The existing provider is created again."
   }
   assert {
-    condition     = [for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal] == [{ Federated = var.github_oidc_provider_arn }, { Federated = var.github_oidc_provider_arn }]
+    condition     = data.aws_iam_openid_connect_provider.github[0].arn == var.github_oidc_provider_arn
+    error_message = "Another provider is checked."
+  }
+  assert {
+    condition = [for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal] == [
+      { Federated = var.github_oidc_provider_arn },
+      { Federated = var.github_oidc_provider_arn },
+    ]
     error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
   }
 }
@@ -165,9 +188,9 @@ run "oidc_11_another_form_of_the_subject_and_every_environment_are_refused" {
   expect_failures = [var.github_subject_form, var.github_environment]
 }
 
-# --- further values that are refused ------------------------------------------------------------------------------------
+# --- other values that are refused ------------------------------------------------------------------------------------
 
-run "a_provider_that_does_not_know_the_audience_of_aws_is_refused" {
+run "a_provider_without_the_audience_of_aws_is_refused" {
   command = plan
   variables {
     github_oidc_provider_arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
@@ -179,7 +202,7 @@ run "a_provider_that_does_not_know_the_audience_of_aws_is_refused" {
   expect_failures = [data.aws_iam_openid_connect_provider.github]
 }
 
-run "words_and_wildcards_for_the_numbers_and_a_provider_of_another_account_are_refused" {
+run "ids_that_are_no_numbers_and_a_provider_of_another_account_are_refused" {
   command = plan
   variables {
     github_owner_id          = "example-org"
@@ -198,7 +221,7 @@ run "a_wildcard_for_one_character_is_refused" {
   expect_failures = [var.github_repository, var.github_environment]
 }
 
-run "part_of_a_subject_within_a_name_and_a_provider_that_is_not_githubs_own_are_refused" {
+run "parts_of_a_subject_in_a_name_and_a_provider_that_is_not_githubs_are_refused" {
   command = plan
   variables {
     github_repository        = "example-org@1/watch.tower@2"
@@ -208,106 +231,169 @@ run "part_of_a_subject_within_a_name_and_a_provider_that_is_not_githubs_own_are_
   expect_failures = [var.github_repository, var.github_environment, var.github_oidc_provider_arn]
 }
 
-# --- what the roles may do --------------------------------------------------------------------------------------------
+# --- permissions of the roles -----------------------------------------------------------------------------------------
 
-run "a_repository_is_somebody_who_may_deploy" {
+run "a_repository_alone_may_deploy" {
   command = plan
   variables {
     sso_permission_set_names = []
   }
 
   assert {
-    condition     = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one.Sid] == ["GitHub"]
+    condition     = jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement[*].Sid == ["GitHub"]
     error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
   }
 }
 
-run "each_role_of_github_trusts_the_provider_that_is_made_and_may_do_its_work_and_nothing_else" {
+run "each_role_of_github_trusts_the_created_provider_and_has_no_more_rights_than_it_needs" {
   command = plan
 
-  # a provider that is not there is made for this audience alone, and is the one that is trusted
+  # A missing provider is created for this audience alone, and the roles trust it.
   assert {
-    condition     = [for one in aws_iam_openid_connect_provider.github : [one.url, tolist(one.client_id_list)]] == [["https://token.actions.githubusercontent.com", tolist(["sts.amazonaws.com"])]]
-    error_message = "Another provider is made."
+    condition = [
+      for provider in aws_iam_openid_connect_provider.github : [provider.url, tolist(provider.client_id_list)]
+    ] == [["https://token.actions.githubusercontent.com", tolist(["sts.amazonaws.com"])]]
+    error_message = "Another provider is created."
   }
   assert {
-    condition = toset([for role in aws_iam_role.github : jsondecode(role.assume_role_policy).Statement[0].Principal.Federated]) == toset([
-      "arn:aws:iam::111122223333:oidc-provider/${trimprefix(aws_iam_openid_connect_provider.github[0].url, "https://")}",
-    ])
+    condition = toset([
+      for role in aws_iam_role.github :
+      trimprefix(jsondecode(role.assume_role_policy).Statement[0].Principal.Federated, "arn:aws:iam::111122223333:")
+    ]) == toset(["oidc-provider/${trimprefix(aws_iam_openid_connect_provider.github[0].url, "https://")}"])
     error_message = "The trusts are: ${jsonencode([for role in aws_iam_role.github : role.assume_role_policy])}"
   }
 
-  # the deploy role trusts the role of the repository's environment by its own ARN, and not the one of previews
+  # The deploy role trusts GitHub's deploy role by its ARN, and not the preview role.
   assert {
-    condition = [for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one if one.Sid != "PermissionSets"] == [{
-      Sid       = "GitHub"
-      Effect    = "Allow"
-      Action    = "sts:AssumeRole"
-      Principal = { AWS = "arn:aws:iam::111122223333:role/guard-github-deploy" }
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement :
+      statement if statement.Sid != "PermissionSets"
+      ] == [{
+        Sid       = "GitHub"
+        Effect    = "Allow"
+        Action    = "sts:AssumeRole"
+        Principal = { AWS = "arn:aws:iam::111122223333:role/guard-github-deploy" }
     }]
     error_message = "The trust is: ${data.aws_iam_policy_document.deploy_trust.json}"
   }
   assert {
-    condition     = jsondecode(aws_iam_role.deploy.assume_role_policy) == jsondecode(data.aws_iam_policy_document.deploy_trust.json) && aws_iam_role.github["deploy"].name == "guard-github-deploy"
-    error_message = "The deploy role has another trust, or GitHub's role another name."
+    condition = (
+      jsondecode(aws_iam_role.deploy.assume_role_policy) == jsondecode(data.aws_iam_policy_document.deploy_trust.json)
+    )
+    error_message = "The deploy role has another trust policy."
+  }
+  assert {
+    condition     = aws_iam_role.github["deploy"].name == "guard-github-deploy"
+    error_message = "GitHub's deploy role has another name."
   }
 
-  # GitHub's deploy role reads the contract, becomes the deploy role and can do nothing else
+  # GitHub's deploy role reads the contract, assumes the deploy role and can do nothing else.
   assert {
     condition = jsondecode(aws_iam_role_policy.github["deploy"].policy).Statement == [
-      { Sid = "BecomeTheDeployRole", Effect = "Allow", Action = "sts:AssumeRole", Resource = "arn:aws:iam::111122223333:role/guard-deploy" },
       {
-        Sid      = "ReadTheContract"
+        Sid      = "BecomeTheDeployRole"
         Effect   = "Allow"
-        Action   = "ssm:GetParametersByPath"
-        Resource = ["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap"]
+        Action   = "sts:AssumeRole"
+        Resource = "arn:aws:iam::111122223333:role/guard-deploy"
+      },
+      {
+        Sid    = "ReadTheContract"
+        Effect = "Allow"
+        Action = "ssm:GetParametersByPath"
+        Resource = [
+          "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*",
+          "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap",
+        ]
       },
     ]
     error_message = "The policy is: ${aws_iam_role_policy.github["deploy"].policy}"
   }
 
-  # a preview writes below preview/ alone
+  # A preview writes below preview/ alone.
   assert {
     condition = {
-      for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Sid => { actions = flatten([one.Action]), where = toset(flatten([one.Resource])) }
-      if one.Effect == "Allow" && anytrue([for action in flatten([one.Action]) : startswith(action, "s3:")])
+      for statement in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement :
+      statement.Sid => [flatten([statement.Action]), toset(flatten([statement.Resource]))]
+      if statement.Effect == "Allow" && anytrue([for action in flatten([statement.Action]) : startswith(action, "s3:")])
       } == {
-      UploadForPreviewsAlone = { actions = ["s3:PutObject"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1/preview/*", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/preview/*"]) }
-      ReadTemplatesAndZips   = { actions = ["s3:GetObject"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1/*", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/*"]) }
-      SeeWhatIsThere         = { actions = ["s3:ListBucket"], where = toset(["arn:aws:s3:::guard-templates-111122223333-eu-west-1", "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1"]) }
+      UploadForPreviewsAlone = [["s3:PutObject"], toset([
+        "arn:aws:s3:::guard-templates-111122223333-eu-west-1/preview/*",
+        "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/preview/*",
+      ])]
+      ReadTemplatesAndZips = [["s3:GetObject"], toset([
+        "arn:aws:s3:::guard-templates-111122223333-eu-west-1/*",
+        "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1/*",
+      ])]
+      SeeWhatIsThere = [["s3:ListBucket"], toset([
+        "arn:aws:s3:::guard-templates-111122223333-eu-west-1",
+        "arn:aws:s3:::guard-artifacts-111122223333-eu-west-1",
+      ])]
     }
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }
 
-  # a preview makes and reads change sets of this prefix, and can never execute one
+  # A preview creates and reads change sets of this prefix, and can never execute one.
   assert {
-    condition = toset(flatten([for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Action if one.Effect == "Allow"])) == toset([
-      "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStacks", "cloudformation:TagResource",
-      "iam:PassRole", "s3:GetObject", "s3:ListBucket", "s3:PutObject", "ssm:GetParametersByPath",
+    condition = toset(flatten([
+      for statement in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement :
+      statement.Action if statement.Effect == "Allow"
+      ])) == toset([
+      "cloudformation:CreateChangeSet",
+      "cloudformation:DeleteChangeSet",
+      "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeStacks",
+      "cloudformation:TagResource",
+      "iam:PassRole",
+      "s3:GetObject",
+      "s3:ListBucket",
+      "s3:PutObject",
+      "ssm:GetParametersByPath",
     ])
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }
   assert {
-    condition = [for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : [toset(one.Action), one.Resource] if one.Effect == "Deny"] == [[
-      toset(["cloudformation:CreateStack", "cloudformation:DeleteStack", "cloudformation:ExecuteChangeSet", "cloudformation:UpdateStack"]), "*",
+    condition = [
+      for statement in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement :
+      [toset(statement.Action), statement.Resource] if statement.Effect == "Deny"
+      ] == [[
+        toset([
+          "cloudformation:CreateStack",
+          "cloudformation:DeleteStack",
+          "cloudformation:ExecuteChangeSet",
+          "cloudformation:UpdateStack",
+        ]),
+        "*",
     ]]
-    error_message = "A policy that is attached one day could make changes: ${aws_iam_role_policy.github["preview"].policy}"
+    error_message = "Another policy could allow changes: ${aws_iam_role_policy.github["preview"].policy}"
   }
   assert {
     condition = {
-      for one in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement : one.Sid => [toset(flatten([one.Resource])), try(one.Condition, null)]
-      if contains(["ShowChanges", "HandCloudFormationItsRole", "ReadTheContract"], one.Sid)
+      for statement in jsondecode(aws_iam_role_policy.github["preview"].policy).Statement :
+      statement.Sid => [toset(flatten([statement.Resource])), try(statement.Condition, null)]
+      if contains(["ShowChanges", "HandCloudFormationItsRole", "ReadTheContract"], statement.Sid)
       } == {
-      ShowChanges               = [toset(["arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*", "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*"]), null]
-      HandCloudFormationItsRole = [toset(["arn:aws:iam::111122223333:role/guard-cloudformation"]), { StringEquals = { "iam:PassedToService" = "cloudformation.amazonaws.com" } }]
-      ReadTheContract           = [toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*"]), null]
+      ShowChanges = [toset([
+        "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*",
+        "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*",
+      ]), null]
+      HandCloudFormationItsRole = [
+        toset(["arn:aws:iam::111122223333:role/guard-cloudformation"]),
+        { StringEquals = { "iam:PassedToService" = "cloudformation.amazonaws.com" } },
+      ]
+      ReadTheContract = [toset([
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap",
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/bootstrap/*",
+      ]), null]
     }
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }
 
-  # a workflow has its role for an hour at most
+  # A session lasts an hour at most.
   assert {
-    condition     = { for name, role in aws_iam_role.github : role.name => role.max_session_duration } == { "guard-github-preview" = 3600, "guard-github-deploy" = 3600 }
+    condition = { for role in aws_iam_role.github : role.name => role.max_session_duration } == {
+      "guard-github-preview" = 3600
+      "guard-github-deploy"  = 3600
+    }
     error_message = "A role lasts longer, or has another name."
   }
 }

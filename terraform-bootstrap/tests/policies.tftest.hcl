@@ -1,4 +1,4 @@
-# The real provider, because it writes policy documents on this machine alone; it has no credentials and asks nobody.
+# The real provider renders policy documents without calling AWS. It gets no valid credentials.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "none"
@@ -16,7 +16,7 @@ variables {
   sso_permission_set_names = ["Deployers"]
 }
 
-run "holders_of_a_permission_set_may_assume_the_deploy_role_in_both_forms_of_the_path" {
+run "users_of_a_permission_set_may_assume_the_deploy_role_in_both_forms_of_its_path" {
   command = plan
 
   assert {
@@ -34,7 +34,7 @@ run "holders_of_a_permission_set_may_assume_the_deploy_role_in_both_forms_of_the
   }
 }
 
-run "named_principals_may_assume_the_deploy_role_and_nobody_else" {
+run "named_principals_alone_may_assume_the_deploy_role" {
   command = plan
   variables {
     sso_permission_set_names = []
@@ -52,7 +52,7 @@ run "named_principals_may_assume_the_deploy_role_and_nobody_else" {
   }
 }
 
-run "permission_sets_and_principals_may_be_trusted_side_by_side" {
+run "permission_sets_and_principals_may_be_trusted_together" {
   command = plan
   variables {
     trusted_principal_arns = ["arn:aws:iam::111122223333:user/anna", "arn:aws:iam::444455556666:root"]
@@ -60,7 +60,8 @@ run "permission_sets_and_principals_may_be_trusted_side_by_side" {
 
   assert {
     condition = {
-      for one in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement : one.Sid => toset(flatten([one.Principal.AWS]))
+      for statement in jsondecode(data.aws_iam_policy_document.deploy_trust.json).Statement :
+      statement.Sid => toset(flatten([statement.Principal.AWS]))
       } == {
       PermissionSets = toset(["arn:aws:iam::111122223333:root"])
       Principals     = toset(["arn:aws:iam::111122223333:user/anna", "arn:aws:iam::444455556666:root"])
@@ -69,51 +70,59 @@ run "permission_sets_and_principals_may_be_trusted_side_by_side" {
   }
 }
 
-run "buckets_refuse_what_does_not_come_over_tls_and_take_access_logs_of_this_prefix_alone" {
+run "buckets_require_tls_and_accept_access_logs_of_this_prefix_alone" {
   command = plan
 
   assert {
-    condition = alltrue([for name, document in data.aws_iam_policy_document.bucket : contains(jsondecode(document.json).Statement, {
-      Sid       = "OnlyOverTls"
-      Effect    = "Deny"
-      Action    = "s3:*"
-      Principal = "*"
-      Resource = [
-        "arn:aws:s3:::guard-${replace(name, "_", "-")}-111122223333-eu-west-1/*",
-        "arn:aws:s3:::guard-${replace(name, "_", "-")}-111122223333-eu-west-1",
-      ]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    })])
-    error_message = "A bucket may be reached without TLS: ${jsonencode(values(data.aws_iam_policy_document.bucket)[*].json)}"
+    condition = alltrue([
+      for name, document in data.aws_iam_policy_document.bucket : contains(jsondecode(document.json).Statement, {
+        Sid       = "OnlyOverTls"
+        Effect    = "Deny"
+        Action    = "s3:*"
+        Principal = "*"
+        Resource = [
+          "arn:aws:s3:::guard-${replace(name, "_", "-")}-111122223333-eu-west-1/*",
+          "arn:aws:s3:::guard-${replace(name, "_", "-")}-111122223333-eu-west-1",
+        ]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      })
+    ])
+    error_message = "A bucket may be reached without TLS: ${jsonencode(data.aws_iam_policy_document.bucket)}"
   }
   assert {
-    condition     = alltrue([for name, one in aws_s3_bucket_policy.tls_only : jsondecode(one.policy) == jsondecode(data.aws_iam_policy_document.bucket[name].json)])
-    error_message = "A bucket has another policy than its own."
+    condition = alltrue([
+      for name, bucket in aws_s3_bucket_policy.tls_only :
+      jsondecode(bucket.policy) == jsondecode(data.aws_iam_policy_document.bucket[name].json)
+    ])
+    error_message = "A bucket has another bucket's policy."
   }
 
   assert {
-    condition = [for one in jsondecode(data.aws_iam_policy_document.bucket["access_logs"].json).Statement : one if one.Effect == "Allow"] == [{
-      Sid       = "BucketsOfThisPrefixLog"
-      Effect    = "Allow"
-      Action    = "s3:PutObject"
-      Principal = { Service = "logging.s3.amazonaws.com" }
-      Resource  = "arn:aws:s3:::guard-access-logs-111122223333-eu-west-1/*"
-      Condition = {
-        StringEquals = { "aws:SourceAccount" = "111122223333" }
-        ArnLike      = { "aws:SourceArn" = "arn:aws:s3:::guard-*" }
-      }
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.bucket["access_logs"].json).Statement :
+      statement if statement.Effect == "Allow"
+      ] == [{
+        Sid       = "BucketsOfThisPrefixLog"
+        Effect    = "Allow"
+        Action    = "s3:PutObject"
+        Principal = { Service = "logging.s3.amazonaws.com" }
+        Resource  = "arn:aws:s3:::guard-access-logs-111122223333-eu-west-1/*"
+        Condition = {
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+          ArnLike      = { "aws:SourceArn" = "arn:aws:s3:::guard-*" }
+        }
     }]
     error_message = "The policy is: ${data.aws_iam_policy_document.bucket["access_logs"].json}"
   }
   assert {
-    condition = alltrue([for name in ["templates", "artifacts"] : alltrue([
-      for one in jsondecode(data.aws_iam_policy_document.bucket[name].json).Statement : one.Effect == "Deny"
-    ])])
-    error_message = "A bucket's own policy lets somebody in."
+    condition = alltrue(flatten([for name in ["templates", "artifacts"] : [
+      for statement in jsondecode(data.aws_iam_policy_document.bucket[name].json).Statement : statement.Effect == "Deny"
+    ]]))
+    error_message = "A bucket's own policy allows access."
   }
 }
 
-run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they_are_for" {
+run "roles_have_the_boundary_and_are_passed_only_to_their_service" {
   command = plan
 
   assert {
@@ -128,45 +137,74 @@ run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they
 
   assert {
     condition = {
-      for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : one.Sid => try(one.Condition, null)
-      if one.Effect == "Allow" && length(setintersection(flatten([try(one.Action, [])]), ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:AttachRolePolicy"])) > 0
+      for statement in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement :
+      statement.Sid => try(statement.Condition, null)
+      if statement.Effect == "Allow" && length(setintersection(flatten([try(statement.Action, [])]), [
+        "iam:AttachRolePolicy",
+        "iam:CreateRole",
+        "iam:DeleteRolePolicy",
+        "iam:PutRolePermissionsBoundary",
+        "iam:PutRolePolicy",
+      ])) > 0
       } == {
-      MakeRolesWithinTheBoundary = { StringEquals = { "iam:PermissionsBoundary" = "arn:aws:iam::111122223333:policy/guard-boundary" } }
+      MakeRolesWithinTheBoundary = {
+        StringEquals = { "iam:PermissionsBoundary" = "arn:aws:iam::111122223333:policy/guard-boundary" }
+      }
     }
-    error_message = "Roles may be made without the boundary."
+    error_message = "Roles may be created without the boundary."
   }
   assert {
     condition     = aws_iam_policy.boundary.name == "guard-boundary"
     error_message = "The boundary is called ${aws_iam_policy.boundary.name}, but the policies name guard-boundary."
   }
   assert {
-    condition = alltrue([for action in ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion"] : anytrue([
-      for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement :
-      one.Effect == "Deny" && contains(flatten([try(one.Action, [])]), action) && contains(flatten([one.Resource]), "arn:aws:iam::111122223333:policy/guard-boundary")
-    ])])
+    condition = length(setsubtract(
+      [
+        "iam:CreatePolicyVersion",
+        "iam:DeletePolicy",
+        "iam:DeletePolicyVersion",
+        "iam:DeleteRolePermissionsBoundary",
+        "iam:SetDefaultPolicyVersion",
+      ],
+      flatten([
+        for statement in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement :
+        try(statement.Action, []) if statement.Effect == "Deny"
+        && contains(flatten([statement.Resource]), "arn:aws:iam::111122223333:policy/guard-boundary")
+      ])
+    )) == 0
     error_message = "CloudFormation may change its own boundary."
   }
   assert {
-    condition = alltrue([for one in jsondecode(data.aws_iam_policy_document.boundary.json).Statement : alltrue([
-      for action in flatten([try(one.Action, [])]) : !startswith(action, "iam:") && !startswith(action, "sts:")
-    ])])
-    error_message = "A role of the stacks could reach further roles."
+    condition = alltrue([
+      for action in flatten(jsondecode(data.aws_iam_policy_document.boundary.json).Statement[*].Action) :
+      !startswith(action, "iam:") && !startswith(action, "sts:")
+    ])
+    error_message = "A role of the stacks could use other roles."
   }
 
   assert {
     condition = toset(flatten([
-      for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : one.Resource
-      if one.Effect == "Allow" && one.Sid != "HandCloudFormationItsRole" && anytrue([for action in flatten([try(one.Action, [])]) : startswith(action, "iam:")])
+      for statement in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : statement.Resource
+      if statement.Effect == "Allow" && statement.Sid != "HandCloudFormationItsRole" && anytrue([
+        for action in flatten([try(statement.Action, [])]) : startswith(action, "iam:")
+      ])
     ])) == toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
-    error_message = "CloudFormation may reach another role."
+    error_message = "CloudFormation has rights on another role."
   }
   assert {
-    condition = contains([for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : {
-      effect = one.Effect, spared = flatten([try(one.NotAction, [])]), where = toset(flatten([one.Resource]))
-      }], {
-      effect = "Deny"
-      spared = ["iam:PassRole"]
-      where  = toset(["arn:aws:iam::111122223333:role/guard-deploy", "arn:aws:iam::111122223333:role/guard-cloudformation"])
+    condition = contains([
+      for statement in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : {
+        effect      = statement.Effect
+        not_actions = flatten([try(statement.NotAction, [])])
+        resources   = toset(flatten([statement.Resource]))
+      }
+      ], {
+      effect      = "Deny"
+      not_actions = ["iam:PassRole"]
+      resources = toset([
+        "arn:aws:iam::111122223333:role/guard-deploy",
+        "arn:aws:iam::111122223333:role/guard-cloudformation",
+      ])
     })
     error_message = "CloudFormation may change its own role or the deploy role."
   }
@@ -174,141 +212,204 @@ run "roles_are_made_within_the_boundary_and_handed_only_to_the_service_that_they
   assert {
     condition = {
       for name, document in {
-        deploy    = data.aws_iam_policy_document.deploy, boundary = data.aws_iam_policy_document.boundary,
-        resources = data.aws_iam_policy_document.service_resources, foundation = data.aws_iam_policy_document.service_foundation,
+        deploy     = data.aws_iam_policy_document.deploy
+        boundary   = data.aws_iam_policy_document.boundary
+        resources  = data.aws_iam_policy_document.service_resources
+        foundation = data.aws_iam_policy_document.service_foundation
         } : name => {
-        for one in jsondecode(document.json).Statement :
-        one.Sid => { where = toset(flatten([one.Resource])), to = toset(flatten([one.Condition.StringEquals["iam:PassedToService"]])) }
-        if one.Effect == "Allow" && contains(flatten([try(one.Action, [])]), "iam:PassRole")
+        for statement in jsondecode(document.json).Statement : statement.Sid => {
+          roles    = toset(flatten([statement.Resource]))
+          services = toset(flatten([statement.Condition.StringEquals["iam:PassedToService"]]))
+        }
+        if statement.Effect == "Allow" && contains(flatten([try(statement.Action, [])]), "iam:PassRole")
       }
       } == {
       deploy = {
         HandCloudFormationItsRole = {
-          where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
-          to    = toset(["cloudformation.amazonaws.com"])
+          roles    = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
+          services = toset(["cloudformation.amazonaws.com"])
         }
       }
       boundary  = {}
       resources = {}
       foundation = {
         HandCloudFormationItsRole = {
-          where = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
-          to    = toset(["cloudformation.amazonaws.com"])
+          roles    = toset(["arn:aws:iam::111122223333:role/guard-cloudformation"])
+          services = toset(["cloudformation.amazonaws.com"])
         }
         HandRolesToTheirServices = {
-          where = toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
-          to    = toset(["cloudtrail.amazonaws.com", "lambda.amazonaws.com"])
+          roles = toset([
+            "arn:aws:iam::111122223333:role/guard-function",
+            "arn:aws:iam::111122223333:role/guard-trail",
+          ])
+          services = toset(["cloudtrail.amazonaws.com", "lambda.amazonaws.com"])
         }
       }
     }
-    error_message = "A role may be handed to a service that it is not for."
+    error_message = "A role may be passed to a service that it is not for."
   }
 }
 
-run "rights_end_at_the_resources_of_this_prefix" {
+run "rights_are_limited_to_the_resources_of_this_prefix" {
   command = plan
 
   assert {
     condition = {
-      for one in concat([for document in [
-        data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.drift, data.aws_iam_policy_document.boundary,
-        data.aws_iam_policy_document.service_resources, data.aws_iam_policy_document.service_foundation,
-      ] : jsondecode(document.json).Statement]...) : one.Sid => toset(flatten([try(one.Action, [])]))
-      if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")
+      for statement in concat([for document in [
+        data.aws_iam_policy_document.deploy,
+        data.aws_iam_policy_document.drift,
+        data.aws_iam_policy_document.boundary,
+        data.aws_iam_policy_document.service_resources,
+        data.aws_iam_policy_document.service_foundation,
+      ] : jsondecode(document.json).Statement]...) : statement.Sid => toset(flatten([try(statement.Action, [])]))
+      if statement.Effect == "Allow" && contains(flatten([statement.Resource]), "*")
       } == {
-      AskForTheResult         = toset(["cloudformation:BatchDescribeTypeConfigurations", "cloudformation:DescribeStackDriftDetectionStatus"])
-      Mappings                = toset(["lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping"])
-      NameTheAccount          = toset(["iam:ListAccountAliases"])
-      ReadWhatKnowsNoResource = toset(["cloudtrail:DescribeTrails", "kms:ListAliases", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "sns:GetSubscriptionAttributes"])
+      AskForTheResult = toset([
+        "cloudformation:BatchDescribeTypeConfigurations",
+        "cloudformation:DescribeStackDriftDetectionStatus",
+      ])
+      Mappings = toset([
+        "lambda:CreateEventSourceMapping",
+        "lambda:DeleteEventSourceMapping",
+        "lambda:UpdateEventSourceMapping",
+      ])
+      NameTheAccount = toset(["iam:ListAccountAliases"])
+      ReadWhatKnowsNoResource = toset([
+        "cloudtrail:DescribeTrails",
+        "kms:ListAliases",
+        "logs:DescribeLogGroups",
+        "logs:DescribeResourcePolicies",
+        "sns:GetSubscriptionAttributes",
+      ])
       NoResourceLevel = toset([
-        "cloudtrail:DescribeTrails", "kms:CreateKey", "kms:ListAliases", "logs:DeleteResourcePolicy", "logs:DescribeLogGroups",
-        "logs:DescribeResourcePolicies", "logs:PutResourcePolicy", "sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe",
+        "cloudtrail:DescribeTrails",
+        "kms:CreateKey",
+        "kms:ListAliases",
+        "logs:DeleteResourcePolicy",
+        "logs:DescribeLogGroups",
+        "logs:DescribeResourcePolicies",
+        "logs:PutResourcePolicy",
+        "sns:GetSubscriptionAttributes",
+        "sns:SetSubscriptionAttributes",
+        "sns:Unsubscribe",
       ])
     }
     error_message = "Something is allowed on all resources."
   }
   assert {
     condition = [
-      for one in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement : one.Condition.ArnLike if one.Sid == "Mappings"
+      for statement in jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement :
+      statement.Condition.ArnLike if statement.Sid == "Mappings"
     ] == [{ "lambda:FunctionArn" = "arn:aws:lambda:eu-west-1:111122223333:function:guard-*" }]
-    error_message = "Mappings of other functions are within reach."
+    error_message = "Mappings of other functions may be changed."
   }
   assert {
-    condition = alltrue([for one in concat([for document in [
-      data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.boundary,
-      data.aws_iam_policy_document.service_resources, data.aws_iam_policy_document.service_foundation,
-    ] : jsondecode(document.json).Statement]...) : one.Effect == "Deny" || alltrue([for action in flatten([try(one.Action, [])]) : !strcontains(action, "*")])])
+    condition = alltrue(flatten([
+      for statement in concat([for document in [
+        data.aws_iam_policy_document.deploy,
+        data.aws_iam_policy_document.boundary,
+        data.aws_iam_policy_document.service_resources,
+        data.aws_iam_policy_document.service_foundation,
+      ] : jsondecode(document.json).Statement]...) :
+      [for action in flatten([try(statement.Action, [])]) : !strcontains(action, "*")] if statement.Effect == "Allow"
+    ]))
     error_message = "An action is a wildcard."
   }
 
   assert {
     condition = {
-      for one in concat(jsondecode(data.aws_iam_policy_document.deploy.json).Statement, jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement) :
-      one.Sid => one.Condition.StringEquals if contains(["FillTheSecret", "Keys", "TagNewKeys"], one.Sid)
+      for statement in concat(
+        jsondecode(data.aws_iam_policy_document.deploy.json).Statement,
+        jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement,
+      ) :
+      statement.Sid => statement.Condition.StringEquals
+      if contains(["FillTheSecret", "Keys", "TagNewKeys"], statement.Sid)
       } == {
       FillTheSecret = { "aws:ResourceTag/signwatch:prefix" = "guard" }
       Keys          = { "aws:ResourceTag/signwatch:prefix" = "guard" }
       TagNewKeys    = { "aws:RequestTag/signwatch:prefix" = "guard" }
     }
-    error_message = "Keys or secrets of others are within reach."
+    error_message = "Keys or secrets of others may be used."
   }
 
   assert {
     condition = {
-      for one in concat(jsondecode(data.aws_iam_policy_document.deploy.json).Statement, jsondecode(data.aws_iam_policy_document.boundary.json).Statement) :
-      one.Sid => { may = toset(flatten([one.Action])), where = toset(flatten([one.Resource])) } if strcontains(one.Sid, "Networks")
+      for statement in concat(
+        jsondecode(data.aws_iam_policy_document.deploy.json).Statement,
+        jsondecode(data.aws_iam_policy_document.boundary.json).Statement,
+      ) :
+      statement.Sid => [toset(flatten([statement.Action])), toset(flatten([statement.Resource]))]
+      if strcontains(statement.Sid, "Networks")
       } == {
-      ReadTheNetworks        = { may = toset(["ssm:GetParametersByPath"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
-      AllowAndRevokeNetworks = { may = toset(["ssm:DeleteParameter", "ssm:PutParameter"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
-      Networks               = { may = toset(["ssm:GetParametersByPath"]), where = toset(["arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks", "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*"]) }
+      ReadTheNetworks = [toset(["ssm:GetParametersByPath"]), toset([
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks",
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*",
+      ])]
+      AllowAndRevokeNetworks = [toset(["ssm:DeleteParameter", "ssm:PutParameter"]), toset([
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*",
+      ])]
+      Networks = [toset(["ssm:GetParametersByPath"]), toset([
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks",
+        "arn:aws:ssm:eu-west-1:111122223333:parameter/guard/networks/*",
+      ])]
     }
-    error_message = "Parameters other than the recognised networks may be written, or the networks not read."
+    error_message = "Parameters other than the allowances may be written, or the allowances may not be read."
   }
   assert {
     condition = alltrue([for document in [
-      data.aws_iam_policy_document.handing_over, data.aws_iam_policy_document.deploy, data.aws_iam_policy_document.service_foundation,
-      ] : [for one in jsondecode(document.json).Statement : one if one.Sid == "TagChangeSets"] == [{
+      data.aws_iam_policy_document.change_set_preparation,
+      data.aws_iam_policy_document.deploy,
+      data.aws_iam_policy_document.service_foundation,
+      ] : [for statement in jsondecode(document.json).Statement : statement if statement.Sid == "TagChangeSets"] == [{
         Sid      = "TagChangeSets"
         Effect   = "Allow"
         Action   = "cloudformation:TagResource"
         Resource = "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*"
     }]])
-    error_message = "A change set with tags cannot be made."
+    error_message = "A change set with tags cannot be created."
   }
   assert {
-    condition = [for one in jsondecode(data.aws_iam_policy_document.boundary.json).Statement : one if one.Sid == "Names"] == [{
-      Sid      = "Names"
-      Effect   = "Allow"
-      Action   = "identitystore:DescribeUser"
-      Resource = ["arn:aws:identitystore:::user/*", "arn:aws:identitystore::111122223333:identitystore/*"]
+    condition = [
+      for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
+      statement if statement.Sid == "Names"
+      ] == [{
+        Sid      = "Names"
+        Effect   = "Allow"
+        Action   = "identitystore:DescribeUser"
+        Resource = ["arn:aws:identitystore:::user/*", "arn:aws:identitystore::111122223333:identitystore/*"]
     }]
-    error_message = "More than the names of this account's people is within reach."
+    error_message = "More than the users of this account's identity stores may be read."
   }
   assert {
     condition = anytrue([
-      for one in jsondecode(data.aws_iam_policy_document.service_resources.json).Statement :
-      one.Sid == "TrailBucket" && flatten([one.Resource]) == ["arn:aws:s3:::guard-*-trailbucket-*"]
+      for statement in jsondecode(data.aws_iam_policy_document.service_resources.json).Statement :
+      statement.Sid == "TrailBucket" && flatten([statement.Resource]) == ["arn:aws:s3:::guard-*-trailbucket-*"]
     ])
-    error_message = "The pattern names more of the stack than a long prefix leaves of it."
+    error_message = "The pattern does not match the trail's bucket of a long prefix."
   }
 }
 
-run "the_longest_names_leave_each_policy_within_what_iam_takes" {
+run "with_the_longest_names_each_policy_fits_the_quota_of_iam" {
   command = plan
   variables {
     prefix = "a-prefix-of-20-chars"
     region = "ap-southeast-1"
   }
 
-  # 6,144 characters for a managed policy, 10,240 for what stands in a role, white space not counted (IAM and STS quotas).
+  # IAM and STS quotas, without white space: 6,144 characters a managed policy, 10,240 for a role's inline policies.
   assert {
     condition = alltrue([for document in [
-      data.aws_iam_policy_document.boundary, data.aws_iam_policy_document.service_resources, data.aws_iam_policy_document.service_foundation,
+      data.aws_iam_policy_document.boundary,
+      data.aws_iam_policy_document.service_resources,
+      data.aws_iam_policy_document.service_foundation,
     ] : length(document.minified_json) <= 6144])
     error_message = "A managed policy is too long for IAM."
   }
   assert {
-    condition     = length(data.aws_iam_policy_document.deploy.minified_json) + length(data.aws_iam_policy_document.drift.minified_json) <= 10240
-    error_message = "The deploy role's two policies together are too long for IAM."
+    condition = sum([
+      length(data.aws_iam_policy_document.deploy.minified_json),
+      length(data.aws_iam_policy_document.drift.minified_json),
+    ]) <= 10240
+    error_message = "The deploy role's two inline policies are too long for IAM."
   }
 }

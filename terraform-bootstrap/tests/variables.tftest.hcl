@@ -1,5 +1,5 @@
-# Each variable refuses what would fail later, or succeed in the wrong place. Its sentence is held by
-# tests/tooling/test_terraform.py, because a test file can name the variable that refuses but not its words.
+# Each variable refuses values that would fail later or deploy to the wrong place. A test file of Terraform cannot read
+# error messages, so tests/tooling/test_terraform.py checks those.
 mock_provider "aws" {
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{\"Version\": \"2012-10-17\", \"Statement\": []}" }
@@ -11,7 +11,7 @@ variables {
   sso_permission_set_names = ["Deployers"]
 }
 
-run "hyphenated_accounts_cities_capitals_wildcards_and_negative_days_are_refused" {
+run "a_hyphenated_account_a_city_capitals_wildcards_and_negative_days_are_refused" {
   command = plan
   variables {
     account_id               = "1111-2222-3333"
@@ -25,7 +25,7 @@ run "hyphenated_accounts_cities_capitals_wildcards_and_negative_days_are_refused
   ]
 }
 
-run "double_hyphens_wildcards_in_names_and_parts_of_days_are_refused" {
+run "double_hyphens_wildcards_in_arns_and_fractions_of_days_are_refused" {
   command = plan
   variables {
     prefix                 = "sign--watch"
@@ -35,7 +35,7 @@ run "double_hyphens_wildcards_in_names_and_parts_of_days_are_refused" {
   expect_failures = [var.prefix, var.trusted_principal_arns, var.old_version_days]
 }
 
-run "long_prefixes_and_nobody_at_all_are_refused" {
+run "a_long_prefix_and_nobody_who_may_deploy_are_refused" {
   command = plan
   variables {
     prefix                   = "a-prefix-of-21-letter"

@@ -228,12 +228,10 @@ class TestTask:
         return EmulatorAccount.on(emulator)
 
     @pytest.mark.usefixtures("aws")  # prepares the emulator's environment, which prints
-    def test_every_sign_in_reaches_the_function_and_the_readme_shows_it(
-        self, tmp_path: Path
-    ) -> None:
+    def test_every_sign_in_reaches_the_function_and_the_docs_show_it(self, tmp_path: Path) -> None:
         process = run_in_process(tmp_path, {})
         assert (process.returncode, process.stderr) == (0, "")
-        examples = blocks((ROOT / "README.md").read_text(), "text")
+        examples = blocks((ROOT / "docs" / "explain-and-coverage.md").read_text(), "text")
         (example,) = [block for block in examples if "sign-in paths reach" in block]
         assert example == process.stdout
 
