@@ -1,11 +1,14 @@
-"""Signwatch's own checkov policies: what keeps the monitor alive. checkov loads them with --external-checks-dir."""
+"""Signwatch's own checkov policies: each holds a fact without which the monitor falls silent.
+
+checkov loads them with --external-checks-dir.
+"""
 
 __all__ = [
     "alarm_policies",
     "case_runner",
     "function_policies",
-    "monitor_policy",
-    "monitor_site",
+    "installation",
+    "policy_base",
     "rule_policies",
     "stack_policies",
     "store_policies",

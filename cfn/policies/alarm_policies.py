@@ -1,161 +1,118 @@
-"""Policies on the alarms: that each thing that can break has one, that it speaks at once, and to the owner."""
+"""Policies on the alarms: each failure has one, and it notifies the owner at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monitor_policy import Policy, allows, covers, each, fits
+from policy_base import allow_statements, as_list, is_allowed, policy
 
 if TYPE_CHECKING:
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
-ALARM, STACK = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack"
-HEARTBEAT = "Heartbeat"
-VISIBLE, AGE = (
-    "ApproximateNumberOfMessagesVisible",
-    "ApproximateAgeOfOldestMessage",
-)  # metrics of a queue
-LONGEST_WAIT = 3600  # seconds that a message may lie in a queue that somebody empties
+ALARM, STACK, TOPIC = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack", "AWS::SNS::Topic"
+HEARTBEAT_METRIC = "Heartbeat"
+MESSAGE_COUNT_METRIC = "ApproximateNumberOfMessagesVisible"
+MESSAGE_AGE_METRIC = "ApproximateAgeOfOldestMessage"
+MESSAGE_AGE_MAX_SECONDS = 3600  # in a queue that the function empties
 
 
-class AlarmIsOn(Policy):
-    """An alarm's actions are not switched off."""
+class Metric(NamedTuple):
+    """A metric of CloudWatch."""
 
-    number, kinds = 80, (ALARM,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("ActionsEnabled", True) is True
-
-
-class AlarmTellsTopic(Policy):
-    """An alarm tells the installation's topic."""
-
-    number, kinds = 81, (ALARM,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        topics = {topic.arn for topic in site.of("AWS::SNS::Topic")}
-        return any(action in topics for action in each(resource.properties.get("AlarmActions")))
+    namespace: str
+    name: str
+    dimensions: dict[str, str]
 
 
-class AlarmMayPublish(Policy):
-    """The topic's policy lets an alarm of this name publish."""
-
-    number, kinds = 82, (ALARM,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        documents = [
-            found.properties["PolicyDocument"] for found in site.of("AWS::SNS::TopicPolicy")
-        ]
-        grants = [
-            grant
-            for document in documents
-            for grant in allows(document, "cloudwatch.amazonaws.com")
-        ]
-        fitting = [grant for grant in grants if fits(grant, _published(resource))]
-        return any(
-            covers(grant, "sns:Publish", topic.arn)
-            for grant in fitting
-            for topic in site.of("AWS::SNS::Topic")
-        )
+@policy("CKV_SIGNWATCH_80", ALARM)
+def alarm_is_enabled(alarm: Resource, _installation: Installation) -> bool:
+    """An alarm's actions are enabled."""
+    return alarm.properties.get("ActionsEnabled", True) is True
 
 
-def _published(alarm: Resource) -> dict[str, str]:
-    return {"aws:SourceArn": alarm.arn, "aws:SourceAccount": "${AWS::AccountId}"}
+@policy("CKV_SIGNWATCH_81", ALARM)
+def alarm_notifies_topic(alarm: Resource, installation: Installation) -> bool:
+    """An alarm notifies a topic of this installation."""
+    return bool(installation.arns_of(TOPIC) & set(as_list(alarm.properties.get("AlarmActions"))))
 
 
-class AlarmSpeaksAtOnce(Policy):
-    """An alarm goes off at the first failure, or after an hour's wait in a queue, within a minute of its report."""
-
-    number, kinds = 83, (ALARM,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        given = resource.properties
-        when = (given["ComparisonOperator"], given["EvaluationPeriods"], given["Period"])
-        most = LONGEST_WAIT if given["MetricName"] == AGE else 1
-        soon = when == ("GreaterThanOrEqualToThreshold", 1, 60) and 1 <= given["Threshold"] <= most
-        return (soon and given["Statistic"] in ("Sum", "Maximum")) or given[
-            "MetricName"
-        ] == HEARTBEAT
+@policy("CKV_SIGNWATCH_82", ALARM)
+def alarm_is_allowed_to_publish(alarm: Resource, installation: Installation) -> bool:
+    """The topic's access policy allows an alarm of this name to publish."""
+    policies = installation.properties_of("AWS::SNS::TopicPolicy")
+    documents = [properties["PolicyDocument"] for properties in policies]
+    statements = allow_statements(documents, "cloudwatch.amazonaws.com")
+    request = {"aws:SourceArn": alarm.arn, "aws:SourceAccount": "${AWS::AccountId}"}
+    topics = installation.arns_of(TOPIC)
+    return any(is_allowed(statements, "sns:Publish", topic, request) for topic in topics)
 
 
-class SilenceIsAnAlarm(Policy):
-    """An alarm on a heartbeat goes off when nothing is reported, as a dead monitor reports nothing."""
-
-    number, kinds = 84, (ALARM,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        heartbeat = resource.properties.get("MetricName") == HEARTBEAT
-        return not heartbeat or resource.properties.get("TreatMissingData") == "breaching"
-
-
-class EverythingHasAlarm(Policy):
-    """The function, each queue, each rule and the texts have an alarm on their failures."""
-
-    number, kinds = 85, (STACK,)
-
-    def _holds(self, _resource: Resource, site: Site, /) -> bool:
-        return all(
-            any(_watches(alarm.properties, wanted) for alarm in site.of(ALARM))
-            for wanted in _wanted(site)
-        )
-
-
-class AlarmNamesNoUnit(Policy):
-    """An alarm names no unit: with another than the metric's it never sees a value (PutMetricAlarm, Unit)."""
-
-    number, kinds = 86, (ALARM,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return "Unit" not in resource.properties
-
-
-def _wanted(site: Site) -> list[tuple[str, str, dict[str, str]]]:
-    """Return namespace, metric and dimensions of each metric that needs an alarm."""
-    functions = [found.reference for found in site.of("AWS::Lambda::Function")]
-    metrics = ("Errors", "Throttles", "DeadLetterErrors")
-    wanted = [
-        ("AWS/Lambda", metric, {"FunctionName": name}) for name in functions for metric in metrics
-    ]
-    queues = [found.properties for found in site.of("AWS::SQS::Queue")]
-    # what comes into a queue that hands on what it cannot get rid of is no failure yet, but lying there for long is
-    wanted += [
-        (
-            "AWS/SQS",
-            AGE if "RedrivePolicy" in queue else VISIBLE,
-            {"QueueName": str(queue["QueueName"])},
-        )
-        for queue in queues
-    ]
-    rules = [found.reference for found in site.of("AWS::Events::Rule")]
-    wanted += [("AWS/Events", "FailedInvocations", {"RuleName": name}) for name in rules]
-    return [*wanted, ("Signwatch", "TextsFailed", {})]
-
-
-def _watches(alarm: dict[str, Any], wanted: tuple[str, str, dict[str, str]]) -> bool:
-    namespace, metric, dimensions = wanted
-    same = (alarm.get("Namespace"), alarm.get("MetricName")) == (namespace, metric)
-    given = alarm.get("Dimensions", [])
-    if not isinstance(given, dict):
-        return same and _plain(given) == dimensions
-    # the metrics of a custom bus carry its name too (Monitoring Amazon EventBridge)
-    _, custom, default = given["Fn::If"]
-    return (
-        same
-        and _plain(custom) == {**dimensions, "EventBusName": "${EventBusName}"}
-        and _plain(default) == dimensions
+@policy("CKV_SIGNWATCH_83", ALARM)
+def alarm_goes_off_at_once(alarm: Resource, _installation: Installation) -> bool:
+    """An alarm goes off within a minute of the first failure, or of an hour's wait in a queue."""
+    settings = alarm.properties
+    metric = settings["MetricName"]
+    threshold_max = MESSAGE_AGE_MAX_SECONDS if metric == MESSAGE_AGE_METRIC else 1
+    timing = (settings["ComparisonOperator"], settings["EvaluationPeriods"], settings["Period"])
+    is_prompt = (
+        timing == ("GreaterThanOrEqualToThreshold", 1, 60)
+        and 1 <= settings["Threshold"] <= threshold_max
+        and settings["Statistic"] in ("Sum", "Maximum")
     )
+    return is_prompt or metric == HEARTBEAT_METRIC
 
 
-def _plain(dimensions: list[dict[str, str]]) -> dict[str, str]:
+@policy("CKV_SIGNWATCH_84", ALARM)
+def missing_heartbeat_is_an_alarm(alarm: Resource, _installation: Installation) -> bool:
+    """An alarm on a heartbeat goes off without data, since a dead monitor reports nothing."""
+    is_heartbeat = alarm.properties.get("MetricName") == HEARTBEAT_METRIC
+    return not is_heartbeat or alarm.properties.get("TreatMissingData") == "breaching"
+
+
+@policy("CKV_SIGNWATCH_85", STACK)
+def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> bool:
+    """The function, each queue, each rule and the texts have an alarm on their failures."""
+    alarms = installation.properties_of(ALARM)
+    metrics = _failure_metrics(installation)
+    return all(any(_is_on(metric, alarm) for alarm in alarms) for metric in metrics)
+
+
+@policy("CKV_SIGNWATCH_86", ALARM)
+def alarm_sets_no_unit(alarm: Resource, _installation: Installation) -> bool:
+    """An alarm sets no unit: if it is not the metric's, it sees no data (PutMetricAlarm, Unit)."""
+    return "Unit" not in alarm.properties
+
+
+def _failure_metrics(installation: Installation) -> list[Metric]:
+    """Return each metric that needs an alarm."""
+    metrics = [Metric("Signwatch", "TextsFailed", {})]
+    for function in installation.resources_of("AWS::Lambda::Function"):
+        dimensions = {"FunctionName": function.reference}
+        names = ("Errors", "Throttles", "DeadLetterErrors")
+        metrics += [Metric("AWS/Lambda", name, dimensions) for name in names]
+    for queue in installation.properties_of("AWS::SQS::Queue"):
+        # With a redrive policy, a message is no failure until it has been there for long.
+        name = MESSAGE_AGE_METRIC if "RedrivePolicy" in queue else MESSAGE_COUNT_METRIC
+        metrics.append(Metric("AWS/SQS", name, {"QueueName": str(queue["QueueName"])}))
+    for rule in installation.resources_of("AWS::Events::Rule"):
+        dimensions = {"RuleName": rule.reference}
+        metrics.append(Metric("AWS/Events", "FailedInvocations", dimensions))
+    return metrics
+
+
+def _is_on(metric: Metric, alarm: dict[str, Any]) -> bool:
+    """Return whether an alarm with these properties is on ``metric``."""
+    if (alarm.get("Namespace"), alarm.get("MetricName")) != (metric.namespace, metric.name):
+        return False
+    dimensions = alarm.get("Dimensions", [])
+    if isinstance(dimensions, list):
+        return _by_name(dimensions) == metric.dimensions
+    # Metrics of a custom bus have its name as a dimension too (Monitoring Amazon EventBridge).
+    _, on_custom_bus, on_default_bus = dimensions["Fn::If"]
+    bus = {"EventBusName": "${EventBusName}"}
+    has_bus = _by_name(on_custom_bus) == {**metric.dimensions, **bus}
+    return has_bus and _by_name(on_default_bus) == metric.dimensions
+
+
+def _by_name(dimensions: list[dict[str, str]]) -> dict[str, str]:
     return {dimension["Name"]: dimension["Value"] for dimension in dimensions}
-
-
-POLICIES = (
-    AlarmIsOn(),
-    AlarmTellsTopic(),
-    AlarmMayPublish(),
-    AlarmSpeaksAtOnce(),
-    SilenceIsAnAlarm(),
-    EverythingHasAlarm(),
-    AlarmNamesNoUnit(),
-)

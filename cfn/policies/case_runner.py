@@ -1,13 +1,14 @@
-"""Run the own policies over many small sets of templates in one process, as checkov takes seconds to start.
+"""Runs our policies on many sets of templates in one process, as checkov takes seconds to start.
 
-Started by path with the Python that has checkov. Standard input: JSON, a list of cases with ``files`` (file name to
-text) and ``without`` (the id of a policy, or an empty text). Standard output: JSON, for each case the ids that
-``passed``, the ids that ``failed``, those that failed in a second run that leaves the policy ``without`` out, and the
-files ``unread``.
+Started by path with the Python that has checkov. Standard input is JSON, a list of cases with
+``files`` (file name to text) and ``without`` (the id of a policy, or an empty text). Standard
+output is JSON: for each case the ids that ``passed`` and that ``failed``, those that failed in a
+second run, ``without`` that policy, and the files ``unreadable`` to checkov.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import tempfile
@@ -15,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkov.cloudformation.cfn_utils import build_definitions_context, get_files_definitions
-from checkov.cloudformation.checks.resource.registry import cfn_registry
 from checkov.cloudformation.runner import Runner
 from checkov.runner_filter import RunnerFilter
-from monitor_site import around
+from installation import load_installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,61 +26,57 @@ if TYPE_CHECKING:
     from checkov.common.output.record import Record
     from checkov.common.output.report import Report
 
-OWN = "CKV_SIGNWATCH_"
+POLICY_IDS = "CKV_SIGNWATCH_*"
 
 
-class Parsed(NamedTuple):
-    """checkov's reading of one file: by its path, the template and its numbered lines. Both empty when it is broken."""
+class ParsedFile(NamedTuple):
+    """checkov's template and numbered lines of one file, by its path; both empty if unreadable."""
 
     definitions: dict[str, dict[str, Any]]
     lines: dict[str, list[tuple[int, str]]]
 
 
 def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
-    """Return what the policies beside this file say of each case."""
-    cfn_registry.load_external_checks(str(Path(__file__).resolve().parent))
-    known: dict[tuple[str, str], Parsed] = {}
+    """Return the policies' results for each case."""
+    for path in Path(__file__).parent.glob("*_policies.py"):
+        importlib.import_module(path.stem)  # which registers its policies
+    parsed: dict[tuple[str, str], ParsedFile] = {}
     with tempfile.TemporaryDirectory(prefix="signwatch-policies-") as folder:
-        return [_judge(Path(folder), case, known) for case in cases]
+        return [_run_case(Path(folder), case, parsed) for case in cases]
 
 
-def _judge(
-    folder: Path, case: dict[str, Any], known: dict[tuple[str, str], Parsed]
+def _run_case(
+    folder: Path, case: dict[str, Any], parsed: dict[tuple[str, str], ParsedFile]
 ) -> dict[str, list[str]]:
-    """Judge one case; ``known`` spares a file that did not change since an earlier case."""
-    for old in folder.iterdir():
-        old.unlink()
+    """Run the policies on one case. ``parsed`` holds each file and text that was parsed before."""
+    for path in folder.iterdir():
+        path.unlink()
     for name, text in case["files"].items():
         (folder / name).write_text(text, encoding="utf-8")
-    around.cache_clear()
-    parsed = {
-        item: known.get(item) or known.setdefault(item, _parse(folder / item[0]))
-        for item in case["files"].items()
-    }
-    first = _scan(folder, parsed.values())
-    second = _scan(folder, parsed.values(), without=case["without"])
+    load_installation.cache_clear()
+    for name, text in case["files"].items():
+        if (name, text) not in parsed:
+            parsed[name, text] = ParsedFile(*get_files_definitions([str(folder / name)], {}))
+    files = {name: parsed[name, text] for name, text in case["files"].items()}
+    report = _scan(folder, files.values())
+    report_without = _scan(folder, files.values(), without=case["without"])
     return {
-        "passed": _ids(first.passed_checks),
-        "failed": _ids(first.failed_checks),
-        "without": _ids(second.failed_checks),
-        "unread": [name for (name, _), read in parsed.items() if not read.definitions],
+        "passed": _ids(report.passed_checks),
+        "failed": _ids(report.failed_checks),
+        "without": _ids(report_without.failed_checks),
+        "unreadable": [name for name, file in files.items() if not file.definitions],
     }
 
 
-def _parse(path: Path) -> Parsed:
-    return Parsed(*get_files_definitions([str(path)], {}))
-
-
-def _scan(folder: Path, parsed: Iterable[Parsed], *, without: str = "") -> Report:
-    """Run checkov's own runner; it builds no graph, as the own policies read the files themselves."""
-    definitions = {path: body for read in parsed for path, body in read.definitions.items()}
-    lines = {path: raw for read in parsed for path, raw in read.lines.items()}
+def _scan(folder: Path, files: Iterable[ParsedFile], *, without: str = "") -> Report:
+    """Run checkov's own runner. It needs no graph, as our policies read the files themselves."""
+    definitions = {path: body for file in files for path, body in file.definitions.items()}
+    lines = {path: numbered for file in files for path, numbered in file.lines.items()}
     runner = Runner()
     runner.set_external_data(definitions, build_definitions_context(definitions, lines), {})
     runner.definitions_raw = lines
-    chosen = RunnerFilter(
-        framework=["cloudformation"], checks=[f"{OWN}*"], skip_checks=[without] if without else []
-    )
+    skipped = [without] if without else []
+    chosen = RunnerFilter(framework=["cloudformation"], checks=[POLICY_IDS], skip_checks=skipped)
     reports = runner.run(str(folder), runner_filter=chosen)
     return reports[0] if isinstance(reports, list) else reports
 

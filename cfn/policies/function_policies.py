@@ -1,359 +1,263 @@
-"""Policies on the function: that it runs, runs long enough, may do what it must, and loses nothing it cannot finish."""
+"""Policies on the function: it runs, has the permissions that it needs, and loses no event."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, covers, each, fits
+from policy_base import allow_statements, as_list, is_allowed, policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
 FUNCTION, STACK = "AWS::Lambda::Function", "AWS::CloudFormation::Stack"
+KEY, QUEUE, TOPIC = "AWS::KMS::Key", "AWS::SQS::Queue", "AWS::SNS::Topic"
+TABLE, LOG_GROUP, SECRET = (
+    "AWS::DynamoDB::Table",
+    "AWS::Logs::LogGroup",
+    "AWS::SecretsManager::Secret",
+)
 HANDLER = "signwatch.handler.handler"
-SHORTEST_TIMEOUT, SHORTEST_AGE, FEWEST_TRIES = 30, 3600, 2
-LATEST = "$LATEST"  # the version that a plain ARN stands for, and the rules' targets are plain ARNs
-HEARD = (
-    "TRACE",
-    "DEBUG",
-    "INFO",
-)  # a line that names no level counts as INFO (Lambda, log-level filtering)
-TWILIO = re.compile(
-    r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com"
-)  # with an edge and a Region, or without
-QUIETING = (
-    "KNOWN_NETWORKS",
-    "ALERT_OFF",
-)  # keys of the environment that keep an alert from being sent
-TAKING = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+TIMEOUT_MIN_SECONDS = 30
+EVENT_AGE_MIN_SECONDS = 3600
+RETRIES_MIN = 2
+LATEST_VERSION = "$LATEST"  # the version that a plain ARN stands for, as the rules' targets have it
+COMPLETE_LOG_LEVELS = ("TRACE", "DEBUG", "INFO")  # a line without a level counts as INFO
+# Twilio's address, with or without an edge and a Region.
+TWILIO_URL = re.compile(r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com")
+ALERT_SUPPRESSING_KEYS = ("KNOWN_NETWORKS", "ALERT_OFF")
+RECEIVE_ACTIONS = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
-PLACE_OF_SECRET = re.compile(r"(arn|name)$", re.IGNORECASE)
+SECRET_LOCATION = re.compile(r"(arn|name)$", re.IGNORECASE)
 
 
-class FunctionMayRun(Policy):
-    """No concurrency of 0 is reserved, which would keep the function from ever running."""
-
-    number, kinds = 40, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        given = resource.body["Properties"].get("ReservedConcurrentExecutions", 1)
-        if isinstance(given, int):
-            return given > 0
-        condition, chosen, otherwise = given["Fn::If"]
-        asked = site.templates[resource.file]["Conditions"][condition]
-        return bool(
-            otherwise == {"Ref": "AWS::NoValue"}
-            and asked == {"Fn::Not": [{"Fn::Equals": [chosen, 0]}]}
-        )
+@policy("CKV_SIGNWATCH_40", FUNCTION)
+def function_is_able_to_run(function: Resource, installation: Installation) -> bool:
+    """The function's reserved concurrency is not 0, which would keep it from ever running."""
+    concurrency = function.body["Properties"].get("ReservedConcurrentExecutions", 1)
+    if isinstance(concurrency, int):
+        return concurrency > 0
+    condition, value, otherwise = concurrency["Fn::If"]
+    definition = installation.templates[function.file]["Conditions"][condition]
+    is_not_zero: bool = definition == {"Fn::Not": [{"Fn::Equals": [value, 0]}]}
+    return is_not_zero and otherwise == {"Ref": "AWS::NoValue"}
 
 
-class FunctionHasTime(Policy):
-    """The function may run for 30 seconds or more, enough for a slow answer of Twilio."""
-
-    number, kinds = 41, (FUNCTION,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return int(resource.properties["Timeout"]) >= SHORTEST_TIMEOUT
+@policy("CKV_SIGNWATCH_41", FUNCTION)
+def function_has_time(function: Resource, _installation: Installation) -> bool:
+    """The function may run for at least 30 seconds, enough for a slow answer from Twilio."""
+    return int(function.properties["Timeout"]) >= TIMEOUT_MIN_SECONDS
 
 
-class FailedEventsWait(Policy):
-    """What the function or a queue gives up waits in a queue of the installation, to which the role may send."""
-
-    number, kinds = 42, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        queue = resource.properties.get("DeadLetterConfig", {}).get("TargetArn")
-        queues = site.of("AWS::SQS::Queue")
-        handing = [
-            one.properties["RedrivePolicy"] for one in queues if "RedrivePolicy" in one.properties
-        ]
-        given_up = {queue, *[policy["deadLetterTargetArn"] for policy in handing]}
-        return given_up <= {one.arn for one in queues} and _may(
-            resource, site, queue, ["sqs:SendMessage"]
-        )
-
-
-class EventsAreTriedAgain(Policy):
-    """Lambda tries what the rules invoke twice more, and keeps an event for an hour or more while it is throttled."""
-
-    number, kinds = 43, ("AWS::Lambda::EventInvokeConfig",)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        tries = resource.properties.get("MaximumRetryAttempts", FEWEST_TRIES)
-        age = resource.properties.get("MaximumEventAgeInSeconds", 21600)
-        names = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
-        invoked = (
-            resource.properties["FunctionName"] in names
-            and resource.properties["Qualifier"] == LATEST
-        )
-        return invoked and int(tries) >= FEWEST_TRIES and int(age) >= SHORTEST_AGE
-
-
-class FunctionReadsSecret(Policy):
-    """The function is told of the installation's secret, and its role may read it."""
-
-    number, kinds = 44, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        secret = _variables(resource).get("TWILIO_SECRET_ARN", "")
-        made = secret in {found.arn for found in site.of("AWS::SecretsManager::Secret")}
-        return made and _may(resource, site, secret, ["secretsmanager:GetSecretValue"])
-
-
-class FunctionSendsEmail(Policy):
-    """The function is told of the installation's topic, and its role may publish there."""
-
-    number, kinds = 45, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        topic = _variables(resource).get("ALERT_TOPIC_ARN", "")
-        made = topic in {found.arn for found in site.of("AWS::SNS::Topic")}
-        return made and _may(resource, site, topic, ["sns:Publish"])
-
-
-class FunctionUsesLedger(Policy):
-    """The function is told of the installation's ledger, and its role may read and write it."""
-
-    number, kinds = 46, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        table = next(
-            found
-            for found in site.of("AWS::DynamoDB::Table")
-            if found.reference == _variables(resource).get("LEDGER_TABLE_NAME")
-        )
-        return _may(
-            resource,
-            site,
-            table.arn,
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-        )
-
-
-class FunctionUsesKeys(Policy):
-    """The function's role may use the keys of the secret, the ledger and the topic."""
-
-    number, kinds = 47, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        made = {key.arn for key in site.of("AWS::KMS::Key")}
-        return all(
-            _may(
-                resource,
-                site,
-                key,
-                actions,
-                {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"},
-            )
-            for key, service, actions in _sealed(site)
-            if key in made
-        )
-
-
-def _sealed(site: Site) -> list[tuple[Any, str, list[str]]]:
-    """Return the key of each thing that the function opens, the service that uses it, and what it does with it."""
-    secrets = [found.properties.get("KmsKeyId") for found in site.of("AWS::SecretsManager::Secret")]
-    tables = [
-        found.properties.get("SSESpecification", {}) for found in site.of("AWS::DynamoDB::Table")
+@policy("CKV_SIGNWATCH_42", FUNCTION)
+def failed_events_are_kept(function: Resource, installation: Installation) -> bool:
+    """Failed events go to a queue of this installation, and the function may send to it."""
+    queue = function.properties.get("DeadLetterConfig", {}).get("TargetArn")
+    redrives = [
+        properties["RedrivePolicy"]
+        for properties in installation.properties_of(QUEUE)
+        if "RedrivePolicy" in properties
     ]
-    topics = [found.properties.get("KmsMasterKeyId") for found in site.of("AWS::SNS::Topic")]
-    sealed: list[tuple[Any, str, list[str]]] = [
-        (key, "secretsmanager", ["kms:Decrypt"]) for key in secrets
-    ]
-    sealed += [(table.get("KMSMasterKeyId"), "dynamodb", ["kms:Decrypt"]) for table in tables]
-    return sealed + [(key, "sns", ["kms:Decrypt", "kms:GenerateDataKey"]) for key in topics]
+    targets = {queue, *[redrive["deadLetterTargetArn"] for redrive in redrives]}
+    are_ours = targets <= installation.arns_of(QUEUE)
+    return are_ours and _role_allows(function, installation, queue, ["sqs:SendMessage"])
 
 
-class FunctionWritesLogs(Policy):
-    """The function writes all that it logs to a log group of the installation, and its role may do so."""
-
-    number, kinds = 48, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        given = resource.properties["LoggingConfig"]
-        group = next(
-            found
-            for found in site.of("AWS::Logs::LogGroup")
-            if found.reference == given["LogGroup"]
-        )
-        whole = (
-            given.get("ApplicationLogLevel", "INFO") in HEARD
-        )  # what is left out makes no metric and no alarm
-        return whole and _may(
-            resource, site, group.arn, ["logs:CreateLogStream", "logs:PutLogEvents"]
-        )
+@policy("CKV_SIGNWATCH_43", "AWS::Lambda::EventInvokeConfig")
+def failed_events_are_retried(config: Resource, installation: Installation) -> bool:
+    """Lambda retries a failed event twice, and keeps a throttled one for at least an hour."""
+    settings = config.properties
+    functions = installation.resources_of(FUNCTION)
+    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
+    is_ours = settings["FunctionName"] in names and settings["Qualifier"] == LATEST_VERSION
+    return (
+        is_ours
+        and int(settings.get("MaximumRetryAttempts", RETRIES_MIN)) >= RETRIES_MIN
+        and int(settings.get("MaximumEventAgeInSeconds", 21600)) >= EVENT_AGE_MIN_SECONDS
+    )
 
 
-class FunctionCallsHandler(Policy):
-    """The function calls the handler of this project."""
-
-    number, kinds = 51, (FUNCTION,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return str(resource.properties.get("Handler")) == HANDLER
-
-
-class FunctionHasLayer(Policy):
-    """The function has the installation's layer, without which it finds no client of Twilio."""
-
-    number, kinds = 52, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        made = {layer.reference for layer in site.of("AWS::Lambda::LayerVersion")}
-        return bool(made & set(each(resource.properties.get("Layers"))))
+@policy("CKV_SIGNWATCH_44", FUNCTION)
+def function_reads_secret(function: Resource, installation: Installation) -> bool:
+    """The function has the ARN of this installation's secret and may read it."""
+    arn = _environment(function).get("TWILIO_SECRET_ARN", "")
+    action = "secretsmanager:GetSecretValue"
+    is_ours = arn in installation.arns_of(SECRET)
+    return is_ours and _role_allows(function, installation, arn, [action])
 
 
-class SecondLooksAreTaken(Policy):
-    """What waits for a second look is taken up: an enabled mapping hands the queue to the function, one at a time."""
-
-    number, kinds = 53, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        url = _variables(resource).get("SECOND_LOOK_QUEUE_URL")
-        queue = next(found for found in site.of("AWS::SQS::Queue") if found.reference == url)
-        given = [found.properties for found in site.of("AWS::Lambda::EventSourceMapping")]
-        mine = [one for one in given if one["FunctionName"] in (resource.reference, resource.arn)]
-        taken = [
-            one
-            for one in mine
-            if one["EventSourceArn"] == queue.arn and one.get("BatchSize", 10) == 1
-        ]
-        enabled = any(
-            one.get("Enabled", True) is True and "FilterCriteria" not in one for one in taken
-        )
-        return enabled and _may(resource, site, queue.arn, [f"sqs:{action}" for action in TAKING])
+@policy("CKV_SIGNWATCH_45", FUNCTION)
+def function_sends_email(function: Resource, installation: Installation) -> bool:
+    """The function has the ARN of this installation's topic and may publish to it."""
+    arn = _environment(function).get("ALERT_TOPIC_ARN", "")
+    is_ours = arn in installation.arns_of(TOPIC)
+    return is_ours and _role_allows(function, installation, arn, ["sns:Publish"])
 
 
-class SignInIsFound(Policy):
-    """The function is told of the installation's raw copies, and its role may look for a sign-in among them."""
-
-    number, kinds = 54, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        name = _variables(resource).get("RAW_EVENT_LOG_GROUP_NAME")
-        group = next(found for found in site.of("AWS::Logs::LogGroup") if found.reference == name)
-        return _may(resource, site, group.arn, ["logs:FilterLogEvents"])
+@policy("CKV_SIGNWATCH_46", FUNCTION)
+def function_uses_ledger(function: Resource, installation: Installation) -> bool:
+    """The function has the name of this installation's ledger and may read and write it."""
+    name = _environment(function).get("LEDGER_TABLE_NAME")
+    table = installation.with_reference(TABLE, name)
+    actions = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+    return _role_allows(function, installation, table.arn, actions)
 
 
-class EnvironmentHoldsNoSecret(Policy):
-    """The function's environment holds no secret, but the ARN of where it lives."""
-
-    number, kinds = 49, (FUNCTION,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return not _secrets(_variables(resource))
-
-
-class ParametersHoldNoSecret(Policy):
-    """No template takes a secret as a parameter: its value would stand in the stack."""
-
-    number, kinds = 50, (FUNCTION, STACK)
-
-    def _holds(self, _resource: Resource, site: Site, /) -> bool:
-        return not any(_secrets(site.parameters(file)) for file in site.templates)
+@policy("CKV_SIGNWATCH_47", FUNCTION)
+def function_uses_keys(function: Resource, installation: Installation) -> bool:
+    """The function may use the keys of the secret, the ledger and the topic."""
+    keys = installation.arns_of(KEY)
+    return all(
+        _role_allows(function, installation, key, actions, _via(service))
+        for key, service, actions in _key_uses(installation)
+        if key in keys
+    )
 
 
-class NothingIsQuietByDefault(Policy):
-    """No network is recognised and no cause of an alert switched off unless the owner of the installation says so."""
-
-    number, kinds = 56, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        chosen = {
-            f"${{{name}}}"
-            for name, body in site.root_parameters().items()
-            if body.get("Default") == ""
-        }
-        given = [_variables(resource).get(key, "") for key in QUIETING]
-        return all(value == "" or value in chosen for value in given)
-
-
-class TextsGoToTwilio(Policy):
-    """Texts are handed to Twilio's own address unless the owner of the installation names another."""
-
-    number, kinds = 57, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        defaults = {
-            f"${{{name}}}": body.get("Default", "") for name, body in site.root_parameters().items()
-        }
-        url = _variables(resource)["TWILIO_BASE_URL"]
-        return bool(TWILIO.fullmatch(str(defaults.get(url, url))))
-
-
-class HomeRegionIsHere(Policy):
-    """The home Region of which the function is told is the one of the stack, or the stack is refused."""
-
-    number, kinds = 58, (FUNCTION,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        told, here = _variables(resource)["HOME_REGION"], "${AWS::Region}"
-        asserted = [pair for file in site.templates for pair in _equals_asserted(site, file)]
-        return told == here or any(pair in ([told, here], [here, told]) for pair in asserted)
-
-
-def _equals_asserted(site: Site, file: str) -> list[Any]:
-    """Return both sides of each equation without which CloudFormation refuses this template, whatever is chosen."""
-    rules = site.templates[file].get("Rules", {}).values()
-    asserted = [
-        one["Assert"] for rule in rules if "RuleCondition" not in rule for one in rule["Assertions"]
-    ]
+def _key_uses(installation: Installation) -> list[tuple[Any, str, list[str]]]:
+    """Return each key that the function needs, the service that holds the data, and the actions."""
+    secrets = installation.properties_of(SECRET)
+    tables = installation.properties_of(TABLE)
+    topics = installation.properties_of(TOPIC)
+    table_keys = [table.get("SSESpecification", {}).get("KMSMasterKeyId") for table in tables]
+    topic_actions = ["kms:Decrypt", "kms:GenerateDataKey"]
     return [
-        site.resolve(file, found["Fn::Equals"])
-        for found in asserted
-        if set(found) == {"Fn::Equals"}
+        *[(secret.get("KmsKeyId"), "secretsmanager", ["kms:Decrypt"]) for secret in secrets],
+        *[(key, "dynamodb", ["kms:Decrypt"]) for key in table_keys],
+        *[(topic.get("KmsMasterKeyId"), "sns", topic_actions) for topic in topics],
     ]
 
 
-def _secrets(names: Iterable[str]) -> list[str]:
-    return [name for name in names if SECRET_NAME.search(name) and not PLACE_OF_SECRET.search(name)]
+def _via(service: str) -> dict[str, str]:
+    return {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
 
 
-def _variables(function: Resource) -> dict[str, Any]:
-    found: dict[str, Any] = function.properties.get("Environment", {}).get("Variables", {})
-    return found
+@policy("CKV_SIGNWATCH_48", FUNCTION)
+def function_writes_complete_log(function: Resource, installation: Installation) -> bool:
+    """The function logs every level from INFO on to a log group that it may write to."""
+    settings = function.properties["LoggingConfig"]
+    group = installation.with_reference(LOG_GROUP, settings["LogGroup"])
+    # A line that is filtered out makes no metric, so its alarm never goes off.
+    is_complete = settings.get("ApplicationLogLevel", "INFO") in COMPLETE_LOG_LEVELS
+    actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    return is_complete and _role_allows(function, installation, group.arn, actions)
 
 
-def _may(
+@policy("CKV_SIGNWATCH_49", FUNCTION)
+def environment_has_no_secret(function: Resource, _installation: Installation) -> bool:
+    """The function's environment has no secret, only the ARN or the name of one."""
+    return not _secret_names(_environment(function))
+
+
+@policy("CKV_SIGNWATCH_50", FUNCTION, STACK)
+def parameters_have_no_secret(_resource: Resource, installation: Installation) -> bool:
+    """No template takes a secret as a parameter, since the stack would show its value."""
+    return not any(_secret_names(installation.parameters(file)) for file in installation.templates)
+
+
+@policy("CKV_SIGNWATCH_51", FUNCTION)
+def function_calls_handler(function: Resource, _installation: Installation) -> bool:
+    """The function calls this project's handler."""
+    return str(function.properties.get("Handler")) == HANDLER
+
+
+@policy("CKV_SIGNWATCH_52", FUNCTION)
+def function_has_layer(function: Resource, installation: Installation) -> bool:
+    """The function has this installation's layer, which holds Twilio's client."""
+    layers = {layer.reference for layer in installation.resources_of("AWS::Lambda::LayerVersion")}
+    return bool(layers & set(as_list(function.properties.get("Layers"))))
+
+
+@policy("CKV_SIGNWATCH_53", FUNCTION)
+def second_looks_reach_function(function: Resource, installation: Installation) -> bool:
+    """An enabled mapping passes each second look from its queue to the function, one at a time."""
+    url = _environment(function).get("SECOND_LOOK_QUEUE_URL")
+    queue = installation.with_reference(QUEUE, url)
+    is_mapped = any(
+        mapping["FunctionName"] in (function.reference, function.arn)
+        and mapping["EventSourceArn"] == queue.arn
+        and mapping.get("BatchSize", 10) == 1
+        and mapping.get("Enabled", True) is True
+        and "FilterCriteria" not in mapping
+        for mapping in installation.properties_of("AWS::Lambda::EventSourceMapping")
+    )
+    actions = [f"sqs:{action}" for action in RECEIVE_ACTIONS]
+    return is_mapped and _role_allows(function, installation, queue.arn, actions)
+
+
+@policy("CKV_SIGNWATCH_54", FUNCTION)
+def function_searches_raw_events(function: Resource, installation: Installation) -> bool:
+    """The function has the name of the log group of raw events and may search it."""
+    name = _environment(function).get("RAW_EVENT_LOG_GROUP_NAME")
+    group = installation.with_reference(LOG_GROUP, name)
+    return _role_allows(function, installation, group.arn, ["logs:FilterLogEvents"])
+
+
+@policy("CKV_SIGNWATCH_56", FUNCTION)
+def no_alert_is_off_by_default(function: Resource, installation: Installation) -> bool:
+    """No network is recognised and no alert is off unless the owner chooses so."""
+    owners_choices = {
+        f"${{{name}}}"
+        for name, parameter in installation.root_parameters().items()
+        if parameter.get("Default") == ""
+    }
+    environment = _environment(function)
+    values = [environment.get(key, "") for key in ALERT_SUPPRESSING_KEYS]
+    return all(value == "" or value in owners_choices for value in values)
+
+
+@policy("CKV_SIGNWATCH_57", FUNCTION)
+def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
+    """Texts go to Twilio's own address unless the owner chooses another."""
+    url = _environment(function)["TWILIO_BASE_URL"]
+    parameters = installation.root_parameters().items()
+    defaults = {f"${{{name}}}": parameter.get("Default", "") for name, parameter in parameters}
+    return bool(TWILIO_URL.fullmatch(str(defaults.get(url, url))))
+
+
+@policy("CKV_SIGNWATCH_58", FUNCTION)
+def home_region_is_stack_region(function: Resource, installation: Installation) -> bool:
+    """The function's home Region is the stack's Region; otherwise the stack is refused."""
+    region, stack_region = _environment(function)["HOME_REGION"], "${AWS::Region}"
+    pairs = [
+        pair for file in installation.templates for pair in _asserted_pairs(installation, file)
+    ]
+    is_asserted = [region, stack_region] in pairs or [stack_region, region] in pairs
+    return region == stack_region or is_asserted
+
+
+def _asserted_pairs(installation: Installation, file: str) -> list[Any]:
+    """Return both sides of each equation that a template's rules assert without a condition."""
+    rules = installation.templates[file].get("Rules", {}).values()
+    return [
+        installation.resolve(file, assertion["Assert"]["Fn::Equals"])
+        for rule in rules
+        if "RuleCondition" not in rule
+        for assertion in rule["Assertions"]
+        if set(assertion["Assert"]) == {"Fn::Equals"}
+    ]
+
+
+def _secret_names(names: Iterable[str]) -> list[str]:
+    return [name for name in names if SECRET_NAME.search(name) and not SECRET_LOCATION.search(name)]
+
+
+def _environment(function: Resource) -> dict[str, Any]:
+    variables: dict[str, Any] = function.properties.get("Environment", {}).get("Variables", {})
+    return variables
+
+
+def _role_allows(
     function: Resource,
-    site: Site,
-    target: str,
+    installation: Installation,
+    arn: str,
     actions: list[str],
     request: dict[str, str] | None = None,
 ) -> bool:
-    """Say whether the function's role allows every one of ``actions`` on the ARN ``target``, in such a ``request``."""
-    role = next(
-        found for found in site.of("AWS::IAM::Role") if found.arn == function.properties["Role"]
-    )
-    grants = [
-        g
-        for policy in each(role.properties.get("Policies"))
-        for g in allows(policy["PolicyDocument"])
-    ]
-    fitting = [grant for grant in grants if fits(grant, request or {})]
-    return all(any(covers(grant, action, target) for grant in fitting) for action in actions)
-
-
-POLICIES = (
-    FunctionMayRun(),
-    FunctionHasTime(),
-    FailedEventsWait(),
-    EventsAreTriedAgain(),
-    FunctionReadsSecret(),
-    FunctionSendsEmail(),
-    FunctionUsesLedger(),
-    FunctionUsesKeys(),
-    FunctionWritesLogs(),
-    FunctionCallsHandler(),
-    FunctionHasLayer(),
-    SecondLooksAreTaken(),
-    SignInIsFound(),
-    EnvironmentHoldsNoSecret(),
-    ParametersHoldNoSecret(),
-    NothingIsQuietByDefault(),
-    TextsGoToTwilio(),
-    HomeRegionIsHere(),
-)
+    """Return whether the function's role allows all ``actions`` on ``arn``."""
+    role = installation.with_arn("AWS::IAM::Role", function.properties["Role"])
+    inline_policies = as_list(role.properties.get("Policies"))
+    statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
+    return all(is_allowed(statements, action, arn, request) for action in actions)

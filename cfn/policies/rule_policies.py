@@ -1,20 +1,21 @@
-"""Policies on the rules: what they match, whom they hand it to, and that they are let in there."""
+"""Policies on the rules: what they match, who gets the events, and their permissions there."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, covers, each, fits
+from policy_base import allow_statements, as_list, is_allowed, policy
 
 if TYPE_CHECKING:
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
-RULE, PERMISSION, FUNCTION = "AWS::Events::Rule", "AWS::Lambda::Permission", "AWS::Lambda::Function"
-STACK = "AWS::CloudFormation::Stack"
-SERVICE = "events.amazonaws.com"
-ALL_EVENTS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-SIGN_INS = {  # service: its events that tell of a sign-in or of its password (CloudTrail user guide, sign-in events)
+RULE, PERMISSION = "AWS::Events::Rule", "AWS::Lambda::Permission"
+FUNCTION, LOG_GROUP, QUEUE = "AWS::Lambda::Function", "AWS::Logs::LogGroup", "AWS::SQS::Queue"
+EVENTBRIDGE = "events.amazonaws.com"
+ENABLED_FOR_ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+# The events of each service that record a sign-in or its password (CloudTrail user guide).
+SIGN_IN_EVENTS = {
     "signin": (
         "ConsoleLogin",
         "CheckMfa",
@@ -31,215 +32,148 @@ SIGN_INS = {  # service: its events that tell of a sign-in or of its password (C
     "sso-oauth": ("CreateToken",),
     "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
 }
-ANOMALY = [
-    {"equals-ignore-case": "Sign-in Anomaly Alert"}
-]  # its spelling is known from prose (AWS Sign-In user guide)
-SHORTEST_AGE, FEWEST_TRIES = 3600, 10
+# The AWS Sign-In user guide gives the type in prose only, so its case is not certain.
+ANOMALY_TYPE = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]
+EVENT_AGE_MIN_SECONDS = 3600
+RETRIES_MIN = 10
 
 
-class RuleIsOn(Policy):
-    """A rule is enabled for all management events, reading ones too: plain ENABLED leaves those out."""
-
-    number, kinds = 20, (RULE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("State") == ALL_EVENTS
+@policy("CKV_SIGNWATCH_20", RULE)
+def rule_is_enabled(rule: Resource, _installation: Installation) -> bool:
+    """A rule is enabled for all management events; plain ENABLED leaves out the read-only ones."""
+    return rule.properties.get("State") == ENABLED_FOR_ALL
 
 
-class RuleIsNotNarrowed(Policy):
-    """A rule matches by source and name, or by source and detail-type: any further key can leave sign-ins out."""
-
-    number, kinds = 21, (RULE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        pattern = resource.properties["EventPattern"]
-        by_type = set(pattern) == {
-            "source",
-            "detail-type",
-        }  # such a rule names no event that CloudTrail records
-        by_name = set(pattern) == {"source", "detail"} and set(pattern["detail"]) == {
-            "eventSource",
-            "eventName",
-        }
-        return by_type or by_name
+@policy("CKV_SIGNWATCH_21", RULE)
+def pattern_is_not_too_narrow(rule: Resource, _installation: Installation) -> bool:
+    """A rule matches by source and name, or by source and detail-type, and by nothing else."""
+    pattern = rule.properties["EventPattern"]
+    if set(pattern) == {"source", "detail-type"}:  # for an event that CloudTrail does not record
+        return True
+    keys = {"eventSource", "eventName"}
+    return set(pattern) == {"source", "detail"} and set(pattern["detail"]) == keys
 
 
-class SignInsAreMatched(Policy):
-    """The rules together name every kind of sign-in, a right password, and the anomaly alert that AWS itself sends."""
-
-    number, kinds = 22, (STACK,)
-
-    def _holds(self, _resource: Resource, site: Site, /) -> bool:
-        patterns = [rule.properties["EventPattern"] for rule in site.of(RULE)]
-        wanted = [(service, name) for service, names in SIGN_INS.items() for name in names]
-        named = all(any(_names(pattern, *sign_in) for pattern in patterns) for sign_in in wanted)
-        told = [
-            pattern.get("source", [])
-            for pattern in patterns
-            if pattern.get("detail-type") == ANOMALY
-        ]
-        return named and any("aws.signin" in sources for sources in told)
+@policy("CKV_SIGNWATCH_22", "AWS::CloudFormation::Stack")
+def all_sign_ins_are_matched(_stack: Resource, installation: Installation) -> bool:
+    """The rules match every kind of sign-in, a right password, and AWS's own anomaly alert."""
+    patterns = [rule["EventPattern"] for rule in installation.properties_of(RULE)]
+    events = [(service, name) for service, names in SIGN_IN_EVENTS.items() for name in names]
+    anomaly_sources = [
+        pattern.get("source", [])
+        for pattern in patterns
+        if pattern.get("detail-type") == ANOMALY_TYPE
+    ]
+    are_matched = all(any(_matches(pattern, *event) for pattern in patterns) for event in events)
+    return are_matched and any("aws.signin" in sources for sources in anomaly_sources)
 
 
-def _names(pattern: dict[str, Any], service: str, name: str) -> bool:
-    detail, sign_in = (
-        pattern.get("detail", {}),
-        (f"aws.{service}", f"{service}.amazonaws.com", name),
+def _matches(pattern: dict[str, Any], service: str, name: str) -> bool:
+    detail = pattern.get("detail", {})
+    return (
+        f"aws.{service}" in pattern.get("source", [])
+        and f"{service}.amazonaws.com" in detail.get("eventSource", [])
+        and name in detail.get("eventName", [])
     )
-    given = (pattern.get("source", []), detail.get("eventSource", []), detail.get("eventName", []))
-    return all(wanted in listed for wanted, listed in zip(sign_in, given, strict=True))
 
 
-class RuleListensOnChosenBus(Policy):
-    """A rule listens on the bus that the owner chose, and unless he does on the one where CloudTrail delivers."""
-
-    number, kinds = 23, (RULE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        offered = site.root_parameters().get("EventBusName")
-        chosen = "${EventBusName}" if offered else "default"
-        delivered = offered is None or offered.get("Default") == "default"
-        return delivered and str(resource.properties.get("EventBusName", "default")) == chosen
+@policy("CKV_SIGNWATCH_23", RULE)
+def rule_is_on_chosen_bus(rule: Resource, installation: Installation) -> bool:
+    """A rule is on the bus that the owner chose, by default the one that CloudTrail uses."""
+    parameter = installation.root_parameters().get("EventBusName")
+    bus = str(rule.properties.get("EventBusName", "default"))
+    if parameter is None:
+        return bus == "default"
+    return bus == "${EventBusName}" and parameter.get("Default") == "default"
 
 
-class RuleHasTargets(Policy):
-    """A rule hands each event to the function, and to a log group of the installation as a raw copy."""
-
-    number, kinds = 24, (RULE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        given = {target["Arn"] for target in each(resource.properties.get("Targets"))}
-        groups = {group.arn.removesuffix(":*") for group in site.of("AWS::Logs::LogGroup")}
-        return bool(given & {made.arn for made in site.of(FUNCTION)}) and bool(given & groups)
+@policy("CKV_SIGNWATCH_24", RULE)
+def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
+    """A rule sends each event to the function, and a raw copy to a log group."""
+    targets = {target["Arn"] for target in _targets(rule)}
+    groups = {arn.removesuffix(":*") for arn in installation.arns_of(LOG_GROUP)}
+    return bool(targets & installation.arns_of(FUNCTION)) and bool(targets & groups)
 
 
-class TargetIsTriedAgain(Policy):
-    """A rule tries each target again, ten times or more and for an hour or more."""
-
-    number, kinds = 25, (RULE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        tries = [
-            target.get("RetryPolicy", {}) for target in each(resource.properties.get("Targets"))
-        ]
-        often = all(given.get("MaximumRetryAttempts", 185) >= FEWEST_TRIES for given in tries)
-        return often and all(
-            given.get("MaximumEventAgeInSeconds", 86400) >= SHORTEST_AGE for given in tries
-        )
+@policy("CKV_SIGNWATCH_25", RULE)
+def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
+    """A rule retries a delivery at least ten times and for at least an hour."""
+    retries = [target.get("RetryPolicy", {}) for target in _targets(rule)]
+    return all(
+        retry.get("MaximumRetryAttempts", 185) >= RETRIES_MIN
+        and retry.get("MaximumEventAgeInSeconds", 86400) >= EVENT_AGE_MIN_SECONDS
+        for retry in retries
+    )
 
 
-class TargetGetsWholeEvent(Policy):
-    """A target gets each event as it came: the function knows no other form, and the raw copy is evidence."""
-
-    number, kinds = 32, (RULE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        changes = {"Input", "InputPath", "InputTransformer"}
-        return not any(changes & set(target) for target in each(resource.properties.get("Targets")))
+@policy("CKV_SIGNWATCH_26", RULE)
+def undelivered_events_are_kept(rule: Resource, installation: Installation) -> bool:
+    """Undelivered events go to a queue of this installation."""
+    queues = installation.arns_of(QUEUE)
+    return all(target.get("DeadLetterConfig", {}).get("Arn") in queues for target in _targets(rule))
 
 
-class TargetHasQueue(Policy):
-    """What a target does not take waits in a queue of the installation."""
-
-    number, kinds = 26, (RULE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        queues = {queue.arn for queue in site.of("AWS::SQS::Queue")}
-        targets = each(resource.properties.get("Targets"))
-        return all(target.get("DeadLetterConfig", {}).get("Arn") in queues for target in targets)
-
-
-class RuleMaySendToQueue(Policy):
-    """The queue's policy lets the rule put there what a target does not take."""
-
-    number, kinds = 27, (RULE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        found = [policy.properties["PolicyDocument"] for policy in site.of("AWS::SQS::QueuePolicy")]
-        grants = [grant for document in found for grant in allows(document, SERVICE)]
-        grants = [grant for grant in grants if fits(grant, {"aws:SourceArn": resource.arn})]
-        queues = {
-            t["DeadLetterConfig"]["Arn"]
-            for t in each(resource.properties.get("Targets"))
-            if "DeadLetterConfig" in t
-        }
-        made = queues & {queue.arn for queue in site.of("AWS::SQS::Queue")}
-        return all(
-            any(covers(grant, "sqs:SendMessage", queue) for grant in grants) for queue in made
-        )
+@policy("CKV_SIGNWATCH_27", RULE)
+def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
+    """The queue's policy allows the rule to send undelivered events."""
+    policies = installation.properties_of("AWS::SQS::QueuePolicy")
+    documents = [properties["PolicyDocument"] for properties in policies]
+    statements = allow_statements(documents, EVENTBRIDGE)
+    configs = [
+        target["DeadLetterConfig"] for target in _targets(rule) if "DeadLetterConfig" in target
+    ]
+    queues = {config["Arn"] for config in configs} & installation.arns_of(QUEUE)
+    request = {"aws:SourceArn": rule.arn}
+    return all(is_allowed(statements, "sqs:SendMessage", queue, request) for queue in queues)
 
 
-class RuleMayInvoke(Policy):
-    """A permission lets the rule invoke the function."""
-
-    number, kinds = 28, (RULE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        functions = {name for made in site.of(FUNCTION) for name in (made.arn, made.reference)}
-        return any(
-            _lets(p.properties, resource.arn) and p.properties["FunctionName"] in functions
-            for p in site.of(PERMISSION)
-        )
-
-
-def _lets(permission: dict[str, Any], rule: str) -> bool:
-    action = (
+@policy("CKV_SIGNWATCH_28", RULE)
+def rule_is_allowed_to_invoke(rule: Resource, installation: Installation) -> bool:
+    """A permission allows the rule to invoke the function."""
+    functions = installation.resources_of(FUNCTION)
+    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
+    return any(
         permission.get("Action") == "lambda:InvokeFunction"
-        and permission.get("Principal") == SERVICE
+        and permission.get("Principal") == EVENTBRIDGE
+        and permission.get("SourceArn", rule.arn) == rule.arn
+        and permission["FunctionName"] in names
+        for permission in installation.properties_of(PERMISSION)
     )
-    return action and permission.get("SourceArn", rule) == rule
 
 
-class PermissionNamesRule(Policy):
-    """A permission for EventBridge names the rule, so that no other account's rule invokes the function."""
-
-    number, kinds = 29, (PERMISSION,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return "SourceArn" in resource.properties or resource.properties.get("Principal") != SERVICE
+@policy("CKV_SIGNWATCH_29", PERMISSION)
+def permission_names_rule(permission: Resource, _installation: Installation) -> bool:
+    """A permission for EventBridge names the rule, so that no other account's rule is allowed."""
+    principal = permission.properties.get("Principal")
+    return "SourceArn" in permission.properties or principal != EVENTBRIDGE
 
 
-class PermissionAsksForNoMore(Policy):
-    """A permission for EventBridge asks for nothing but its rule, such as an account, which is not sent for a rule."""
-
-    number, kinds = 30, (PERMISSION,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return set(resource.properties) <= {"FunctionName", "Action", "Principal", "SourceArn"}
+@policy("CKV_SIGNWATCH_30", PERMISSION)
+def permission_has_no_other_condition(permission: Resource, _installation: Installation) -> bool:
+    """A permission has no condition but its rule; EventBridge sends no account, for example."""
+    return set(permission.properties) <= {"FunctionName", "Action", "Principal", "SourceArn"}
 
 
-class RuleMayWriteRawCopy(Policy):
-    """A resource policy of CloudWatch Logs lets EventBridge write the raw copy to its log group."""
-
-    number, kinds = 31, ("AWS::Logs::ResourcePolicy",)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        document = json.loads(resource.properties["PolicyDocument"])
-        grants = [grant for grant in allows(document, SERVICE) if fits(grant, {})]
-        groups = [group.arn for group in site.of("AWS::Logs::LogGroup")]
-        given = {
-            target["Arn"]
-            for rule in site.of(RULE)
-            for target in each(rule.properties.get("Targets"))
-        }
-        raw = [group for group in groups if group.removesuffix(":*") in given]
-        return all(
-            any(covers(grant, "logs:PutLogEvents", group) for grant in grants) for group in raw
-        )
+@policy("CKV_SIGNWATCH_31", "AWS::Logs::ResourcePolicy")
+def raw_copy_is_allowed(log_policy: Resource, installation: Installation) -> bool:
+    """A resource policy of CloudWatch Logs allows EventBridge to write the raw copies."""
+    document = json.loads(log_policy.properties["PolicyDocument"])
+    statements = allow_statements([document], EVENTBRIDGE)
+    rules = installation.resources_of(RULE)
+    targets = {target["Arn"] for rule in rules for target in _targets(rule)}
+    return all(
+        is_allowed(statements, "logs:PutLogEvents", arn)
+        for arn in installation.arns_of(LOG_GROUP)
+        if arn.removesuffix(":*") in targets
+    )
 
 
-POLICIES = (
-    RuleIsOn(),
-    RuleIsNotNarrowed(),
-    SignInsAreMatched(),
-    RuleListensOnChosenBus(),
-    RuleHasTargets(),
-    TargetIsTriedAgain(),
-    TargetHasQueue(),
-    RuleMaySendToQueue(),
-    RuleMayInvoke(),
-    PermissionNamesRule(),
-    PermissionAsksForNoMore(),
-    RuleMayWriteRawCopy(),
-    TargetGetsWholeEvent(),
-)
+@policy("CKV_SIGNWATCH_32", RULE)
+def event_is_sent_unchanged(rule: Resource, _installation: Installation) -> bool:
+    """A target gets each event unchanged: the function expects it, and the copy is evidence."""
+    changes = {"Input", "InputPath", "InputTransformer"}
+    return not any(changes & set(target) for target in _targets(rule))
+
+
+def _targets(rule: Resource) -> list[dict[str, Any]]:
+    return as_list(rule.properties.get("Targets"))

@@ -1,20 +1,20 @@
-"""Policies on resources of many kinds: that each is made, that no statement shuts it out, that its name is its own."""
+"""Policies on resources of many kinds: they are always created, usable, and named apart."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from monitor_policy import Policy, allows, each, fits, principals
-from monitor_site import NAMED
+from installation import ARN_FORMATS
+from policy_base import allow_statements, as_list, meets_conditions, policy, principals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
 ROLE, LOG_POLICY = "AWS::IAM::Role", "AWS::Logs::ResourcePolicy"
-GUARDED = (
+ACCESS_POLICIES = (
     ROLE,
     LOG_POLICY,
     "AWS::KMS::Key",
@@ -22,100 +22,72 @@ GUARDED = (
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
 )
-NAMES = {  # the property with the name of a resource
-    **{kind: key for kind, (key, _) in NAMED.items()},
+NAME_PROPERTIES = {
+    **{kind: key for kind, (key, _) in ARN_FORMATS.items()},
     ROLE: "RoleName",
     LOG_POLICY: "PolicyName",
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-WORKERS = (  # a kind that works as a role, the property that names the role, and the service that takes it
+ROLE_USERS = (  # the kind that uses a role, its property with the role, the service that assumes it
     ("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
     ("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
 )
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
-class ResourceIsAlwaysMade(Policy):
-    """What keeps the monitor alive is made in every stack, whatever its parameters."""
-
-    number, kinds = (
-        100,
-        ("*",),
-    )  # each kind keeps the monitor alive; checkov takes this for all of them
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return "Condition" not in resource.body
+@policy("CKV_SIGNWATCH_100", "*")
+def resource_has_no_condition(resource: Resource, _installation: Installation) -> bool:
+    """A resource is created in every stack, whatever its parameters: the monitor needs them all."""
+    return "Condition" not in resource.body
 
 
-class OnlyPlainRequestsAreDenied(Policy):
-    """A Deny shuts out requests without TLS and no others; a role has no Deny, and no policies from elsewhere."""
-
-    number, kinds = 101, GUARDED
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        denials = list(_denials(resource.properties))
-        if resource.kind == ROLE:
-            return not denials and "ManagedPolicyArns" not in resource.properties
-        return all(denial.get("Condition") == WITHOUT_TLS for denial in denials)
+@policy("CKV_SIGNWATCH_101", *ACCESS_POLICIES)
+def only_requests_without_tls_are_denied(resource: Resource, _installation: Installation) -> bool:
+    """A Deny concerns only requests without TLS; a role has no Deny and no managed policies."""
+    denials = list(_denials(resource.properties))
+    if resource.kind == ROLE:
+        return not denials and "ManagedPolicyArns" not in resource.properties
+    return all(denial.get("Condition") == WITHOUT_TLS for denial in denials)
 
 
 def _denials(node: Any) -> Iterator[dict[str, Any]]:
     """Yield each Deny statement below ``node``; a policy of CloudWatch Logs is a text of JSON."""
     if isinstance(node, str) and node.lstrip().startswith("{"):
         node = json.loads(node)
-    if isinstance(node, dict) and node.get("Effect") == "Deny":
-        yield node
-    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for item in inner:
-        yield from _denials(item)
+    if isinstance(node, dict):
+        if node.get("Effect") == "Deny":
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _denials(child)
 
 
-class NameIsItsOwn(Policy):
-    """No two resources of a kind have one name: the second is never made, or takes the place of the first."""
-
-    number, kinds = 102, tuple(NAMES)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        key = NAMES[resource.kind]
-        name = resource.properties.get(key)
-        same = [found for found in site.of(resource.kind) if found.properties.get(key) == name]
-        return name is None or len(same) == 1
+@policy("CKV_SIGNWATCH_102", *NAME_PROPERTIES)
+def name_is_unique(resource: Resource, installation: Installation) -> bool:
+    """No two resources of a kind have one name: the second fails, or replaces the first."""
+    key = NAME_PROPERTIES[resource.kind]
+    names = [properties.get(key) for properties in installation.properties_of(resource.kind)]
+    name = resource.properties.get(key)
+    return name is None or names.count(name) == 1
 
 
-class RoleIsTrusted(Policy):
-    """A role is taken by the service that works as it, on no condition, and by nobody else."""
-
-    number, kinds = 103, (ROLE,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        grants = list(allows(resource.properties["AssumeRolePolicyDocument"]))
-        named = {principal for grant in grants for principal in principals(grant)}
-        plain = all(
-            each(grant["Action"]) == ["sts:AssumeRole"] and fits(grant, {}) for grant in grants
-        )
-        working = _services(resource, site)
-        return plain and (
-            named == working
-            if working
-            else named <= {("Service", service) for _, _, service in WORKERS}
-        )
-
-
-def _services(role: Resource, site: Site) -> set[tuple[str, str]]:
-    """Return the service of each resource that works as ``role``, as a principal."""
-    working = [
-        service
-        for kind, key, service in WORKERS
-        for one in site.of(kind)
-        if one.properties.get(key) == role.arn
-    ]
-    return {("Service", service) for service in working}
-
-
-POLICIES = (
-    ResourceIsAlwaysMade(),
-    OnlyPlainRequestsAreDenied(),
-    NameIsItsOwn(),
-    RoleIsTrusted(),
-)
+@policy("CKV_SIGNWATCH_103", ROLE)
+def role_is_trusted_by_its_service(role: Resource, installation: Installation) -> bool:
+    """A role is assumed by the service that uses it, without a condition, and by nobody else."""
+    statements = allow_statements([role.properties["AssumeRolePolicyDocument"]])
+    for statement in statements:
+        is_plain = as_list(statement["Action"]) == ["sts:AssumeRole"]
+        if not is_plain or not meets_conditions({}, statement):
+            return False
+    trusted = {principal for statement in statements for principal in principals(statement)}
+    used_by = {
+        ("Service", service)
+        for kind, key, service in ROLE_USERS
+        for properties in installation.properties_of(kind)
+        if properties.get(key) == role.arn
+    }
+    if used_by:
+        return trusted == used_by
+    return trusted <= {("Service", service) for _, _, service in ROLE_USERS}

@@ -1,219 +1,154 @@
-"""Policies on what holds or carries things: queues, topics, log groups and the keys that seal them."""
+"""Policies on queues, topics, log groups, the table, the secret, and the keys that encrypt them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from monitor_policy import Policy, allows, conditions, covers, each, fits, principals
+from policy_base import (
+    allow_statements,
+    as_list,
+    condition_values,
+    is_allowed,
+    meets_conditions,
+    policy,
+    principals,
+)
 
 if TYPE_CHECKING:
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
-QUEUE, TOPIC, GROUP = "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Logs::LogGroup"
+QUEUE, TOPIC, LOG_GROUP = "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Logs::LogGroup"
 KEY = "AWS::KMS::Key"
-OWNER = ("AWS", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
-SHORTEST_WAIT, SHORTEST_DAYS = 345600, 30  # four days, SQS's own default; a month
-LARGEST_EVENT = 262144
-LONGEST_TRIED = 3600  # seconds: what is tried for longer is as good as lost, and its alarm goes off after that time
-EXPIRY = "expires_at"  # the attribute that signwatch/ledger.py and memory.py write
+ACCOUNT_PRINCIPAL = ("AWS", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
+MESSAGE_RETENTION_MIN_SECONDS = 345600  # four days, the default of SQS
+LOG_RETENTION_MIN_DAYS = 30
+EVENT_MAX_BYTES = 262144  # of EventBridge
+RETRIES_MAX_SECONDS = 3600  # the alarm on a queue's oldest message goes off after this time
+EXPIRY_ATTRIBUTE = "expires_at"  # the function writes it to each item
 
 
-class QueueHoldsForDays(Policy):
-    """A queue holds what it took for four days or more, long enough for somebody to look."""
-
-    number, kinds = 60, (QUEUE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return (
-            int(resource.properties.get("MessageRetentionPeriod", SHORTEST_WAIT)) >= SHORTEST_WAIT
-        )
+@policy("CKV_SIGNWATCH_60", QUEUE)
+def queue_keeps_messages(queue: Resource, _installation: Installation) -> bool:
+    """A queue keeps its messages for at least four days, so that somebody can look at them."""
+    seconds = queue.properties.get("MessageRetentionPeriod", MESSAGE_RETENTION_MIN_SECONDS)
+    return int(seconds) >= MESSAGE_RETENTION_MIN_SECONDS
 
 
-class NoAwsManagedKey(Policy):
-    """No AWS-managed key seals a topic or a queue: its policy lets in neither alarms nor rules."""
-
-    number, kinds = 61, (TOPIC, QUEUE)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return "alias/aws/" not in str(resource.properties.get("KmsMasterKeyId", ""))
+@policy("CKV_SIGNWATCH_61", TOPIC, QUEUE)
+def key_is_not_managed_by_aws(resource: Resource, _installation: Installation) -> bool:
+    """A topic or queue uses no AWS-managed key, since those admit neither alarms nor rules."""
+    return "alias/aws/" not in str(resource.properties.get("KmsMasterKeyId", ""))
 
 
-class AlarmsMayUseTopicKey(Policy):
-    """The key of a topic lets CloudWatch's alarms use it."""
-
-    number, kinds = 62, (TOPIC,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        keys = [
-            key
-            for key in site.of("AWS::KMS::Key")
-            if key.arn == resource.properties.get("KmsMasterKeyId")
-        ]
-        wanted = ("kms:Decrypt", "kms:GenerateDataKey*")
-        grants = [
-            list(allows(key.properties["KeyPolicy"], "cloudwatch.amazonaws.com")) for key in keys
-        ]
-        sent = {"aws:SourceAccount": "${AWS::AccountId}"}
-        fitting = [[grant for grant in given if fits(grant, sent)] for given in grants]
-        return all(
-            any(covers(grant, action, "*") for grant in given)
-            for given in fitting
-            for action in wanted
-        )
+@policy("CKV_SIGNWATCH_62", TOPIC)
+def alarms_are_allowed_to_use_topic_key(topic: Resource, installation: Installation) -> bool:
+    """The policy of a topic's key allows CloudWatch's alarms to use it."""
+    request = {"aws:SourceAccount": "${AWS::AccountId}"}
+    for key in installation.resources_of(KEY):
+        if key.arn == topic.properties.get("KmsMasterKeyId"):
+            statements = allow_statements([key.properties["KeyPolicy"]], "cloudwatch.amazonaws.com")
+            for action in ("kms:Decrypt", "kms:GenerateDataKey*"):
+                if not is_allowed(statements, action, "*", request):
+                    return False
+    return True
 
 
-class TopicHasReader(Policy):
-    """The owner's AlertEmail is subscribed to the topic, by e-mail and with no filter."""
-
-    number, kinds = 63, (TOPIC,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        readers = [found.properties for found in site.of("AWS::SNS::Subscription")]
-        mine = [
-            reader
-            for reader in readers
-            if reader["TopicArn"] == resource.arn and reader["Protocol"] == "email"
-        ]
-        plain = [reader for reader in mine if set(reader) == {"TopicArn", "Protocol", "Endpoint"}]
-        return "AlertEmail" in site.root_parameters() and any(
-            r["Endpoint"] == "${AlertEmail}" for r in plain
-        )
+@policy("CKV_SIGNWATCH_63", TOPIC)
+def owner_is_subscribed(topic: Resource, installation: Installation) -> bool:
+    """The owner's AlertEmail is subscribed to the topic by e-mail, without a filter."""
+    subscription = {"TopicArn": topic.arn, "Protocol": "email", "Endpoint": "${AlertEmail}"}
+    subscriptions = installation.properties_of("AWS::SNS::Subscription")
+    return "AlertEmail" in installation.root_parameters() and subscription in subscriptions
 
 
-class LogsAreKept(Policy):
-    """A log group keeps what it holds for a month or more, whatever the owner chooses."""
-
-    number, kinds = 64, (GROUP,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        days = resource.properties.get("RetentionInDays")
-        chosen = str(days).removeprefix("${").removesuffix("}")
-        possible: Any = (
-            site.root_parameters()[chosen]["AllowedValues"] if str(days) != chosen else each(days)
-        )
-        return all(int(value) >= SHORTEST_DAYS for value in possible)
+@policy("CKV_SIGNWATCH_64", LOG_GROUP)
+def log_group_keeps_lines(group: Resource, installation: Installation) -> bool:
+    """A log group keeps its lines for at least 30 days, whatever the owner chooses."""
+    days = group.properties.get("RetentionInDays")
+    parameter = str(days).removeprefix("${").removesuffix("}")
+    values = as_list(days)
+    if parameter != str(days):
+        values = installation.root_parameters()[parameter]["AllowedValues"]
+    return all(int(value) >= LOG_RETENTION_MIN_DAYS for value in values)
 
 
-class LogsMayUseKey(Policy):
-    """The key of a log group lets CloudWatch Logs use it for this very log group."""
-
-    number, kinds = 65, (GROUP,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        key = next(
-            found
-            for found in site.of("AWS::KMS::Key")
-            if found.arn == resource.properties["KmsKeyId"]
-        )
-        grants = allows(key.properties["KeyPolicy"], "logs.${AWS::Region}.${AWS::URLSuffix}")
-        asked, arn = "kms:EncryptionContext:aws:logs:arn", resource.arn.removesuffix(":*")
-        return any(conditions(grant, asked) and fits(grant, {asked: arn}) for grant in grants)
+@policy("CKV_SIGNWATCH_65", LOG_GROUP)
+def logs_are_allowed_to_use_key(group: Resource, installation: Installation) -> bool:
+    """The policy of a log group's key allows CloudWatch Logs to use it for this log group."""
+    key = installation.with_arn(KEY, group.properties["KmsKeyId"])
+    service = "logs.${AWS::Region}.${AWS::URLSuffix}"
+    context = "kms:EncryptionContext:aws:logs:arn"
+    request = {context: group.arn.removesuffix(":*")}
+    return any(
+        condition_values(statement, context) and meets_conditions(request, statement)
+        for statement in allow_statements([key.properties["KeyPolicy"]], service)
+    )
 
 
-class KeyIsEnabled(Policy):
-    """A key is enabled: with a disabled one nothing that it seals can be written or read."""
-
-    number, kinds = 66, (KEY,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("Enabled", True) is True
+@policy("CKV_SIGNWATCH_66", KEY)
+def key_is_enabled(key: Resource, _installation: Installation) -> bool:
+    """A key is enabled: data that it encrypts cannot be written or read without it."""
+    return key.properties.get("Enabled", True) is True
 
 
-class LogsMakeMetrics(Policy):
-    """A log group is of the standard class, as no other makes metrics of what the function logs (Log classes)."""
-
-    number, kinds = 67, (GROUP,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return str(resource.properties.get("LogGroupClass", "STANDARD")) == "STANDARD"
+@policy("CKV_SIGNWATCH_67", LOG_GROUP)
+def log_group_makes_metrics(group: Resource, _installation: Installation) -> bool:
+    """A log group is of the standard class; others make no metrics of log lines (Log classes)."""
+    return str(group.properties.get("LogGroupClass", "STANDARD")) == "STANDARD"
 
 
-class QueueTakesWholeEvents(Policy):
-    """A queue takes a message as large as EventBridge's largest event, 256 KiB."""
-
-    number, kinds = 68, (QUEUE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return int(resource.properties.get("MaximumMessageSize", LARGEST_EVENT)) >= LARGEST_EVENT
+@policy("CKV_SIGNWATCH_68", QUEUE)
+def queue_takes_largest_event(queue: Resource, _installation: Installation) -> bool:
+    """A queue takes messages as large as EventBridge's largest event, 256 KiB."""
+    return int(queue.properties.get("MaximumMessageSize", EVENT_MAX_BYTES)) >= EVENT_MAX_BYTES
 
 
-class PolicyIsOnItsOwn(Policy):
-    """The policy of a queue or a topic is laid on the very one that its statements name."""
-
-    number, kinds = 69, ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        arns = {made.reference: made.arn for kind in (QUEUE, TOPIC) for made in site.of(kind)}
-        given = resource.properties
-        laid = {arns[place] for place in each(given.get("Queues", given.get("Topics")))}
-        return all(
-            set(each(said["Resource"])) == laid
-            for said in each(given["PolicyDocument"]["Statement"])
-        )
-
-
-class SecretIsMadeEmpty(Policy):
-    """A secret is made empty: a value would stand in the stack, and replace the owner's own."""
-
-    number, kinds = 70, ("AWS::SecretsManager::Secret",)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return not {"SecretString", "GenerateSecretString"} & set(resource.properties)
+@policy("CKV_SIGNWATCH_69", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+def policy_is_attached_to_its_resource(resource: Resource, installation: Installation) -> bool:
+    """The policy of a queue or topic is attached to the one that its statements name."""
+    arns = {
+        target.reference: target.arn
+        for kind in (QUEUE, TOPIC)
+        for target in installation.resources_of(kind)
+    }
+    properties = resource.properties
+    references = as_list(properties.get("Queues", properties.get("Topics")))
+    attached = {arns[reference] for reference in references}
+    statements = as_list(properties["PolicyDocument"]["Statement"])
+    return all(set(as_list(statement["Resource"])) == attached for statement in statements)
 
 
-class AccountKeepsKey(Policy):
-    """A key is the account's to administer: else nobody can mend it, and no role's own policy counts for it."""
-
-    number, kinds = 71, (KEY,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        # the statement that enables IAM policies (KMS, default key policy)
-        grants = [
-            grant
-            for grant in allows(resource.properties["KeyPolicy"])
-            if OWNER in principals(grant)
-        ]
-        return any(covers(grant, "kms:*", "*") and fits(grant, {}) for grant in grants)
+@policy("CKV_SIGNWATCH_70", "AWS::SecretsManager::Secret")
+def secret_is_created_empty(secret: Resource, _installation: Installation) -> bool:
+    """A secret is created empty; a value would be shown in the stack and replace the owner's."""
+    return not {"SecretString", "GenerateSecretString"} & set(secret.properties)
 
 
-class QueueGivesUp(Policy):
-    """A queue hands on what cannot be finished to another one, within an hour of trying."""
-
-    number, kinds = 72, (QUEUE,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        given = resource.properties.get("RedrivePolicy")
-        if given is None:
-            return True
-        tried = int(given["maxReceiveCount"]) * int(
-            resource.properties.get("VisibilityTimeout", 30)
-        )
-        return given["deadLetterTargetArn"] != resource.arn and tried <= LONGEST_TRIED
+@policy("CKV_SIGNWATCH_71", KEY)
+def account_administers_key(key: Resource, _installation: Installation) -> bool:
+    """A key's policy lets the account administer it; without that, no role's own policy counts."""
+    # This is the statement that enables IAM policies (KMS, default key policy).
+    statements = [
+        statement
+        for statement in allow_statements([key.properties["KeyPolicy"]])
+        if ACCOUNT_PRINCIPAL in principals(statement)
+    ]
+    return is_allowed(statements, "kms:*", "*")
 
 
-class TableForgets(Policy):
-    """A table forgets what has expired, by the attribute that the function writes."""
+@policy("CKV_SIGNWATCH_72", QUEUE)
+def queue_gives_up_in_time(queue: Resource, _installation: Installation) -> bool:
+    """A queue's redrive policy moves a failing message to another queue within an hour."""
+    redrive = queue.properties.get("RedrivePolicy")
+    if redrive is None:
+        return True
+    seconds_per_try = int(queue.properties.get("VisibilityTimeout", 30))
+    seconds = int(redrive["maxReceiveCount"]) * seconds_per_try
+    return redrive["deadLetterTargetArn"] != queue.arn and seconds <= RETRIES_MAX_SECONDS
 
-    number, kinds = 73, ("AWS::DynamoDB::Table",)
 
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        given = resource.properties["TimeToLiveSpecification"]
-        return given["AttributeName"] == EXPIRY and given["Enabled"] is True
-
-
-POLICIES = (
-    QueueHoldsForDays(),
-    NoAwsManagedKey(),
-    AlarmsMayUseTopicKey(),
-    TopicHasReader(),
-    LogsAreKept(),
-    LogsMayUseKey(),
-    KeyIsEnabled(),
-    LogsMakeMetrics(),
-    QueueTakesWholeEvents(),
-    PolicyIsOnItsOwn(),
-    SecretIsMadeEmpty(),
-    AccountKeepsKey(),
-    QueueGivesUp(),
-    TableForgets(),
-)
+@policy("CKV_SIGNWATCH_73", "AWS::DynamoDB::Table")
+def table_expires_items(table: Resource, _installation: Installation) -> bool:
+    """A table deletes expired items by the attribute that the function writes."""
+    settings = table.properties["TimeToLiveSpecification"]
+    return settings["AttributeName"] == EXPIRY_ATTRIBUTE and settings["Enabled"] is True

@@ -1,222 +1,142 @@
-"""Policies on the trail, its bucket and what lets it write there."""
+"""Policies on the trail, on its bucket, and on its permission to write there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitor_policy import Policy, allows, conditions, covers, each, fits
+from policy_base import (
+    allow_statements,
+    as_list,
+    condition_values,
+    is_allowed,
+    policy,
+)
 
 if TYPE_CHECKING:
-    from monitor_site import Resource, Site
+    from installation import Installation, Resource
 
-TRAIL = "AWS::CloudTrail::Trail"
-SERVICE = "cloudtrail.amazonaws.com"
-SHORTEST_DAYS = 90
-OLD_KEY = "NoncurrentVersionExpirationInDays"
-
-
-class TrailLogs(Policy):
-    """The trail is switched on."""
-
-    number, kinds = 1, (TRAIL,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("IsLogging") is True
+TRAIL, BUCKET, BUCKET_POLICY = "AWS::CloudTrail::Trail", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
+CLOUDTRAIL = "cloudtrail.amazonaws.com"
+OLD_VERSIONS_MIN_DAYS = 90
+DEPRECATED_EXPIRATION_KEY = "NoncurrentVersionExpirationInDays"
 
 
-class TrailSeesAllRegions(Policy):
+@policy("CKV_SIGNWATCH_1", TRAIL)
+def trail_is_enabled(trail: Resource, _installation: Installation) -> bool:
+    """The trail is enabled."""
+    return trail.properties.get("IsLogging") is True
+
+
+@policy("CKV_SIGNWATCH_2", TRAIL)
+def trail_records_all_regions(trail: Resource, _installation: Installation) -> bool:
     """The trail records all Regions."""
-
-    number, kinds = 2, (TRAIL,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("IsMultiRegionTrail") is True
+    return trail.properties.get("IsMultiRegionTrail") is True
 
 
-class TrailSeesGlobalServices(Policy):
-    """The trail records the events of global services, sign-ins among them."""
-
-    number, kinds = 3, (TRAIL,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("IncludeGlobalServiceEvents") is True
+@policy("CKV_SIGNWATCH_3", TRAIL)
+def trail_records_global_services(trail: Resource, _installation: Installation) -> bool:
+    """The trail records the events of global services, which include sign-ins."""
+    return trail.properties.get("IncludeGlobalServiceEvents") is True
 
 
-class TrailValidatesFiles(Policy):
+@policy("CKV_SIGNWATCH_4", TRAIL)
+def trail_signs_its_files(trail: Resource, _installation: Installation) -> bool:
     """The trail signs its files, so that a changed record is noticed."""
-
-    number, kinds = 4, (TRAIL,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        return resource.properties.get("EnableLogFileValidation") is True
+    return trail.properties.get("EnableLogFileValidation") is True
 
 
-class TrailSeesManagementEvents(Policy):
-    """The trail records management events, both reading and writing."""
-
-    number, kinds = 5, (TRAIL,)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        selectors = each(resource.properties.get("EventSelectors"))
-        whole = [
-            s
-            for s in selectors
-            if s.get("ReadWriteType", "All") == "All" and not s.get("ExcludeManagementEventSources")
-        ]
-        return any(selector.get("IncludeManagementEvents", True) is True for selector in whole)
+@policy("CKV_SIGNWATCH_5", TRAIL)
+def trail_records_management_events(trail: Resource, _installation: Installation) -> bool:
+    """The trail records all management events, reads and writes."""
+    return any(
+        selector.get("ReadWriteType", "All") == "All"
+        and not selector.get("ExcludeManagementEventSources")
+        and selector.get("IncludeManagementEvents", True) is True
+        for selector in as_list(trail.properties.get("EventSelectors"))
+    )
 
 
-class BucketKeepsRecords(Policy):
-    """A bucket of records never expires them, and keeps old versions for 90 days or more."""
-
-    number, kinds = 6, ("AWS::S3::Bucket",)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        rules = each(resource.properties.get("LifecycleConfiguration", {}).get("Rules"))
-        expire = any({"ExpirationInDays", "ExpirationDate"} & set(rule) for rule in rules)
-        old = [
-            rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
-            for rule in rules
-            if "NoncurrentVersionExpiration" in rule
-        ]
-        # the older key for the same (S3 Bucket Rule)
-        old += [rule[OLD_KEY] for rule in rules if OLD_KEY in rule]
-        return not expire and all(days >= SHORTEST_DAYS for days in old)
+@policy("CKV_SIGNWATCH_6", BUCKET)
+def bucket_keeps_records(bucket: Resource, _installation: Installation) -> bool:
+    """A bucket keeps its objects without end, and old versions for at least 90 days."""
+    for rule in as_list(bucket.properties.get("LifecycleConfiguration", {}).get("Rules")):
+        if "ExpirationInDays" in rule or "ExpirationDate" in rule:
+            return False
+        if "NoncurrentVersionExpiration" in rule:
+            days = rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+            if days < OLD_VERSIONS_MIN_DAYS:
+                return False
+        if rule.get(DEPRECATED_EXPIRATION_KEY, OLD_VERSIONS_MIN_DAYS) < OLD_VERSIONS_MIN_DAYS:
+            return False
+    return True
 
 
-class BucketOutlivesStack(Policy):
-    """A bucket of records stays when the stack goes, or when it is replaced."""
-
-    number, kinds = 7, ("AWS::S3::Bucket",)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        kept = ("Retain", "RetainExceptOnCreate")
-        return (
-            resource.body.get("DeletionPolicy") in kept
-            and resource.body.get("UpdateReplacePolicy") == "Retain"
-        )
+@policy("CKV_SIGNWATCH_7", BUCKET)
+def bucket_outlives_stack(bucket: Resource, _installation: Installation) -> bool:
+    """A bucket of records is kept when the stack is deleted or the bucket is replaced."""
+    is_kept = bucket.body.get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate")
+    return is_kept and bucket.body.get("UpdateReplacePolicy") == "Retain"
 
 
-class TrailMayWrite(Policy):
-    """The bucket's policy lets this very trail read the ACL and write its records."""
-
-    number, kinds = 8, (TRAIL,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        bucket = resource.properties["S3BucketName"]
-        found = [
-            p.properties
-            for p in site.of("AWS::S3::BucketPolicy")
-            if p.properties["Bucket"] == bucket
-        ]
-        grants = [
-            statement for policy in found for statement in allows(policy["PolicyDocument"], SERVICE)
-        ]
-        trail = {"aws:SourceArn": resource.arn}
-        records, writes = (
-            f"{bucket}/AWSLogs/${{AWS::AccountId}}/*",
-            {"s3:x-amz-acl": "bucket-owner-full-control"},
-        )
-        wanted = (
-            ("s3:GetBucketAcl", bucket, trail),
-            ("s3:PutObject", records, {**trail, **writes}),
-        )
-        return all(
-            any(covers(g, action, on) and fits(g, sent) for g in grants)
-            for action, on, sent in wanted
-        )
+@policy("CKV_SIGNWATCH_8", TRAIL)
+def trail_is_allowed_to_write(trail: Resource, installation: Installation) -> bool:
+    """The bucket's policy allows this trail to read the ACL and to write its records."""
+    bucket = trail.properties["S3BucketName"]
+    documents = [
+        properties["PolicyDocument"]
+        for properties in installation.properties_of(BUCKET_POLICY)
+        if properties["Bucket"] == bucket
+    ]
+    statements = allow_statements(documents, CLOUDTRAIL)
+    records = f"{bucket}/AWSLogs/${{AWS::AccountId}}/*"
+    request = {"aws:SourceArn": trail.arn}
+    write_request = {**request, "s3:x-amz-acl": "bucket-owner-full-control"}
+    can_read_acl = is_allowed(statements, "s3:GetBucketAcl", bucket, request)
+    return can_read_acl and is_allowed(statements, "s3:PutObject", records, write_request)
 
 
-class OnlyThisTrailWrites(Policy):
-    """A bucket's policy names the trail that it lets in, so that no other account's trail writes there."""
-
-    number, kinds = 9, ("AWS::S3::BucketPolicy",)
-
-    def _holds(self, resource: Resource, _site: Site, /) -> bool:
-        grants = allows(resource.properties["PolicyDocument"], SERVICE)
-        return all(conditions(grant, "aws:SourceArn") for grant in grants)
+@policy("CKV_SIGNWATCH_9", BUCKET_POLICY)
+def bucket_policy_names_trail(bucket_policy: Resource, _installation: Installation) -> bool:
+    """A bucket's policy names the trail, so that no trail of another account writes there."""
+    statements = allow_statements([bucket_policy.properties["PolicyDocument"]], CLOUDTRAIL)
+    return all(condition_values(statement, "aws:SourceArn") for statement in statements)
 
 
-class TrailMayEncrypt(Policy):
-    """The key's policy lets this very trail encrypt its records."""
-
-    number, kinds = 10, (TRAIL,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        key = next(
-            key for key in site.of("AWS::KMS::Key") if key.arn == resource.properties["KMSKeyId"]
-        )
-        grants = allows(key.properties["KeyPolicy"], SERVICE)
-        sent = {
-            "aws:SourceArn": resource.arn,
-            "kms:EncryptionContext:aws:cloudtrail:arn": resource.arn,
-        }
-        fitting = [grant for grant in grants if fits(grant, sent)]
-        return any(covers(grant, "kms:GenerateDataKey*", "*") for grant in fitting)
+@policy("CKV_SIGNWATCH_10", TRAIL)
+def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> bool:
+    """The key's policy allows this trail to encrypt its records."""
+    key = installation.with_arn("AWS::KMS::Key", trail.properties["KMSKeyId"])
+    statements = allow_statements([key.properties["KeyPolicy"]], CLOUDTRAIL)
+    context = "kms:EncryptionContext:aws:cloudtrail:arn"
+    request = {"aws:SourceArn": trail.arn, context: trail.arn}
+    return is_allowed(statements, "kms:GenerateDataKey*", "*", request)
 
 
-class TrailMayWriteLogs(Policy):
-    """The trail's role may write to the trail's log group."""
-
-    number, kinds = 11, (TRAIL,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        group, role = (
-            resource.properties["CloudWatchLogsLogGroupArn"],
-            resource.properties["CloudWatchLogsRoleArn"],
-        )
-        stream = (
-            f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
-        )
-        policies = next(
-            found for found in site.of("AWS::IAM::Role") if found.arn == role
-        ).properties["Policies"]
-        grants = [
-            grant
-            for policy in policies
-            for grant in allows(policy["PolicyDocument"])
-            if fits(grant, {})
-        ]
-        made = any(made.arn == group for made in site.of("AWS::Logs::LogGroup"))
-        return made and any(covers(grant, "logs:PutLogEvents", stream) for grant in grants)
+@policy("CKV_SIGNWATCH_11", TRAIL)
+def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool:
+    """The trail's role allows it to write to a log group of this installation."""
+    group = trail.properties["CloudWatchLogsLogGroupArn"]
+    role = installation.with_arn("AWS::IAM::Role", trail.properties["CloudWatchLogsRoleArn"])
+    inline_policies = role.properties["Policies"]
+    statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
+    stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
+    is_ours = group in installation.arns_of("AWS::Logs::LogGroup")
+    return is_ours and is_allowed(statements, "logs:PutLogEvents", stream)
 
 
-class TrailWaitsForPolicy(Policy):
-    """The trail is made after the policy of its bucket, which CloudTrail reads when it makes the trail."""
-
-    number, kinds = 13, (TRAIL,)
-
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        bucket = resource.properties["S3BucketName"]
-        awaited = {
-            found.name
-            for found in site.of("AWS::S3::BucketPolicy")
-            if found.properties["Bucket"] == bucket
-        }
-        return awaited <= set(each(resource.body.get("DependsOn")))
-
-
-class TrailIsThere(Policy):
+@policy("CKV_SIGNWATCH_12", "AWS::CloudFormation::Stack")
+def installation_has_trail(_stack: Resource, installation: Installation) -> bool:
     """The installation has a trail."""
-
-    number, kinds = 12, ("AWS::CloudFormation::Stack",)
-
-    def _holds(self, _resource: Resource, site: Site, /) -> bool:
-        return bool(site.of(TRAIL))
+    return bool(installation.resources_of(TRAIL))
 
 
-POLICIES = (
-    TrailLogs(),
-    TrailSeesAllRegions(),
-    TrailSeesGlobalServices(),
-    TrailValidatesFiles(),
-    TrailSeesManagementEvents(),
-    BucketKeepsRecords(),
-    BucketOutlivesStack(),
-    TrailMayWrite(),
-    OnlyThisTrailWrites(),
-    TrailMayEncrypt(),
-    TrailMayWriteLogs(),
-    TrailWaitsForPolicy(),
-    TrailIsThere(),
-)
+@policy("CKV_SIGNWATCH_13", TRAIL)
+def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -> bool:
+    """The trail is created after its bucket's policy, which CloudTrail reads at that moment."""
+    bucket = trail.properties["S3BucketName"]
+    names = {
+        bucket_policy.name
+        for bucket_policy in installation.resources_of(BUCKET_POLICY)
+        if bucket_policy.properties["Bucket"] == bucket
+    }
+    return names <= set(as_list(trail.body.get("DependsOn")))

@@ -1,18 +1,18 @@
-"""The trail: everything recorded, in every Region, into a bucket whose policy knows this trail alone."""
+"""The trail: it records everything, in a bucket to which only this trail writes."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.templates import ACCOUNT, REGION, installation, statement, statements
+from tests.support.templates import ACCOUNT, REGION, find_statement, installation, statements
 
 pytestmark = pytest.mark.joint
 
-MADE = installation()["cloudtrail"]
-TRAIL = MADE.properties("Trail")
-BUCKET = MADE.properties("TrailBucket")
-POLICY = MADE.properties("TrailBucketPolicy")["PolicyDocument"]
-CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
+CLOUDTRAIL_STACK = installation()["cloudtrail"]
+TRAIL = CLOUDTRAIL_STACK.properties("Trail")
+BUCKET = CLOUDTRAIL_STACK.properties("TrailBucket")
+BUCKET_POLICY = CLOUDTRAIL_STACK.properties("TrailBucketPolicy")["PolicyDocument"]
+CLOUDTRAIL_PRINCIPAL = {"Service": "cloudtrail.amazonaws.com"}
 
 
 def trail_arn() -> str:
@@ -40,40 +40,46 @@ class TestTrail:
         assert TRAIL["CloudWatchLogsLogGroupArn"] == group
         assert TRAIL["CloudWatchLogsRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/signwatch-trail"
 
-    def test_it_waits_for_the_bucket_policy_that_cloudtrail_looks_at_first(self) -> None:
-        assert MADE.resources["Trail"]["DependsOn"] == "TrailBucketPolicy"
+    def test_it_waits_for_the_bucket_policy(self) -> None:
+        assert CLOUDTRAIL_STACK.resources["Trail"]["DependsOn"] == "TrailBucketPolicy"
 
 
 class TestBucketPolicy:
     def test_it_belongs_to_the_trails_bucket(self) -> None:
-        assert MADE.properties("TrailBucketPolicy")["Bucket"] == TRAIL["S3BucketName"]
+        assert CLOUDTRAIL_STACK.properties("TrailBucketPolicy")["Bucket"] == TRAIL["S3BucketName"]
 
-    def test_it_has_these_statements_and_no_other(self) -> None:
-        assert [one["Sid"] for one in statements(POLICY)] == [
+    def test_it_has_only_these_statements(self) -> None:
+        assert [statement["Sid"] for statement in statements(BUCKET_POLICY)] == [
             "TrailReadsTheAcl",
             "TrailWrites",
             "OnlyOverTls",
         ]
 
-    def test_this_trail_alone_may_read_the_acl(self) -> None:
-        one = statement(POLICY, "TrailReadsTheAcl")
-        assert (one["Principal"], one["Action"]) == (CLOUDTRAIL, ["s3:GetBucketAcl"])
-        assert one["Resource"] == ["<TrailBucket.Arn>"]
-        assert one["Condition"] == {"StringEquals": {"aws:SourceArn": trail_arn()}}
+    def test_only_this_trail_reads_the_acl(self) -> None:
+        statement = find_statement(BUCKET_POLICY, "TrailReadsTheAcl")
+        assert (statement["Principal"], statement["Action"]) == (
+            CLOUDTRAIL_PRINCIPAL,
+            ["s3:GetBucketAcl"],
+        )
+        assert statement["Resource"] == ["<TrailBucket.Arn>"]
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceArn": trail_arn()}}
 
-    def test_this_trail_alone_may_write_below_its_accounts_folder_with_the_acl_that_cloudtrail_sends(
+    def test_only_this_trail_writes_to_its_accounts_folder(
         self,
     ) -> None:
-        one = statement(POLICY, "TrailWrites")
-        assert (one["Principal"], one["Action"]) == (CLOUDTRAIL, ["s3:PutObject"])
-        assert one["Resource"] == [f"<TrailBucket.Arn>/AWSLogs/{ACCOUNT}/*"]
+        statement = find_statement(BUCKET_POLICY, "TrailWrites")
+        assert (statement["Principal"], statement["Action"]) == (
+            CLOUDTRAIL_PRINCIPAL,
+            ["s3:PutObject"],
+        )
+        assert statement["Resource"] == [f"<TrailBucket.Arn>/AWSLogs/{ACCOUNT}/*"]
         expected = {"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceArn": trail_arn()}
-        assert one["Condition"] == {"StringEquals": expected}
+        assert statement["Condition"] == {"StringEquals": expected}
 
-    def test_nobody_uses_the_bucket_without_tls(self) -> None:
-        one = statement(POLICY, "OnlyOverTls")
-        assert (one["Effect"], one["Action"]) == ("Deny", ["s3:*"])
-        assert one["Resource"] == ["<TrailBucket.Arn>", "<TrailBucket.Arn>/*"]
+    def test_bucket_needs_tls(self) -> None:
+        statement = find_statement(BUCKET_POLICY, "OnlyOverTls")
+        assert (statement["Effect"], statement["Action"]) == ("Deny", ["s3:*"])
+        assert statement["Resource"] == ["<TrailBucket.Arn>", "<TrailBucket.Arn>/*"]
 
 
 class TestBucket:
@@ -94,11 +100,11 @@ class TestBucket:
         expected = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "<MainKey.Arn>"}
         assert rule == {"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": expected}
 
-    def test_its_access_is_logged_into_the_bootstraps_bucket(self) -> None:
+    def test_its_access_is_logged_to_the_bootstraps_bucket(self) -> None:
         expected = {"DestinationBucketName": "signwatch-access-logs", "LogFilePrefix": "trail/"}
         assert BUCKET["LoggingConfiguration"] == expected
 
-    def test_old_versions_go_in_time_and_records_never(self) -> None:
+    def test_old_versions_expire_and_records_never(self) -> None:
         assert BUCKET["VersioningConfiguration"] == {"Status": "Enabled"}
         (rule,) = BUCKET["LifecycleConfiguration"]["Rules"]
         assert rule["Status"] == "Enabled"
@@ -112,13 +118,18 @@ class TestBucket:
 
 
 class TestRole:
-    def test_cloudtrail_alone_takes_it(self) -> None:
-        (one,) = statements(MADE.properties("TrailRole")["AssumeRolePolicyDocument"])
-        assert (one["Principal"], one["Action"]) == (CLOUDTRAIL, ["sts:AssumeRole"])
+    def test_only_cloudtrail_assumes_it(self) -> None:
+        (statement,) = statements(
+            CLOUDTRAIL_STACK.properties("TrailRole")["AssumeRolePolicyDocument"]
+        )
+        assert (statement["Principal"], statement["Action"]) == (
+            CLOUDTRAIL_PRINCIPAL,
+            ["sts:AssumeRole"],
+        )
 
-    def test_it_writes_to_the_trails_own_log_streams_alone(self) -> None:
-        (policy,) = MADE.properties("TrailRole")["Policies"]
-        (one,) = statements(policy["PolicyDocument"])
+    def test_it_writes_only_to_the_trails_log_streams(self) -> None:
+        (policy,) = CLOUDTRAIL_STACK.properties("TrailRole")["Policies"]
+        (statement,) = statements(policy["PolicyDocument"])
         streams = f"log-group:/aws/cloudtrail/signwatch:log-stream:{ACCOUNT}_CloudTrail_{REGION}*"
-        assert set(one["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
-        assert one["Resource"] == [f"arn:aws:logs:{REGION}:{ACCOUNT}:{streams}"]
+        assert set(statement["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
+        assert statement["Resource"] == [f"arn:aws:logs:{REGION}:{ACCOUNT}:{streams}"]

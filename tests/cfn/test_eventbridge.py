@@ -1,4 +1,4 @@
-"""The rules: which events they take, to whom they hand them, and what becomes of those that nobody takes."""
+"""The rules: which events they match, their targets, and what happens to undelivered events."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from signwatch.detection import sign_in_paths, signin
 from tests.support.templates import (
     ACCOUNT,
     REGION,
-    Made,
+    Stack,
+    find_statement,
     installation,
     load,
-    statement,
+    resources_of,
     statements,
-    walk,
 )
 
 pytestmark = pytest.mark.joint
 
-MADE = installation()["eventbridge"]
-RULES = MADE.of_type("AWS::Events::Rule")
-HERE = f"{REGION}:{ACCOUNT}"
-FUNCTION = f"arn:aws:lambda:{HERE}:function:signwatch-function"
-GROUP = f"arn:aws:logs:{HERE}:log-group:/aws/events/signwatch"
-UNDELIVERED = f"arn:aws:sqs:{HERE}:signwatch-undelivered-events"
-MOST_OF_A_PATTERN = 2048  # characters (Amazon EventBridge quotas)
-SIGN_INS = {  # rule: the sign-ins that it must take, and the right passwords before them
+EVENTBRIDGE_STACK = installation()["eventbridge"]
+RULES = EVENTBRIDGE_STACK.of_type("AWS::Events::Rule")
+REGION_AND_ACCOUNT = f"{REGION}:{ACCOUNT}"
+FUNCTION_ARN = f"arn:aws:lambda:{REGION_AND_ACCOUNT}:function:signwatch-function"
+LOG_GROUP_ARN = f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch"
+QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-undelivered-events"
+PATTERN_MAX_CHARS = 2048  # characters (Amazon EventBridge quotas)
+EXPECTED_SIGN_INS = {  # by rule; right passwords before a sign-in included
     "ConsoleSignInRule": [
         ("signin", "ConsoleLogin"),
         ("signin", "CheckMfa"),
@@ -50,40 +50,39 @@ SIGN_INS = {  # rule: the sign-ins that it must take, and the right passwords be
         ("sso-oauth", "CreateToken"),
     ],
 }
-ANOMALY = "SignInAnomalyRule"  # of an event that AWS Sign-In sends without CloudTrail
+ANOMALY_RULE = "SignInAnomalyRule"  # for an event that AWS Sign-In sends without CloudTrail
 
 
-def rule_arns(made: Made, bus: str = "") -> set[str]:
-    return {
-        f"arn:aws:events:{HERE}:rule/{bus}{rule['Name']}"
-        for rule in made.of_type("AWS::Events::Rule").values()
-    }
+def rule_arns(stack: Stack, bus: str) -> set[str]:
+    prefix = "" if bus == "default" else f"{bus}/"
+    rules = stack.of_type("AWS::Events::Rule").values()
+    return {f"arn:aws:events:{REGION_AND_ACCOUNT}:rule/{prefix}{rule['Name']}" for rule in rules}
 
 
-def takes(pattern: dict[str, Any], service: str, name: str) -> bool:
-    """Whether an event of ``service`` called ``name`` matches a pattern that is made of plain lists."""
+def matches(pattern: dict[str, Any], service: str, name: str) -> bool:
+    """Whether a pattern of plain lists matches an event ``name`` of ``service``."""
     event = {"eventSource": f"{service}.amazonaws.com", "eventName": name}
     return f"aws.{service}" in pattern["source"] and all(
-        event[key] in wanted for key, wanted in pattern["detail"].items()
+        event[key] in names for key, names in pattern["detail"].items()
     )
 
 
 class TestRules:
     def test_there_are_three(self) -> None:
-        assert set(RULES) == {*SIGN_INS, ANOMALY}
+        assert set(RULES) == {*EXPECTED_SIGN_INS, ANOMALY_RULE}
 
     @pytest.mark.parametrize("rule", RULES)
-    def test_a_rule_hears_read_only_events_too(self, rule: str) -> None:
+    def test_rule_matches_read_only_events_too(self, rule: str) -> None:
         assert RULES[rule]["State"] == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 
-    @pytest.mark.parametrize("rule", SIGN_INS)
-    def test_a_rule_matches_by_source_and_name_alone(self, rule: str) -> None:
+    @pytest.mark.parametrize("rule", EXPECTED_SIGN_INS)
+    def test_rule_matches_only_by_source_and_name(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         assert set(pattern) == {"source", "detail"}
         assert set(pattern["detail"]) == {"eventSource", "eventName"}
-        assert len(json.dumps(pattern)) < MOST_OF_A_PATTERN
+        assert len(json.dumps(pattern)) < PATTERN_MAX_CHARS
 
-    @pytest.mark.parametrize("rule", SIGN_INS)
+    @pytest.mark.parametrize("rule", EXPECTED_SIGN_INS)
     def test_its_sources_are_those_of_its_events(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
         services = [source.removeprefix("aws.") for source in pattern["source"]]
@@ -91,136 +90,131 @@ class TestRules:
             f"{service}.amazonaws.com" for service in services
         ]
 
-    @pytest.mark.parametrize("rule", SIGN_INS)
-    def test_it_takes_its_sign_ins_and_nothing_that_is_none(self, rule: str) -> None:
+    @pytest.mark.parametrize("rule", EXPECTED_SIGN_INS)
+    def test_rule_matches_its_sign_ins_and_no_other_event(self, rule: str) -> None:
         pattern = RULES[rule]["EventPattern"]
-        assert [pair for pair in SIGN_INS[rule] if not takes(pattern, *pair)] == []
-        others = [
+        assert [pair for pair in EXPECTED_SIGN_INS[rule] if not matches(pattern, *pair)] == []
+        other_events = [
             ("signin", "RenewRole"),
             ("sso", "ListAccounts"),
             ("sts", "AssumeRole"),
             ("iam", "CreateUser"),
         ]
-        assert [pair for pair in others if takes(pattern, *pair)] == []
+        assert [pair for pair in other_events if matches(pattern, *pair)] == []
 
-    @pytest.mark.parametrize("rule", SIGN_INS)
-    def test_whatever_it_takes_the_function_tells_of_or_knows_as_a_step(self, rule: str) -> None:
-        """AWS has recorded the same event under another service before: what a rule hands over is never dropped."""
-        wanted = RULES[rule]["EventPattern"]["detail"]
-        for source in wanted["eventSource"]:
-            for name in wanted["eventName"]:
+    @pytest.mark.parametrize("rule", EXPECTED_SIGN_INS)
+    def test_function_ignores_no_event_that_a_rule_matches(self, rule: str) -> None:
+        """AWS has recorded the same event under another service before."""
+        detail = RULES[rule]["EventPattern"]["detail"]
+        for source in detail["eventSource"]:
+            for name in detail["eventName"]:
                 reading = signin.read({"detail": {"eventSource": source, "eventName": name}})
                 assert not isinstance(reading, signin.NotASignIn), (source, name)
 
-    def test_the_anomaly_alert_is_taken_by_source_and_type_in_whatever_case(self) -> None:
+    def test_anomaly_alert_is_matched_by_source_and_type_in_any_case(self) -> None:
         kind = {"equals-ignore-case": "Sign-in Anomaly Alert"}
-        assert RULES[ANOMALY]["EventPattern"] == {"source": ["aws.signin"], "detail-type": [kind]}
+        assert RULES[ANOMALY_RULE]["EventPattern"] == {
+            "source": ["aws.signin"],
+            "detail-type": [kind],
+        }
         assert kind["equals-ignore-case"].lower() == sign_in_paths.ANOMALY_TYPE
 
-    def test_every_path_that_the_function_reads_is_taken(self) -> None:
-        taken = {(service, name.lower()) for pairs in SIGN_INS.values() for service, name in pairs}
-        assert taken == {*sign_in_paths.PATHS, sign_in_paths.CHECK_MFA}
+    def test_rules_match_every_path_that_the_function_reads(self) -> None:
+        pairs = [pair for pairs in EXPECTED_SIGN_INS.values() for pair in pairs]
+        assert {(service, name.lower()) for service, name in pairs} == {
+            *sign_in_paths.PATHS,
+            sign_in_paths.CHECK_MFA,
+        }
 
-    def test_no_sign_in_is_taken_twice(self) -> None:
-        for pair in (pair for pairs in SIGN_INS.values() for pair in pairs):
-            assert (
-                len([rule for rule in SIGN_INS if takes(RULES[rule]["EventPattern"], *pair)]) == 1
-            )
+    def test_no_sign_in_is_matched_twice(self) -> None:
+        patterns = [RULES[rule]["EventPattern"] for rule in EXPECTED_SIGN_INS]
+        for pairs in EXPECTED_SIGN_INS.values():
+            for pair in pairs:
+                assert [matches(pattern, *pair) for pattern in patterns].count(True) == 1
 
-    def test_they_listen_on_the_chosen_bus(self) -> None:
+    def test_rules_are_on_the_chosen_bus(self) -> None:
         assert {rule["EventBusName"] for rule in RULES.values()} == {"default"}
-        others = (
-            installation(EventBusName="hub")["eventbridge"].of_type("AWS::Events::Rule").values()
-        )
-        assert {rule["EventBusName"] for rule in others} == {"hub"}
+        rules = resources_of("AWS::Events::Rule", EventBusName="hub")
+        assert {rule["EventBusName"] for rule in rules} == {"hub"}
 
 
 @pytest.mark.parametrize("rule", RULES)
 class TestTargets:
-    def test_a_rule_hands_an_event_to_the_function_and_to_the_log_group(self, rule: str) -> None:
+    def test_rule_sends_events_to_the_function_and_the_log_group(self, rule: str) -> None:
         assert [(target["Id"], target["Arn"]) for target in RULES[rule]["Targets"]] == [
-            ("function", FUNCTION),
-            ("raw-copy", GROUP),
+            ("function", FUNCTION_ARN),
+            ("raw-copy", LOG_GROUP_ARN),
         ]
 
-    def test_each_target_is_tried_for_a_day_and_then_kept(self, rule: str) -> None:
+    def test_delivery_is_retried_for_a_day_before_the_event_is_kept(self, rule: str) -> None:
         for target in RULES[rule]["Targets"]:
             assert target["RetryPolicy"] == {
                 "MaximumEventAgeInSeconds": 86400,
                 "MaximumRetryAttempts": 185,
             }
-            assert target["DeadLetterConfig"] == {"Arn": UNDELIVERED}
+            assert target["DeadLetterConfig"] == {"Arn": QUEUE_ARN}
 
-    def test_no_target_names_a_role_and_none_changes_the_event(self, rule: str) -> None:
+    def test_no_target_has_a_role_or_changes_the_event(self, rule: str) -> None:
         for target in RULES[rule]["Targets"]:
             assert set(target) == {"Id", "Arn", "RetryPolicy", "DeadLetterConfig"}
 
-    def test_a_rule_waits_for_the_log_group_and_the_right_to_write_to_it(self, rule: str) -> None:
-        written = load("eventbridge")["Resources"][rule]
-        assert written["DependsOn"] == "RawEventLogPolicy"
-        raw = next(
-            node
-            for node in walk(written)
-            if isinstance(node, dict) and node.get("Id") == "raw-copy"
-        )
-        assert raw["Arn"]["Fn::Sub"].endswith("log-group:${RawEventLogGroup}")
+    def test_rule_waits_for_the_log_group_and_its_policy(self, rule: str) -> None:
+        resource = load("eventbridge")["Resources"][rule]
+        assert resource["DependsOn"] == "RawEventLogPolicy"
+        (arn,) = (t["Arn"] for t in resource["Properties"]["Targets"] if t["Id"] == "raw-copy")
+        assert arn["Fn::Sub"].endswith("log-group:${RawEventLogGroup}")
 
 
 @pytest.mark.parametrize("bus", ["default", "hub"])
 class TestPermissions:
-    def test_each_rule_may_call_the_function_by_its_arn_alone(self, bus: str) -> None:
-        made = installation(EventBusName=bus)["eventbridge"]
-        permissions = made.of_type("AWS::Lambda::Permission").values()
+    def test_only_the_rules_may_invoke_the_function(self, bus: str) -> None:
+        stack = installation(EventBusName=bus)["eventbridge"]
+        permissions = stack.of_type("AWS::Lambda::Permission").values()
         for permission in permissions:
-            assert set(permission) == {
-                "FunctionName",
-                "Action",
-                "Principal",
-                "SourceArn",
-            }  # no SourceAccount
-            assert permission["FunctionName"] == FUNCTION
-            assert (permission["Action"], permission["Principal"]) == (
-                "lambda:InvokeFunction",
-                "events.amazonaws.com",
-            )
-        wanted = rule_arns(made, "" if bus == "default" else f"{bus}/")
-        assert {permission["SourceArn"] for permission in permissions} == wanted
+            assert permission == {
+                "FunctionName": FUNCTION_ARN,
+                "Action": "lambda:InvokeFunction",
+                "Principal": "events.amazonaws.com",
+                "SourceArn": permission["SourceArn"],
+            }
+        assert {permission["SourceArn"] for permission in permissions} == rule_arns(stack, bus)
 
-    def test_the_rules_alone_may_fill_the_queue(self, bus: str) -> None:
-        made = installation(EventBusName=bus)["eventbridge"]
-        (policy,) = made.of_type("AWS::SQS::QueuePolicy").values()
-        one = statement(policy["PolicyDocument"], "RulesSend")
-        assert (one["Principal"], one["Action"]) == (
-            {"Service": "events.amazonaws.com"},
-            ["sqs:SendMessage"],
-        )
-        assert (one["Effect"], one["Resource"]) == ("Allow", [UNDELIVERED])
-        assert list(one["Condition"]) == ["ArnEquals"]
-        wanted = rule_arns(made, "" if bus == "default" else f"{bus}/")
-        assert set(one["Condition"]["ArnEquals"]["aws:SourceArn"]) == wanted
+    def test_only_the_rules_may_send_to_the_queue(self, bus: str) -> None:
+        stack = installation(EventBusName=bus)["eventbridge"]
+        (policy,) = stack.of_type("AWS::SQS::QueuePolicy").values()
+        statement = find_statement(policy["PolicyDocument"], "RulesSend")
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == ["sqs:SendMessage"]
+        assert (statement["Effect"], statement["Resource"]) == ("Allow", [QUEUE_ARN])
+        assert list(statement["Condition"]) == ["ArnEquals"]
+        assert set(statement["Condition"]["ArnEquals"]["aws:SourceArn"]) == rule_arns(stack, bus)
 
 
 class TestQueuePolicy:
-    def test_it_belongs_to_the_queue_and_refuses_calls_without_tls(self) -> None:
-        (policy,) = MADE.of_type("AWS::SQS::QueuePolicy").values()
+    def test_it_belongs_to_the_queue_and_requires_tls(self) -> None:
+        (policy,) = EVENTBRIDGE_STACK.of_type("AWS::SQS::QueuePolicy").values()
         url = installation()["parent"].outputs["UndeliveredEventsQueueUrl"]
         assert policy["Queues"] == [url]
-        assert [one["Sid"] for one in statements(policy["PolicyDocument"])] == [
+        assert [statement["Sid"] for statement in statements(policy["PolicyDocument"])] == [
             "RulesSend",
             "OnlyOverTls",
         ]
-        one = statement(policy["PolicyDocument"], "OnlyOverTls")
-        assert (one["Effect"], one["Action"], one["Resource"]) == ("Deny", ["sqs:*"], [UNDELIVERED])
+        statement = find_statement(policy["PolicyDocument"], "OnlyOverTls")
+        assert (statement["Effect"], statement["Action"], statement["Resource"]) == (
+            "Deny",
+            ["sqs:*"],
+            [QUEUE_ARN],
+        )
 
 
 class TestLogPolicy:
-    def test_eventbridge_and_its_delivery_may_write_the_raw_copy(self) -> None:
-        (policy,) = MADE.of_type("AWS::Logs::ResourcePolicy").values()
-        (one,) = statements(json.loads(policy["PolicyDocument"]))
-        assert one["Effect"] == "Allow"
-        assert set(one["Principal"]["Service"]) == {
+    def test_eventbridge_may_write_the_raw_copy(self) -> None:
+        (policy,) = EVENTBRIDGE_STACK.of_type("AWS::Logs::ResourcePolicy").values()
+        (statement,) = statements(json.loads(policy["PolicyDocument"]))
+        assert statement["Effect"] == "Allow"
+        assert set(statement["Principal"]["Service"]) == {
             "events.amazonaws.com",
             "delivery.logs.amazonaws.com",
         }
-        assert set(one["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
-        assert one["Resource"] == [f"{GROUP}:*"]
+        assert set(statement["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
+        assert statement["Resource"] == [f"{LOG_GROUP_ARN}:*"]

@@ -1,47 +1,57 @@
-"""The function: what it runs on, what it is told, what it may do, and where its failures go."""
+"""The function: its runtime, environment and permissions, and where failed events go."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
-from tests.support.templates import ACCOUNT, REGION, installation, load, statements
+from tests.support.templates import ACCOUNT, REGION, as_list, installation, load, statements
 
 pytestmark = pytest.mark.joint
 
-MADE = installation()["lambda"]
-FUNCTION = MADE.properties("Function")
-ROLE = MADE.properties("Role")
-LAMBDA = {"Service": "lambda.amazonaws.com"}
-HERE = f"{REGION}:{ACCOUNT}"
-LEDGER = f"arn:aws:dynamodb:{HERE}:table/signwatch-ledger"
-TOPIC = f"arn:aws:sns:{HERE}:signwatch-alerts"
-FAILED = f"arn:aws:sqs:{HERE}:signwatch-failed-events"
-LOOKS = f"arn:aws:sqs:{HERE}:signwatch-second-looks"
-RIGHTS = {  # everything that the function may do
-    ("logs:CreateLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
-    ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/signwatch-function:*"),
-    ("dynamodb:GetItem", LEDGER),
-    ("dynamodb:PutItem", LEDGER),
-    ("dynamodb:UpdateItem", LEDGER),
-    ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks"),
-    ("ssm:GetParametersByPath", f"arn:aws:ssm:{HERE}:parameter/signwatch/networks/*"),
+LAMBDA_STACK = installation()["lambda"]
+FUNCTION = LAMBDA_STACK.properties("Function")
+ROLE = LAMBDA_STACK.properties("Role")
+LAMBDA_PRINCIPAL = {"Service": "lambda.amazonaws.com"}
+REGION_AND_ACCOUNT = f"{REGION}:{ACCOUNT}"
+LEDGER_ARN = f"arn:aws:dynamodb:{REGION_AND_ACCOUNT}:table/signwatch-ledger"
+TOPIC_ARN = f"arn:aws:sns:{REGION_AND_ACCOUNT}:signwatch-alerts"
+FAILED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-failed-events"
+SECOND_LOOK_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-second-looks"
+PERMISSIONS = {  # all actions of the role, each with its resource
+    (
+        "logs:CreateLogStream",
+        f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/lambda/signwatch-function:*",
+    ),
+    (
+        "logs:PutLogEvents",
+        f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/lambda/signwatch-function:*",
+    ),
+    ("dynamodb:GetItem", LEDGER_ARN),
+    ("dynamodb:PutItem", LEDGER_ARN),
+    ("dynamodb:UpdateItem", LEDGER_ARN),
+    ("ssm:GetParametersByPath", f"arn:aws:ssm:{REGION_AND_ACCOUNT}:parameter/signwatch/networks"),
+    ("ssm:GetParametersByPath", f"arn:aws:ssm:{REGION_AND_ACCOUNT}:parameter/signwatch/networks/*"),
     ("secretsmanager:GetSecretValue", "<TwilioSecret>"),
     ("identitystore:DescribeUser", f"arn:aws:identitystore::{ACCOUNT}:identitystore/*"),
     ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),
-    ("sns:Publish", TOPIC),
-    ("sqs:SendMessage", FAILED),
-    ("sqs:SendMessage", LOOKS),
-    ("sqs:ReceiveMessage", LOOKS),
-    ("sqs:DeleteMessage", LOOKS),
-    ("sqs:GetQueueAttributes", LOOKS),
-    ("logs:FilterLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/events/signwatch:*"),
+    ("sns:Publish", TOPIC_ARN),
+    ("sqs:SendMessage", FAILED_QUEUE_ARN),
+    ("sqs:SendMessage", SECOND_LOOK_QUEUE_ARN),
+    ("sqs:ReceiveMessage", SECOND_LOOK_QUEUE_ARN),
+    ("sqs:DeleteMessage", SECOND_LOOK_QUEUE_ARN),
+    ("sqs:GetQueueAttributes", SECOND_LOOK_QUEUE_ARN),
+    (
+        "logs:FilterLogEvents",
+        f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch:*",
+    ),
     ("kms:Decrypt", "<MainKey.Arn>"),
     ("kms:Decrypt", "<TopicKey.Arn>"),
     ("kms:GenerateDataKey", "<TopicKey.Arn>"),
 }
-MOST_OF_ENVIRONMENT = 4096  # bytes of all keys and values (Lambda quotas)
+ENVIRONMENT_MAX_BYTES = 4096  # all keys and values (Lambda quotas)
 
 
 class TestFunction:
@@ -57,87 +67,95 @@ class TestFunction:
         assert {key: FUNCTION[key] for key in expected} == expected
 
     def test_its_code_and_layer_come_from_the_artifact_bucket(self) -> None:
-        layer = MADE.properties("Layer")
+        layer = LAMBDA_STACK.properties("Layer")
         assert FUNCTION["Code"] == {"S3Bucket": "signwatch-artifacts", "S3Key": "function/code.zip"}
         assert layer["Content"] == {"S3Bucket": "signwatch-artifacts", "S3Key": "layer/layer.zip"}
         assert FUNCTION["Layers"] == ["<Layer>"]
 
     def test_the_layer_serves_its_runtime_on_both_processors(self) -> None:
-        layer = MADE.properties("Layer")
+        layer = LAMBDA_STACK.properties("Layer")
         assert layer["CompatibleRuntimes"] == [FUNCTION["Runtime"]]
         assert set(layer["CompatibleArchitectures"]) == {"arm64", "x86_64"}
 
-    def test_it_logs_into_the_group_that_is_there_before_it(self) -> None:
+    def test_its_log_group_is_created_before_it(self) -> None:
         assert load("lambda")["Resources"]["Function"]["Properties"]["LoggingConfig"] == {
             "LogGroup": {"Ref": "LogGroup"}
         }
 
-    def test_an_event_is_tried_three_times_within_six_hours_and_then_kept(self) -> None:
-        (config,) = MADE.of_type("AWS::Lambda::EventInvokeConfig").values()
+    def test_failed_event_is_retried_twice_within_six_hours_then_kept(self) -> None:
+        (config,) = LAMBDA_STACK.of_type("AWS::Lambda::EventInvokeConfig").values()
         assert config == {
             "FunctionName": "signwatch-function",
             "Qualifier": "$LATEST",
             "MaximumRetryAttempts": 2,
             "MaximumEventAgeInSeconds": 21600,
         }
-        assert FUNCTION["DeadLetterConfig"] == {"TargetArn": FAILED}
+        assert FUNCTION["DeadLetterConfig"] == {"TargetArn": FAILED_QUEUE_ARN}
 
-    def test_it_reserves_no_concurrency_unless_it_is_asked_to(self) -> None:
+    def test_it_reserves_no_concurrency_by_default(self) -> None:
         assert "ReservedConcurrentExecutions" not in FUNCTION
-        asked = installation(ReservedConcurrency="5")["lambda"].properties("Function")
-        assert asked["ReservedConcurrentExecutions"] == "5"
+        function = installation(ReservedConcurrency="5")["lambda"].properties("Function")
+        assert function["ReservedConcurrentExecutions"] == "5"
 
 
 class TestSecondLooks:
-    QUEUE = MADE.properties("SecondLookQueue")
+    QUEUE = LAMBDA_STACK.properties("SecondLookQueue")
 
-    def test_the_queue_hands_each_message_to_the_function_by_itself(self) -> None:
-        (mapping,) = MADE.of_type("AWS::Lambda::EventSourceMapping").values()
+    def test_function_gets_one_message_at_a_time(self) -> None:
+        (mapping,) = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
         assert mapping == {
             "FunctionName": "signwatch-function",
-            "EventSourceArn": LOOKS,
+            "EventSourceArn": SECOND_LOOK_QUEUE_ARN,
             "Enabled": True,
             "BatchSize": 1,
             "ScalingConfig": {"MaximumConcurrency": 2},
         }
 
-    def test_what_is_tried_three_times_waits_with_the_failed_events(self) -> None:
-        assert self.QUEUE["RedrivePolicy"] == {"deadLetterTargetArn": FAILED, "maxReceiveCount": 3}
+    def test_message_that_fails_three_times_goes_to_the_failed_events(self) -> None:
+        assert self.QUEUE["RedrivePolicy"] == {
+            "deadLetterTargetArn": FAILED_QUEUE_ARN,
+            "maxReceiveCount": 3,
+        }
 
-    def test_a_message_is_hidden_for_six_times_as_long_as_the_function_may_run(self) -> None:
+    def test_visibility_timeout_is_six_times_the_functions_timeout(self) -> None:
         """Lambda developer guide, "Using Lambda with Amazon SQS"."""
         assert self.QUEUE["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
 
-    def test_it_is_sealed_by_sqs_and_keeps_what_it_holds_for_two_weeks(self) -> None:
+    def test_it_is_encrypted_by_sqs_and_keeps_messages_for_14_days(self) -> None:
         assert self.QUEUE["SqsManagedSseEnabled"] is True
         assert self.QUEUE["MessageRetentionPeriod"] == 14 * 86400
 
-    def test_only_the_role_may_use_it_and_nobody_without_tls(self) -> None:
-        (policy,) = MADE.of_type("AWS::SQS::QueuePolicy").values()
+    def test_its_policy_only_requires_tls(self) -> None:
+        (policy,) = LAMBDA_STACK.of_type("AWS::SQS::QueuePolicy").values()
         assert policy["Queues"] == ["<SecondLookQueue>"]
-        (one,) = statements(policy["PolicyDocument"])
-        assert (one["Effect"], one["Action"], one["Resource"]) == ("Deny", ["sqs:*"], [LOOKS])
+        (statement,) = statements(policy["PolicyDocument"])
+        assert (statement["Effect"], statement["Action"], statement["Resource"]) == (
+            "Deny",
+            ["sqs:*"],
+            [SECOND_LOOK_QUEUE_ARN],
+        )
 
-    def test_the_function_sends_to_the_queue_that_is_made(self) -> None:
+    def test_function_sends_to_this_queue(self) -> None:
         url = FUNCTION["Environment"]["Variables"]["SECOND_LOOK_QUEUE_URL"]
         assert url.rpartition("/")[2] == self.QUEUE["QueueName"]
 
 
 class TestEnvironment:
-    def test_each_key_is_the_parameter_of_its_name_in_capitals(self) -> None:
-        written = load("lambda")["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
-        for key, value in written.items():
-            assert capitals(value["Ref"]) == key
+    def test_each_key_is_the_upper_case_name_of_its_parameter(self) -> None:
+        properties = load("lambda")["Resources"]["Function"]["Properties"]
+        for key, value in properties["Environment"]["Variables"].items():
+            assert upper_case(value["Ref"]) == key
 
-    def test_it_is_what_the_function_reads(self) -> None:
-        chosen = {
-            "AllowedVpcEndpointIds": "vpce-01234567",
-            "AlertOff": "no-mfa",
-            "TimeZone": "Europe/Berlin",
-        }
-        asked = {"KnownNetworks": "203.0.113.0/24", "AlertOn": "right-password-without-a-sign-in"}
-        made = installation(AccountLabel="Shop", **asked, **chosen)["lambda"]
-        assert made.properties("Function")["Environment"]["Variables"] == {
+    def test_it_has_the_values_of_the_parameters(self) -> None:
+        stack = installation(
+            KnownNetworks="203.0.113.0/24",
+            AllowedVpcEndpointIds="vpce-01234567",
+            AccountLabel="Shop",
+            AlertOff="no-mfa",
+            AlertOn="right-password-without-a-sign-in",
+            TimeZone="Europe/Berlin",
+        )["lambda"]
+        assert stack.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
             "HOME_REGION": REGION,
             "KNOWN_NETWORKS": "203.0.113.0/24",
@@ -146,15 +164,17 @@ class TestEnvironment:
             "ALERT_OFF": "no-mfa",
             "ALERT_ON": "right-password-without-a-sign-in",
             "TIME_ZONE": "Europe/Berlin",
-            "ALERT_TOPIC_ARN": TOPIC,
+            "ALERT_TOPIC_ARN": TOPIC_ARN,
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
             "TWILIO_BASE_URL": "https://api.twilio.com",
             "LEDGER_TABLE_NAME": "signwatch-ledger",
-            "SECOND_LOOK_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-second-looks",
+            "SECOND_LOOK_QUEUE_URL": (
+                f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-second-looks"
+            ),
             "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
         }
 
-    def test_the_longest_values_that_the_parent_takes_fit_into_it(self) -> None:
+    def test_the_longest_allowed_values_fit(self) -> None:
         declared = load("parent")["Parameters"]
         longest = {
             "KnownNetworks": "1" * declared["KnownNetworks"]["MaxLength"],
@@ -166,43 +186,54 @@ class TestEnvironment:
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",
         }
-        variables = installation(**longest)["lambda"].properties("Function")["Environment"][
-            "Variables"
-        ]
-        secret = f"arn:aws:secretsmanager:{HERE}:secret:TwilioSecret-0123456789ab-012345"
+        function = installation(**longest)["lambda"].properties("Function")
+        variables = function["Environment"]["Variables"]
+        secret = (
+            f"arn:aws:secretsmanager:{REGION_AND_ACCOUNT}:secret:TwilioSecret-0123456789ab-012345"
+        )
         size = sum(len(key) + len(value) for key, value in variables.items()) + len(secret)
-        assert size < MOST_OF_ENVIRONMENT
+        assert size < ENVIRONMENT_MAX_BYTES
 
 
-def capitals(name: str) -> str:
+def upper_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
+def role_statements() -> list[dict[str, Any]]:
+    documents = [policy["PolicyDocument"] for policy in ROLE["Policies"]]
+    return [statement for document in documents for statement in statements(document)]
+
+
 class TestRole:
-    def test_lambda_alone_takes_it(self) -> None:
-        (one,) = statements(ROLE["AssumeRolePolicyDocument"])
-        assert (one["Principal"], one["Action"]) == (LAMBDA, ["sts:AssumeRole"])
+    def test_only_lambda_assumes_it(self) -> None:
+        (statement,) = statements(ROLE["AssumeRolePolicyDocument"])
+        assert (statement["Principal"], statement["Action"]) == (
+            LAMBDA_PRINCIPAL,
+            ["sts:AssumeRole"],
+        )
         assert FUNCTION["Role"] == f"arn:aws:iam::{ACCOUNT}:role/signwatch-function"
 
-    def test_it_may_do_exactly_this(self) -> None:
-        given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
-        rights = [
-            (action, on) for one in given for action in one["Action"] for on in one["Resource"]
+    def test_it_has_exactly_these_permissions(self) -> None:
+        permissions = [
+            (action, resource)
+            for statement in role_statements()
+            for action in statement["Action"]
+            for resource in statement["Resource"]
         ]
-        assert sorted(rights) == sorted(RIGHTS)
+        assert sorted(permissions) == sorted(PERMISSIONS)
 
-    def test_it_uses_a_key_only_by_way_of_the_service_that_holds_the_data(self) -> None:
+    def test_it_uses_a_key_only_through_the_service_that_holds_the_data(self) -> None:
         services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}, "<TopicKey.Arn>": {"sns"}}
-        given = [one for policy in ROLE["Policies"] for one in statements(policy["PolicyDocument"])]
         keys = {
-            one["Resource"][0]: one["Condition"]
-            for one in given
-            if one["Action"][0].startswith("kms:")
+            statement["Resource"][0]: statement["Condition"]
+            for statement in role_statements()
+            if statement["Action"][0].startswith("kms:")
         }
         assert set(keys) == set(services)
         for key, condition in keys.items():
             assert list(condition) == ["StringEquals"]
             assert list(condition["StringEquals"]) == ["kms:ViaService"]
             via = condition["StringEquals"]["kms:ViaService"]
-            found = {via} if isinstance(via, str) else set(via)
-            assert found == {f"{service}.{REGION}.amazonaws.com" for service in services[key]}
+            assert set(as_list(via)) == {
+                f"{service}.{REGION}.amazonaws.com" for service in services[key]
+            }

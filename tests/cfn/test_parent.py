@@ -1,4 +1,4 @@
-"""The parent: the only wiring, and the only place where a value is checked."""
+"""The parent: the only template that wires stacks and checks values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,21 @@ CHILDREN = {
     name: body for name, body in load("parent")["Resources"].items() if body["Type"] == STACK
 }
 PARAMETERS = load("parent")["Parameters"]
-INVENTED = {  # the values that AWS invents, the only ones that are read from a child
+DEFAULTS = {
+    "KnownNetworks": "",
+    "AllowedVpcEndpointIds": "",
+    "AccountLabel": "",
+    "AlertOff": "",
+    "AlertOn": "",
+    "TimeZone": "",
+    "LogRetentionDays": 365,
+    "ReservedConcurrency": 0,
+    "TwilioBaseUrl": "https://api.twilio.com",
+    "EventBusName": "default",
+}
+# Those of CloudWatch Logs without the ones below 30 days.
+RETENTION_DAYS = "30 60 90 120 150 180 365 400 545 731 1096 1827 2192 2557 2922 3288 3653"
+CHILD_OUTPUTS = {  # the values that AWS invents, the only ones that the parent reads
     ("FoundationStack", "MainKeyArn"),
     ("FoundationStack", "TopicKeyArn"),
     ("FoundationStack", "TwilioSecretArn"),
@@ -34,27 +48,21 @@ INVENTED = {  # the values that AWS invents, the only ones that are read from a 
 }
 
 
-def reads() -> set[tuple[str, str]]:
-    found = [
-        node["Fn::GetAtt"]
-        for node in walk(load("parent"))
-        if isinstance(node, dict) and "Fn::GetAtt" in node
-    ]
-    return {(name, attribute.removeprefix("Outputs.")) for name, attribute in found}
+def outputs_read(body: Any) -> set[tuple[str, str]]:
+    """The child and the output of each value that is read below ``body``."""
+    nodes = [node for node in walk(body) if isinstance(node, dict) and "Fn::GetAtt" in node]
+    attributes = [node["Fn::GetAtt"] for node in nodes]
+    return {(name, attribute.removeprefix("Outputs.")) for name, attribute in attributes}
 
 
-def waits_for(child: str) -> set[str]:
-    """The children that must be there first: those it reads, for which cfn-lint wants no DependsOn, and DependsOn."""
-    read = {
-        node["Fn::GetAtt"][0]
-        for node in walk(CHILDREN[child])
-        if isinstance(node, dict) and "Fn::GetAtt" in node
-    }
-    return read | {name for name in [CHILDREN[child].get("DependsOn")] if name}
+def dependencies(child: str) -> set[str]:
+    """The children that must exist first: by DependsOn, or because an output of them is read."""
+    names = {name for name, _ in outputs_read(CHILDREN[child])}
+    return names | set(filter(None, [CHILDREN[child].get("DependsOn")]))
 
 
 class TestChildren:
-    def test_the_parent_holds_nothing_but_its_five_children(self) -> None:
+    def test_parent_has_only_its_five_children(self) -> None:
         order = [
             "FoundationStack",
             "CloudtrailStack",
@@ -65,105 +73,73 @@ class TestChildren:
         assert list(load("parent")["Resources"]) == order
         assert list(CHILDREN) == order
 
-    def test_each_child_waits_for_the_one_before_it(self) -> None:
+    def test_each_child_depends_on_the_one_before_it(self) -> None:
         order = list(CHILDREN)
-        assert waits_for(order[0]) == set()
+        assert dependencies(order[0]) == set()
         for before, name in itertools.pairwise(order):
-            assert before in waits_for(name)
+            assert before in dependencies(name)
 
     @pytest.mark.parametrize("child", CHILDREN)
-    def test_a_child_gets_exactly_the_parameters_that_it_declares(self, child: str) -> None:
-        assert set(CHILDREN[child]["Properties"]["Parameters"]) == set(
-            load(child_of(child))["Parameters"]
-        )
+    def test_child_gets_exactly_the_parameters_that_it_declares(self, child: str) -> None:
+        declared = load(child_of(child))["Parameters"]
+        assert set(CHILDREN[child]["Properties"]["Parameters"]) == set(declared)
 
     @pytest.mark.parametrize("child", CHILDREN)
-    def test_a_child_is_read_by_path_from_the_template_bucket_below_the_digest(
-        self, child: str
-    ) -> None:
+    def test_childs_template_is_in_the_folder_named_by_the_digest(self, child: str) -> None:
         folder = f"https://s3.{REGION}.amazonaws.com/signwatch-templates/{VALUES['TemplateDigest']}"
         url = installation()["parent"].properties(child)["TemplateURL"]
         assert url == f"{folder}/{child_of(child)}.yaml"
 
     @pytest.mark.parametrize("child", CHILDREN)
-    def test_a_child_goes_when_the_parent_goes(self, child: str) -> None:
-        assert (CHILDREN[child]["DeletionPolicy"], CHILDREN[child]["UpdateReplacePolicy"]) == (
-            "Delete",
-            "Delete",
-        )
+    def test_child_is_deleted_with_the_parent(self, child: str) -> None:
+        assert CHILDREN[child]["DeletionPolicy"] == "Delete"
+        assert CHILDREN[child]["UpdateReplacePolicy"] == "Delete"
 
-    def test_only_what_aws_invents_is_read_from_a_child(self) -> None:
-        assert reads() == INVENTED
+    def test_parent_reads_only_values_that_aws_invents(self) -> None:
+        assert outputs_read(load("parent")) == CHILD_OUTPUTS
 
-    def test_every_output_of_a_child_is_read_and_every_one_that_is_read_exists(self) -> None:
-        offered = {
+    def test_every_output_of_a_child_is_read(self) -> None:
+        outputs = {
             (name, output)
             for name in CHILDREN
             for output in load(child_of(name)).get("Outputs", {})
         }
-        assert offered == INVENTED
+        assert outputs == CHILD_OUTPUTS
 
-    def test_one_name_means_one_value_in_every_child(self) -> None:
-        seen: dict[str, set[str]] = {}
+    def test_parameter_has_the_same_value_in_every_child(self) -> None:
+        values: dict[str, set[str]] = {}
         for child in CHILDREN:
             for name, value in installation()["parent"].properties(child)["Parameters"].items():
-                seen.setdefault(name, set()).add(str(value))
-        assert {name: values for name, values in seen.items() if len(values) != 1} == {}
-
-    def test_every_parameter_reaches_something(self) -> None:
-        body = {key: value for key, value in load("parent").items() if key != "Parameters"}
-        used = " ".join(str(node) for node in walk(body) if isinstance(node, str))
-        refs = {node["Ref"] for node in walk(body) if isinstance(node, dict) and "Ref" in node}
-        assert {
-            name for name in PARAMETERS if name not in refs and f"${{{name}}}" not in used
-        } == set()
+                values.setdefault(name, set()).add(str(value))
+        assert {name for name, distinct in values.items() if len(distinct) != 1} == set()
 
 
 class TestParameters:
-    def test_they_are_those_that_were_agreed_on(self) -> None:
-        chosen = "KnownNetworks AllowedVpcEndpointIds AlertEmail AccountLabel AlertOff AlertOn TimeZone LogRetentionDays"
-        assert set(PARAMETERS) == {
-            *chosen.split(),
-            "ReservedConcurrency",
-            "TwilioBaseUrl",
-            "EventBusName",
-            *VALUES,
-        }
+    def test_there_are_no_other_parameters(self) -> None:
+        assert set(PARAMETERS) == {*DEFAULTS, *VALUES}
 
     @pytest.mark.parametrize(
         ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)]
     )
-    def test_a_list_of_causes_knows_every_cause_that_can_be_switched_and_no_other(
+    def test_pattern_has_exactly_the_causes_that_can_be_switched(
         self, name: str, causes: tuple[str, ...]
     ) -> None:
         names = set(map(verdict.cause_name, causes))
         assert set(re.findall(r"[a-z-]+", PARAMETERS[name]["AllowedPattern"])) == names
         assert accepts(name, ",".join(sorted(names)))
 
-    def test_the_defaults_are_those_that_were_agreed_on(self) -> None:
-        assert {
-            name: body["Default"] for name, body in PARAMETERS.items() if "Default" in body
-        } == {
-            "KnownNetworks": "",
-            "AllowedVpcEndpointIds": "",
-            "AccountLabel": "",
-            "AlertOff": "",
-            "AlertOn": "",
-            "TimeZone": "",
-            "LogRetentionDays": 365,
-            "ReservedConcurrency": 0,
-            "TwilioBaseUrl": "https://api.twilio.com",
-            "EventBusName": "default",
-        }
+    def test_optional_parameters_have_these_defaults(self) -> None:
+        optional = {name: body for name, body in PARAMETERS.items() if "Default" in body}
+        assert {name: body["Default"] for name, body in optional.items()} == DEFAULTS
 
     @pytest.mark.parametrize("name", PARAMETERS)
-    def test_each_is_checked(self, name: str) -> None:
+    def test_each_has_a_constraint(self, name: str) -> None:
         assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(PARAMETERS[name])
 
     @pytest.mark.parametrize(
         "name", [name for name, body in PARAMETERS.items() if "AllowedPattern" in body]
     )
-    def test_its_own_default_or_usual_value_passes(self, name: str) -> None:
+    def test_default_or_usual_value_is_accepted(self, name: str) -> None:
         assert accepts(name, PARAMETERS[name].get("Default", VALUES.get(name)))
 
     @pytest.mark.parametrize(
@@ -188,7 +164,7 @@ class TestParameters:
             ("BoundaryPolicyArn", f"arn:aws-cn:iam::{ACCOUNT}:policy/teams/acme-boundary"),
         ],
     )
-    def test_a_good_value_is_taken(self, name: str, value: str) -> None:
+    def test_valid_value_is_accepted(self, name: str, value: str) -> None:
         assert accepts(name, value)
 
     @pytest.mark.parametrize(
@@ -235,34 +211,16 @@ class TestParameters:
             ("BoundaryPolicyArn", f"arn:aws:iam::{ACCOUNT}:role/admin"),
         ],
     )
-    def test_a_bad_value_is_refused(self, name: str, value: str) -> None:
+    def test_invalid_value_is_refused(self, name: str, value: str) -> None:
         assert not accepts(name, value)
 
-    def test_only_retentions_that_cloudwatch_logs_knows_are_offered_and_none_below_a_month(
+    def test_retention_is_a_value_of_cloudwatch_logs_from_30_days_on(
         self,
     ) -> None:
-        known = [
-            30,
-            60,
-            90,
-            120,
-            150,
-            180,
-            365,
-            400,
-            545,
-            731,
-            1096,
-            1827,
-            2192,
-            2557,
-            2922,
-            3288,
-            3653,
-        ]
-        assert PARAMETERS["LogRetentionDays"]["AllowedValues"] == known
+        values = PARAMETERS["LogRetentionDays"]["AllowedValues"]
+        assert values == [int(days) for days in RETENTION_DAYS.split()]
 
-    def test_a_deploy_outside_the_home_region_is_refused(self) -> None:
+    def test_deploy_outside_the_home_region_is_refused(self) -> None:
         (rule,) = load("parent")["Rules"].values()
         (assertion,) = rule["Assertions"]
         assert assertion["Assert"] == {
@@ -272,14 +230,14 @@ class TestParameters:
 
 
 def accepts(name: str, value: str) -> bool:
-    """CloudFormation matches the whole value against the pattern, and counts its characters."""
+    """Whether CloudFormation accepts a value: it checks its length, and the pattern as a whole."""
     body = PARAMETERS[name]
-    long = len(value) > int(body.get("MaxLength", 4096))
-    return not long and re.fullmatch(body["AllowedPattern"], value, re.ASCII) is not None
+    is_too_long = len(value) > int(body.get("MaxLength", 4096))
+    return not is_too_long and re.fullmatch(body["AllowedPattern"], value, re.ASCII) is not None
 
 
 class TestOutputs:
-    def test_they_are_those_that_were_agreed_on_with_the_names_that_were_agreed_on(self) -> None:
+    def test_there_are_no_other_outputs(self) -> None:
         queue = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}"
         assert installation()["parent"].outputs == {
             "FunctionName": "signwatch-function",
@@ -295,10 +253,6 @@ class TestOutputs:
             "UndeliveredEventsQueueUrl": f"{queue}/signwatch-undelivered-events",
         }
 
-    def test_each_says_what_it_is(self) -> None:
-        described: dict[str, Any] = load("parent")["Outputs"]
-        assert [
-            name
-            for name, body in described.items()
-            if not body.get("Description", "").endswith(".")
-        ] == []
+    def test_each_is_described_by_a_sentence(self) -> None:
+        for name, body in load("parent")["Outputs"].items():
+            assert body["Description"].endswith("."), name

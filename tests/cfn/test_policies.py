@@ -1,4 +1,4 @@
-"""The own policies, run by the real checkov in one process: their examples, and every fault that must not pass."""
+"""Our policies in the real checkov: their examples, and every fault that they must catch."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ BASE = {
 }
 
 
-def classes() -> dict[str, str]:
-    """The id and the sentence of each policy, read from the source, as checkov lives in another environment."""
-    found = {}
+def policies() -> dict[str, str]:
+    """The id and the sentence of each policy, from the source, as they cannot be imported here."""
+    sentences = {}
     for path in POLICIES.glob("*_policies.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                lines: list[Any] = [line for line in node.body if is_number(line)]
-                number = ast.literal_eval(lines[0].value.elts[0])
-                found[f"CKV_SIGNWATCH_{number}"] = ast.get_docstring(node) or ""
-    return found
-
-
-def is_number(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Assign) and isinstance(line.value, ast.Tuple)
+            if isinstance(node, ast.FunctionDef) and node.decorator_list:
+                decorator: Any = node.decorator_list[0]
+                sentences[decorator.args[0].value] = ast.get_docstring(node) or ""
+    return sentences
 
 
 def fault(**changes: str) -> mutations.Fault:
-    given: dict[str, Any] = {"name": "x", "file": "x.yaml", "policy": "CKV_SIGNWATCH_1", **changes}
-    return mutations.Fault(**given)
+    fields: dict[str, Any] = {"name": "x", "file": "x.yaml", "policy": "CKV_SIGNWATCH_1", **changes}
+    return mutations.Fault(**fields)
+
+
+def run_policies(*cases: tuple[dict[str, str], str]) -> list[dict[str, Any]]:
+    return mutations.run_policies(ROOT, environment.ensure("scan", ROOT), cases)
 
 
 @pytest.fixture(scope="module")
 def examples() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """For each policy, what the policies say of its passing and of its failing example."""
+    """For each policy, the results for its passing and for its failing example."""
     cases = []
     for path in EXAMPLES:
         example = tomllib.loads(path.read_text(encoding="utf-8"))
         edit = mutations.Fault(name=path.stem, policy=path.stem, **example["failing"])
         files = example["passing"]
         cases += [(files, ""), ({**files, edit.file: edit.apply(files[edit.file])}, path.stem)]
-    said = mutations.judge(ROOT, environment.ensure("scan", ROOT), cases)
-    return {path.stem: (said[2 * i], said[2 * i + 1]) for i, path in enumerate(EXAMPLES)}
+    results = iter(run_policies(*cases))
+    return {path.stem: (next(results), next(results)) for path in EXAMPLES}
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +64,15 @@ def report() -> mutations.Report:
 
 
 def test_each_policy_has_a_sentence_an_example_and_a_fault() -> None:
-    found = classes()
-    assert set(found) == {path.stem for path in EXAMPLES}
-    assert set(found) == {entry.policy for entry in FAULTS}
-    assert [sentence for sentence in found.values() if not sentence.endswith(".")] == []
+    sentences = policies()
+    assert set(sentences) == {path.stem for path in EXAMPLES}
+    assert set(sentences) == {entry.policy for entry in FAULTS}
+    assert [sentence for sentence in sentences.values() if not sentence.endswith(".")] == []
 
 
 @pytest.mark.scan
 @pytest.mark.parametrize("policy", [path.stem for path in EXAMPLES])
-def test_a_policy_passes_its_good_example_and_fails_its_bad_one(
+def test_policy_passes_its_good_example_and_fails_its_bad_one(
     policy: str, examples: dict[str, Any]
 ) -> None:
     good, bad = examples[policy]
@@ -81,22 +80,22 @@ def test_a_policy_passes_its_good_example_and_fails_its_bad_one(
     assert policy not in good["failed"]
     assert policy in bad["failed"]
     assert policy not in bad["without"]
-    assert good["unread"] == bad["unread"] == []
+    assert good["unreadable"] == bad["unreadable"] == []
 
 
 @pytest.mark.scan
-def test_each_fault_is_caught_by_its_named_policy_and_by_no_other(report: mutations.Report) -> None:
-    assert [found.sentence() for found in report.outcomes if not found.caught] == []
+def test_each_fault_is_caught_by_its_policy_alone(report: mutations.Report) -> None:
+    assert [outcome.describe() for outcome in report.outcomes if not outcome.is_caught] == []
 
 
 @pytest.mark.scan
-def test_the_templates_pass_every_policy(report: mutations.Report) -> None:
+def test_templates_pass_every_policy(report: mutations.Report) -> None:
     assert report.false_alarms == ()
-    assert set(report.seen) == set(classes())
+    assert set(report.passed_policies) == set(policies())
 
 
 @pytest.mark.scan
-def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
+def test_condition_on_any_kind_of_resource_is_caught() -> None:
     places = {
         body["Type"]: (name, logical_id)
         for name in NAMES
@@ -105,50 +104,40 @@ def test_no_kind_of_resource_of_the_templates_may_hang_on_a_condition() -> None:
     cases = []
     for name, logical_id in places.values():
         head = re.compile(rf"^  {logical_id}:.*\n", re.MULTILINE)
-        text = head.sub(lambda found: f"{found[0]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
+        text = head.sub(lambda match: f"{match[0]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
         cases.append(({**BASE, f"{name}.yaml": text}, "CKV_SIGNWATCH_100"))
-    said = mutations.judge(ROOT, environment.ensure("scan", ROOT), cases)
-    passed = [
-        kind
-        for kind, answer in zip(places, said, strict=True)
-        if answer["failed"] != ["CKV_SIGNWATCH_100"]
-    ]
-    assert passed == []
+    for kind, result in zip(places, run_policies(*cases), strict=True):
+        assert result["failed"] == ["CKV_SIGNWATCH_100"], kind
     assert "AWS::Lambda::EventSourceMapping" in places
 
 
 @pytest.mark.scan
-def test_the_last_line_counts_what_was_caught(report: mutations.Report) -> None:
+def test_last_line_counts_the_caught_faults(report: mutations.Report) -> None:
     assert len(FAULTS) >= 40
-    assert (
-        report.lines()[-1]
-        == f"mutations caught {len(FAULTS)}/{len(FAULTS)}, false alarms on the base 0"
-    )
+    caught = f"{len(FAULTS)}/{len(FAULTS)}"
+    assert report.lines()[-1] == f"mutations caught {caught}, false alarms on the base 0"
 
 
 @pytest.mark.scan
-def test_a_template_that_cannot_be_read_is_never_a_fault_that_was_caught() -> None:
+def test_unreadable_template_is_never_a_caught_fault() -> None:
     broken = {**BASE, "alarms.yaml": "Resources: {"}
-    (said,) = mutations.judge(
-        ROOT, environment.ensure("scan", ROOT), [(broken, "CKV_SIGNWATCH_85")]
-    )
-    assert said["unread"] == ["alarms.yaml"]
-    outcome = mutations.Outcome(
-        fault(policy="CKV_SIGNWATCH_85"), ("CKV_SIGNWATCH_85",), (), tuple(said["unread"])
-    )
-    assert not outcome.caught
-    assert "not readable: alarms.yaml" in outcome.sentence()
+    policy = "CKV_SIGNWATCH_85"
+    (result,) = run_policies((broken, policy))
+    assert result["unreadable"] == ["alarms.yaml"]
+    outcome = mutations.Outcome(fault(policy=policy), (policy,), (), ("alarms.yaml",))
+    assert not outcome.is_caught
+    assert "not readable: alarms.yaml" in outcome.describe()
 
 
-def test_a_fault_that_two_policies_notice_is_not_caught_by_the_named_one_alone() -> None:
+def test_fault_that_two_policies_catch_fails_the_report() -> None:
     both = ("CKV_SIGNWATCH_1", "CKV_SIGNWATCH_2")
     outcome = mutations.Outcome(fault(), both, ("CKV_SIGNWATCH_2",), ())
-    told = mutations.Report((outcome,), ("CKV_SIGNWATCH_3",), ())
-    assert not told.passed
-    assert told.lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
+    report = mutations.Report((outcome,), ("CKV_SIGNWATCH_3",), ())
+    assert not report.passed
+    assert report.lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
 
 
-def test_no_faults_at_all_do_not_pass() -> None:
+def test_report_without_faults_fails() -> None:
     assert not mutations.Report((), (), ()).passed
 
 
@@ -161,18 +150,18 @@ def test_no_faults_at_all_do_not_pass() -> None:
         ({"remove": "Absent"}, "changes nothing"),
     ],
 )
-def test_a_fault_whose_text_is_not_found_once_is_refused(
+def test_fault_whose_text_is_not_found_once_is_refused(
     changes: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(RefusedError, match=sentence):
         fault(**changes).apply("Resources:\n  A: a a\n")
 
 
-def test_a_fault_edits_the_first_place_after_its_anchor() -> None:
+def test_fault_edits_the_first_place_after_its_anchor() -> None:
     assert fault(after="B:", old="1", new="2").apply("A: 1\nB: 1\nC: 1\n") == "A: 1\nB: 2\nC: 1\n"
 
 
-def test_a_resource_is_removed_with_its_lines_and_nothing_else() -> None:
+def test_fault_removes_the_lines_of_a_resource_only() -> None:
     text = "Resources:\n  A:\n    Type: X\n\n  B:\n    Type: Y\nOutputs:\n  C: 1\n"
     assert fault(remove="A").apply(text) == "Resources:\n  B:\n    Type: Y\nOutputs:\n  C: 1\n"
     assert fault(remove="B").apply(text) == "Resources:\n  A:\n    Type: X\n\nOutputs:\n  C: 1\n"

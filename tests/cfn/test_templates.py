@@ -1,4 +1,4 @@
-"""What holds for every template: its order, its parameters, its names, what stays when a stack goes, its policies."""
+"""Every template: its sections, parameters, names, deletion policies and access policies."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tests.support.templates import (
     ACCOUNT,
     NAMES,
     REGION,
-    Made,
+    find_statement,
     installation,
     load,
+    resources_of,
     statements,
     text,
     walk,
@@ -21,7 +22,7 @@ from tests.support.templates import (
 
 pytestmark = pytest.mark.joint
 
-ORDER = [
+SECTION_ORDER = [
     "Description",
     "Metadata",
     "Parameters",
@@ -31,7 +32,7 @@ ORDER = [
     "Resources",
     "Outputs",
 ]
-CHILDREN = [name for name in NAMES if name != "parent"]
+CHILD_NAMES = [name for name in NAMES if name != "parent"]
 NAME_PROPERTIES = [
     "AlarmName",
     "AliasName",
@@ -46,7 +47,7 @@ NAME_PROPERTIES = [
     "TopicName",
     "TrailName",
 ]
-PHYSICAL_NAMES = {  # kind: the names that were agreed on, or none where AWS invents them
+PHYSICAL_NAMES = {  # by resource type; other types get a name from AWS
     "AWS::CloudTrail::Trail": {"signwatch-trail"},
     "AWS::DynamoDB::Table": {"signwatch-ledger"},
     "AWS::Events::Rule": {
@@ -71,14 +72,14 @@ PHYSICAL_NAMES = {  # kind: the names that were agreed on, or none where AWS inv
         "signwatch-undelivered-events",
     },
 }
-NAMED_BY_OTHERS = {
+TYPES_WITHOUT_NAME = {  # their name property is another resource's, or made from the prefix
     "AWS::CloudWatch::Alarm",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",
 }
-KEPT = {"MainKey", "TrailBucket"}
-SKIPS = {  # every check that is left out, and where
+RETAINED = {"MainKey", "TrailBucket"}
+SKIPPED_CHECKS = {  # by resource
     "Function": {"CKV_AWS_117", "CKV_AWS_173"},
     "FailedEventsQueue": {"CKV_AWS_27"},
     "SecondLookQueue": {"CKV_AWS_27"},
@@ -86,40 +87,44 @@ SKIPS = {  # every check that is left out, and where
 }
 
 
-def everything() -> list[tuple[str, dict[str, Any]]]:
+def all_resources() -> list[tuple[str, dict[str, Any]]]:
     return [
         (name, body) for stack in installation().values() for name, body in stack.resources.items()
     ]
 
 
-def physical_names(stacks: dict[str, Made], kind: str) -> set[str]:
-    bodies = [body for stack in stacks.values() for body in stack.of_type(kind).values()]
+def has_fixed_name(body: dict[str, Any]) -> bool:
+    return bool({*NAME_PROPERTIES, "BucketName"} & set(body["Properties"]))
+
+
+def physical_names(kind: str, **changes: str) -> set[str]:
+    bodies = resources_of(kind, **changes)
     return {body[key] for body in bodies for key in NAME_PROPERTIES if key in body}
 
 
-def documents(body: Any) -> list[dict[str, Any]]:
-    return [node for node in walk(body) if isinstance(node, dict) and "Statement" in node]
+def statements_in(body: Any) -> list[dict[str, Any]]:
+    """The statements of every access policy below ``body``."""
+    nodes = [node for node in walk(body) if isinstance(node, dict) and "Statement" in node]
+    return [statement for node in nodes for statement in statements(node)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 class TestShape:
-    def test_its_sections_stand_in_the_agreed_order(self, name: str) -> None:
+    def test_sections_are_in_the_order_of_aws(self, name: str) -> None:
         sections = [section for section in load(name) if section != "AWSTemplateFormatVersion"]
-        assert sections == [section for section in ORDER if section in load(name)]
+        assert sections == [section for section in SECTION_ORDER if section in load(name)]
 
-    def test_it_says_what_it_is(self, name: str) -> None:
+    def test_description_is_a_sentence(self, name: str) -> None:
         assert re.fullmatch(r"Signwatch\b.+\.", load(name)["Description"])
 
-    def test_it_fits_into_a_request(self, name: str) -> None:
+    def test_it_fits_in_a_request(self, name: str) -> None:
         assert len(text(name).encode()) < 51_200
 
     def test_each_parameter_is_described_by_a_sentence(self, name: str) -> None:
         for parameter, body in load(name)["Parameters"].items():
             assert re.fullmatch(r"[A-Z][^\n]{10,}\.", body["Description"]), parameter
 
-    def test_a_description_begins_with_optional_if_and_only_if_the_default_is_empty(
-        self, name: str
-    ) -> None:
+    def test_description_starts_with_optional_if_the_default_is_empty(self, name: str) -> None:
         for parameter, body in load(name)["Parameters"].items():
             is_empty = body.get("Default") == ""
             assert (body["Description"].split()[0] == "Optional") == is_empty, parameter
@@ -133,73 +138,66 @@ class TestShape:
         ]
         assert unused == []
 
-    def test_a_condition_is_a_question(self, name: str) -> None:
+    def test_condition_is_named_has(self, name: str) -> None:
         assert [key for key in load(name).get("Conditions", {}) if not key.startswith("Has")] == []
 
-    def test_nothing_is_shared_between_stacks_behind_the_parents_back(self, name: str) -> None:
+    def test_there_are_no_exports_or_imports(self, name: str) -> None:
         keys = {key for node in walk(load(name)) if isinstance(node, dict) for key in node}
         assert keys & {"Export", "Fn::ImportValue"} == set()
 
 
-@pytest.mark.parametrize("name", CHILDREN)
-def test_a_child_leaves_checks_and_defaults_to_the_parent(name: str) -> None:
+@pytest.mark.parametrize("name", CHILD_NAMES)
+def test_child_has_no_constraints_and_no_defaults(name: str) -> None:
     for parameter, body in load(name)["Parameters"].items():
         assert set(body) == {"Type", "Description"}, parameter
 
 
 class TestNames:
     @pytest.mark.parametrize("kind", PHYSICAL_NAMES)
-    def test_a_name_is_the_one_that_was_agreed_on(self, kind: str) -> None:
-        assert physical_names(installation(), kind) == PHYSICAL_NAMES[kind]
+    def test_type_has_exactly_these_names(self, kind: str) -> None:
+        assert physical_names(kind) == PHYSICAL_NAMES[kind]
 
-    def test_nothing_else_has_a_fixed_name(self) -> None:
-        known = set(PHYSICAL_NAMES) | NAMED_BY_OTHERS
-        fixed = [
-            name
-            for name, body in everything()
-            if {*NAME_PROPERTIES, "BucketName"} & set(body["Properties"])
-        ]
-        kinds = {body["Type"] for name, body in everything() if name in fixed}
-        assert kinds <= known
+    def test_no_other_type_has_a_fixed_name(self) -> None:
+        kinds = {body["Type"] for _, body in all_resources() if has_fixed_name(body)}
+        assert kinds <= set(PHYSICAL_NAMES) | TYPES_WITHOUT_NAME
 
     def test_two_installations_in_one_account_share_no_name(self) -> None:
-        other = installation(NamePrefix="acme")
         for kind in [*PHYSICAL_NAMES, "AWS::CloudWatch::Alarm"]:
-            assert physical_names(installation(), kind)
-            assert physical_names(installation(), kind) & physical_names(other, kind) == set()
+            assert physical_names(kind)
+            assert physical_names(kind).isdisjoint(physical_names(kind, NamePrefix="acme"))
 
 
 class TestRemoval:
-    def test_the_evidence_and_its_key_stay_but_not_after_a_create_that_failed(self) -> None:
-        kept = {
-            name: body for name, body in everything() if "Retain" in str(body.get("DeletionPolicy"))
-        }
-        assert set(kept) == KEPT
-        assert {body["DeletionPolicy"] for body in kept.values()} == {"RetainExceptOnCreate"}
-        assert {body["UpdateReplacePolicy"] for body in kept.values()} == {"Retain"}
+    def test_evidence_and_its_key_are_retained_except_on_a_failed_create(self) -> None:
+        resources = [(name, body) for name, body in all_resources() if name in RETAINED]
+        assert len(resources) == 2
+        for name, body in resources:
+            assert body["DeletionPolicy"] == "RetainExceptOnCreate", name
+            assert body["UpdateReplacePolicy"] == "Retain", name
 
-    def test_nothing_else_stays(self) -> None:
-        for name, body in everything():
-            if name not in KEPT:
+    def test_nothing_else_is_retained(self) -> None:
+        for name, body in all_resources():
+            if name not in RETAINED:
                 assert body.get("DeletionPolicy", "Delete") == "Delete", name
                 assert body.get("UpdateReplacePolicy", "Delete") == "Delete", name
 
-    def test_what_stays_has_no_fixed_name_that_would_stand_in_the_way_of_the_next_deploy(
+    def test_retained_resource_has_no_fixed_name_to_block_the_next_deploy(
         self,
     ) -> None:
-        for name, body in everything():
-            if name in KEPT:
-                assert not {*NAME_PROPERTIES, "BucketName"} & set(body["Properties"]), name
+        for name, body in all_resources():
+            if name in RETAINED:
+                assert not has_fixed_name(body), name
 
-    def test_the_secret_has_no_fixed_name_since_a_deleted_one_keeps_its_name_for_weeks(
+    def test_secret_has_no_fixed_name(
         self,
     ) -> None:
-        (secret,) = installation()["foundation"].of_type("AWS::SecretsManager::Secret").values()
+        """The name of a deleted secret stays in use for weeks."""
+        (secret,) = resources_of("AWS::SecretsManager::Secret")
         assert "Name" not in secret
 
 
 class TestPolicies:
-    def test_every_resource_that_is_a_bare_star_has_its_reason_beside_it(self) -> None:
+    def test_every_star_as_resource_has_a_comment_with_the_reason(self) -> None:
         lines = [line.strip() for name in NAMES for line in text(name).splitlines()]
         stars = [line for line in lines if re.search(r"""Resource: *\[? *["']?\*""", line)]
         assert stars
@@ -207,89 +205,65 @@ class TestPolicies:
             line for line in stars if not re.fullmatch(r"""Resource: "\*" # .{20,}""", line)
         ] == []
 
-    def test_only_a_key_policy_speaks_of_every_resource(self) -> None:
-        for name, body in everything():
+    def test_only_key_policies_have_a_star_as_resource(self) -> None:
+        for name, body in all_resources():
             if body["Type"] != "AWS::KMS::Key":
-                found = [one for document in documents(body) for one in statements(document)]
-                assert [one for one in found if "*" in one.get("Resource", [])] == [], name
+                for statement in statements_in(body):
+                    assert "*" not in statement.get("Resource", []), name
 
-    def test_no_right_is_given_to_everybody_or_for_every_action(self) -> None:
-        for name, body in everything():
-            for one in (one for document in documents(body) for one in statements(document)):
-                if one["Effect"] == "Allow":
-                    assert one.get("Principal") != "*", name
-                    assert one["Action"] != ["*"], name
-                    assert not [
-                        action for action in one["Action"] if re.fullmatch(r"(?!kms)\w+:\*", action)
-                    ], name
+    def test_no_statement_allows_everybody_or_every_action(self) -> None:
+        for name, body in all_resources():
+            for statement in statements_in(body):
+                if statement["Effect"] == "Allow":
+                    assert statement.get("Principal") != "*", name
+                    for action in statement["Action"]:
+                        assert not re.fullmatch(r"\*|(?!kms)\w+:\*", action), name
 
-    def test_every_refusal_is_one_of_calls_without_tls(self) -> None:
-        refusals = [
-            one
-            for _, body in everything()
-            for document in documents(body)
-            for one in statements(document)
-            if one["Effect"] == "Deny"
+    def test_statements_deny_only_calls_without_tls(self) -> None:
+        all_statements = [
+            statement for _, body in all_resources() for statement in statements_in(body)
         ]
-        assert len(refusals) == 5  # the trail's bucket, the topic, the three queues
-        for one in refusals:
-            assert one["Principal"] == "*"
-            assert one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        denials = [statement for statement in all_statements if statement["Effect"] == "Deny"]
+        assert len(denials) == 5  # the trail's bucket, the topic, the three queues
+        for statement in denials:
+            assert statement["Principal"] == "*"
+            assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
-    def test_every_role_is_bounded_and_has_a_name_that_the_bootstrap_lets_cloudformation_make(
+    def test_every_role_has_a_boundary_and_a_name_from_the_bootstrap(
         self,
     ) -> None:
-        roles = [
-            body
-            for stack in installation().values()
-            for body in stack.of_type("AWS::IAM::Role").values()
-        ]
-        assert {role["RoleName"] for role in roles} == {
-            "signwatch-function",
-            "signwatch-trail",
-        }  # as roles.tf names them
+        roles = resources_of("AWS::IAM::Role")
+        names = {role["RoleName"] for role in roles}
+        assert names == {"signwatch-function", "signwatch-trail"}  # as in roles.tf
+        boundary = f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
         for role in roles:
-            assert (
-                role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
-            )
+            assert role["PermissionsBoundary"] == boundary
             assert "ManagedPolicyArns" not in role
 
-    def test_every_skipped_check_is_known_and_has_a_reason_that_would_convince_a_stranger(
+    def test_every_skipped_check_is_listed_and_has_a_reason(
         self,
     ) -> None:
-        found: dict[str, set[str]] = {}
-        for name, body in everything():
+        skips: dict[str, set[str]] = {}
+        for name, body in all_resources():
             for skip in body.get("Metadata", {}).get("checkov", {}).get("skip", []):
-                found.setdefault(name, set()).add(skip["id"])
+                skips.setdefault(name, set()).add(skip["id"])
                 assert len(skip["comment"]) >= 40
-        assert found == SKIPS
+        assert skips == SKIPPED_CHECKS
 
 
 class TestLogGroups:
-    def test_each_is_encrypted_with_the_main_key_and_kept_for_the_chosen_time(self) -> None:
-        stacks = installation(LogRetentionDays="731")
-        groups = [
-            body
-            for stack in stacks.values()
-            for body in stack.of_type("AWS::Logs::LogGroup").values()
-        ]
+    def test_each_is_encrypted_and_keeps_its_lines_for_the_chosen_time(self) -> None:
+        groups = resources_of("AWS::Logs::LogGroup", LogRetentionDays="731")
         assert len(groups) == 3
-        assert {(body["RetentionInDays"], body["KmsKeyId"]) for body in groups} == {
-            ("731", "<MainKey.Arn>")
-        }
+        for group in groups:
+            assert (group["RetentionInDays"], group["KmsKeyId"]) == ("731", "<MainKey.Arn>")
 
-    def test_each_has_a_name_that_the_bootstrap_lets_cloudformation_make(self) -> None:
-        names = set(physical_names(installation(), "AWS::Logs::LogGroup"))
-        assert names == {
-            "/aws/lambda/signwatch-function",
-            "/aws/cloudtrail/signwatch",
-            "/aws/events/signwatch",
-        }
-
-    def test_the_main_key_admits_exactly_them(self) -> None:
+    def test_main_key_is_usable_by_exactly_these_groups(self) -> None:
         policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]
-        (one,) = [one for one in statements(policy) if one["Sid"] == "LogGroupsEncrypt"]
-        names = physical_names(installation(), "AWS::Logs::LogGroup")
+        statement = find_statement(policy, "LogGroupsEncrypt")
+        names = physical_names("AWS::Logs::LogGroup")
         arns = {f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}" for name in names}
-        assert one["Principal"] == {"Service": f"logs.{REGION}.amazonaws.com"}
-        assert set(one["Condition"]["ArnEquals"]["kms:EncryptionContext:aws:logs:arn"]) == arns
+        assert statement["Principal"] == {"Service": f"logs.{REGION}.amazonaws.com"}
+        assert (
+            set(statement["Condition"]["ArnEquals"]["kms:EncryptionContext:aws:logs:arn"]) == arns
+        )

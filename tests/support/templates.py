@@ -1,4 +1,4 @@
-"""The templates as CloudFormation would make them: the parent's values handed down, every function worked out."""
+"""The templates as CloudFormation deploys them: values passed down, functions evaluated."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tests.support.repository import ROOT
 from tooling import templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FOLDER = ROOT / "cfn"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 STACK = "AWS::CloudFormation::Stack"
 ACCOUNT, REGION = "111122223333", "eu-central-1"
-PSEUDO = {
+PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::NoValue": None,
 }
-VALUES = {  # what a deploy gives for the parameters that have no default
+VALUES = {  # what a deploy passes for the parameters without a default
     "AlertEmail": "owner@example.com",
     "NamePrefix": "signwatch",
     "HomeRegion": REGION,
@@ -35,30 +35,30 @@ VALUES = {  # what a deploy gives for the parameters that have no default
     "LayerKey": "layer/layer.zip",
     "BoundaryPolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary",
 }
-ARNS = {  # how AWS writes the ARN of a resource, by its properties
-    "AWS::Events::Rule": "events:{here}:rule/{bus}{Name}",
+ARN_FORMATS = {  # the ARN of a resource by its properties
+    "AWS::Events::Rule": "events:{region_and_account}:rule/{bus}{Name}",
     "AWS::IAM::Role": "iam::{account}:role/{RoleName}",
-    "AWS::Logs::LogGroup": "logs:{here}:log-group:{LogGroupName}:*",
-    "AWS::SNS::Topic": "sns:{here}:{TopicName}",
-    "AWS::SQS::Queue": "sqs:{here}:{QueueName}",
+    "AWS::Logs::LogGroup": "logs:{region_and_account}:log-group:{LogGroupName}:*",
+    "AWS::SNS::Topic": "sns:{region_and_account}:{TopicName}",
+    "AWS::SQS::Queue": "sqs:{region_and_account}:{QueueName}",
 }
-REFS = {
+REF_PROPERTIES = {  # the property that Ref gives
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Lambda::Function": "FunctionName",
 }
 
 
-class Made(NamedTuple):
-    """One stack as it would be made: its parameters' values, its resources and its outputs."""
+class Stack(NamedTuple):
+    """One stack as deployed: the values of its parameters, its resources and its outputs."""
 
     parameters: dict[str, Any]
     resources: dict[str, dict[str, Any]]
     outputs: dict[str, Any]
 
     def properties(self, logical_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.resources[logical_id]["Properties"]
-        return found
+        properties: dict[str, Any] = self.resources[logical_id]["Properties"]
+        return properties
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """Logical id to properties, for each resource of ``kind``."""
@@ -71,7 +71,7 @@ class Made(NamedTuple):
 
 @functools.cache
 def load(name: str) -> dict[str, Any]:
-    """The template as it is written; not to be changed."""
+    """The template as written; not to be changed."""
     return templates.load(FOLDER / f"{name}.yaml")
 
 
@@ -81,16 +81,22 @@ def text(name: str) -> str:
 
 
 @functools.cache
-def installation(**changes: str) -> dict[str, Made]:
-    """Each template's stack, as a deploy with ``changes`` to the parent's parameters would make it."""
-    stacks: dict[str, Made] = {}
+def installation(**changes: str) -> dict[str, Stack]:
+    """Each template's stack, deployed with ``changes`` to the parent's parameters."""
+    stacks: dict[str, Stack] = {}
     declared = load("parent")["Parameters"]
     defaults = {name: str(body["Default"]) for name, body in declared.items() if "Default" in body}
-    stacks["parent"] = _make("parent", defaults | VALUES | changes, stacks)
+    stacks["parent"] = _deploy("parent", defaults | VALUES | changes, stacks)
     return stacks
 
 
-def _make(name: str, values: dict[str, Any], stacks: dict[str, Made]) -> Made:
+def resources_of(kind: str, **changes: str) -> list[dict[str, Any]]:
+    """The properties of each resource of ``kind`` in all stacks."""
+    stacks = installation(**changes).values()
+    return [properties for stack in stacks for properties in stack.of_type(kind).values()]
+
+
+def _deploy(name: str, values: dict[str, Any], stacks: dict[str, Stack]) -> Stack:
     source = load(name)
     scope = _Scope(source, values, stacks)
     resources = {}
@@ -98,9 +104,10 @@ def _make(name: str, values: dict[str, Any], stacks: dict[str, Made]) -> Made:
         resources[logical_id] = {**body, "Properties": scope.resolve(body.get("Properties", {}))}
         if body["Type"] == STACK:
             child = child_of(logical_id)
-            stacks[child] = _make(child, resources[logical_id]["Properties"]["Parameters"], stacks)
+            passed = resources[logical_id]["Properties"]["Parameters"]
+            stacks[child] = _deploy(child, passed, stacks)
     outputs = {key: scope.resolve(body["Value"]) for key, body in source.get("Outputs", {}).items()}
-    return Made(values, resources, outputs)
+    return Stack(values, resources, outputs)
 
 
 def child_of(logical_id: str) -> str:
@@ -108,91 +115,107 @@ def child_of(logical_id: str) -> str:
 
 
 class _Scope:
-    """What the functions of one template can see."""
+    """Evaluates the functions of one template."""
 
     def __init__(
-        self, source: dict[str, Any], values: dict[str, Any], stacks: dict[str, Made]
+        self, source: dict[str, Any], values: dict[str, Any], stacks: dict[str, Stack]
     ) -> None:
         self.source, self.values, self.stacks = source, values, stacks
+        self.functions: dict[str, Callable[[Any], Any]] = {
+            "Ref": self._ref,
+            "Fn::GetAtt": self._get_att,
+            "Fn::Sub": self._sub,
+            "Fn::If": self._if,
+            "Fn::Equals": self._equals,
+            "Fn::Not": lambda argument: not self.resolve(argument[0]),
+        }
 
     def resolve(self, node: Any) -> Any:
         if isinstance(node, list):
             return [value for value in map(self.resolve, node) if value is not None]
         if not isinstance(node, dict):
             return node
-        for function, work in self._functions().items():
-            if set(node) == {function}:
-                return work(node[function])
+        if len(node) == 1:
+            ((key, argument),) = node.items()
+            if key in self.functions:
+                return self.functions[key](argument)
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not None}
 
-    def _functions(self) -> dict[str, Any]:
-        return {
-            "Ref": self._ref,
-            "Fn::GetAtt": lambda path: self._attribute(*path),
-            "Fn::Sub": lambda pattern: re.sub(
-                r"\$\{([^}]+)\}", lambda found: self._named(found[1]), pattern
-            ),
-            "Fn::If": lambda parts: self.resolve(
-                parts[1] if self._condition(parts[0]) else parts[2]
-            ),
-            "Fn::Equals": lambda pair: str(self.resolve(pair[0])) == str(self.resolve(pair[1])),
-            "Fn::Not": lambda single: not self.resolve(single[0]),
-        }
-
-    def _condition(self, name: str) -> bool:
-        return bool(self.resolve(self.source["Conditions"][name]))
-
-    def _named(self, name: str) -> str:
-        resource, _, attribute = name.partition(".")
-        return str(self._attribute(resource, attribute) if attribute else self._ref(name))
-
     def _ref(self, name: str) -> Any:
-        if name in PSEUDO:
-            return PSEUDO[name]
+        if name in PSEUDO_PARAMETERS:
+            return PSEUDO_PARAMETERS[name]
         if name in self.values:
             return self.values[name]
-        kind = self.source["Resources"][name]["Type"]
-        if kind in REFS:
-            return self.resolve(self.source["Resources"][name]["Properties"][REFS[kind]])
-        return self._attribute(name, "Arn") if kind == "AWS::SNS::Topic" else f"<{name}>"
+        resource = self.source["Resources"][name]
+        if resource["Type"] in REF_PROPERTIES:
+            return self.resolve(resource["Properties"][REF_PROPERTIES[resource["Type"]]])
+        if resource["Type"] == "AWS::SNS::Topic":
+            return self._attribute(name, "Arn")
+        return f"<{name}>"
+
+    def _get_att(self, path: list[str]) -> Any:
+        return self._attribute(*path)
+
+    def _sub(self, pattern: str) -> str:
+        return re.sub(r"\$\{([^}]+)\}", lambda match: str(self._lookup(match[1])), pattern)
+
+    def _if(self, parts: list[Any]) -> Any:
+        condition, value, otherwise = parts
+        is_true = self.resolve(self.source["Conditions"][condition])
+        return self.resolve(value if is_true else otherwise)
+
+    def _equals(self, pair: list[Any]) -> bool:
+        first, second = pair
+        return str(self.resolve(first)) == str(self.resolve(second))
+
+    def _lookup(self, path: str) -> Any:
+        name, _, attribute = path.partition(".")
+        return self._attribute(name, attribute) if attribute else self._ref(name)
 
     def _attribute(self, name: str, attribute: str) -> Any:
         body = self.source["Resources"][name]
-        if body["Type"] == STACK:
+        kind = body["Type"]
+        if kind == STACK:
             return self.stacks[child_of(name)].outputs[attribute.removeprefix("Outputs.")]
-        if attribute != "Arn" or body["Type"] not in ARNS:
+        if attribute != "Arn" or kind not in ARN_FORMATS:
             return f"<{name}.{attribute}>"
         properties = self.resolve(body["Properties"])
         bus = properties.get("EventBusName", "default")
-        place = {
-            "here": f"{REGION}:{ACCOUNT}",
+        fields = {
+            **properties,
+            "region_and_account": f"{REGION}:{ACCOUNT}",
             "account": ACCOUNT,
             "bus": "" if bus == "default" else f"{bus}/",
         }
-        return "arn:aws:" + ARNS[body["Type"]].format(**place, **properties)
+        return "arn:aws:" + ARN_FORMATS[kind].format_map(fields)
 
 
 def walk(node: Any) -> Iterator[Any]:
     """Every value below ``node``, itself included."""
     yield node
-    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for value in inner:
-        yield from walk(value)
+    if isinstance(node, dict):
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from walk(value)
 
 
 def statements(document: dict[str, Any]) -> list[dict[str, Any]]:
     """The statements of a policy, with Action and Resource as lists."""
     return [
-        {**found, **{key: _listed(found[key]) for key in ("Action", "Resource") if key in found}}
-        for found in document["Statement"]
+        {
+            key: as_list(value) if key in ("Action", "Resource") else value
+            for key, value in statement.items()
+        }
+        for statement in document["Statement"]
     ]
 
 
-def statement(document: dict[str, Any], sid: str) -> dict[str, Any]:
-    (found,) = [found for found in statements(document) if found.get("Sid") == sid]
-    return found
+def find_statement(document: dict[str, Any], sid: str) -> dict[str, Any]:
+    (statement,) = [part for part in statements(document) if part.get("Sid") == sid]
+    return statement
 
 
-def _listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]

@@ -1,1 +1,1 @@
-"""Static checks, and how the tests are run."""
+"""Static checks, and the test runner."""

@@ -1,6 +1,7 @@
-"""checkov's results, judged one by one.
+"""Runs checkov and checks that it really looked at everything.
 
-It exits 0 on files that it cannot read, on policies that it cannot load and on folders that are empty.
+checkov exits with 0 on files that it cannot read, on policies that it cannot load and on empty
+folders. Here each of these is a finding.
 """
 
 from __future__ import annotations
@@ -22,24 +23,23 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-SHORTEST_REASON = 20
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
-ELSEWHERE = (
-    r"\.venv.*",
-    r"\.git/",
-    r"\.terraform/",
-)  # what is not in the repository, beside what is made in dist/
-REVIEWED = Path("tooling/checks/reviewed_skips.toml")
+SKIPPED_PATHS = (r"\.venv.*", r"\.git/", r"\.terraform/")  # and dist/, see _dist_pattern
+REPORT_FORMATS = ("json", "sarif", "junitxml")
+SETTING_PREFIXES = ("CKV_", "CHECKOV_", "BC_", "LOG_LEVEL")  # of environment variables
+REVIEWED_SKIPS = Path("tooling/checks/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
-OWN = "CKV_SIGNWATCH_"
-KINDS = ("passed_checks", "failed_checks", "skipped_checks")
+POLICY_PREFIX = "CKV_SIGNWATCH_"
+REASON_MIN_CHARS = 20
 SKIP_COMMENT = re.compile(r"checkov:skip=(\w+)")
-NOT_JUDGED = "the rest was not judged, as it hangs together with what cannot be read: mend that, then: invoke scan"
+NOT_CHECKED = (
+    "nothing else was checked, as the templates depend on each other; fix them, then: invoke scan"
+)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What checkov found; ``findings`` holds a sentence for each thing to mend."""
+class Result:
+    """What checkov found; ``findings`` has a sentence for each thing to fix."""
 
     passed: int
     skipped: int
@@ -47,13 +47,17 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a scan that looked at everything must show.
+class Expectation:
+    """What the results of a complete scan must show.
 
-    ``files`` appear in its results; ``resources`` is the least number that a framework counts; each of ``policies``
-    answered; each of ``skips`` (file, check) took effect; ``reviewed`` are the skips (check, resource) that were agreed
-    to, ``unread`` the files that checkov is known to pass over; ``faults`` are sentences on files that cannot be read.
-    ``ours`` are the repository's own files, None where any may appear.
+    files: those that must appear in the results.
+    resources: the least number of resources for each framework.
+    policies: the ids of those that must have run.
+    skips: the file and check of each skip, which must take effect.
+    reviewed: the check and resource of each skip that passed a review.
+    not_scanned: the files that checkov is known to ignore.
+    unreadable: a sentence for each template that cannot be read.
+    repository_files: the only files that may appear; None if any may.
     """
 
     files: frozenset[str] = frozenset()
@@ -61,226 +65,218 @@ class Expected:
     policies: frozenset[str] = frozenset()
     skips: frozenset[tuple[str, str]] = frozenset()
     reviewed: frozenset[tuple[str, str]] = frozenset()
-    unread: frozenset[str] = frozenset()
-    faults: tuple[str, ...] = ()
-    ours: frozenset[str] | None = None
+    not_scanned: frozenset[str] = frozenset()
+    unreadable: tuple[str, ...] = ()
+    repository_files: frozenset[str] | None = None
 
 
-def run(root: Path, python: Path, out: Path) -> Judgement:
-    """Run checkov once over the repository at ``root`` and judge what it says; its reports stay in ``out``."""
-    forms = ("json", "sarif", "junitxml")
-    reports = [out / f"checkov.{form}" for form in forms]
+def run(root: Path, python: Path, folder: Path) -> Result:
+    """Run checkov on the repository at ``root``; its reports stay in ``folder``."""
+    reports = [folder / f"checkov.{name}" for name in REPORT_FORMATS]
     for report in reports:
         report.unlink(missing_ok=True)
-    command = [
-        str(python.parent / "checkov"),
-        "-d",
-        ".",
-        "--framework",
-        *FRAMEWORKS,
-        "--config-file",
-        suppressions.CHECKOV,
-    ]
-    command += [
-        "--skip-download",
-        "--enable-secret-scan-all-files",
-        "--external-checks-dir",
-        str(POLICIES),
-    ]
-    command += [
-        argument for path in (*ELSEWHERE, _made(root)) for argument in ("--skip-path", path)
-    ]
-    command += [argument for form in forms for argument in ("-o", form)]
+    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS]
+    command += ["--config-file", suppressions.CHECKOV_SETTINGS, "--skip-download"]
+    command += ["--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
+    for pattern in (*SKIPPED_PATHS, _dist_pattern(root)):
+        command += ["--skip-path", pattern]
+    for name in REPORT_FORMATS:
+        command += ["-o", name]
     command += ["--output-file-path", ",".join(map(str, reports))]
-    quiet = subprocess.DEVNULL
     with tempfile.TemporaryDirectory(prefix="signwatch-checkov-") as home:
-        environment = _environment(home)
         done = subprocess.run(
             command,
             cwd=root,
-            stdin=quiet,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            env=environment,
+            env=_environment(home),
         )
     try:
-        told = json.loads(reports[0].read_text(encoding="utf-8"))
+        output = json.loads(reports[0].read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return Judgement(
-            0, 0, (f"checkov gave no JSON (exit code {done.returncode}): {done.stderr[-2000:]}",)
-        )
-    settings = (root / suppressions.CHECKOV).read_text(encoding="utf-8")
-    return judge(told if isinstance(told, list) else [told], expected(root), settings, done.stderr)
+        problem = f"(exit code {done.returncode}): {done.stderr[-2000:]}"
+        return Result(0, 0, (f"checkov wrote no JSON {problem}",))
+    if not isinstance(output, list):
+        output = [output]
+    settings = (root / suppressions.CHECKOV_SETTINGS).read_text(encoding="utf-8")
+    return evaluate(output, read_expectation(root), settings, done.stderr)
 
 
-def _made(root: Path) -> str:
-    """The pattern of dist/ at ``root``: Terraform's framework knows a path in full, the others from ``./`` on."""
+def _dist_pattern(root: Path) -> str:
+    """Return the pattern of dist/: Terraform's framework has full paths, the others ``./`` ones."""
     return rf"^(\./|{re.escape(str(root.resolve()))}/)dist(/|$)"
 
 
 def _environment(home: str) -> dict[str, str]:
-    """This process's environment without what checkov would take settings from: variables, and files at home."""
-    settings = ("CKV_", "CHECKOV_", "BC_", "LOG_LEVEL")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
-    return {**kept, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def judge(told: Sequence[Any], wanted: Expected, settings: str, log: str = "") -> Judgement:
-    """Judge checkov's reports against what was ``wanted``; ``settings`` configured it, ``log`` is what it logged."""
-    reports = [report for report in told if "results" in report]
-    checks = {
-        kind: [check for report in reports for check in report["results"].get(kind, [])]
-        for kind in KINDS
+    """Return this process's environment without settings for checkov, and with an empty home."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(SETTING_PREFIXES)
     }
-    unread = [
+    return {**environment, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def evaluate(output: Sequence[Any], expectation: Expectation, settings: str, log: str) -> Result:
+    """Return the result of checkov's JSON reports.
+
+    settings: the text of checkov's file of settings; log: what checkov logged.
+    """
+    reports = [report for report in output if "results" in report]
+    findings = suppressions.check_settings(settings)
+    not_parsed = [
         f"{path}: could not be parsed"
-        for one in reports
-        for path in one["results"].get("parsing_errors", [])
+        for report in reports
+        for path in report["results"].get("parsing_errors", [])
     ]
-    if wanted.faults:  # the policies that look across files would accuse the sound ones
-        return Judgement(
-            0, 0, (*suppressions.checkov_settings(settings), *wanted.faults, *unread, NOT_JUDGED)
-        )
-    findings = [
-        *suppressions.checkov_settings(settings),
-        *unread,
-        *[_failure(check) for check in checks["failed_checks"]],
-        *_skip_findings(checks["skipped_checks"], wanted),
-        *_missing([check for kind in KINDS for check in checks[kind]], wanted),
-        *_not_run({check["check_id"] for kind in KINDS for check in checks[kind]}, wanted, log),
-        *_too_few(reports, wanted),
-    ]
-    if not checks["passed_checks"]:
-        findings.append("checkov passed no check at all: it looked at nothing")
-    return Judgement(len(checks["passed_checks"]), len(checks["skipped_checks"]), tuple(findings))
+    if expectation.unreadable:  # without them, policies that look across files fail on the others
+        return Result(0, 0, (*findings, *expectation.unreadable, *not_parsed, NOT_CHECKED))
+    passed = _checks(reports, "passed_checks")
+    failed = _checks(reports, "failed_checks")
+    skipped = _checks(reports, "skipped_checks")
+    checks = [*passed, *failed, *skipped]
+    findings += not_parsed
+    findings += [_failure(check) for check in failed]
+    findings += _skip_findings(skipped, expectation)
+    findings += _file_findings({_path(check) for check in checks}, expectation)
+    findings += _policy_findings({check["check_id"] for check in checks}, expectation, log)
+    findings += _resource_findings(reports, expectation)
+    if not passed:
+        findings.append("checkov passed no check: it looked at nothing")
+    return Result(len(passed), len(skipped), tuple(findings))
 
 
-def _skip_findings(skipped: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
-    took = {(_path(check), check["check_id"]) for check in skipped}
-    used = {(check["check_id"], _resource(check)) for check in skipped}
+def _checks(reports: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [check for report in reports for check in report["results"].get(kind, [])]
+
+
+def _skip_findings(skipped: Sequence[dict[str, Any]], expectation: Expectation) -> Iterator[str]:
     for check in skipped:
-        where = f"{_path(check)}: {check['resource']}: {check['check_id']}"
-        if len(_reason(check)) < SHORTEST_REASON:
-            yield f"{where} is skipped without a reason of {SHORTEST_REASON} characters"
-        if check["check_id"].startswith(OWN):
-            yield f"{where} keeps the monitor alive and is never skipped"
-        elif (check["check_id"], _resource(check)) not in wanted.reviewed:
-            yield f"{where} is skipped and not among the reviewed skips of {REVIEWED}"
-    for file, check_id in sorted(wanted.skips - took):
-        yield f"{file}: the skip of {check_id} skips nothing: there is no such check, or not for this"
-    for check_id, resource in sorted(wanted.reviewed - used):
-        yield f"{REVIEWED}: {check_id} of {resource} is skipped nowhere: take it out"
+        check_id = check["check_id"]
+        place = f"{_path(check)}: {check['resource']}: {check_id}"
+        if len(_reason(check)) < REASON_MIN_CHARS:
+            yield f"{place} is skipped without a reason of at least {REASON_MIN_CHARS} characters"
+        if check_id.startswith(POLICY_PREFIX):
+            yield f"{place} keeps the monitor alive and must not be skipped"
+        elif (check_id, _resource(check)) not in expectation.reviewed:
+            yield f"{place} is skipped but not listed in {REVIEWED_SKIPS}"
+    effective = {(_path(check), check["check_id"]) for check in skipped}
+    for file, check_id in sorted(expectation.skips - effective):
+        yield f"{file}: the skip of {check_id} has no effect: no such check runs on that resource"
+    used = {(check["check_id"], _resource(check)) for check in skipped}
+    for check_id, resource in sorted(expectation.reviewed - used):
+        yield f"{REVIEWED_SKIPS}: {check_id} of {resource} is not skipped anywhere; delete it"
 
 
-def _missing(checks: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
-    """The files that answered nothing and should have, or should not have and did."""
-    appeared = {_path(check) for check in checks}
-    for file in sorted(appeared - wanted.ours if wanted.ours is not None else ()):
-        yield f"{file}: is none of the repository's files and was looked at; what it holds counts for nothing"
-    for file in sorted(wanted.files - wanted.unread - appeared):
+def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]:
+    """Yield a sentence for each file that must appear and does not, or the reverse."""
+    if expectation.repository_files is not None:
+        for file in sorted(scanned - expectation.repository_files):
+            yield f"{file}: was scanned but is not a file of the repository; delete it"
+    for file in sorted(expectation.files - expectation.not_scanned - scanned):
         yield f"{file}: does not appear in the results"
-    for file in sorted(wanted.unread & appeared):
-        yield f"{REVIEWED}: {file} is read by now: take it out"
+    for file in sorted(expectation.not_scanned & scanned):
+        yield f"{REVIEWED_SKIPS}: {file} is scanned now; delete it from [not_scanned]"
 
 
-def _not_run(ran: set[str], wanted: Expected, log: str) -> Iterator[str]:
-    """The policies that answered nothing: one sentence with the cause where checkov logged one, else one for each."""
-    silent, cause = sorted(wanted.policies - ran), _cause(log)
+def _policy_findings(ran: set[str], expectation: Expectation, log: str) -> Iterator[str]:
+    """Yield the cause why policies did not run if checkov logged it, else a sentence for each."""
+    missing = sorted(expectation.policies - ran)
+    cause = _load_error(log)
     if cause:
-        yield f"{cause}: a policy could not be loaded, and {len(silent)} of {len(wanted.policies)} were not run"
+        count = f"{len(missing)} of {len(expectation.policies)}"
+        yield f"{cause}: a policy could not be loaded, and {count} did not run"
         return
-    for policy in silent:
-        yield f"{policy}: was not run; {POLICIES} could not be loaded, or nothing is left for it to check"
+    for policy in missing:
+        yield f"{policy}: did not run; {POLICIES} could not be loaded, or it has nothing to check"
 
 
-def _cause(log: str) -> str:
-    """What kept the first policy from being loaded, with its place; later ones may fail for nothing but that."""
-    _, found, rest = log.partition("Cannot load external check")
-    if not found:
+def _load_error(log: str) -> str:
+    """Return the error of the first policy that could not be loaded; others may follow from it."""
+    _, separator, rest = log.partition("Cannot load external check")
+    if not separator:
         return ""
-    told = re.split(r"^\d{4}-\d\d-\d\d ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
-    places = re.findall(rf'({POLICIES.as_posix()}/[^"]+)", line (\d+)', told)
-    return f"{':'.join(places[-1]) if places else POLICIES}: {told.splitlines()[-1]}"
+    traceback = re.split(r"^\d{4}-\d\d-\d\d ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    error = traceback.splitlines()[-1]
+    places = re.findall(rf'({POLICIES.as_posix()}/[^"]+)", line (\d+)', traceback)
+    place = ":".join(places[-1]) if places else POLICIES
+    return f"{place}: {error}"
 
 
-def _too_few(reports: Sequence[dict[str, Any]], wanted: Expected) -> Iterator[str]:
+def _resource_findings(
+    reports: Sequence[dict[str, Any]], expectation: Expectation
+) -> Iterator[str]:
     counts = {
         report.get("check_type"): report.get("summary", {}).get("resource_count", 0)
         for report in reports
     }
-    for framework, least in wanted.resources:
-        if counts.get(framework, 0) < least:
-            yield f"{framework}: {counts.get(framework, 0)} resources were looked at, the files hold {least}"
+    for framework, minimum in expectation.resources:
+        count = counts.get(framework, 0)
+        if count < minimum:
+            yield f"{framework}: {count} resources were checked, but the files have {minimum}"
 
 
-def expected(root: Path) -> Expected:
-    """Read from the repository's own files what the results must show."""
-    stacks = sorted((root / "cfn").glob("*.yaml"))
-    configuration = sorted((root / "terraform-bootstrap").glob("*.tf"))
+def read_expectation(root: Path) -> Expectation:
+    """Return what the results must show, read from the repository's own files."""
+    loaded, unreadable = _load_templates(root)
+    terraform = {
+        path: path.read_text(encoding="utf-8")
+        for path in sorted((root / "terraform-bootstrap").glob("*.tf"))
+    }
     blocks = {
-        path: len(re.findall(r"^resource ", path.read_text(encoding="utf-8"), re.MULTILINE))
-        for path in configuration
+        path: len(re.findall(r"^resource ", text, re.MULTILINE)) for path, text in terraform.items()
     }
-    workflows = sorted((root / ".github" / "workflows").glob("*.y*ml"))
-    looked_at = [*stacks, *[path for path, number in blocks.items() if number], *workflows]
-    read, faults = _templates(root, stacks)
-    reviewed = _reviewed(root / REVIEWED)
-    comments = {
-        (_name(root, path), skip)
-        for path in configuration
-        for skip in SKIP_COMMENT.findall(path.read_text())
-    }
-    metadata = {
-        (_name(root, path), skip) for path, template in read.items() for skip in _skips_of(template)
-    }
-    return Expected(
-        files=frozenset(_name(root, path) for path in looked_at),
-        resources=(
-            (
-                "cloudformation",
-                sum(len(template.get("Resources", {})) for template in read.values()),
-            ),
-            ("terraform", sum(blocks.values())),
-        ),
-        policies=frozenset(
-            path.stem for path in (root / POLICIES / "examples").glob(f"{OWN}*.toml")
-        ),
-        skips=frozenset(comments | metadata),
+    resource_count = sum(len(template.get("Resources", {})) for template in loaded.values())
+    workflows = (root / ".github" / "workflows").glob("*.y*ml")
+    files = [*(root / "cfn").glob("*.yaml"), *workflows, *(path for path in blocks if blocks[path])]
+    skips = [(path, SKIP_COMMENT.findall(text)) for path, text in terraform.items()]
+    skips += [(path, _skips(template)) for path, template in loaded.items()]
+    reviewed = _load_reviewed_skips(root / REVIEWED_SKIPS)
+    examples = (root / POLICIES / "examples").glob(f"{POLICY_PREFIX}*.toml")
+    return Expectation(
+        files=_names(root, files),
+        resources=(("cloudformation", resource_count), ("terraform", sum(blocks.values()))),
+        policies=frozenset(path.stem for path in examples),
+        skips=frozenset((_name(root, path), check_id) for path, ids in skips for check_id in ids),
         reviewed=frozenset(
-            (check, resource)
-            for check, resources in reviewed["skips"].items()
+            (check_id, resource)
+            for check_id, resources in reviewed["skips"].items()
             for resource in resources
         ),
-        unread=frozenset(reviewed["unread"]),
-        faults=tuple(faults),
-        ours=frozenset(_name(root, path) for path in suppressions.sources(root)),
+        not_scanned=frozenset(reviewed["not_scanned"]),
+        unreadable=tuple(unreadable),
+        repository_files=_names(root, suppressions.source_files(root)),
     )
 
 
-def _templates(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, dict[str, Any]], list[str]]:
-    """Read the templates; a sentence for each that cannot be read, such as one with a key that stands twice."""
-    read, faults = {}, []
-    for path in paths:
+def _load_templates(root: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """Return the templates by path, and a sentence for each that cannot be read."""
+    loaded, unreadable = {}, []
+    for path in sorted((root / "cfn").glob("*.yaml")):
         try:
-            read[path] = templates.load(path)
+            loaded[path] = templates.load(path)
         except RefusedError as error:
-            faults.append(f"{_name(root, path)}: {error.what}")
-    return read, faults
+            unreadable.append(f"{_name(root, path)}: {error.what}")
+    return loaded, unreadable
 
 
-def _skips_of(template: dict[str, Any]) -> list[str]:
-    bodies = [body for body in template.get("Resources", {}).values() if isinstance(body, dict)]
+def _skips(template: dict[str, Any]) -> list[str]:
+    resources = template.get("Resources", {}).values()
     return [
         str(skip.get("id"))
-        for body in bodies
-        for skip in body.get("Metadata", {}).get("checkov", {}).get("skip", [])
+        for resource in resources
+        if isinstance(resource, dict)
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
     ]
 
 
-def _reviewed(path: Path) -> dict[str, dict[str, Any]]:
-    found = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {"skips": {}, "unread": {}, **found}
+def _load_reviewed_skips(path: Path) -> dict[str, dict[str, Any]]:
+    reviewed = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {"skips": {}, "not_scanned": {}, **reviewed}
+
+
+def _names(root: Path, paths: Iterable[Path]) -> frozenset[str]:
+    return frozenset(_name(root, path) for path in paths)
 
 
 def _name(root: Path, path: Path) -> str:
@@ -292,7 +288,7 @@ def _path(check: dict[str, Any]) -> str:
 
 
 def _resource(check: dict[str, Any]) -> str:
-    """The resource's address without the key of an instance: one skip in the source stands for all of them."""
+    """Return the resource's address without an instance's key, as one skip is for all of them."""
     return str(check["resource"]).partition("[")[0]
 
 

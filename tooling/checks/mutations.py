@@ -1,4 +1,4 @@
-"""Single faults that silence a monitor, each put into a copy of the templates and looked for by the own policies."""
+"""Puts one fault at a time into a copy of the templates and checks that our policies catch it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FAULTS = Path("tests/cfn/faults.toml")
-RUNNER = Path("cfn/policies/case_runner.py")
+CASE_RUNNER = Path("cfn/policies/case_runner.py")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One edit of one template: ``old`` becomes ``new``, the first time after ``after``; or a resource is removed."""
+    """One edit of one template, which ``policy`` must catch.
+
+    Either ``old`` becomes ``new`` at its first place after ``after``, or the resource ``remove``
+    is removed.
+    """
 
     name: str
     file: str
@@ -33,118 +37,126 @@ class Fault:
     remove: str = ""
 
     def apply(self, text: str) -> str:
-        """Return the template with the fault; RefusedError when its text is not found, or more than once."""
+        """Return the template with the fault.
+
+        Raises RefusedError when the text to replace is not there, or more than once.
+        """
         if self.remove:
-            changed = re.sub(
-                rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)", "", text, count=1
-            )
-        else:
-            before, anchor, rest = text.partition(self.after) if self.after else ("", "", text)
-            if not self.after and text.count(self.old) > 1:
-                raise self._refusal("is found more than once")
+            resource = rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)"
+            changed = re.sub(resource, "", text, count=1)
+        elif self.after:
+            before, anchor, rest = text.partition(self.after)
             changed = before + anchor + rest.replace(self.old, self.new, 1)
+        elif text.count(self.old) > 1:
+            raise self._error("is found more than once")
+        else:
+            changed = text.replace(self.old, self.new)
         if changed == text:
-            raise self._refusal("changes nothing")
+            raise self._error("changes nothing")
         return changed
 
-    def _refusal(self, what: str) -> RefusedError:
-        return RefusedError(self.name, f"{what} in {self.file}", f"mend its line in {FAULTS}")
+    def _error(self, what: str) -> RefusedError:
+        return RefusedError(self.name, f"{what} in {self.file}", f"fix this fault in {FAULTS}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the policies said of one fault: all of them, and all but the named one."""
+    """The policies that failed on one fault: of all policies, and of all but the named one."""
 
     fault: Fault
     failed: tuple[str, ...]
     without: tuple[str, ...]
-    unread: tuple[str, ...]
+    unreadable: tuple[str, ...]
 
     @property
-    def caught(self) -> bool:
-        """The named policy alone noticed, and the fault passes once that policy is gone."""
-        return self.failed == (self.fault.policy,) and not self.without and not self.unread
+    def is_caught(self) -> bool:
+        """Only the named policy failed, and without it nothing does."""
+        return self.failed == (self.fault.policy,) and not self.without and not self.unreadable
 
-    def sentence(self) -> str:
-        """Say what went wrong."""
-        said = ", ".join(self.failed) or "nothing"
-        left = ", ".join(self.without) or "nothing"
-        unread = f"; not readable: {', '.join(self.unread)}" if self.unread else ""
-        return f"{self.fault.name}: {self.fault.policy} should catch it alone; {said} did, without it {left}{unread}"
+    def describe(self) -> str:
+        """Return a sentence that says which policies failed, for a fault that was not caught."""
+        failed = ", ".join(self.failed) or "no policy"
+        without = ", ".join(self.without) or "no policy"
+        sentence = (
+            f"{self.fault.name}: only {self.fault.policy} should fail, but {failed} failed, "
+            f"and without it {without}"
+        )
+        if self.unreadable:
+            sentence += f"; not readable: {', '.join(self.unreadable)}"
+        return sentence
 
 
 @dataclass(frozen=True)
 class Report:
-    """All outcomes, and what the policies hold against the untouched templates."""
+    """All outcomes, and the policies that fail or pass on the unchanged templates."""
 
     outcomes: tuple[Outcome, ...]
     false_alarms: tuple[str, ...]
-    seen: tuple[str, ...]
+    passed_policies: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """There were faults, every one was caught, and the untouched templates pass."""
-        return (
-            bool(self.outcomes)
-            and all(found.caught for found in self.outcomes)
-            and not self.false_alarms
-        )
+        """There were faults, all were caught, and the unchanged templates pass."""
+        are_caught = all(outcome.is_caught for outcome in self.outcomes)
+        return bool(self.outcomes) and are_caught and not self.false_alarms
 
     def lines(self) -> list[str]:
         """Return a sentence for each failure, then the sum."""
-        missed = [found.sentence() for found in self.outcomes if not found.caught]
-        false = [f"the untouched templates: {alarm}" for alarm in self.false_alarms]
+        missed = [outcome.describe() for outcome in self.outcomes if not outcome.is_caught]
+        false_alarms = [f"the unchanged templates: {alarm}" for alarm in self.false_alarms]
         caught = f"{len(self.outcomes) - len(missed)}/{len(self.outcomes)}"
-        return [
-            *missed,
-            *false,
-            f"mutations caught {caught}, false alarms on the base {len(self.false_alarms)}",
-        ]
+        total = f"mutations caught {caught}, false alarms on the base {len(self.false_alarms)}"
+        return [*missed, *false_alarms, total]
 
 
 def load(path: Path) -> list[Fault]:
-    """Read the faults; one more ``[[fault]]`` is one more fault."""
+    """Return the faults of a TOML file, one for each ``[[fault]]``."""
     return [Fault(**entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["fault"]]
 
 
 def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
     """Try every fault on a copy of ``cfn/``, with the ``python`` that has checkov."""
     faults = load(root / FAULTS)
-    base = {
-        path.name: path.read_text(encoding="utf-8")
-        for path in sorted((root / "cfn").glob("*.yaml"))
-    }
+    templates = sorted((root / "cfn").glob("*.yaml"))
+    base = {path.name: path.read_text(encoding="utf-8") for path in templates}
     announce(f"trying {len(faults)} faults on a copy of cfn/ ...")
-    changed = [{**base, fault.file: fault.apply(base[fault.file])} for fault in faults]
-    cases = [(files, fault.policy) for fault, files in zip(faults, changed, strict=True)]
-    untouched, *said = judge(root, python, [(base, ""), *cases])
-    outcomes = [_outcome(fault, answer) for fault, answer in zip(faults, said, strict=True)]
-    return Report(
-        tuple(outcomes), (*untouched["failed"], *untouched["unread"]), tuple(untouched["passed"])
-    )
+    cases = [(base, "")]
+    for fault in faults:
+        changed = {**base, fault.file: fault.apply(base[fault.file])}
+        cases.append((changed, fault.policy))
+    unchanged, *results = run_policies(root, python, cases)
+    outcomes = [
+        Outcome(
+            fault, tuple(result["failed"]), tuple(result["without"]), tuple(result["unreadable"])
+        )
+        for fault, result in zip(faults, results, strict=True)
+    ]
+    false_alarms = (*unchanged["failed"], *unchanged["unreadable"])
+    return Report(tuple(outcomes), false_alarms, tuple(unchanged["passed"]))
 
 
-def judge(
+def run_policies(
     root: Path, python: Path, cases: Sequence[tuple[dict[str, str], str]]
 ) -> list[dict[str, Any]]:
-    """Ask the policies about each (templates, policy left out); RefusedError when checkov does not answer."""
-    asked = json.dumps([{"files": files, "without": without} for files, without in cases])
-    command = [str(python), str(root / RUNNER)]
-    quick = {
-        **os.environ,
-        "CHECKOV_PARALLELIZATION_TYPE": "none",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }  # six small files a case
+    """Return the policies' results for each case: templates, and the id of a policy to leave out.
+
+    Raises RefusedError when checkov does not answer.
+    """
+    request = json.dumps([{"files": files, "without": without} for files, without in cases])
+    command = [str(python), str(root / CASE_RUNNER)]
+    # A case has six small files, for which further processes are not worth their start.
+    settings = {"CHECKOV_PARALLELIZATION_TYPE": "none", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        command, cwd=root, input=asked, capture_output=True, text=True, check=False, env=quick
+        command,
+        cwd=root,
+        input=request,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **settings},
     )
     if done.returncode or not done.stdout:
-        raise RefusedError(
-            "the policies", f"did not run ({done.stderr[-2000:]})", "mend them, then try again"
-        )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
-
-
-def _outcome(fault: Fault, said: dict[str, Any]) -> Outcome:
-    return Outcome(fault, tuple(said["failed"]), tuple(said["without"]), tuple(said["unread"]))
+        what = f"could not be run ({done.stderr[-2000:]})"
+        raise RefusedError(str(CASE_RUNNER.parent), what, "fix them, then try again")
+    results: list[dict[str, Any]] = json.loads(done.stdout)
+    return results

@@ -1,4 +1,4 @@
-"""Everything static: the tools of linters.py, run two at a time and told in one table, in JUnit and in SARIF."""
+"""Runs the static checks of linters.py, two at a time; the report is a table and JUnit's XML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from tooling.checks.linters import TOOLS, Place, Row, Tool
+from tooling.checks.linters import TOOLS, Tool, ToolResult, Workspace
 from tooling.environment import ensure
 from tooling.errors import RefusedError
 
@@ -18,65 +18,70 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of a scan."""
+    """The results of all tools of a scan."""
 
-    rows: tuple[Row, ...]
+    results: tuple[ToolResult, ...]
 
     @property
     def passed(self) -> bool:
-        """Something was looked at, and nothing failed."""
-        return bool(self.rows) and not any(row.failed for row in self.rows)
+        """At least one tool ran, and none has a finding."""
+        return bool(self.results) and not any(result.findings for result in self.results)
 
     def lines(self) -> list[str]:
-        """Return what the failures said, then a table."""
-        said = [f"--- {row.tool}\n" + "\n".join(row.findings) for row in self.rows if row.failed]
-        head = f"{'tool':<20} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>8}  what"
-        table = [
-            f"{r.tool:<20} {r.passed:>6} {r.failed:>6} {r.skipped:>7} {r.seconds:>8.1f}  {r.what}"
-            for r in self.rows
+        """Return the findings of each failed tool, then a table of all tools."""
+        lines = [
+            "\n".join((f"--- {result.tool}", *result.findings))
+            for result in self.results
+            if result.findings
         ]
-        return [*said, head, *table]
+        lines.append(
+            f"{'tool':<20} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>8}  what"
+        )
+        for result in self.results:
+            counts = f"{result.passed:>6} {len(result.findings):>6} {result.skipped:>7}"
+            lines.append(f"{result.tool:<20} {counts} {result.seconds:>8.1f}  {result.scope}")
+        return lines
 
     def junit(self) -> bytes:
-        """Return the report as JUnit's XML: a test case a tool, a failure with all of its findings."""
-        failed = str(sum(bool(row.failed) for row in self.rows))
-        suite = ElementTree.Element(
-            "testsuite", name="scan", tests=str(len(self.rows)), failures=failed
-        )
-        for row in self.rows:
-            case = ElementTree.SubElement(
-                suite, "testcase", name=row.tool, classname="scan", time=f"{row.seconds:.3f}"
-            )
-            if row.failed:
-                failure = ElementTree.SubElement(case, "failure", message=f"{row.failed} failed")
-                failure.text = "\n".join(row.findings)
+        """Return JUnit's XML: one test case per tool, with one failure that has all findings."""
+        failed = sum(bool(result.findings) for result in self.results)
+        counts = {"tests": str(len(self.results)), "failures": str(failed)}
+        suite = ElementTree.Element("testsuite", counts, name="scan")
+        for result in self.results:
+            attributes = {"name": result.tool, "classname": "scan", "time": f"{result.seconds:.3f}"}
+            case = ElementTree.SubElement(suite, "testcase", attributes)
+            if result.findings:
+                message = f"{len(result.findings)} failed"
+                failure = ElementTree.SubElement(case, "failure", message=message)
+                failure.text = "\n".join(result.findings)
         return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 def choose_tools(only: str | None, *, fast: bool) -> tuple[Tool, ...]:
-    """Return the tools of a scan: all, the fast ones, or one by its name; RefusedError for a name that no tool has."""
+    """Return all tools, the fast ones, or the one named ``only``.
+
+    Raises RefusedError when no tool has that name.
+    """
     if only is None:
         return tuple(tool for tool in TOOLS if tool.fast or not fast)
-    found = tuple(tool for tool in TOOLS if tool.name == only)
-    if not found:
+    tools = tuple(tool for tool in TOOLS if tool.name == only)
+    if not tools:
         names = ", ".join(tool.name for tool in TOOLS)
         raise RefusedError(f"--only {only}", "is no tool of the scan", f"choose one of: {names}")
-    return found
+    return tools
 
 
 def run(
     root: Path, dist: Path, *, announce: Callable[[str], None], tools: Sequence[Tool] = TOOLS
 ) -> Report:
-    """Run the tools on the repository at ``root``, two at a time; their reports lie in dist/scan afterwards."""
-    place = Place(root, dist / "scan")
-    place.out.mkdir(parents=True, exist_ok=True)
-    if any(
-        not tool.fast for tool in tools
-    ):  # made one after another, with a line each, before anything is timed
+    """Run the tools on the repository at ``root`` and write their reports to dist/scan."""
+    workspace = Workspace(root, dist / "scan")
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    if any(not tool.fast for tool in tools):  # made one by one, before anything is timed
         for name in ("scan", "local"):
             ensure(name, root)
     announce(f"scanning: {', '.join(tool.name for tool in tools)} ...")
     with ThreadPoolExecutor(2) as pool:
-        report = Report(tuple(pool.map(lambda tool: tool.run(place), tools)))
-    (place.out / "junit.xml").write_bytes(report.junit())
+        report = Report(tuple(pool.map(lambda tool: tool.run(workspace), tools)))
+    (workspace.reports / "junit.xml").write_bytes(report.junit())
     return report

@@ -1,4 +1,4 @@
-"""What would keep a tool of the scan from saying what it sees: settings beside ours, and marks in the sources."""
+"""Finds what could hide a finding of the scan: settings of the tools, and marks in the sources."""
 
 from __future__ import annotations
 
@@ -15,51 +15,61 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SETTINGS = (".checkov.yml", ".cfnlintrc", ".cfnlintrc.yaml", ".cfnlintrc.yml", ".shellcheckrc")
-CHECKOV = ".checkov.yaml"  # the one file of settings that checkov is given
-HARMLESS = {"compact", "quiet"}  # its settings that hide no finding
-PRAGMA = "pragma: " + "allowlist"  # in two parts, so that this line is none
+CHECKOV_SETTINGS = ".checkov.yaml"  # the only file of settings that checkov gets
+HARMLESS_SETTINGS = {"compact", "quiet"}  # those of checkov that hide no finding
+FORBIDDEN_FILES = (
+    ".checkov.yml",
+    ".cfnlintrc",
+    ".cfnlintrc.yaml",
+    ".cfnlintrc.yml",
+    ".shellcheckrc",
+)
+SECRET_SUPPRESSION = "pragma: " + "allowlist"  # in two parts, so that this line is not one
+GENERATED_FOLDERS = (".git", ".terraform", "__pycache__")
 
 
-def places(root: Path) -> Iterator[str]:
+def find_suppressions(root: Path) -> Iterator[str]:
     """Yield a sentence for each thing in the repository at ``root`` that could hide a finding."""
-    for name in SETTINGS:
+    for name in FORBIDDEN_FILES:
         if (root / name).exists():
-            yield f"{name}: could hide findings: take it out"
-    if (root / CHECKOV).exists():
-        yield from checkov_settings((root / CHECKOV).read_text(encoding="utf-8", errors="replace"))
+            yield f"{name}: could hide findings; delete it"
+    settings = root / CHECKOV_SETTINGS
+    if settings.exists():
+        yield from check_settings(settings.read_text(encoding="utf-8", errors="replace"))
     for path in sorted((root / "cfn").glob("*.yaml")):
-        if _has_settings(path):
-            yield f"{path.relative_to(root)}: has settings for cfn-lint in its Metadata, which could hide findings"
-    for path in sources(root):
-        if PRAGMA in path.read_text(encoding="utf-8", errors="replace"):
-            yield f"{path.relative_to(root)}: a mark keeps secrets from being found in it"
+        if _has_cfn_lint_settings(path):
+            name = path.relative_to(root).as_posix()
+            yield f"{name}: its Metadata has settings for cfn-lint, which could hide findings"
+    for path in source_files(root):
+        if SECRET_SUPPRESSION in path.read_text(encoding="utf-8", errors="replace"):
+            yield f"{path.relative_to(root)}: a comment suppresses the search for secrets in it"
 
 
-def checkov_settings(text: str) -> list[str]:
-    """Return a sentence for each of checkov's settings in ``text`` that is not known to hide nothing."""
+def check_settings(text: str) -> list[str]:
+    """Return a sentence for each of checkov's settings in ``text`` that could hide findings."""
     try:
-        names = sorted(set(yaml.safe_load(text) or {}) - HARMLESS)
+        names = sorted(set(yaml.safe_load(text) or {}) - HARMLESS_SETTINGS)
     except (yaml.YAMLError, TypeError) as error:
-        return [f"{CHECKOV}: cannot be read ({error})"]
+        return [f"{CHECKOV_SETTINGS}: cannot be read ({error})"]
+    allowed = ", ".join(sorted(HARMLESS_SETTINGS))
     return [
-        f"{CHECKOV}: {name} could hide findings; {', '.join(sorted(HARMLESS))} alone may stand there"
+        f"{CHECKOV_SETTINGS}: {name} could hide findings; only {allowed} are allowed"
         for name in names
     ]
 
 
-def sources(root: Path) -> Iterator[Path]:
-    """Yield the files of the repository, without what is made in it."""
-    for folder, folders, files in os.walk(root):
-        made = (".git", ".terraform", "__pycache__", *(("dist",) if Path(folder) == root else ()))
-        folders[:] = sorted(
-            name for name in folders if name not in made and not name.startswith(".venv")
+def source_files(root: Path) -> Iterator[Path]:
+    """Yield the files of the repository, without generated ones."""
+    for folder, subfolders, files in os.walk(root):
+        generated = {*GENERATED_FOLDERS, "dist"} if Path(folder) == root else GENERATED_FOLDERS
+        subfolders[:] = sorted(
+            name for name in subfolders if name not in generated and not name.startswith(".venv")
         )
         yield from (Path(folder) / name for name in sorted(files))
 
 
-def _has_settings(path: Path) -> bool:
+def _has_cfn_lint_settings(path: Path) -> bool:
     try:
         return '"cfn-lint"' in json.dumps(templates.load(path), default=str)
-    except RefusedError:  # which is a finding of the tools that read it
+    except RefusedError:  # the tools that read templates report it
         return False

@@ -1,4 +1,4 @@
-"""pytest, run the way the words ask for: which parts, and with which environments."""
+"""Runs pytest for the parts that a task asks for, and the fuzzer."""
 
 from __future__ import annotations
 
@@ -20,24 +20,19 @@ MARKS = {
     "end_to_end": "local or end_to_end",
     "terraform": "terraform",
 }
-# A file's tests stay in one process, which bootstraps once for all of them; the order of the files is kept, for the
-# long ones come early.
-PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-COVERAGE = (
-    "--cov",
-    "--cov-config",
-    "pyproject.toml",
-    "--cov-report",
-    "",
-)  # of a run of everything alone
-# Where unit tests lie, and what lies there and is none: to collect the others would take longer than to run these.
-UNIT = (
+# The tests of one file stay in one process, which bootstraps once for all of them. The order of
+# files is kept because the slow ones come first.
+PARALLEL_OPTIONS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+COVERAGE_OPTIONS = ("--cov", "--cov-config", "pyproject.toml", "--cov-report", "")
+# Where the unit tests are, and the files there that have none: to collect those would take longer
+# than to run the unit tests.
+UNIT_TEST_PATHS = (
     "tests/lambda",
     "tests/tooling",
     "tests/local/test_demo.py",
     "tests/local/test_rehearsal.py",
 )
-NO_UNIT = (
+PATHS_WITHOUT_UNIT_TESTS = (
     "tests/lambda/test_fuzzing.py",
     "tests/tooling/test_command_line.py",
     "tests/tooling/deploy/test_package.py",
@@ -51,49 +46,57 @@ def mark_expression(parts: Iterable[str]) -> str:
 
 
 def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[str] = ()) -> int:
-    """Run the chosen parts, or everything; return pytest's exit code. Its own closing line comes last."""
+    """Run these parts of the tests, by default everything, and return pytest's exit code."""
     chosen = set(parts)
-    if chosen != {"unit"}:
+    command = [sys.executable, "-m", "pytest"]
+    if chosen == {"unit"}:
+        command += [*UNIT_TEST_PATHS, *(f"--ignore={path}" for path in PATHS_WITHOUT_UNIT_TESTS)]
+    else:
+        command += PARALLEL_OPTIONS
         for name in ("local", "runtime", "scan"):
             ensure(name, root)
+    command += ["-m", mark_expression(chosen)] if chosen else COVERAGE_OPTIONS
     dist.mkdir(exist_ok=True)
-    marks = mark_expression(chosen)
-    where = (*UNIT, *(f"--ignore={path}" for path in NO_UNIT)) if chosen == {"unit"} else PROCESSES
-    where = where if chosen else (*where, *COVERAGE)
-    command = [sys.executable, "-m", "pytest", *where, *(["-m", marks] if marks else []), *extra]
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
-        return subprocess.run(command, cwd=root, env=_environment(folder), check=False).returncode
+        environment = _environment(folder)
+        done = subprocess.run([*command, *extra], cwd=root, env=environment, check=False)
+    return done.returncode
 
 
 def parse_count(text: str | None) -> int:
-    """Return how many records --fuzz asks for, 0 without it; RefusedError for what is no positive number."""
+    """Return the number of records that --fuzz asks for, 0 without it.
+
+    Raises RefusedError for anything but a positive number.
+    """
     if text is None:
         return 0
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise RefusedError(
-            f"--fuzz {text}", "is not a number of records", "write it like --fuzz 100000"
-        )
+        remedy = "write it like --fuzz 100000"
+        raise RefusedError(f"--fuzz {text}", "is not a number of records", remedy)
     return int(text)
 
 
 def fuzz(root: Path, count: int) -> int:
-    """Run the fuzzer, which says its seed first and its sums last; return 1 when it found anything."""
+    """Run the fuzzer on ``count`` records and return its exit code, 1 if it has findings."""
     command = [sys.executable, "-m", "tests.support.fuzzing", str(count)]
-    sources = os.pathsep.join((str(root), str(root / "lambda")))
+    source_roots = os.pathsep.join((str(root), str(root / "lambda")))
     with tempfile.TemporaryDirectory(prefix="signwatch-fuzz-") as folder:
-        environment = {**_environment(folder), "PYTHONPATH": sources}
+        environment = {**_environment(folder), "PYTHONPATH": source_roots}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """This process's environment without any way into a real account."""
-    kept = {
+    """Return this process's environment without anything that leads to a real account."""
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("AWS_") or name == "AWS_CA_BUNDLE"
     }
-    nowhere = {
-        name: str(Path(folder) / "aws")
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+    missing_file = str(Path(folder) / "aws")
+    return {
+        **environment,
+        "AWS_CONFIG_FILE": missing_file,
+        "AWS_SHARED_CREDENTIALS_FILE": missing_file,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return {**kept, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1"}

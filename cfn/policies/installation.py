@@ -1,0 +1,206 @@
+"""Reads all templates of a folder as one installation and resolves the references between them.
+
+The parent's values are passed down to its children. A value that only a deploy knows stays a
+symbol: ``!Ref NamePrefix`` of the parent is ``${NamePrefix}`` in every child. So two values are
+equal exactly when CloudFormation makes them equal for every choice of parameters. checkov's own
+view fills in the defaults, which hides such differences.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped] # its types are not in checkov's environment
+
+try:
+    from yaml import CSafeLoader as SafeLoader  # ten times faster; some builds lack it
+except ImportError:
+    from yaml import SafeLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+STACK = "AWS::CloudFormation::Stack"
+REGION_AND_ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
+# The property that names a resource, and how its ARN begins after the partition.
+ARN_FORMATS = {
+    "AWS::CloudTrail::Trail": ("TrailName", f"cloudtrail:{REGION_AND_ACCOUNT}:trail/"),
+    "AWS::CloudWatch::Alarm": ("AlarmName", f"cloudwatch:{REGION_AND_ACCOUNT}:alarm:"),
+    "AWS::DynamoDB::Table": ("TableName", f"dynamodb:{REGION_AND_ACCOUNT}:table/"),
+    "AWS::Events::Rule": ("Name", f"events:{REGION_AND_ACCOUNT}:rule/"),
+    "AWS::Lambda::Function": ("FunctionName", f"lambda:{REGION_AND_ACCOUNT}:function:"),
+    "AWS::Logs::LogGroup": ("LogGroupName", f"logs:{REGION_AND_ACCOUNT}:log-group:"),
+    "AWS::SNS::Topic": ("TopicName", f"sns:{REGION_AND_ACCOUNT}:"),
+    "AWS::SQS::Queue": ("QueueName", f"sqs:{REGION_AND_ACCOUNT}:"),
+}
+
+
+class _Loader(SafeLoader):  # type: ignore[misc] # PyYAML is untyped here
+    """YAML with CloudFormation's short-form functions."""
+
+
+def _construct_function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        argument: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        argument = loader.construct_sequence(node, deep=True)
+    else:
+        argument = loader.construct_mapping(node, deep=True)
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    return {name: argument}
+
+
+_Loader.add_multi_constructor("!", _construct_function)
+
+
+class Resource(NamedTuple):
+    """One resource: ``body`` as written, ``properties`` resolved, ``reference`` is its ``!Ref``."""
+
+    file: str
+    name: str
+    kind: str
+    body: dict[str, Any]
+    properties: dict[str, Any]
+    arn: str
+    reference: str
+
+
+class Installation:
+    """The templates of one folder by file name, and all their resources."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        loaded = {file: parse(text) for file, text in texts.items()}
+        self.templates = {file: body for file, body in loaded.items() if isinstance(body, dict)}
+        self._parents: dict[str, tuple[str, dict[str, Any]]] = {}  # child: parent, values passed
+        self._children: dict[tuple[str, str], str] = {}  # parent and logical id: child
+        bodies = [
+            (file, name, body)
+            for file, template in self.templates.items()
+            for name, body in template.get("Resources", {}).items()
+        ]
+        for file, name, body in bodies:
+            if body.get("Type") == STACK:
+                self._register_child(file, name, body["Properties"])
+        self.resources = tuple(self._resource(file, name, body) for file, name, body in bodies)
+
+    def _register_child(self, file: str, name: str, properties: dict[str, Any]) -> None:
+        child = str(self.resolve(file, properties["TemplateURL"])).rsplit("/", 1)[-1]
+        self._children[file, name] = child
+        self._parents[child] = (file, properties.get("Parameters", {}))
+
+    def _resource(self, file: str, name: str, body: dict[str, Any]) -> Resource:
+        properties = self.resolve(file, body.get("Properties", {}))
+        arn, reference = self._arn(file, name), self._reference(file, name)
+        return Resource(file, name, str(body.get("Type")), body, properties, arn, reference)
+
+    def resources_of(self, kind: str) -> list[Resource]:
+        """Return every resource of ``kind`` in all templates."""
+        return [resource for resource in self.resources if resource.kind == kind]
+
+    def properties_of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the properties of every resource of ``kind``."""
+        return [resource.properties for resource in self.resources_of(kind)]
+
+    def arns_of(self, kind: str) -> set[str]:
+        """Return the ARN of every resource of ``kind``."""
+        return {resource.arn for resource in self.resources_of(kind)}
+
+    def with_arn(self, kind: str, arn: str) -> Resource:
+        """Return the resource of ``kind`` that has this ARN; StopIteration when there is none."""
+        return next(resource for resource in self.resources_of(kind) if resource.arn == arn)
+
+    def with_reference(self, kind: str, reference: str | None) -> Resource:
+        """Return the resource of ``kind`` with this ``!Ref``; StopIteration when there is none."""
+        resources = self.resources_of(kind)
+        return next(resource for resource in resources if resource.reference == reference)
+
+    def parameters(self, file: str) -> dict[str, Any]:
+        """Return the parameters that a template declares."""
+        parameters: dict[str, Any] = self.templates[file].get("Parameters", {})
+        return parameters
+
+    def root_parameters(self) -> dict[str, Any]:
+        """Return the parameters that an owner can set: those of every template without a parent."""
+        roots = [file for file in self.templates if file not in self._parents]
+        return {name: body for file in roots for name, body in self.parameters(file).items()}
+
+    def resolve(self, file: str, node: Any) -> Any:
+        """Return ``node`` of template ``file`` with references replaced by values or symbols."""
+        if isinstance(node, list):
+            return [self.resolve(file, item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if set(node) == {"Ref"}:
+            return self._lookup(file, node["Ref"])
+        if set(node) == {"Fn::GetAtt"}:
+            path = node["Fn::GetAtt"]
+            return self._lookup(file, path if isinstance(path, str) else ".".join(path))
+        if set(node) == {"Fn::Sub"} and isinstance(node["Fn::Sub"], str):
+            pattern = re.compile(r"\$\{([^}]+)\}")
+            return pattern.sub(lambda match: str(self._lookup(file, match[1])), node["Fn::Sub"])
+        return {key: self.resolve(file, value) for key, value in node.items()}
+
+    def _lookup(self, file: str, path: str) -> Any:
+        """Return the value of ``Parameter``, ``Resource`` or ``Resource.Attribute``."""
+        name, _, attribute = path.partition(".")
+        if name in self.templates[file].get("Resources", {}):
+            return self._attribute(file, name, attribute)
+        if file in self._parents and name in self.parameters(file):
+            parent, values = self._parents[file]
+            if name in values:
+                return self.resolve(parent, values[name])
+            return self.parameters(file)[name].get("Default")
+        return f"${{{path}}}"
+
+    def _attribute(self, file: str, name: str, attribute: str) -> Any:
+        if attribute == "":
+            return self._reference(file, name)
+        if attribute == "Arn":
+            return self._arn(file, name)
+        child = self._children.get((file, name), "")
+        outputs = self.templates.get(child, {}).get("Outputs", {})
+        output = attribute.removeprefix("Outputs.")
+        if output != attribute and output in outputs:
+            return self.resolve(child, outputs[output]["Value"])
+        return f"${{{file}/{name}.{attribute}}}"
+
+    def _arn(self, file: str, name: str) -> str:
+        kind = self._kind(file, name)
+        if kind not in ARN_FORMATS:
+            return f"${{{file}/{name}}}"
+        arn = f"arn:${{AWS::Partition}}:{ARN_FORMATS[kind][1]}{self._physical_name(file, name)}"
+        return f"{arn}:*" if kind == "AWS::Logs::LogGroup" else arn
+
+    def _reference(self, file: str, name: str) -> str:
+        kind = self._kind(file, name)
+        if kind not in ARN_FORMATS or kind == "AWS::SNS::Topic":
+            return self._arn(file, name)
+        physical_name = self._physical_name(file, name)
+        if kind == "AWS::SQS::Queue":
+            host = "sqs.${AWS::Region}.${AWS::URLSuffix}"
+            return f"https://{host}/${{AWS::AccountId}}/{physical_name}"
+        return physical_name
+
+    def _kind(self, file: str, name: str) -> str:
+        return str(self.templates[file]["Resources"][name].get("Type"))
+
+    def _physical_name(self, file: str, name: str) -> str:
+        properties = self.templates[file]["Resources"][name].get("Properties", {})
+        key, _ = ARN_FORMATS[self._kind(file, name)]
+        return str(self.resolve(file, properties.get(key, f"${{{file}/{name}}}")))
+
+
+@functools.lru_cache(maxsize=64)
+def parse(text: str) -> Any:
+    """Return one template as plain data, ``!Ref X`` as ``{"Ref": "X"}``; not to be changed."""
+    return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+
+
+@functools.lru_cache(maxsize=2)
+def load_installation(folder: Path) -> Installation:
+    """Return the installation in ``folder``. It is cached: after a change, call cache_clear."""
+    paths = sorted(folder.glob("*.yaml"))
+    return Installation({path.name: path.read_text(encoding="utf-8") for path in paths})

@@ -1,0 +1,161 @@
+"""The decorator that makes a checkov policy of a function, and helpers that read access policies.
+
+``examples/<id>.toml`` holds templates that pass a policy, and one edit that makes them fail.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from checkov.cloudformation.checks.resource.base_resource_check import BaseResourceCheck
+from checkov.common.models.enums import CheckCategories, CheckResult
+from installation import Installation, Resource, load_installation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Rule = Callable[[Resource, Installation], bool]
+
+
+def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
+    """Register a function as checkov's check of resources of ``kinds``.
+
+    The function returns whether a resource of an installation is compliant. Its docstring is the
+    sentence that a scan shows for a resource that is not.
+    """
+
+    def register(rule: Rule) -> Rule:
+        _Check(check_id, kinds, rule)
+        return rule
+
+    return register
+
+
+class _Check(BaseResourceCheck):
+    """One policy, as checkov calls it."""
+
+    def __init__(self, check_id: str, kinds: Sequence[str], rule: Rule) -> None:
+        self.rule = rule
+        super().__init__(
+            name=" ".join((rule.__doc__ or "").split()),
+            id=check_id,
+            categories=[CheckCategories.LOGGING],
+            supported_resources=list(kinds),
+        )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Check one resource. An error is a failure, since checkov drops a check that raises."""
+        try:
+            path = Path(_source_path(conf))
+            installation = load_installation(path.parent)
+            name = self.entity_path.rsplit(":", 1)[1]
+            place = (path.name, name)
+            resource = next(r for r in installation.resources if (r.file, r.name) == place)
+            is_compliant = self.rule(resource, installation)
+        except Exception:  # noqa: BLE001 - checkov counts a check that raises as not run
+            return CheckResult.FAILED
+        return CheckResult.PASSED if is_compliant else CheckResult.FAILED
+
+
+def _source_path(node: Any) -> str:
+    """Return the path that checkov notes in every mapping that it reads."""
+    if isinstance(node, dict) and "__file__" in node:
+        return str(node["__file__"])
+    children = node.values() if isinstance(node, dict) else as_list(node)
+    for child in children:
+        if isinstance(child, dict | list) and (path := _source_path(child)):
+            return path
+    return ""
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list unchanged, None as an empty list, and any other value as a list of one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[str, Any]]:
+    """Return the Allow statements of access policies, those with this service as principal."""
+    return [
+        statement
+        for document in documents
+        for statement in as_list(document.get("Statement"))
+        if statement.get("Effect") == "Allow"
+        and (not service or _names_service(statement, service))
+    ]
+
+
+def _names_service(statement: dict[str, Any], service: str) -> bool:
+    principal = statement.get("Principal")
+    return isinstance(principal, dict) and service in as_list(principal.get("Service"))
+
+
+def principals(statement: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return the principals of a statement, each as kind and name. A plain ``*`` raises."""
+    return {
+        (kind, name) for kind, names in statement["Principal"].items() for name in as_list(names)
+    }
+
+
+def is_allowed(
+    statements: Iterable[dict[str, Any]],
+    action: str,
+    resource: str,
+    request: dict[str, str] | None = None,
+) -> bool:
+    """Return whether a statement allows ``action`` on ``resource``, wildcards understood.
+
+    request: the condition keys that the caller sends.
+    """
+    return any(
+        any(fnmatch.fnmatchcase(action, name) for name in as_list(statement.get("Action")))
+        and any(_matches(resource, pattern) for pattern in as_list(statement.get("Resource")))
+        and meets_conditions(request or {}, statement)
+        for statement in statements
+    )
+
+
+def _matches(text: str, pattern: Any) -> bool:
+    """Compare as IAM does: ``*`` stands for anything, and a bracket for itself."""
+    return isinstance(pattern, str) and fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
+
+
+def _equals(text: str, value: Any) -> bool:
+    return bool(text == value)
+
+
+# IAM understands a wildcard in ArnEquals. Here it is a mistake, as ArnLike says it plainly.
+OPERATORS = {
+    "StringEquals": _equals,
+    "ArnEquals": _equals,
+    "StringLike": _matches,
+    "ArnLike": _matches,
+}
+
+
+def condition_values(statement: dict[str, Any], key: str) -> list[Any]:
+    """Return every value that a statement's conditions compare ``key`` with, by any operator."""
+    return [
+        value
+        for conditions in statement.get("Condition", {}).values()
+        for value in as_list(conditions.get(key))
+    ]
+
+
+def meets_conditions(request: dict[str, str], statement: dict[str, Any]) -> bool:
+    """Return whether a request with these condition keys meets every condition of a statement.
+
+    A key that the request lacks is not met, nor is an operator that is not in OPERATORS.
+    """
+    for operator, conditions in statement.get("Condition", {}).items():
+        for key, values in conditions.items():
+            if operator not in OPERATORS or key not in request:
+                return False
+            compare = OPERATORS[operator]
+            if not any(compare(request[key], value) for value in as_list(values)):
+                return False
+    return True

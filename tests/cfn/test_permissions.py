@@ -1,0 +1,227 @@
+"""The roles' permissions, against a table of what CloudFormation's handlers call.
+
+The local AWS emulator never checks permissions.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.iam_policies import is_permitted, plan_statements
+from tests.support.repository import ROOT
+from tests.support.templates import (
+    ACCOUNT,
+    NAMES,
+    REGION,
+    STACK,
+    VALUES,
+    as_list,
+    installation,
+    load,
+    resources_of,
+    statements,
+)
+from tooling.terraform import parse_hcl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.joint
+
+TABLE = tomllib.loads((ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text())
+TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
+REASONS = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
+STEPS = ("create", "read", "update", "delete")
+REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", VALUES["NamePrefix"]
+# The condition keys of the calls for the stacks. service.tf says which call carries which.
+REQUEST = {
+    "aws:RequestedRegion": REGION,
+    "aws:RequestTag/signwatch:prefix": PREFIX,
+    "aws:ResourceTag/signwatch:prefix": PREFIX,
+    "iam:PermissionsBoundary": VALUES["BoundaryPolicyArn"],
+    "lambda:FunctionArn": f"arn:aws:lambda:{REGION_AND_ACCOUNT}:function:{PREFIX}-function",
+}
+USED_TYPES = {body["Type"] for name in NAMES for body in load(name)["Resources"].values()}
+
+
+def allowed_actions(*documents: str) -> set[str]:
+    """The actions that these policy documents of the bootstrap allow, whatever their conditions."""
+    bodies = {}
+    for path in (ROOT / "terraform-bootstrap").glob("*.tf"):
+        for block in parse_hcl(path.read_text(encoding="utf-8")).get("data", ()):
+            bodies.update(block.get("aws_iam_policy_document", {}))
+    return {
+        action
+        for name in documents
+        for statement in bodies[name]["statement"]
+        if statement.get("effect", "Allow") == "Allow"
+        for action in statement["actions"]
+    }
+
+
+@pytest.fixture(scope="module")
+def service_role(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The statements of the role that CloudFormation uses."""
+    folder = tmp_path_factory.mktemp("bootstrap")
+    return plan_statements(folder, "service_resources", "service_foundation")
+
+
+def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
+    """The ARN of each resource of ``kind``, in the form that IAM compares for ``action``."""
+    fields = {
+        "region_and_account": REGION_AND_ACCOUNT,
+        "account": ACCOUNT,
+        "prefix": PREFIX,
+        "bus": "" if bus == "default" else f"{bus}/",
+    }
+    arn_format = TYPES[kind].get("arn_for", {}).get(action, TYPES[kind]["arn"])
+    for stack in installation(EventBusName=bus).values():
+        for name, properties in stack.of_type(kind).items():
+            values = {**fields, "id": name, "lower_id": name.lower(), **properties}
+            yield f"arn:aws:{arn_format.format_map(values)}"
+
+
+def calls(kind: str, bus: str = "default") -> Iterator[tuple[str, str]]:
+    """Each call to the service of ``kind`` for its resources, with each ARN that it concerns."""
+    entry = TYPES[kind]
+    about, elsewhere = entry.get("about", kind), entry.get("elsewhere", {})
+    service = TYPES[about]["arn"].partition(":")[0]
+    for action in sorted(handler_actions(*STEPS, kinds={kind})):
+        if action.startswith(f"{service}:"):
+            yield from ((action, arn) for arn in arns(elsewhere.get(action, about), action, bus))
+
+
+def refused_calls(
+    policy: list[dict[str, Any]], kind: str, bus: str = "default"
+) -> list[tuple[str, str]]:
+    """The calls for resources of ``kind``, each with its ARN, that a policy does not allow."""
+    return [
+        (action, arn)
+        for action, arn in calls(kind, bus)
+        if not is_permitted(policy, action, arn, REQUEST)
+    ]
+
+
+def handler_actions(*steps: str, kinds: set[str] = USED_TYPES) -> set[str]:
+    return {action for kind in kinds for step in steps for action in TYPES[kind][step]}
+
+
+def test_table_has_exactly_the_resource_types_of_the_templates() -> None:
+    assert set(TYPES) == USED_TYPES
+
+
+@pytest.mark.parametrize("kind", sorted(TYPES))
+def test_each_type_names_its_steps_and_its_source(kind: str) -> None:
+    entry: dict[str, Any] = TYPES[kind]
+    assert set(entry) - {"left_out", "elsewhere", "arn", "arn_for", "about"} == {*STEPS, "source"}
+    assert ("arn" in entry) != ("about" in entry)
+    assert entry["source"]
+    assert set(entry.get("left_out", ())).isdisjoint(handler_actions(*STEPS, kinds={kind}))
+
+
+def test_cloudformation_is_allowed_what_its_handlers_need() -> None:
+    assert handler_actions(*STEPS) <= allowed_actions("service_resources", "service_foundation")
+
+
+def test_cloudformation_is_allowed_nothing_else_without_a_reason() -> None:
+    allowed = allowed_actions("service_resources", "service_foundation")
+    assert allowed - handler_actions(*STEPS) == set(REASONS)
+    assert [action for action, reason in REASONS.items() if not reason.endswith(".")] == []
+
+
+@pytest.mark.terraform
+def test_each_statement_names_resources_of_its_actions_service(
+    service_role: list[dict[str, Any]],
+) -> None:
+    for statement in service_role:
+        actions = statement.get("Action", as_list(statement.get("NotAction")))
+        services = {action.partition(":")[0] for action in actions}
+        patterns = [pattern for pattern in statement["Resource"] if pattern != "*"]
+        if patterns:
+            assert {pattern.split(":")[2] for pattern in patterns} == services, statement["Sid"]
+        else:
+            assert statement["Condition"], statement["Sid"]
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize("bus", ["default", "own"])
+@pytest.mark.parametrize("kind", sorted(TYPES))
+def test_each_call_is_allowed_on_the_resources_of_the_templates(
+    kind: str, bus: str, service_role: list[dict[str, Any]]
+) -> None:
+    assert list(calls(kind, bus)) != []
+    assert refused_calls(service_role, kind, bus) == []
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("arn:aws:sqs:", "arn:aws:sns:", "AWS::SQS::Queue"),
+        (f":{PREFIX}-", ":guard-", "AWS::SNS::Topic"),
+        (f":alias/{PREFIX}-", f":alias/{PREFIX}/", "AWS::KMS::Alias"),
+        ("log-group:/aws/events/", "log-group:/aws/rules/", "AWS::Logs::LogGroup"),
+        (f"table/{PREFIX}-", f"tables/{PREFIX}-", "AWS::DynamoDB::Table"),
+        (
+            "log-group:/aws/lambda/signwatch-function:*",
+            "log-group:/aws/lambda/signwatch-function",
+            "AWS::Logs::LogGroup",
+        ),
+        (f'prefix": "{PREFIX}"', 'prefix": "guard"', "AWS::KMS::Key"),
+        (f"function:{PREFIX}-*", f"functions:{PREFIX}-*", "AWS::Lambda::EventSourceMapping"),
+    ],
+)
+def test_wrong_pattern_or_condition_is_noticed(
+    old: str, new: str, kind: str, service_role: list[dict[str, Any]]
+) -> None:
+    text = json.dumps(service_role)
+    assert old in text
+    assert refused_calls(json.loads(text.replace(old, new)), kind) != []
+
+
+@pytest.mark.terraform
+def test_each_role_is_passed_only_to_its_service_and_created_only_with_the_boundary(
+    service_role: list[dict[str, Any]],
+) -> None:
+    roles = resources_of("AWS::IAM::Role")
+    assert len(roles) == 2
+    for role in roles:
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role['RoleName']}"
+        (trust,) = statements(role["AssumeRolePolicyDocument"])
+        passed = {"iam:PassedToService": trust["Principal"]["Service"]}
+        passed_to_another = {"iam:PassedToService": "ec2.amazonaws.com"}
+        assert is_permitted(service_role, "iam:PassRole", arn, passed)
+        assert not is_permitted(service_role, "iam:PassRole", arn, passed_to_another)
+        bounded = {"iam:PermissionsBoundary": role["PermissionsBoundary"]}
+        unbounded = {"iam:PermissionsBoundary": ""}
+        assert is_permitted(service_role, "iam:CreateRole", arn, bounded)
+        assert not is_permitted(service_role, "iam:CreateRole", arn, unbounded)
+
+
+@pytest.mark.terraform
+def test_alias_of_a_key_is_allowed(service_role: list[dict[str, Any]]) -> None:
+    """CreateAlias concerns the key beside the alias (Service Authorization Reference, AWS KMS)."""
+    keys = list(arns("AWS::KMS::Key", "kms:CreateAlias"))
+    assert len(keys) == 2
+    for arn in keys:
+        assert is_permitted(service_role, "kms:CreateAlias", arn, {})
+
+
+def test_drift_is_allowed_exactly_what_the_read_handlers_need() -> None:
+    """Drift detection does not look into nested stacks."""
+    assert allowed_actions("drift") == handler_actions("read", kinds=USED_TYPES - {STACK})
+
+
+def test_no_role_of_the_templates_is_allowed_anything_on_all_resources() -> None:
+    """Every API that the function and the trail call knows a resource."""
+    roles = resources_of("AWS::IAM::Role")
+    assert len(roles) == 2
+    for role in roles:
+        for policy in role["Policies"]:
+            for statement in statements(policy["PolicyDocument"]):
+                assert "*" not in statement["Resource"]
+                assert not any("*" in action for action in statement["Action"])

@@ -1,0 +1,87 @@
+"""The policies of the bootstrap's roles, as Terraform writes them, and what they allow."""
+
+from __future__ import annotations
+
+import json
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from tests.support.repository import ROOT
+from tests.support.templates import ACCOUNT, REGION, VALUES, as_list, statements
+from tooling.terraform import Terraform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# The real provider writes policy documents without any call, so it needs no credentials.
+PROVIDER = """\
+provider "aws" {
+  region                      = var.region
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+  skip_requesting_account_id  = true
+}
+"""
+VARIABLES = {
+    "account_id": ACCOUNT,
+    "region": REGION,
+    "prefix": VALUES["NamePrefix"],
+    "trusted_principal_arns": [f"arn:aws:iam::{ACCOUNT}:root"],
+}
+
+
+def plan_statements(folder: Path, *policies: str) -> list[dict[str, Any]]:
+    """The statements of these managed policies of the bootstrap, planned in ``folder``."""
+    terraform = Terraform.prepare(
+        ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ)
+    )
+    (terraform.folder / "providers.tf").write_text(PROVIDER)
+    terraform.init()
+    plan = terraform.plan(VARIABLES)
+    assert plan is not None
+    resources = plan["planned_values"]["root_module"]["resources"]
+    values = {resource["address"]: resource["values"] for resource in resources}
+    documents = [json.loads(values[f"aws_iam_policy.{name}"]["policy"]) for name in policies]
+    return [statement for document in documents for statement in statements(document)]
+
+
+def is_permitted(
+    policy: Sequence[Mapping[str, Any]], action: str, arn: str, request: Mapping[str, str]
+) -> bool:
+    """Whether a statement allows a call with these condition keys, and no statement denies it."""
+    effects = [
+        statement["Effect"]
+        for statement in policy
+        if _is_about(statement, action, arn) and _has_met_conditions(statement, request)
+    ]
+    return "Allow" in effects and "Deny" not in effects
+
+
+def _is_about(statement: Mapping[str, Any], action: str, arn: str) -> bool:
+    if "NotAction" in statement and action in as_list(statement["NotAction"]):
+        return False
+    has_action = "NotAction" in statement or action in statement["Action"]
+    return has_action and any(_is_like(arn, pattern) for pattern in statement["Resource"])
+
+
+def _has_met_conditions(statement: Mapping[str, Any], request: Mapping[str, str]) -> bool:
+    operators = statement.get("Condition", {})
+    assert set(operators) <= {"StringEquals", "ArnLike"}  # the only ones that are compared here
+    for operator, conditions in operators.items():
+        for key, values in conditions.items():
+            if operator == "ArnLike":
+                is_met = any(_is_like(request.get(key, ""), value) for value in as_list(values))
+            else:
+                is_met = request.get(key) in as_list(values)
+            if not is_met:
+                return False
+    return True
+
+
+def _is_like(text: str, pattern: str) -> bool:
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
