@@ -285,14 +285,14 @@ class TextsGoToTwilio(Policy):
 
 
 class HomeRegionIsHere(Policy):
-    """The home Region of which the function is told is the one of the stack, or the stack is refused."""
+    """A stack outside the home Region that a deploy names is refused."""
 
     number, kinds = 58, (FUNCTION,)
 
-    def _holds(self, resource: Resource, site: Site, /) -> bool:
-        told, here = _variables(resource)["HOME_REGION"], "${AWS::Region}"
+    def _holds(self, _resource: Resource, site: Site, /) -> bool:
+        home, here = "${HomeRegion}", "${AWS::Region}"
         asserted = [pair for file in site.templates for pair in _equals_asserted(site, file)]
-        return told == here or any(pair in ([told, here], [here, told]) for pair in asserted)
+        return [home, here] in asserted or [here, home] in asserted
 
 
 def _equals_asserted(site: Site, file: str) -> list[Any]:
