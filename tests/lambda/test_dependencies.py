@@ -47,7 +47,7 @@ class SnsServer(ThreadingHTTPServer):
     daemon_threads = True
     connections = 0
 
-    def get_request(self) -> tuple[object, object]:  # type: ignore[override] # the socket is passed on
+    def get_request(self) -> tuple[object, object]:  # type: ignore[override] # only counts
         self.connections += 1
         return super().get_request()
 

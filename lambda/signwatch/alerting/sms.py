@@ -131,7 +131,7 @@ def _attempt(secret: Secret, recipient: str, text: str, base_url: str) -> Outcom
         if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
             _read_json(body)  # raises for an answer that is not Twilio's
             return Outcome("accepted", "")
-    except Exception as error:  # noqa: BLE001 - whatever fails, other recipients and the e-mail follow
+    except Exception as error:  # noqa: BLE001 - others and the e-mail follow
         if type(error).__name__ == "ReadTimeout":
             return Outcome("transient", NO_ANSWER)
         return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
