@@ -218,14 +218,13 @@ def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
 
 
 @policy("CKV_SIGNWATCH_58", FUNCTION)
-def home_region_is_stack_region(function: Resource, installation: Installation) -> bool:
-    """The function's home Region is the stack's Region; otherwise the stack is refused."""
-    region, stack_region = _environment(function)["HOME_REGION"], "${AWS::Region}"
+def home_region_is_stack_region(_function: Resource, installation: Installation) -> bool:
+    """A stack outside the home Region that the deploy names is refused."""
+    home_region, stack_region = "${HomeRegion}", "${AWS::Region}"
     pairs = [
         pair for file in installation.templates for pair in _asserted_pairs(installation, file)
     ]
-    is_asserted = [region, stack_region] in pairs or [stack_region, region] in pairs
-    return region == stack_region or is_asserted
+    return [home_region, stack_region] in pairs or [stack_region, home_region] in pairs
 
 
 def _asserted_pairs(installation: Installation, file: str) -> list[Any]:

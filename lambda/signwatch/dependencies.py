@@ -1,4 +1,4 @@
-"""The outside world as the function sees it: settings, clock, AWS clients and the time that is left."""
+"""What the function needs from outside: settings, clock, AWS clients and the time left to it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ if TYPE_CHECKING:
 
     from signwatch.settings import Settings
 
+DEFAULT_SECONDS_LEFT = 60.0  # where no Lambda context tells the time left
+
+_clients: dict[tuple[str, str, bool], Any] = {}  # by service, Region and quick
+
 
 class Dependencies(NamedTuple):
-    """What the outside world is to the pipeline; ``seconds_left`` tells how long Lambda lets us go on.
+    """What the pipeline needs from outside.
 
-    ``client`` makes the client of a service: of another Region with ``region``, and one that soon gives up with
-    ``quick``.
+    ``client`` returns the AWS client of a service: for another Region with ``region``, and with
+    short timeouts and no retry with ``quick``. ``seconds_left`` returns the time until Lambda's
+    timeout.
     """
 
     settings: Settings
@@ -25,16 +30,47 @@ class Dependencies(NamedTuple):
 
     @classmethod
     def make(cls, settings: Settings, context: Any) -> Dependencies:
-        """Return the real ones."""
-        remaining = getattr(context, "get_remaining_time_in_millis", None)
-        return cls(settings, time.time, _client, lambda: remaining() / 1000 if remaining else 60.0)
+        """Return the dependencies of one invocation; ``context`` is Lambda's context object."""
+        close_idle_connections()
+        get_milliseconds_left = getattr(context, "get_remaining_time_in_millis", None)
+
+        def seconds_left() -> float:
+            if get_milliseconds_left is None:
+                return DEFAULT_SECONDS_LEFT
+            return float(get_milliseconds_left() / 1000)
+
+        return cls(settings, time.time, get_client, seconds_left)
 
 
-def _client(service: str, *, region: str = "", quick: bool = False) -> Any:
+def get_client(service: str, *, region: str = "", quick: bool = False) -> Any:
+    """Return the AWS client of a service; each is made once in a process, which takes long."""
+    key = (service, region, quick)
+    if key not in _clients:
+        _clients[key] = _make_client(service, region, quick=quick)
+    return _clients[key]
+
+
+def close_idle_connections() -> None:
+    """Close the connections of an earlier invocation; the clients open new ones when needed.
+
+    AWS closes idle connections while the function is frozen, and a quick client, which does not
+    retry, would fail on one (Lambda developer guide, "Best practices": persistent connections).
+    """
+    try:
+        for client in _clients.values():
+            client.close()
+    except Exception:  # noqa: BLE001 - nothing here may stop an alert, and new clients always work
+        _clients.clear()
+
+
+def _make_client(service: str, region: str, *, quick: bool) -> Any:
     import boto3
     from botocore.config import Config
 
-    connect, read, attempts = (1, 1, 1) if quick else (2, 5, 2)  # seconds, seconds, times
-    retries = {"mode": "standard", "total_max_attempts": attempts}
-    config = Config(connect_timeout=connect, read_timeout=read, retries=retries)
+    connect_seconds, read_seconds, attempts = (1, 1, 1) if quick else (2, 5, 2)
+    config = Config(
+        connect_timeout=connect_seconds,
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+    )
     return boto3.client(service, region_name=region or None, config=config)

@@ -1,4 +1,4 @@
-"""The entry that Lambda calls. Its environment keys are listed in settings.ENVIRONMENT_KEYS."""
+"""The entry point that Lambda calls. Its environment is described in settings.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from signwatch.settings import Settings
 
 
 def handler(event: object, context: Any) -> dict[str, str]:
-    """Judge one EventBridge event and tell the owner if need be; an error is raised, so that Lambda tries again."""
+    """Judge one event and send an alert if needed. An error is raised, so that Lambda retries."""
     settings = Settings.load(os.environ)
     dependencies = Dependencies.make(settings, context)
     return process(event, dependencies)

@@ -1,6 +1,7 @@
-"""The function's log: one JSON line a decision, with the metrics in it (CloudWatch Embedded Metric Format).
+"""The function's log: one line of JSON a decision, with CloudWatch metrics in it (EMF).
 
-Everything is written through json.dumps, so that no recorded text can begin a line of its own.
+Every line is written by json.dumps, so a recorded text cannot start a line of its own.
+Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 """
 
 from __future__ import annotations
@@ -9,30 +10,7 @@ import json
 from typing import Any
 
 NAMESPACE = "Signwatch"
-LOG_TEXT_MAX_CHARS = 200  # characters of a recorded text in the log
-
-
-def format_line(
-    values: dict[str, Any],
-    metrics: dict[str, float],
-    now: float,
-    *,
-    dimensions: dict[str, str] | None = None,
-) -> str:
-    """Return one log line with ``values`` and ``metrics``; ``now`` in seconds since 1970."""
-    named = dimensions or {}
-    units = {name: "Seconds" if name.endswith("Seconds") else "Count" for name in metrics}
-    directive = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [list(named)],
-        "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
-    }
-    aws = (
-        {"_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}}
-        if metrics
-        else {}
-    )
-    return json.dumps({**_capped(values), **named, **metrics, **aws}, ensure_ascii=True)
+LOG_TEXT_MAX_CHARS = 200
 
 
 def write(
@@ -42,12 +20,39 @@ def write(
     *,
     dimensions: dict[str, str] | None = None,
 ) -> None:
-    """Print one log line; Lambda carries standard output to the log group."""
+    """Print one log line; Lambda sends standard output to the log group."""
     print(format_line(values, metrics, now, dimensions=dimensions), flush=True)
 
 
-def _capped(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value[:LOG_TEXT_MAX_CHARS] if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+def failure(problem: str, error: Exception, now: float, **context: object) -> None:
+    """Log that one part failed and the rest goes on; ``context`` adds values such as event_id."""
+    error_name = type(error).__name__
+    write({"level": "ERROR", **context, "problem": problem, "error": error_name}, {}, now)
+
+
+def format_line(
+    values: dict[str, Any],
+    metrics: dict[str, float],
+    now: float,
+    *,
+    dimensions: dict[str, str] | None = None,
+) -> str:
+    """Return one log line with ``values`` and ``metrics``; ``now`` is in seconds since 1970."""
+    dimensions = dimensions or {}
+    line = {name: _truncate(value) for name, value in values.items()} | dimensions | metrics
+    if metrics:
+        directive = {
+            "Namespace": NAMESPACE,
+            "Dimensions": [list(dimensions)],
+            "Metrics": [{"Name": name, "Unit": _unit(name)} for name in metrics],
+        }
+        line["_aws"] = {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}
+    return json.dumps(line, ensure_ascii=True)
+
+
+def _unit(metric: str) -> str:
+    return "Seconds" if metric.endswith("Seconds") else "Count"
+
+
+def _truncate(value: object) -> object:
+    return value[:LOG_TEXT_MAX_CHARS] if isinstance(value, str) else value

@@ -1,49 +1,45 @@
-"""What the function is told by its environment. The keys are the stack's parameters in capitals."""
+"""The function's settings, read from its environment.
+
+Each key is the field's name in capitals, and a parameter of the stack in capitals.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from signwatch.detection.networks import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT_KEYS = (
-    "NAME_PREFIX",
-    "HOME_REGION",
-    "KNOWN_NETWORKS",
-    "ACCOUNT_LABEL",
-    "ALERT_OFF",
-    "ALERT_ON",
-    "TIME_ZONE",
-    "ALERT_TOPIC_ARN",
-    "TWILIO_SECRET_ARN",
-    "TWILIO_BASE_URL",
-    "LEDGER_TABLE_NAME",
-    "ALLOWED_VPC_ENDPOINT_IDS",
-    "SECOND_LOOK_QUEUE_URL",
-    "RAW_EVENT_LOG_GROUP_NAME",
-)
-
 
 class Settings(NamedTuple):
-    """The function's settings; texts as they stand in the environment, empty where a key is missing."""
+    """The function's settings. A text or a list is empty where the environment lacks its key."""
 
     name_prefix: str
-    home_region: str
-    known_networks: str
+    known_networks: str  # read by networks.parse, which caches its result by this text
     account_label: str
-    alert_off: str
-    alert_on: str
+    alert_off: tuple[str, ...]
+    alert_on: tuple[str, ...]
     time_zone: str
     alert_topic_arn: str
     twilio_secret_arn: str
     twilio_base_url: str
     ledger_table_name: str
-    allowed_vpc_endpoint_ids: str
+    allowed_vpc_endpoint_ids: tuple[str, ...]
     second_look_queue_url: str
     raw_event_log_group_name: str
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the keys; a missing one is empty, since an alert that is sent with less beats one that is not."""
-        return cls(*(environment.get(key, "") for key in ENVIRONMENT_KEYS))
+        """Read the settings. A missing key is no error: an alert with less in it beats no alert."""
+        values: dict[str, Any] = {
+            field: environment.get(field.upper(), "") for field in cls._fields
+        }
+        for field in LIST_FIELDS:
+            values[field] = tuple(split_list(values[field]))
+        return cls(**values)
+
+
+LIST_FIELDS = ("alert_off", "alert_on", "allowed_vpc_endpoint_ids")  # separated by commas
+ENVIRONMENT_KEYS = tuple(field.upper() for field in Settings._fields)

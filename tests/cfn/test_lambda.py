@@ -157,7 +157,6 @@ class TestEnvironment:
         )["lambda"]
         assert stack.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
-            "HOME_REGION": REGION,
             "KNOWN_NETWORKS": "203.0.113.0/24",
             "ALLOWED_VPC_ENDPOINT_IDS": "vpce-01234567",
             "ACCOUNT_LABEL": "Shop",

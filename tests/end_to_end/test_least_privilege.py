@@ -139,7 +139,7 @@ def send_sign_ins(stage: Rehearsal, twilio_server: TwilioServer) -> None:
         CASES["second-factor-is-asked-for"]["event"], ACCOUNT, stage.settings.region
     )
     stage.sign_in(step)
-    assert second_looks.decided_again(stage, step)["verdict"] == "note"
+    assert second_looks.redeliver(stage, step)["verdict"] == "note"
     twilio_server.fail(503, times=100)
     stage.emulator.send([unknown(stage)])
     found = stage._until(

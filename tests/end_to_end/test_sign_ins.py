@@ -344,12 +344,12 @@ def test_a_right_password_waits_and_is_noted_unless_a_sign_in_of_that_person_fol
         )
         identity |= {"userName": user} if "userName" in identity else {}
     event = rehearsal.as_event_now(step, ACCOUNT, filled.settings.region)
-    before, passage = second_looks.delayed(filled), filled.sign_in(event)
+    before, passage = second_looks.count_delayed(filled), filled.sign_in(event)
     assert (passage.decision["kind"], passage.decision["verdict"]) == ("Step", "ignored")
-    assert (second_looks.delayed(filled), passage.raw_copies) == (before + 1, 1)
+    assert (second_looks.count_delayed(filled), passage.raw_copies) == (before + 1, 1)
     if follows:
         sign_in(filled, success, sourceIPAddress="203.0.113.50")
-    decision = second_looks.decided_again(filled, event)
+    decision = second_looks.redeliver(filled, event)
     expected = (
         ("ignored", "step: a sign-in followed")
         if follows

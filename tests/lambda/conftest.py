@@ -1,4 +1,4 @@
-"""What the tests of the function share: a loopback Twilio, and a world of stand-ins with an empty cache."""
+"""Fixtures of the function's tests: a loopback Twilio server, stand-ins for AWS, empty caches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from signwatch import dependencies
 from signwatch.alerting import sms
 from signwatch.enrichment import allowance_store, identity_store
 from tests.support.dependencies import KEYS, World
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def loopback() -> Iterator[TwilioServer]:
-    with TwilioServer.start(accounts=KEYS) as running:
-        yield running
+def twilio_server() -> Iterator[TwilioServer]:
+    with TwilioServer.start(accounts=KEYS) as server:
+        yield server
 
 
 @pytest.fixture
-def twilio(loopback: TwilioServer) -> Twilio:
-    return Twilio(loopback, len(loopback.messages))
+def twilio(twilio_server: TwilioServer) -> Twilio:
+    return Twilio(twilio_server, len(twilio_server.messages))
 
 
 @pytest.fixture
@@ -33,9 +34,10 @@ def world() -> World:
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret, no network and no name from an earlier test, and no waiting between two attempts."""
+def clear_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what an earlier test cached, and the pause between two attempts."""
+    monkeypatch.setattr(dependencies, "_clients", {})
     monkeypatch.setattr(identity_store, "_cache", {})
     monkeypatch.setattr(sms, "_cache", {})
-    monkeypatch.setattr(allowance_store, "_copies", {})
-    monkeypatch.setattr(sms, "PAUSE", 0.0)
+    monkeypatch.setattr(allowance_store, "_cache", {})
+    monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""The log: one JSON line each, which CloudWatch reads metrics from and no recorded text can break."""
+"""The log: one line of JSON each, with metrics for CloudWatch, that no recorded text can break."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from signwatch import log
 
 
-def test_a_line_carries_its_values_and_its_metrics_as_cloudwatch_reads_them() -> None:
-    made = json.loads(
+def test_line_has_its_values_and_its_metrics_in_cloudwatchs_format() -> None:
+    line = json.loads(
         log.format_line(
             {"who": "Anaya"},
             {"SignIns": 1.0, "DelaySeconds": 75.0},
@@ -18,7 +18,7 @@ def test_a_line_carries_its_values_and_its_metrics_as_cloudwatch_reads_them() ->
             dimensions={"Verdict": "alert"},
         )
     )
-    assert made == {
+    assert line == {
         "who": "Anaya",
         "Verdict": "alert",
         "SignIns": 1.0,
@@ -39,33 +39,42 @@ def test_a_line_carries_its_values_and_its_metrics_as_cloudwatch_reads_them() ->
     }
 
 
-def test_a_line_without_metrics_is_no_metric() -> None:
+def test_line_without_metrics_has_no_metric_directive() -> None:
     assert json.loads(log.format_line({"problem": "ledger"}, {}, 0.0)) == {"problem": "ledger"}
 
 
 @pytest.mark.parametrize(
     "text", ['a"b', "a\nb", "a\r\u2028\x85b", "\x1b[2J", "\ud800", '{"verdict": "recognised"}']
 )
-def test_a_recorded_text_stays_one_value_on_one_line_of_ascii(text: str) -> None:
-    made = log.format_line({"who": text}, {}, 0.0)
-    assert json.loads(made) == {"who": text}
-    assert len(made.splitlines()) == 1
-    assert made.isascii()
+def test_recorded_text_is_one_value_on_one_line_of_ascii(text: str) -> None:
+    line = log.format_line({"who": text}, {}, 0.0)
+    assert json.loads(line) == {"who": text}
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
 
 
-def test_a_long_text_is_cut() -> None:
-    assert json.loads(log.format_line({"who": "x" * 5000, "delay_s": None}, {}, 0.0)) == {
-        "who": "x" * 200,
-        "delay_s": None,
-    }
+def test_long_text_is_cut() -> None:
+    line = log.format_line({"who": "x" * 5000, "delay_s": None}, {}, 0.0)
+    assert json.loads(line) == {"who": "x" * 200, "delay_s": None}
 
 
-def test_a_recorded_text_cannot_stand_in_for_a_metric() -> None:
-    assert (
-        json.loads(log.format_line({"TextsSent": "9"}, {"TextsSent": 1.0}, 0.0))["TextsSent"] == 1.0
-    )
+def test_metric_replaces_a_recorded_text_of_the_same_name() -> None:
+    line = log.format_line({"TextsSent": "9"}, {"TextsSent": 1.0}, 0.0)
+    assert json.loads(line)["TextsSent"] == 1.0
 
 
-def test_writing_prints_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_prints_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.write({"who": "Anaya"}, {}, 0.0)
     assert capsys.readouterr().out == '{"who": "Anaya"}\n'
+
+
+def test_failure_names_the_problem_and_the_type_of_the_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.failure("state", TimeoutError("a number"), 0.0, event_id="event-1")
+    assert json.loads(capsys.readouterr().out) == {
+        "level": "ERROR",
+        "event_id": "event-1",
+        "problem": "state",
+        "error": "TimeoutError",
+    }

@@ -46,7 +46,8 @@ def send(
     secret: sms.Secret = SECRET,
 ) -> sms.Outcome:
     """Send once: there is no time for the second attempt."""
-    return sms.send(secret, recipient, text, twilio_server.url, iter([sms.NEEDED, 0.0]).__next__)
+    seconds_left = iter([sms.MIN_SECONDS_FOR_ATTEMPT, 0.0]).__next__
+    return sms.send(secret, recipient, text, twilio_server.url, seconds_left)
 
 
 def ask(
@@ -218,9 +219,9 @@ def test_a_slow_answer_comes_late_and_still_counts(twilio_server: TwilioServer) 
 def test_an_answer_slower_than_the_function_waits_is_transient(
     twilio_server: TwilioServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sms, "READ", 0.2)
+    monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.2)
     twilio_server.fail(slow=30)
-    assert send(twilio_server).why == sms.UNANSWERED
+    assert send(twilio_server).why == sms.NO_ANSWER
 
 
 def test_a_message_is_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:

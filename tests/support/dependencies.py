@@ -1,6 +1,6 @@
-"""What the function is given in a test: stand-ins for the AWS clients, written by hand, that keep what they are asked.
+"""Hand-written stand-ins for the function's AWS clients, which record what they are asked.
 
-Each takes faults: what ``fails`` names raises. Nothing here speaks to AWS.
+Each can be told to fail: the calls named in ``fails`` raise. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NOW = 1_795_687_200.0  # 2026-11-26 10:00 UTC, in seconds since 1970
 FIRST, SECOND = "+15005550009", "+15005550010"
 KEY_SID, KEY_SECRET = "SK" + "0" * 31 + "2", "-".join(("for", "the", "loopback"))
-FILLED = {
+TWILIO_SECRET = {
     "account_sid": "AC" + "0" * 31 + "1",
     "api_key_sid": KEY_SID,
     "api_key_secret": KEY_SECRET,
@@ -29,22 +29,19 @@ FILLED = {
     "recipients": [FIRST, SECOND],
 }
 KEYS = {KEY_SID: KEY_SECRET}
-SETTINGS = Settings(
-    name_prefix="signwatch",
-    home_region="us-east-1",
-    known_networks="",
-    account_label="production",
-    alert_off="",
-    alert_on="",
-    time_zone="",
-    alert_topic_arn="arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
-    twilio_secret_arn="arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
-    twilio_base_url="http://127.0.0.1:9",  # nobody listens on the discard port
-    ledger_table_name="signwatch-ledger",
-    allowed_vpc_endpoint_ids="",
-    second_look_queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-second-looks",
-    raw_event_log_group_name="/aws/events/signwatch",
-)
+ENVIRONMENT = {
+    "NAME_PREFIX": "signwatch",
+    "ACCOUNT_LABEL": "production",
+    "ALERT_TOPIC_ARN": "arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
+    "TWILIO_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
+    "TWILIO_BASE_URL": "http://127.0.0.1:9",  # nothing listens on the discard port
+    "LEDGER_TABLE_NAME": "signwatch-ledger",
+    "SECOND_LOOK_QUEUE_URL": (
+        "https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-second-looks"
+    ),
+    "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
+}
+SETTINGS = Settings.load(ENVIRONMENT)
 
 
 class ConditionalCheckFailedException(Exception):  # noqa: N818 - DynamoDB's own name
@@ -52,7 +49,7 @@ class ConditionalCheckFailedException(Exception):  # noqa: N818 - DynamoDB's own
 
 
 class ResourceNotFoundException(Exception):  # noqa: N818 - AWS's own name
-    """What GetSecretValue raises for a secret without a version, and DescribeUser for a user that is not there."""
+    """GetSecretValue raises it for a secret without a version, DescribeUser for no such user."""
 
 
 class AccessDeniedError(Exception):
@@ -60,8 +57,8 @@ class AccessDeniedError(Exception):
 
 
 @dataclass
-class Faulty:
-    """A client that writes down its calls; ``fails`` names the ones that raise."""
+class Client:
+    """A client that records its calls; those named in ``fails`` raise."""
 
     fails: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -73,103 +70,103 @@ class Faulty:
 
 
 @dataclass
-class Table(Faulty):
-    """DynamoDB with one table: the conditional puts and the update expressions of the ledger and of the memory."""
+class Table(Client):
+    """DynamoDB with one table: the conditions and updates of the ledger and the state."""
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     class exceptions:  # noqa: N801 - as boto3's client has it
         ConditionalCheckFailedException = ConditionalCheckFailedException
 
-    def put_item(self, **asked: Any) -> None:
+    def put_item(self, **request: Any) -> None:
         self.call("put_item")
-        assert asked["TableName"] == SETTINGS.ledger_table_name
-        there = self.items.get(asked["Item"]["alert"]["S"])
-        condition, wanted = (
-            asked.get("ConditionExpression", ""),
-            asked.get("ExpressionAttributeValues", {}),
-        )
-        assert condition in ("", "attribute_not_exists(alert)", state.FREE)
-        if condition == state.FREE and there is not None:
-            assert asked["ExpressionAttributeNames"] == {"#value": "value"}
-            is_over = int(there["expires_at"]["N"]) <= int(wanted[":now"]["N"])
-            there = None if is_over or there["value"] == wanted[":value"] else there
-        if there is not None and condition:
+        assert request["TableName"] == SETTINGS.ledger_table_name
+        key = request["Item"]["alert"]["S"]
+        existing = self.items.get(key)
+        condition = request.get("ConditionExpression", "")
+        assert condition in ("", "attribute_not_exists(alert)", state.CLAIM_CONDITION)
+        if condition == state.CLAIM_CONDITION and existing is not None:
+            assert request["ExpressionAttributeNames"] == {"#value": "value"}
+            values = request["ExpressionAttributeValues"]
+            is_expired = int(existing["expires_at"]["N"]) <= int(values[":now"]["N"])
+            if is_expired or existing["value"] == values[":value"]:
+                existing = None
+        if existing is not None and condition:
             raise ConditionalCheckFailedException
-        self.items[asked["Item"]["alert"]["S"]] = asked["Item"]
+        self.items[key] = request["Item"]
 
-    def get_item(self, **asked: Any) -> dict[str, Any]:
+    def get_item(self, **request: Any) -> dict[str, Any]:
         self.call("get_item")
-        assert asked["ConsistentRead"] is True
-        found = self.items.get(asked["Key"]["alert"]["S"])
-        return {"Item": found} if found else {}
+        assert request["ConsistentRead"] is True
+        item = self.items.get(request["Key"]["alert"]["S"])
+        return {"Item": item} if item else {}
 
-    def update_item(self, **asked: Any) -> None:
+    def update_item(self, **request: Any) -> None:
         self.call("update_item")
-        if asked["UpdateExpression"].endswith("ADD events :events"):
-            self._add(asked["Key"], asked["ExpressionAttributeValues"])
+        values = request["ExpressionAttributeValues"]
+        if request["UpdateExpression"].endswith("ADD events :events"):
+            self._add(request["Key"], values)
             return
-        item = self.items[asked["Key"]["alert"]["S"]]
-        name, value = (
-            asked["ExpressionAttributeNames"]["#name"],
-            asked["ExpressionAttributeValues"][":state"],
-        )
-        target: dict[str, Callable[[], dict[str, Any]]] = {
+        item = self.items[request["Key"]["alert"]["S"]]
+        targets: dict[str, Callable[[], dict[str, Any]]] = {
             "SET channels.#name = :state": lambda: item["channels"]["M"],
             "SET #name = :state": lambda: item,
         }
-        target[asked["UpdateExpression"]]()[name] = value
+        target = targets[request["UpdateExpression"]]()
+        target[request["ExpressionAttributeNames"]["#name"]] = values[":state"]
 
     def _add(self, key: dict[str, Any], values: dict[str, Any]) -> None:
         item = self.items.setdefault(key["alert"]["S"], {**key, "events": {"SS": []}})
-        there, new = item["events"]["SS"], values[":event"]["S"]
-        if len(there) >= int(values[":most"]["N"]) and new not in there:
+        events, event = item["events"]["SS"], values[":event"]["S"]
+        if len(events) >= int(values[":most"]["N"]) and event not in events:
             raise ConditionalCheckFailedException
-        item |= {"events": {"SS": sorted({*there, new})}, "expires_at": values[":gone"]}
+        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":gone"]}
 
 
 @dataclass
-class Secrets(Faulty):
+class Secrets(Client):
     """Secrets Manager with one secret; None while it is empty."""
 
-    text: str | None = field(default_factory=lambda: json.dumps(FILLED))
+    text: str | None = field(default_factory=lambda: json.dumps(TWILIO_SECRET))
 
-    def get_secret_value(self, **asked: Any) -> dict[str, Any]:
+    def get_secret_value(self, **request: Any) -> dict[str, Any]:
         self.call("get_secret_value")
-        assert asked == {"SecretId": SETTINGS.twilio_secret_arn}
+        assert request == {"SecretId": SETTINGS.twilio_secret_arn}
         if self.text is None:
             raise ResourceNotFoundException
         return {"SecretString": self.text}
 
 
 @dataclass
-class Topic(Faulty):
+class Topic(Client):
     """SNS with one topic, and what was published."""
 
-    mails: list[dict[str, str]] = field(default_factory=list)
+    emails: list[dict[str, str]] = field(default_factory=list)
 
-    def publish(self, **asked: str) -> None:
+    def publish(self, **request: str) -> None:
         self.call("publish")
-        assert asked.pop("TopicArn") == SETTINGS.alert_topic_arn
-        self.mails.append(asked)
+        assert request.pop("TopicArn") == SETTINGS.alert_topic_arn
+        self.emails.append(request)
 
 
 @dataclass
-class Register(Faulty):
-    """Systems Manager with what lies below the folder of the networks, two parameters a page."""
+class Parameters(Client):
+    """Systems Manager with the parameters below the folder of the networks, two a page."""
 
     values: dict[str, str] = field(default_factory=dict)
 
-    def get_parameters_by_path(self, **asked: Any) -> dict[str, Any]:
+    def get_parameters_by_path(self, **request: Any) -> dict[str, Any]:
         self.call("get_parameters_by_path")
-        first = int(asked.pop("NextToken", "0"))
-        assert asked == {"Path": f"/{SETTINGS.name_prefix}/networks", "Recursive": False}
-        found = [
-            {"Name": f"{asked['Path']}/{name}", "Value": value}
+        start = int(request.pop("NextToken", "0"))
+        assert request == {"Path": f"/{SETTINGS.name_prefix}/networks", "Recursive": False}
+        parameters = [
+            {"Name": f"{request['Path']}/{name}", "Value": value}
             for name, value in self.values.items()
         ]
-        more = {"NextToken": str(first + 2)} if first + 2 < len(found) else {}
-        return {"Parameters": found[first : first + 2], **more}
+        page: dict[str, Any] = {"Parameters": parameters[start : start + 2]}
+        if start + 2 < len(parameters):
+            page["NextToken"] = str(start + 2)
+        return page
 
     def allow(
         self,
@@ -177,93 +174,99 @@ class Register(Faulty):
         label: str = "hotel",
         who: str = "",
         expires: int | None = None,
-        **more: Any,
+        **options: Any,
     ) -> None:
-        one = allowance.make(cidr, label, who, expires, **more)
-        self.values[one.name] = allowance.encode(one)
+        entry = allowance.make(cidr, label, who, expires, **options)
+        self.values[entry.name] = allowance.encode(entry)
 
 
 @dataclass
-class Directory(Faulty):
-    """Identity stores; ``names`` holds the users by store and id, ``asked_in`` the Region of each client."""
+class IdentityStores(Client):
+    """Identity stores: ``names`` by store and user id, and the Region of each client."""
 
     names: dict[tuple[str, str], str] = field(default_factory=dict)
-    asked_in: list[str] = field(default_factory=list)
-    takes: float = 0.0  # seconds
+    regions: list[str] = field(default_factory=list)
+    delay_seconds: float = 0.0
 
-    def describe_user(self, **asked: str) -> dict[str, str]:
+    def describe_user(self, **request: str) -> dict[str, str]:
         self.call("describe_user")
-        time.sleep(self.takes)
-        name = self.names.get((asked["IdentityStoreId"], asked["UserId"]))
+        time.sleep(self.delay_seconds)
+        name = self.names.get((request["IdentityStoreId"], request["UserId"]))
         if name is None:
             raise ResourceNotFoundException
-        return {"UserName": name, **asked}
+        return {"UserName": name, **request}
 
 
 @dataclass
-class Queue(Faulty):
-    """SQS with one queue: what waits in it, and for how many seconds."""
+class Queue(Client):
+    """SQS with one queue: the messages in it, and the delay of each in seconds."""
 
-    waiting: list[tuple[Any, int]] = field(default_factory=list)
+    messages: list[tuple[Any, int]] = field(default_factory=list)
 
-    def send_message(self, **asked: Any) -> None:
+    def send_message(self, **request: Any) -> None:
         self.call("send_message")
-        assert asked["QueueUrl"] == SETTINGS.second_look_queue_url
-        self.waiting.append((json.loads(asked["MessageBody"]), asked["DelaySeconds"]))
+        assert request["QueueUrl"] == SETTINGS.second_look_queue_url
+        self.messages.append((json.loads(request["MessageBody"]), request["DelaySeconds"]))
 
 
 @dataclass
-class Logs(Faulty):
-    """CloudWatch Logs with one group: a line, the raw copy of an event, is a page of its own."""
+class Logs(Client):
+    """CloudWatch Logs with one group; each line, the raw copy of an event, is a page of its own."""
 
-    copies: list[Any] = field(default_factory=list)
-    asked: dict[str, Any] = field(default_factory=dict)
+    raw_copies: list[Any] = field(default_factory=list)
+    request: dict[str, Any] = field(default_factory=dict)
 
-    def filter_log_events(self, **asked: Any) -> dict[str, Any]:
+    def filter_log_events(self, **request: Any) -> dict[str, Any]:
         self.call("filter_log_events")
-        at = int(asked.pop("nextToken", "0"))
-        self.asked = asked
-        lines = [json.dumps(copy) for copy in self.copies[at : at + 1]]
-        more = {"nextToken": str(at + 1)} if at + 1 < len(self.copies) else {}
-        return {
-            "events": [{"message": line} for line in lines if asked["filterPattern"] in line],
-            **more,
-        }
+        position = int(request.pop("nextToken", "0"))
+        self.request = request
+        lines = [json.dumps(copy) for copy in self.raw_copies[position : position + 1]]
+        matches = [{"message": line} for line in lines if request["filterPattern"] in line]
+        page: dict[str, Any] = {"events": matches}
+        if position + 1 < len(self.raw_copies):
+            page["nextToken"] = str(position + 1)
+        return page
 
 
 @dataclass
 class World:
-    """Everything outside of the function; ``missing`` names the services whose client cannot even be made."""
+    """Everything outside of the function; no client can be made for a service in ``missing``."""
 
     table: Table = field(default_factory=Table)
     secrets: Secrets = field(default_factory=Secrets)
     topic: Topic = field(default_factory=Topic)
-    register: Register = field(default_factory=Register)
-    directory: Directory = field(default_factory=Directory)
+    parameters: Parameters = field(default_factory=Parameters)
+    identity_stores: IdentityStores = field(default_factory=IdentityStores)
     queue: Queue = field(default_factory=Queue)
     logs: Logs = field(default_factory=Logs)
     missing: set[str] = field(default_factory=set)
-    made: list[str] = field(default_factory=list)
-    hurried: list[str] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)
+    quick_clients: list[str] = field(default_factory=list)
     now: float = NOW
     seconds_left: Callable[[], float] = lambda: 60.0
 
     def client(self, service: str, *, region: str = "", quick: bool = False) -> Any:
-        self.made.append(service)
-        self.hurried += [service] if quick else []
+        self.clients.append(service)
+        if quick:
+            self.quick_clients.append(service)
         assert quick or service not in ("identitystore", "ssm")
         if service in self.missing:
             raise AccessDeniedError(service)
         if service == "identitystore":
-            self.directory.asked_in.append(region)
+            self.identity_stores.regions.append(region)
         clients: dict[str, Any] = {
             "dynamodb": self.table,
             "secretsmanager": self.secrets,
             "sns": self.topic,
+            "ssm": self.parameters,
+            "identitystore": self.identity_stores,
+            "sqs": self.queue,
+            "logs": self.logs,
         }
-        others: dict[str, Any] = {"ssm": self.register, "sqs": self.queue, "logs": self.logs}
-        return (clients | others | {"identitystore": self.directory})[service]
+        return clients[service]
 
     def dependencies(self, **changes: str) -> Dependencies:
-        settings = SETTINGS._replace(**changes)
+        """Return dependencies; ``changes`` are settings as texts, as in the environment."""
+        environment = ENVIRONMENT | {name.upper(): text for name, text in changes.items()}
+        settings = Settings.load(environment)
         return Dependencies(settings, lambda: self.now, self.client, self.seconds_left)

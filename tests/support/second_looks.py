@@ -1,4 +1,4 @@
-"""The queue in which right passwords wait, on the deployed stacks, and what comes out of it without the waiting."""
+"""The queue of the second looks on the deployed stacks, and how to skip its delay."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ if TYPE_CHECKING:
     from tooling.local.rehearsal import Rehearsal
 
 
-def delayed(stage: Rehearsal) -> int:
-    """The right passwords whose time is not over."""
-    named = "ApproximateNumberOfMessagesDelayed"
-    asked = {"QueueUrl": _url(stage), "AttributeNames": [named]}
-    return int(stage.enter().client("sqs").get_queue_attributes(**asked)["Attributes"][named])
+def count_delayed(stage: Rehearsal) -> int:
+    """Return the number of messages whose delay is not over."""
+    attribute = "ApproximateNumberOfMessagesDelayed"
+    response = (
+        stage.enter()
+        .client("sqs")
+        .get_queue_attributes(QueueUrl=_queue_url(stage), AttributeNames=[attribute])
+    )
+    return int(response["Attributes"][attribute])
 
 
-def decided_again(stage: Rehearsal, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Put an event that was decided on once into the queue, as if its time were over; the decision that follows."""
-    stage.enter().client("sqs").send_message(QueueUrl=_url(stage), MessageBody=json.dumps(event))
+def redeliver(stage: Rehearsal, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Queue an event that has one decision, without a delay; return the second decision."""
+    body = json.dumps(event)
+    stage.enter().client("sqs").send_message(QueueUrl=_queue_url(stage), MessageBody=body)
 
-    def later() -> list[str]:
-        wanted = (event["detail"]["eventID"], '"verdict"')
-        return [line for line in stage.log_lines() if all(part in line for part in wanted)][1:]
+    def later_decisions() -> list[str]:
+        parts = (event["detail"]["eventID"], '"verdict"')
+        return [line for line in stage.log_lines() if all(part in line for part in parts)][1:]
 
-    (line,) = stage._until(later)
+    (line,) = stage._until(later_decisions)
     return dict(json.loads(line))
 
 
-def _url(stage: Rehearsal) -> str:
-    url: str = (
-        stage.enter()
-        .client("sqs")
-        .get_queue_url(QueueName=f"{stage.settings.prefix}-second-looks")["QueueUrl"]
-    )
-    return url
+def _queue_url(stage: Rehearsal) -> str:
+    name = f"{stage.settings.prefix}-second-looks"
+    response = stage.enter().client("sqs").get_queue_url(QueueName=name)
+    return str(response["QueueUrl"])

@@ -1,4 +1,4 @@
-"""The loopback Twilio as one test sees it."""
+"""The loopback Twilio server as one test sees it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Twilio:
-    """A phone that is shared by many tests, and how many texts it had when this one began."""
+    """A server that many tests share, and how many texts it had when this test began."""
 
     twilio_server: TwilioServer
-    before: int
+    texts_before: int
 
     @property
     def url(self) -> str:
         return self.twilio_server.url
 
-    def fail(self, *given: Any, **named: Any) -> None:
-        self.twilio_server.fail(*given, **named)
+    def fail(self, *arguments: Any, **options: Any) -> None:
+        self.twilio_server.fail(*arguments, **options)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.twilio_server.messages[self.before :]
+        return self.twilio_server.messages[self.texts_before :]
 
     @property
-    def reached(self) -> list[str]:
+    def recipients(self) -> list[str]:
         return [message["to"] for message in self.messages]

@@ -1,33 +1,33 @@
-"""The ledger: what was delivered to whom, so that a repeated event or a retry repeats nothing.
+"""The ledger: who already has an alert, so that a repeated event or a retry sends nothing twice.
 
-It can only ever save a text, never cost one: whenever it is down, the answer is the louder one.
+If the ledger cannot be used, the caller sends the alert anyway.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-KEPT = 14 * 24 * 3600  # seconds, as long as any queue of ours keeps an event
+RETENTION_SECONDS = 14 * 24 * 3600  # as long as any of the queues keeps an event
 
 
 class Entry(NamedTuple):
-    """What the ledger knows of an alert: the channels that have it, and whether nothing is left to be done."""
+    """What the ledger holds of an alert: the channels that have it, and whether all is done."""
 
     channels: frozenset[str] = frozenset()
     finished: bool = False
 
 
 class Ledger(NamedTuple):
-    """The ledger of one alert. ``key`` is empty for an event without an id, which is never remembered."""
+    """The ledger of one alert. ``key`` is empty for an event without an id: nothing is recorded."""
 
     dynamodb: Any
     table: str
     key: str
 
     def claim(self, now: float) -> Entry:
-        """Write the alert down, or return what is known of it already; ``now`` in seconds since 1970.
+        """Record the alert, or return its entry if it is known; ``now`` in seconds since 1970.
 
-        Raises whatever the table raises; the caller decides to go on.
+        Raises what the table raises.
         """
         if not self.key:
             return Entry()
@@ -38,27 +38,27 @@ class Ledger(NamedTuple):
                     "alert": {"S": self.key},
                     "state": {"S": "claimed"},
                     "channels": {"M": {}},
-                    "expires_at": {"N": str(int(now) + KEPT)},
+                    "expires_at": {"N": str(int(now) + RETENTION_SECONDS)},
                 },
                 ConditionExpression="attribute_not_exists(alert)",
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
-            return self._entry()
+            return self._get_entry()
         return Entry()
 
     def mark(self, channel: str) -> None:
-        """Remember that ``channel`` has the alert."""
+        """Record that ``channel`` has the alert."""
         self._update("SET channels.#name = :state", channel, "delivered")
 
     def finish(self) -> None:
-        """Remember that nothing is left to be done."""
+        """Record that nothing is left to do."""
         self._update("SET #name = :state", "state", "done")
 
-    def _entry(self) -> Entry:
-        key = {"alert": {"S": self.key}}
-        item = self.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True).get(
-            "Item", {}
+    def _get_entry(self) -> Entry:
+        response = self.dynamodb.get_item(
+            TableName=self.table, Key={"alert": {"S": self.key}}, ConsistentRead=True
         )
+        item = response.get("Item", {})
         channels = frozenset(item.get("channels", {}).get("M", {}))
         return Entry(channels, item.get("state", {}).get("S") == "done")
 

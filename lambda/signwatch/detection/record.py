@@ -92,6 +92,13 @@ def get_text(found: dict[str, Any], key: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def digest(text: str, length: int = 64) -> str:
+    """Return the first ``length`` characters of the SHA-256 digest of ``text``, in hexadecimal."""
+    import hashlib  # takes time to load, and a recognised sign-in does not need it
+
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
 def parse_time(text: str) -> datetime | None:
     """Return the moment in UTC that a record's time names ("2026-11-24T10:12:31Z"); None for none since 1970."""
     try:

@@ -1,1 +1,1 @@
-"""What AWS knows about a sign-in: names, allowances and earlier events. A failure here never silences an alert."""
+"""Asks AWS about a sign-in: names, allowances, earlier events. A failure never stops an alert."""

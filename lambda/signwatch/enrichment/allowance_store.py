@@ -1,7 +1,7 @@
-"""The register of allowances in Systems Manager: what recognises a source that is in no known network.
+"""Allowances in Systems Manager: they recognise a source that is in no known network.
 
-It is read whole and remembered for a minute. While it cannot be read, what was read last serves for a quarter of an
-hour; after that nobody is recognised by it, which is the louder answer.
+All of them are read at once and cached for a minute. If they cannot be read, the cached ones count
+for a quarter of an hour. After that nothing is recognised by an allowance, so the alert is sent.
 """
 
 from __future__ import annotations
@@ -10,100 +10,96 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import log
 from signwatch.detection import allowance, networks
+from signwatch.enrichment.identity_store import with_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from signwatch.dependencies import Dependencies
     from signwatch.detection.allowance import Allowance
     from signwatch.detection.signin import SignIn
 
-FRESH = 60.0  # seconds for which what was read is not read again
-STALE = 15 * 60.0  # seconds for which it serves while it cannot be read
-MOST_NAMED = 20  # unusable parameters on one log line
+CACHE_SECONDS = 60.0
+STALE_CACHE_SECONDS = 15 * 60.0  # while the allowances cannot be read
+LOG_MAX_NAMES = 20  # unusable parameters on one log line
 
 
-class Copy(NamedTuple):
-    """What was read, and when."""
+class CachedAllowances(NamedTuple):
+    """The allowances, and when they were read in seconds since 1970."""
 
     read_at: float
     allowances: tuple[Allowance, ...]
 
-    def is_within(self, seconds: float, now: float) -> bool:
-        """Say whether it was read at most so long ago; a clock that was put back makes it old."""
+    def is_younger_than(self, seconds: float, now: float) -> bool:
+        """Return whether they were read less than ``seconds`` ago; never if the clock went back."""
         return 0 <= now - self.read_at < seconds
 
 
-_copies: dict[str, Copy] = {}  # by prefix, for as long as the process lives
+_cache: dict[str, CachedAllowances] = {}  # by name prefix
 
 
-def find(
-    sign_in: SignIn,
-    client: Callable[[], Any],
-    prefix: str,
-    now: float,
-    *,
-    named: Callable[[], SignIn],
-    by_endpoint: bool = False,
-) -> Allowance | None:
-    """Return the allowance that recognises the sign-in, or None; an expired one never does, however it was kept.
+def find(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance | None:
+    """Return the allowance that recognises the sign-in, or None; an expired one never does.
 
-    ``client`` makes a client of Systems Manager; it is asked only if what is remembered is too old. ``named`` looks up
-    the name behind a bare id; it is asked only if an allowance for one person or role holds the address.
+    The name behind a bare id is looked up only if an allowance for one person or role holds the
+    address.
     """
-    holding = [
-        one
-        for one in _load(client, prefix, now)
-        if one.is_current(now)
-        and networks.recognises(one.found, sign_in.source, by_endpoint=by_endpoint)
+    endpoints = dependencies.settings.allowed_vpc_endpoint_ids
+    matches = [
+        entry
+        for entry in _load(now, dependencies)
+        if entry.is_current(now)
+        and networks.recognises_sign_in(entry.found, sign_in.source, sign_in.endpoint, endpoints)
     ]
-    for one in holding:
-        if one.is_for(sign_in.who, sign_in.role):
-            return one
-    who = named().who if holding else ""
-    return next((one for one in holding if one.is_for(who)), None)
+    for entry in matches:
+        if entry.is_for(sign_in.who, sign_in.role):
+            return entry
+    if matches:
+        name = with_name(sign_in, dependencies).who
+        for entry in matches:
+            if entry.is_for(name):
+                return entry
+    return None
 
 
-def _load(client: Callable[[], Any], prefix: str, now: float) -> tuple[Allowance, ...]:
-    copy = _copies.get(prefix)
-    if copy and copy.is_within(FRESH, now):
-        return copy.allowances
+def _load(now: float, dependencies: Dependencies) -> tuple[Allowance, ...]:
+    """Return the cached allowances, or read them if the cache is too old."""
+    prefix = dependencies.settings.name_prefix
+    cached = _cache.get(prefix)
+    if cached and cached.is_younger_than(CACHE_SECONDS, now):
+        return cached.allowances
     try:
-        _copies[prefix] = Copy(now, tuple(_read(client(), prefix, now)))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, what was read last serves, or nothing
-        is_served = copy is not None and copy.is_within(STALE, now)
-        _complain({"error": type(error).__name__, "stale": is_served}, now)
-        return copy.allowances if copy and is_served else ()
-    return _copies[prefix].allowances
+        ssm = dependencies.client("ssm", quick=True)
+        allowances = tuple(_read(ssm, f"/{prefix}/{allowance.PARAMETER_FOLDER}", now))
+    except Exception as error:  # noqa: BLE001 - the cached allowances count, or none
+        if cached and not cached.is_younger_than(STALE_CACHE_SECONDS, now):
+            cached = None
+        log.failure("networks", error, now, stale=cached is not None)
+        return cached.allowances if cached else ()
+    _cache[prefix] = CachedAllowances(now, allowances)
+    return allowances
 
 
-def _read(ssm: Any, prefix: str, now: float) -> Iterator[Allowance]:
-    """Read all pages; an allowance that is unusable is named in the log and matches nothing."""
+def _read(ssm: Any, path: str, now: float) -> Iterator[Allowance]:
+    """Read all allowances. An unusable one matches nothing and is named in the log."""
     unusable = []
-    for parameter in _parameters(ssm, f"/{prefix}/{allowance.PARAMETER_FOLDER}"):
+    for parameter in _parameters(ssm, path):
         try:
             yield allowance.decode(parameter["Value"])
         except ValueError:
-            unusable.append(parameter["Name"])
+            unusable.append(parameter["Name"][: log.LOG_TEXT_MAX_CHARS])
     if unusable:
-        _complain(
-            {
-                "unusable_networks": [
-                    name[: log.LOG_TEXT_MAX_CHARS] for name in unusable[:MOST_NAMED]
-                ]
-            },
-            now,
-        )
+        names = unusable[:LOG_MAX_NAMES]
+        line = {"level": "ERROR", "problem": "networks", "unusable_networks": names}
+        log.write(line, {}, now)
 
 
 def _parameters(ssm: Any, path: str) -> Iterator[dict[str, str]]:
-    more: dict[str, str] = {}
+    """Yield the parameters below ``path``, of all pages."""
+    position: dict[str, str] = {}
     while True:
-        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **more)
+        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **position)
         yield from page["Parameters"]
         if not page.get("NextToken"):
             return
-        more = {"NextToken": page["NextToken"]}
-
-
-def _complain(values: dict[str, Any], now: float) -> None:
-    log.write({"level": "ERROR", "problem": "networks", **values}, {}, now)
+        position = {"NextToken": page["NextToken"]}

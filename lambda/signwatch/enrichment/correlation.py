@@ -1,6 +1,7 @@
-"""What the memory is asked, and what its answers make of a verdict; while it is down, the louder answer.
+"""Adjusts a verdict by earlier events kept in DynamoDB.
 
-A portal sign-in and a device code leave their addresses for each other; everything else is asked of alerts alone.
+If the table cannot be read, the alert is sent unchanged. A portal sign-in and a device code always
+store their addresses, to be compared with each other; everything else here concerns alerts alone.
 """
 
 from __future__ import annotations
@@ -8,140 +9,154 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from signwatch import log
-from signwatch.detection import verdict
 from signwatch.detection.networks import pack
-from signwatch.detection.record import parse_time
+from signwatch.detection.record import digest, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import SignIn, Unreadable
-from signwatch.enrichment.state import DAY, WINDOW, State, digest
-
-CLAIM = (
-    5 * 60
-)  # seconds for which an alert that is being delivered stands for others of its kind: Lambda's two retries
+from signwatch.detection.verdict import (
+    ROOT_FAILURE,
+    Verdict,
+    apply_failure_count,
+    mark_linked,
+    mark_repeated,
+)
+from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS, State
 
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
-    from signwatch.detection.verdict import Verdict
+
+CLAIM_SECONDS = (
+    5 * 60
+)  # an alert in delivery stands for others like it; covers Lambda's two retries
+CONSOLE_KINDS = ("console", "console-link")
 
 
 def is_approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
-    """Say whether a device code and the portal sign-in before it came from two addresses, whichever is told of first.
+    """Return whether a device code and the portal sign-in that approved it differ in address.
 
-    None where nobody can tell: of a device code that names no person, and while the memory is down. Where the memory
-    knows no portal sign-in within a day, such as in a portal session that lasts for weeks, there is nothing to differ
-    from: a device code is judged by its own source alone.
+    ``sign_in`` is either of the two; they may arrive in any order. None where that is unknown: for
+    a device code that names no person, and while the table cannot be read. Without a portal sign-in
+    within a day (a portal session can last for weeks) the answer is False: there is no address to
+    compare with, and the device code is judged by its own source alone.
     """
     if not sign_in.person:
         return None
     try:
-        return _compare(sign_in, now, _state(dependencies))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
-        _complain(sign_in, error, now)
+        return _compare_addresses(sign_in, now, _open_state(dependencies))
+    except Exception as error:  # noqa: BLE001 - whatever fails, the alert must be sent
+        log.failure("state", error, now, event_id=sign_in.event_id)
         return None
 
 
-def _compare(sign_in: SignIn, now: float, state: State) -> bool | None:
-    """Remember the address of this one, unless a later one is known, and compare it with the other's.
+def _compare_addresses(sign_in: SignIn, now: float, state: State) -> bool | None:
+    """Store the address of a sign-in, unless a later one is stored, and compare it with the other.
 
-    None for a code whose approval has given way to a later portal sign-in: a retry must not judge by that one.
+    None for a device code whose approval was replaced by a later portal sign-in, as on a retry.
     """
-    approval, code = (
-        f"{sign_in.account}#{kind}#{sign_in.person}" for kind in ("approval", "device-code")
-    )
-    at, address = _at(sign_in, now), digest(str(pack(sign_in.source) or sign_in.source))
     is_approval = sign_in.kind == IDENTITY_CENTER
-    own, other, seconds = (approval, code, DAY) if is_approval else (code, approval, WINDOW)
-    if _moment(state.get(own, now)) <= at:
-        state.put(own, f"{at} {address}", now, seconds)
-    known = state.get(other, now)
-    if not known:
+    own_key = f"{sign_in.account}#approval#{sign_in.person}"
+    other_key = f"{sign_in.account}#device-code#{sign_in.person}"
+    seconds = DAY_SECONDS
+    if not is_approval:
+        own_key, other_key = other_key, own_key
+        seconds = WINDOW_SECONDS
+    at = _event_seconds(sign_in, now)
+    address = digest(str(pack(sign_in.source) or sign_in.source))
+    if _stored_seconds(state.get(own_key, now)) <= at:
+        state.put(own_key, f"{at} {address}", now, seconds)
+    stored = state.get(other_key, now)
+    if not stored:
         return False
-    differs = known.partition(" ")[2] != address
-    if is_approval:  # which comes before its code
-        return differs and at <= _moment(known)
-    return differs if _moment(known) <= at else None
+    differs = stored.partition(" ")[2] != address
+    if is_approval:  # an approval comes before its device code
+        return differs and at <= _stored_seconds(stored)
+    return differs if _stored_seconds(stored) <= at else None
 
 
 def apply_correlation(
-    judged: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies
+    verdict: Verdict, reading: SignIn | Unreadable, now: float, dependencies: Dependencies
 ) -> Verdict:
-    """Return what becomes of an alert by what is remembered of earlier ones."""
-    linked = isinstance(reading, SignIn) and reading.kind in ("console", "console-link")
-    if not (judged.deduplication_key or judged.grouped or linked):
-        return judged
+    """Return the verdict of an alert, adjusted by earlier events."""
+    is_console = isinstance(reading, SignIn) and reading.kind in CONSOLE_KINDS
+    if not (verdict.deduplication_key or verdict.grouped or is_console):
+        return verdict
     try:
-        return _settled(judged, reading, now, _state(dependencies))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
-        _complain(reading, error, now)
-        return judged
-
-
-def _settled(judged: Verdict, reading: SignIn | Unreadable, now: float, state: State) -> Verdict:
-    event = reading.event_id
-    if (
-        judged.deduplication_key
-    ):  # a retry is the same event, and is told of again; of a burst the first claims it
-        is_own = not event or state.claim(judged.deduplication_key, event, now, CLAIM)
-        return judged if is_own else verdict.mark_repeated(judged)
-    if judged.grouped == "failures":
-        return _counted(judged, reading, now, state) if event else judged
-    link = f"{reading.account}#link#{reading.who}"
-    if judged.grouped == "linked":
-        state.put(link, event, now, WINDOW)
-        return judged
-    return verdict.mark_linked(judged) if state.get(link, now) else judged
+        state = _open_state(dependencies)
+        if verdict.deduplication_key:
+            return _deduplicate(verdict, reading, now, state)
+        if verdict.grouped == "failures":
+            return _count_failures(verdict, reading, now, state)
+        return _link(verdict, reading, now, state)
+    except Exception as error:  # noqa: BLE001 - whatever fails, the alert is sent unchanged
+        log.failure("state", error, now, event_id=reading.event_id)
+        return verdict
 
 
 def record_alerted(
-    judged: Verdict,
+    verdict: Verdict,
     reading: SignIn | Unreadable,
     now: float,
     dependencies: Dependencies,
     *,
-    everybody: bool,
+    reached_everybody: bool,
 ) -> None:
-    """Remember for a day that an alert which is told of once a day reached everybody, or let go of its claim.
+    """Record an alert that is sent once a day, or release its claim if it did not reach everybody.
 
-    What has no id cannot be told apart.
+    An event without an id is not recorded, as its retry could not be told from a second event.
     """
-    if not (judged.deduplication_key and reading.event_id):
+    if not (verdict.deduplication_key and reading.event_id):
         return
+    seconds = DAY_SECONDS if reached_everybody else 0
     try:
-        _state(dependencies).put(
-            judged.deduplication_key, reading.event_id, now, DAY if everybody else 0
-        )
-    except Exception as error:  # noqa: BLE001 - it is told of again, which is the louder answer
-        _complain(reading, error, now)
+        state = _open_state(dependencies)
+        state.put(verdict.deduplication_key, reading.event_id, now, seconds)
+    except Exception as error:  # noqa: BLE001 - the next alert of this kind is sent again
+        log.failure("state", error, now, event_id=reading.event_id)
 
 
-def _counted(judged: Verdict, reading: SignIn | Unreadable, now: float, state: State) -> Verdict:
-    """Count the failures of the account; those of root by themselves, for the first of them is texted."""
-    what = f"{reading.account}#failures of {'root' if verdict.ROOT_FAILURE in judged.causes else 'others'}"
-    failures, is_first = state.count_recent(what, reading.event_id, _at(reading, now))
-    return verdict.apply_failure_count(judged, failures, is_first=is_first)
+def _deduplicate(
+    verdict: Verdict, reading: SignIn | Unreadable, now: float, state: State
+) -> Verdict:
+    """Claim the alert; a second event within a day becomes a note, a retry does not."""
+    event_id = reading.event_id
+    if not event_id or state.claim(verdict.deduplication_key, event_id, now, CLAIM_SECONDS):
+        return verdict
+    return mark_repeated(verdict)
 
 
-def _at(reading: SignIn | Unreadable, now: float) -> int:
-    """Return the event's own time, in whole seconds since 1970; now where it cannot be read."""
+def _count_failures(
+    verdict: Verdict, reading: SignIn | Unreadable, now: float, state: State
+) -> Verdict:
+    """Count the failures of the account; those of root apart, as the first of them is texted."""
+    if not reading.event_id:
+        return verdict
+    user = "root" if ROOT_FAILURE in verdict.causes else "others"
+    key = f"{reading.account}#failures of {user}"
+    at = _event_seconds(reading, now)
+    failures, is_first = state.count_recent(key, reading.event_id, at)
+    return apply_failure_count(verdict, failures, is_first=is_first)
+
+
+def _link(verdict: Verdict, reading: SignIn | Unreadable, now: float, state: State) -> Verdict:
+    """Store a console link, or mark a console sign-in that follows one of the same person."""
+    key = f"{reading.account}#link#{reading.who}"
+    if verdict.grouped == "linked":
+        state.put(key, reading.event_id, now, WINDOW_SECONDS)
+        return verdict
+    return mark_linked(verdict) if state.get(key, now) else verdict
+
+
+def _event_seconds(reading: SignIn | Unreadable, now: float) -> int:
+    """Return the event's own time in seconds since 1970; now if it cannot be read."""
     at = parse_time(reading.time)
     return int(at.timestamp() if at else now)
 
 
-def _moment(kept: str) -> int:
-    return int(kept.partition(" ")[0] or 0)
+def _stored_seconds(stored: str) -> int:
+    """Return the time of a stored address; 0 for none."""
+    return int(stored.partition(" ")[0] or 0)
 
 
-def _state(dependencies: Dependencies) -> State:
-    return State(
-        dependencies.client("dynamodb", quick=True), dependencies.settings.ledger_table_name
-    )
-
-
-def _complain(reading: SignIn | Unreadable, error: Exception, now: float) -> None:
-    values = {
-        "level": "ERROR",
-        "event_id": reading.event_id,
-        "problem": "state",
-        "error": type(error).__name__,
-    }
-    log.write(values, {}, now)
+def _open_state(dependencies: Dependencies) -> State:
+    dynamodb = dependencies.client("dynamodb", quick=True)
+    return State(dynamodb, dependencies.settings.ledger_table_name)

@@ -1,9 +1,10 @@
-"""The second look: a quarter of an hour after a right password, whether that person signed in.
+"""The second look: whether a sign-in followed a right password within a quarter of an hour.
 
-A step that waits for a sign-in goes into a queue as it came, and a mapping hands it back when its delay is over. The
-success is looked for among the raw copies of the events. While that cannot be known, there was none: the louder answer.
-Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon SQS"; CloudWatch Logs
-API reference, FilterLogEvents.
+The event of the right password waits in a queue with a delay, whose mapping then hands it back to
+the function. The sign-in is searched for in the raw copies of all events. If the search fails, the
+event is judged as if no sign-in had followed. Sources: Amazon SQS API reference, SendMessage;
+Lambda developer guide, "Using Lambda with Amazon SQS"; CloudWatch Logs API reference,
+FilterLogEvents.
 """
 
 from __future__ import annotations
@@ -21,120 +22,117 @@ if TYPE_CHECKING:
 
     from signwatch.dependencies import Dependencies
 
-WAIT = (
+DELAY_SECONDS = (
     15 * 60
-)  # seconds that a sign-in may take; the longest delay that SQS knows (SendMessage, DelaySeconds)
-EARLIER = 60  # seconds by which the time of a raw copy may lie before that of its record
-MOST_PAGES = 20  # of the raw copies, each up to 1 MB
-NEEDED = 40.0  # seconds that must be left for one more page: the client may hang for 10, a text takes up to 30
+)  # time for the sign-in; the longest delay of SQS (SendMessage, DelaySeconds)
+SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than its record's
+MAX_PAGES = 20  # of raw copies, up to 1 MB each
+MIN_SECONDS_FOR_PAGE = 40.0  # the client may hang for 10, and a text takes up to 30
 FOLLOWED = "a sign-in followed"
 
 
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> Reading:
-    """Send ``event`` on for a second look and return its ``step``; where it cannot be sent, what it is without one."""
+    """Queue ``event`` for a second look and return its ``step``.
+
+    If it cannot be queued, return it as a right password without a sign-in.
+    """
     try:
         sqs, url = dependencies.client("sqs"), dependencies.settings.second_look_queue_url
-        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event), DelaySeconds=WAIT)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
-        _complain(step.event_id, error, now)
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS)
+    except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
+        log.failure("second look", error, now, event_id=step.event_id)
         return read_unfinished(event)
     return step
 
 
 def unwrap(event: object) -> object | None:
-    """Return the event that the queue hands back; None where ``event`` is no delivery of a queue.
+    """Return the event that the queue hands back; None if ``event`` is no delivery of a queue.
 
-    Raises ValueError for a delivery of several messages, which the mapping never makes, as all but one would be lost.
+    Raises ValueError for a delivery of several messages: the mapping never makes one, and all but
+    the first message would be lost.
     """
     records = event.get("Records") if isinstance(event, dict) else None
-    if not (isinstance(records, list) and all(map(_is_message, records)) and records):
+    if not isinstance(records, list) or not records or not all(map(_is_sqs_message, records)):
         return None
     (message,) = records
     try:
-        found: object = json.loads(message["body"])
+        queued_event: object = json.loads(message["body"])
     except (KeyError, TypeError, ValueError):
-        return {}  # which cannot be read, and alerts
-    return {} if found is None else found
+        return {}  # unreadable, which alerts
+    return {} if queued_event is None else queued_event
 
 
 def recheck(event: object, now: float, dependencies: Dependencies) -> Reading:
-    """Read an event that was handed back: a step that a sign-in followed, or a right password without one."""
+    """Read an event handed back by the queue: a step that a sign-in followed, or that none did."""
     reading = read(event)
     if not (isinstance(reading, Step) and reading.pending):
         return reading
-    waiting = read_unfinished(event)
+    unfinished = read_unfinished(event)
     try:
-        followed = any(_follows(told, event, waiting) for told in _copies(waiting, dependencies))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the louder answer is right
-        _complain(waiting.event_id, error, now)
-        followed = False
-    return reading._replace(why=FOLLOWED) if followed else waiting
+        for raw_copy in _raw_copies(unfinished, dependencies):
+            if _is_sign_in_after(unfinished, event, raw_copy):
+                return reading._replace(why=FOLLOWED)
+    except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
+        log.failure("second look", error, now, event_id=unfinished.event_id)
+    return unfinished
 
 
-def _is_message(record: object) -> bool:
+def _is_sqs_message(record: object) -> bool:
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
-def _copies(waiting: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the raw copies that may be the sign-in; none where the step's own time cannot be read."""
-    at = parse_time(waiting.time)
+def _raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator[object]:
+    """Yield the events that may be the sign-in; none if the time of the step cannot be read."""
+    at = parse_time(unfinished.time)
     if at is None:
         return
+    is_identity_center = unfinished.identity == IDENTITY_CENTER
     logs = dependencies.client("logs")
-    page: dict[str, Any] = {
+    request: dict[str, Any] = {
         "logGroupName": dependencies.settings.raw_event_log_group_name,
-        "startTime": int(at.timestamp() - EARLIER) * 1000,
-        "filterPattern": "UserAuthentication"
-        if waiting.identity == IDENTITY_CENTER
-        else "ConsoleLogin",
+        "startTime": int(at.timestamp() - SEARCH_MARGIN_SECONDS) * 1000,
+        "filterPattern": "UserAuthentication" if is_identity_center else "ConsoleLogin",
     }
-    for _ in range(MOST_PAGES):
-        if dependencies.seconds_left() < NEEDED:
+    for _ in range(MAX_PAGES):
+        if dependencies.seconds_left() < MIN_SECONDS_FOR_PAGE:
             raise TimeoutError
-        found = logs.filter_log_events(**page)
-        yield from (json.loads(copy["message"]) for copy in found["events"])
-        if "nextToken" not in found:
+        page = logs.filter_log_events(**request)
+        for line in page["events"]:
+            yield json.loads(line["message"])
+        if "nextToken" not in page:
             return
-        page["nextToken"] = found["nextToken"]
+        request["nextToken"] = page["nextToken"]
 
 
-def _follows(told: object, event: object, waiting: SignIn) -> bool:
-    """Say whether a raw copy is a success of the person who waits, no earlier than the step and soon enough."""
-    found = read(told)
-    if (
-        not isinstance(found, SignIn)
-        or found.outcome != "success"
-        or found.kind not in ("console", IDENTITY_CENTER)
-    ):
+def _is_sign_in_after(unfinished: SignIn, event: object, raw_copy: object) -> bool:
+    """Return whether ``raw_copy`` is a success of the same person, after ``event`` and in time."""
+    sign_in = read(raw_copy)
+    if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return False
-    step, success = parse_time(waiting.time), parse_time(found.time)
-    soon = step and success and 0 <= (success - step).total_seconds() <= WAIT
-    same = waiting.account and (found.account, found.identity) == (
-        waiting.account,
-        waiting.identity,
+    if sign_in.kind not in ("console", IDENTITY_CENTER):
+        return False
+    if not unfinished.account or sign_in.account != unfinished.account:
+        return False
+    start, end = parse_time(unfinished.time), parse_time(sign_in.time)
+    if start is None or end is None or not 0 <= (end - start).total_seconds() <= DELAY_SECONDS:
+        return False
+    return sign_in.identity == unfinished.identity and _is_same_person(
+        unfinished, event, sign_in, raw_copy
     )
-    return bool(soon and same and _is_person(found, told, waiting, event))
 
 
-def _is_person(found: SignIn, told: object, waiting: SignIn, event: object) -> bool:
-    """Compare by the id of an Identity Center user, or of the sign-in where one has none; else by the name."""
-    if waiting.identity != IDENTITY_CENTER:
-        return waiting.identity != "unknown" and found.who == waiting.who != "unknown"
-    if found.person and waiting.person:
-        return found.person == waiting.person
-    return _workflow(told) == _workflow(event) != ""
+def _is_same_person(unfinished: SignIn, event: object, sign_in: SignIn, raw_copy: object) -> bool:
+    """Compare Identity Center users by id, or by workflow if one has no id; others by name."""
+    if unfinished.identity != IDENTITY_CENTER:
+        if unfinished.identity == "unknown" or unfinished.who == "unknown":
+            return False
+        return sign_in.who == unfinished.who
+    if sign_in.person and unfinished.person:
+        return sign_in.person == unfinished.person
+    workflow = _workflow_id(event)
+    return workflow != "" and workflow == _workflow_id(raw_copy)
 
 
-def _workflow(event: object) -> str:
-    """Return the id that all records of one Identity Center sign-in share (its user guide, sign-in events)."""
+def _workflow_id(event: object) -> str:
+    """Return the id that all records of one Identity Center sign-in share (its user guide)."""
     return get_text(open_record(event).extra, "AuthWorkflowID")
-
-
-def _complain(event_id: str, error: Exception, now: float) -> None:
-    values = {
-        "level": "ERROR",
-        "event_id": event_id,
-        "problem": "second look",
-        "error": type(error).__name__,
-    }
-    log.write(values, {}, now)

@@ -1,52 +1,56 @@
-"""The memory between events, kept in the ledger's table: what was told of, what was counted, what was seen where.
+"""The state between events, kept in the ledger's table: reported alerts, counts and addresses.
 
-It can only ever save a text: whoever asks takes the louder answer while the table is down. Keys are digests, so that no
-name is stored; every item goes by itself after at most a day more than it is good for.
+If the table cannot be read, callers send the alert unchanged. Keys are digests, so that no name is
+stored. Every item expires at most a day after it stops being useful.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
-DAY = 24 * 3600  # seconds
-WINDOW = 15 * 60  # seconds within which failures are counted together
-MOST = 50  # events that are counted; more say nothing new, and an item of the table has a size
-FREE = "attribute_not_exists(alert) OR expires_at <= :now OR #value = :value"
-ROOM = "attribute_not_exists(events) OR size(events) < :most OR contains(events, :event)"
+from signwatch.detection.record import digest
+
+DAY_SECONDS = 24 * 3600
+WINDOW_SECONDS = 15 * 60  # failures are counted together within this time
+MAX_COUNTED_EVENTS = 50  # more say nothing new, and an item of the table has a maximum size
+CLAIM_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now OR #value = :value"
+COUNT_CONDITION = "attribute_not_exists(events) OR size(events) < :most OR contains(events, :event)"
 
 
 class State(NamedTuple):
-    """The memory in one table of DynamoDB. Each method raises whatever the table raises."""
+    """The state in one DynamoDB table. Every method raises what the table raises."""
 
     dynamodb: Any
     table: str
 
-    def count_recent(self, what: str, event: str, at: float) -> tuple[int, bool]:
-        """Return how many events of ``what`` the WINDOW that ends at ``at`` holds, and whether this is the first.
+    def count_recent(self, key: str, event: str, at: float) -> tuple[int, bool]:
+        """Count an event; return how many WINDOW_SECONDS hold, and whether this is the first.
 
-        ``at`` is the event's own time, in seconds since 1970, so that a retry or a late event counts once and where it
-        belongs: the first stays the first, however many came until it is tried again. At most MOST are told apart.
+        The time counted ends at ``at``, the event's own time in seconds since 1970. A retry or a
+        late event therefore counts once and at its own place: the first event stays the first
+        even if it is retried after others. At most MAX_COUNTED_EVENTS are counted.
         """
-        place = int(at) // WINDOW
-        here, before = self._added(what, place, f"{int(at)} {event}"), self._events(what, place - 1)
-        found = [
-            (int(time), name) for time, _, name in (one.partition(" ") for one in (*here, *before))
-        ]
-        recent = [one for one in found if one[0] > at - WINDOW]
+        window = int(at) // WINDOW_SECONDS
+        entries = self._add_event(key, window, f"{int(at)} {event}")
+        entries += self._get_events(key, window - 1)
+        recent = []
+        for entry in entries:
+            time, _, event_id = entry.partition(" ")
+            if int(time) > at - WINDOW_SECONDS:
+                recent.append((int(time), event_id))
         return len(recent), min(recent) == (int(at), event)
 
-    def put(self, what: str, value: str, now: float, seconds: int) -> None:
-        """Remember ``value`` for ``what`` for so many seconds, in place of an earlier one."""
-        self.dynamodb.put_item(TableName=self.table, Item=_value(what, value, now, seconds))
+    def put(self, key: str, value: str, now: float, seconds: int) -> None:
+        """Store ``value`` under ``key`` for ``seconds``, in place of an earlier value."""
+        self.dynamodb.put_item(TableName=self.table, Item=_item(key, value, now, seconds))
 
-    def claim(self, what: str, value: str, now: float, seconds: int) -> bool:
-        """Remember ``value`` as ``keep`` does, unless another value is still remembered; say whether it is now."""
+    def claim(self, key: str, value: str, now: float, seconds: int) -> bool:
+        """Store ``value`` unless another value is current; return whether it is stored."""
         try:
             self.dynamodb.put_item(
                 TableName=self.table,
-                Item=_value(what, value, now, seconds),
-                ConditionExpression=FREE,
+                Item=_item(key, value, now, seconds),
+                ConditionExpression=CLAIM_CONDITION,
                 ExpressionAttributeNames={"#value": "value"},
                 ExpressionAttributeValues={":value": {"S": value}, ":now": {"N": str(int(now))}},
             )
@@ -54,53 +58,51 @@ class State(NamedTuple):
             return False
         return True
 
-    def get(self, what: str, now: float) -> str:
-        """Return the value that is remembered for ``what``; empty for none."""
-        item = self._item(_key("kept", what))
-        return str(item["value"]["S"]) if item and int(item["expires_at"]["N"]) > now else ""
+    def get(self, key: str, now: float) -> str:
+        """Return the current value under ``key``; empty if there is none."""
+        item = self._get_item(_table_key("kept", key))
+        if not item or int(item["expires_at"]["N"]) <= now:
+            return ""
+        return str(item["value"]["S"])
 
-    def _added(self, what: str, place: int, event: str) -> list[str]:
-        """Add an event to those of one window; when that is full, they are enough without it."""
-        key = _key("count", f"{place}#{what}")
+    def _add_event(self, key: str, window: int, entry: str) -> list[str]:
+        """Add an event to a window and return the window's events; a full window stays as it is."""
         try:
             self.dynamodb.update_item(
                 TableName=self.table,
-                Key=key,
+                Key=_table_key("count", f"{window}#{key}"),
                 UpdateExpression="SET expires_at = :gone ADD events :events",
-                ConditionExpression=ROOM,
+                ConditionExpression=COUNT_CONDITION,
                 ExpressionAttributeValues={
-                    ":gone": {"N": str((place + 2) * WINDOW + DAY)},
-                    ":events": {"SS": [event]},
-                    ":event": {"S": event},
-                    ":most": {"N": str(MOST)},
+                    ":gone": {"N": str((window + 2) * WINDOW_SECONDS + DAY_SECONDS)},
+                    ":events": {"SS": [entry]},
+                    ":event": {"S": entry},
+                    ":most": {"N": str(MAX_COUNTED_EVENTS)},
                 },
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
-            return [event, *self._events(what, place)]
-        return self._events(what, place)
+            return [entry, *self._get_events(key, window)]
+        return self._get_events(key, window)
 
-    def _events(self, what: str, place: int) -> list[str]:
-        item = self._item(_key("count", f"{place}#{what}"))
+    def _get_events(self, key: str, window: int) -> list[str]:
+        item = self._get_item(_table_key("count", f"{window}#{key}"))
         return list(item.get("events", {}).get("SS", []))
 
-    def _item(self, key: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self.dynamodb.get_item(
-            TableName=self.table, Key=key, ConsistentRead=True
+    def _get_item(self, table_key: dict[str, Any]) -> dict[str, Any]:
+        response: dict[str, Any] = self.dynamodb.get_item(
+            TableName=self.table, Key=table_key, ConsistentRead=True
         )
-        return dict(found.get("Item", {}))
+        return dict(response.get("Item", {}))
 
 
-def digest(text: str) -> str:
-    """Return what stands for ``text`` in the table."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _value(what: str, value: str, now: float, seconds: int) -> dict[str, Any]:
-    return _key("kept", what) | {
+def _item(key: str, value: str, now: float, seconds: int) -> dict[str, Any]:
+    expires_at = str(int(now) + seconds)
+    return {
+        **_table_key("kept", key),
         "value": {"S": value},
-        "expires_at": {"N": str(int(now) + seconds)},
+        "expires_at": {"N": expires_at},
     }
 
 
-def _key(kind: str, what: str) -> dict[str, Any]:
-    return {"alert": {"S": f"{kind}#{digest(what)}"}}
+def _table_key(kind: str, key: str) -> dict[str, Any]:
+    return {"alert": {"S": f"{kind}#{digest(key)}"}}

@@ -1,4 +1,4 @@
-"""The ledger: it remembers what was delivered, for how long, and nothing about an event without an id."""
+"""The ledger: what it stores of a delivery, for how long, and nothing without an event id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def ledger(table: Table, key: str = KEY) -> Ledger:
     return Ledger(table, SETTINGS.ledger_table_name, key)
 
 
-def test_a_new_alert_is_written_down_with_the_time_of_its_end() -> None:
+def test_new_alert_is_stored_with_its_expiry() -> None:
     table = Table()
     assert ledger(table).claim(NOW) == Entry(frozenset(), finished=False)
     assert table.items[KEY] == {
@@ -25,7 +25,7 @@ def test_a_new_alert_is_written_down_with_the_time_of_its_end() -> None:
     }
 
 
-def test_an_alert_that_comes_again_knows_which_channels_have_it() -> None:
+def test_repeated_alert_lists_the_channels_that_have_it() -> None:
     table = Table()
     ledger(table).claim(NOW)
     ledger(table).mark("email")
@@ -34,7 +34,7 @@ def test_an_alert_that_comes_again_knows_which_channels_have_it() -> None:
     assert table.items[KEY]["expires_at"] == {"N": str(int(NOW) + 14 * 24 * 3600)}
 
 
-def test_an_alert_that_is_finished_stays_so() -> None:
+def test_finished_alert_stays_finished() -> None:
     table = Table()
     ledger(table).claim(NOW)
     ledger(table).finish()
@@ -42,7 +42,7 @@ def test_an_alert_that_is_finished_stays_so() -> None:
     assert table.items[KEY]["state"] == {"S": "done"}
 
 
-def test_two_alerts_do_not_know_each_other() -> None:
+def test_alerts_of_other_events_or_accounts_are_separate() -> None:
     table = Table()
     ledger(table).claim(NOW)
     ledger(table).finish()
@@ -50,17 +50,17 @@ def test_two_alerts_do_not_know_each_other() -> None:
     assert ledger(table, "444455556666#8a1edcc0").claim(NOW) == Entry()
 
 
-def test_an_event_without_an_id_is_never_remembered() -> None:
+def test_event_without_an_id_is_not_stored() -> None:
     table = Table()
-    nameless = ledger(table, "")
-    assert nameless.claim(NOW) == Entry()
-    nameless.mark("email")
-    nameless.finish()
+    without_id = ledger(table, "")
+    assert without_id.claim(NOW) == Entry()
+    without_id.mark("email")
+    without_id.finish()
     assert table.calls == []
 
 
 @pytest.mark.parametrize("call", ["put_item", "get_item", "update_item"])
-def test_a_fault_of_the_table_is_told_to_the_caller(call: str) -> None:
+def test_error_of_the_table_is_raised(call: str) -> None:
     table = Table()
     ledger(table).claim(NOW)
     table.fails = {call}

@@ -1,9 +1,11 @@
-"""Texts: the secret, what Twilio's answers mean, the timeouts, and that nothing of it is written down."""
+"""Texts: the secret, the meaning of Twilio's answers, the timeouts, and what is never logged."""
 
 from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,50 +13,82 @@ import pytest
 import requests
 
 from signwatch.alerting import sms
-from tests.support.dependencies import FILLED, FIRST, KEY_SECRET, NOW, SETTINGS, World
+from tests.support.dependencies import FIRST, KEY_SECRET, NOW, SETTINGS, TWILIO_SECRET, World
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from tests.support.twilio import Twilio
 
-GIVEN = sms.parse_secret(json.dumps(FILLED))
+SECRET = sms.parse_secret(json.dumps(TWILIO_SECRET))
 ARN = SETTINGS.twilio_secret_arn
 
 
-def plenty() -> float:
+def enough_seconds() -> float:
     return 60.0
 
 
-def send(twilio: Twilio, given: sms.Secret = GIVEN, recipient: str = FIRST) -> sms.Outcome:
-    return sms.send(given, recipient, "hello", twilio.url, plenty)
+def send(twilio: Twilio, secret: sms.Secret = SECRET, recipient: str = FIRST) -> sms.Outcome:
+    return sms.send(secret, recipient, "hello", twilio.url, enough_seconds)
+
+
+def send_to(url: str) -> sms.Outcome:
+    return sms.send(SECRET, FIRST, "hello", url, enough_seconds)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> None:
+    """Answer every request with ``status`` and ``body``."""
+    response = requests.Response()
+    response.status_code, response._content = status, body.encode()
+    monkeypatch.setattr(requests.Session, "send", lambda *_, **__: response)
+
+
+PROGRAM = """import json, sys
+sys.path.insert(0, sys.argv[1])
+from signwatch.alerting import sms
+secret, url = sms.parse_secret(sys.argv[2]), sys.argv[3]
+outcome = sms.send(secret, secret.recipients[0], "hello", url, lambda: 60.0)
+print(json.dumps([outcome.state, sorted(sys.modules)]))"""
+
+
+def test_sending_imports_nothing_of_twilios_products(twilio: Twilio) -> None:
+    """The layer leaves these modules out."""
+    arguments = [str(ROOT / "lambda"), json.dumps(TWILIO_SECRET), twilio.url]
+    process = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    state, modules = json.loads(process.stdout)
+    assert state == "accepted"
+    assert [name for name in modules if name.startswith("twilio.rest")] == ["twilio.rest"]
 
 
 class TestSecret:
-    def test_it_is_read_once_in_five_minutes(self, world: World) -> None:
+    def test_secret_is_read_once_in_five_minutes(self, world: World) -> None:
         for now in (NOW, NOW + 299):
-            assert sms.load_secret(world.client, ARN, now) == GIVEN
+            assert sms.load_secret(world.client, ARN, now) == SECRET
         assert world.secrets.calls == ["get_secret_value"]
         sms.load_secret(world.client, ARN, NOW + 301)
         assert len(world.secrets.calls) == 2
 
-    def test_it_is_read_afresh_on_request(self, world: World) -> None:
+    def test_cache_can_be_bypassed(self, world: World) -> None:
         sms.load_secret(world.client, ARN, NOW)
-        world.secrets.text = json.dumps({**FILLED, "api_key_secret": "rotated"})
-        assert sms.load_secret(world.client, ARN, NOW, fresh=True).api_key_secret == "rotated"
+        world.secrets.text = json.dumps({**TWILIO_SECRET, "api_key_secret": "rotated"})
+        assert sms.load_secret(world.client, ARN, NOW, use_cache=False).api_key_secret == "rotated"
 
-    def test_the_last_one_is_believed_while_it_cannot_be_read(self, world: World) -> None:
+    def test_cached_secret_is_used_while_it_cannot_be_read(self, world: World) -> None:
         sms.load_secret(world.client, ARN, NOW)
         world.secrets.fails = {"get_secret_value"}
-        assert sms.load_secret(world.client, ARN, NOW + 3600) == GIVEN
+        assert sms.load_secret(world.client, ARN, NOW + 3600) == SECRET
 
-    def test_a_secret_that_cannot_be_read_is_none(self, world: World) -> None:
+    def test_error_says_that_the_secret_could_not_be_read(self, world: World) -> None:
         world.secrets.fails = {"get_secret_value"}
         with pytest.raises(sms.NoSecretError, match=r"could not be read \(AccessDeniedError\)"):
             sms.load_secret(world.client, ARN, NOW)
 
     @pytest.mark.parametrize("text", [None, ""])
-    def test_a_secret_that_was_never_filled_is_called_empty(
-        self, world: World, text: str | None
-    ) -> None:
+    def test_error_says_that_the_secret_is_empty(self, world: World, text: str | None) -> None:
         world.secrets.text = text
         with pytest.raises(sms.NoSecretError, match="still empty"):
             sms.load_secret(world.client, ARN, NOW)
@@ -72,42 +106,40 @@ class TestSecret:
             {"account_sid": 7},
         ],
     )
-    def test_a_secret_with_a_value_missing_or_of_another_kind_is_none(
-        self, changes: dict[str, Any]
-    ) -> None:
+    def test_missing_value_or_wrong_type_is_an_error(self, changes: dict[str, Any]) -> None:
         with pytest.raises(sms.NoSecretError, match="names no recipient or lacks a value"):
-            sms.parse_secret(json.dumps({**FILLED, **changes}))
+            sms.parse_secret(json.dumps({**TWILIO_SECRET, **changes}))
 
     @pytest.mark.parametrize(
         "text", [KEY_SECRET, "[]", "{}", "null", '"x"', "[" * 100_000], ids=lambda text: text[:9]
     )
-    def test_what_is_no_such_json_is_none_and_is_never_repeated(self, text: str) -> None:
+    def test_malformed_secret_is_an_error_that_does_not_repeat_it(self, text: str) -> None:
         with pytest.raises(sms.NoSecretError) as caught:
             sms.parse_secret(text)
         assert str(caught.value) == "the secret is not the JSON object that invoke secret writes"
         assert caught.value.__suppress_context__
 
-    def test_a_recipient_who_is_named_twice_is_texted_once(self) -> None:
+    def test_repeated_recipient_is_texted_once(self) -> None:
         assert sms.parse_secret(
-            json.dumps({**FILLED, "recipients": [FIRST, FIRST]})
+            json.dumps({**TWILIO_SECRET, "recipients": [FIRST, FIRST]})
         ).recipients == (FIRST,)
 
 
 class TestSending:
-    def test_a_text_goes_out_from_the_sender_to_the_recipient(self, twilio: Twilio) -> None:
+    def test_text_goes_from_the_sender_to_the_recipient(self, twilio: Twilio) -> None:
         assert send(twilio) == sms.Outcome("accepted", "")
         (message,) = twilio.messages
-        found = (message["account_sid"], message["from"], message["to"], message["body"])
-        assert found == (GIVEN.account_sid, GIVEN.sender, FIRST, "hello")
+        assert (message["account_sid"], message["from"]) == (SECRET.account_sid, SECRET.sender)
+        assert (message["to"], message["body"]) == (FIRST, "hello")
 
-    def test_a_messaging_service_is_named_as_one(self, twilio: Twilio) -> None:
+    def test_messaging_service_is_passed_as_such(self, twilio: Twilio) -> None:
         service = "MG" + "0" * 32
-        send(twilio, GIVEN._replace(sender=service))
+        send(twilio, SECRET._replace(sender=service))
         (message,) = twilio.messages
         assert (message["messaging_service_sid"], message["from"]) == (service, None)
 
     @pytest.mark.parametrize("status", [429, 500, 503])
-    def test_a_passing_fault_is_tried_once_more(self, twilio: Twilio, status: int) -> None:
+    def test_transient_failure_is_retried_once(self, twilio: Twilio, status: int) -> None:
         twilio.fail(status)
         assert send(twilio).state == "accepted"
         twilio.fail(status, times=2)
@@ -116,52 +148,52 @@ class TestSending:
         )
         assert len(twilio.messages) == 1
 
-    def test_a_connection_that_breaks_is_a_passing_fault(self, twilio: Twilio) -> None:
+    def test_broken_connection_is_transient(self, twilio: Twilio) -> None:
         twilio.fail(reset=True, times=2)
         assert send(twilio) == sms.Outcome(
             "transient", "Twilio could not be reached (ConnectionError)"
         )
 
-    def test_nobody_listening_is_a_passing_fault(self) -> None:
-        outcome = sms.send(GIVEN, FIRST, "hello", SETTINGS.twilio_base_url, plenty)
+    def test_refused_connection_is_transient(self) -> None:
+        outcome = send_to(SETTINGS.twilio_base_url)
         assert outcome == sms.Outcome("transient", "Twilio could not be reached (ConnectionError)")
 
-    def test_an_answer_that_comes_too_late_is_not_waited_for_and_the_text_not_sent_again_at_once(
+    def test_timeout_is_not_retried_at_once(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sms, "READ", 0.05)
+        monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
         twilio.fail(slow=30.0)
         start = time.monotonic()
-        assert send(twilio) == sms.Outcome("transient", sms.UNANSWERED)
+        assert send(twilio) == sms.Outcome("transient", sms.NO_ANSWER)
         assert time.monotonic() - start < 2
         monkeypatch.undo()
-        assert send(twilio).state == "accepted"  # the only fault that was left was the one above
+        assert send(twilio).state == "accepted"  # no scripted failure was left
 
-    def test_every_request_has_the_two_timeouts(
+    def test_every_request_has_both_timeouts(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        seen = []
-        ours = requests.Session.send
+        timeouts = []
+        send_request = requests.Session.send
 
-        def spy(session: Any, request: Any, **given: Any) -> Any:
-            seen.append(given["timeout"])
-            return ours(session, request, **given)
+        def spy(session: Any, request: Any, **options: Any) -> Any:
+            timeouts.append(options["timeout"])
+            return send_request(session, request, **options)
 
         monkeypatch.setattr(requests.Session, "send", spy)
         twilio.fail(500)
         send(twilio)
-        assert seen == [(3.0, 7.0)] * 2
+        assert timeouts == [(3.0, 7.0)] * 2
 
-    def test_a_permanent_refusal_is_tried_once(self, twilio: Twilio) -> None:
-        refused = send(twilio, recipient="+15005550004")
-        assert refused == sms.Outcome("permanent", "Twilio answered 400, error 21610")
+    def test_permanent_failure_is_not_retried(self, twilio: Twilio) -> None:
+        outcome = send(twilio, recipient="+15005550004")
+        assert outcome == sms.Outcome("permanent", "Twilio answered 400, error 21610")
         twilio.fail(400, 21617)
         assert send(twilio).state == "permanent"
         assert twilio.messages == []
 
-    def test_refused_credentials_are_told_apart(self, twilio: Twilio) -> None:
-        refused = send(twilio, GIVEN._replace(api_key_secret="revoked"))
-        assert refused == sms.Outcome("credentials", "Twilio answered 401, error 20003")
+    def test_refused_credentials_have_a_state_of_their_own(self, twilio: Twilio) -> None:
+        outcome = send(twilio, SECRET._replace(api_key_secret="revoked"))
+        assert outcome == sms.Outcome("credentials", "Twilio answered 401, error 20003")
 
     @pytest.mark.parametrize(
         ("status", "state"),
@@ -173,18 +205,48 @@ class TestSending:
             (403, "credentials"),
         ],
     )
-    def test_each_status_has_its_meaning(self, status: int, state: str) -> None:
+    def test_status_decides_the_state(self, status: int, state: str) -> None:
         assert sms.classify(status, None) == sms.Outcome(state, f"Twilio answered {status}")
 
-    def test_no_attempt_is_begun_that_would_cost_the_e_mail_its_time(self, twilio: Twilio) -> None:
-        outcome = sms.send(GIVEN, FIRST, "hello", twilio.url, lambda: sms.NEEDED - 0.1)
+    @pytest.mark.parametrize(
+        ("status", "body", "outcome"),
+        [
+            (201, "{}", sms.Outcome("accepted", "")),
+            (201, "", sms.Outcome("accepted", "")),
+            (400, '{"code": 21610}', sms.Outcome("permanent", "Twilio answered 400, error 21610")),
+            (400, '{"code": "x\\ny"}', sms.Outcome("permanent", "Twilio answered 400")),
+            (502, "<html>", sms.Outcome("transient", "Twilio answered 502")),
+            (401, "", sms.Outcome("credentials", "Twilio answered 401")),
+            (404, "[21610]", sms.Outcome("permanent", "Twilio answered 404")),
+            (404, "[" * 100_000, sms.Outcome("permanent", "Twilio answered 404")),
+            (302, "", sms.Outcome("permanent", "Twilio answered 302")),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_answer_is_read_whatever_its_body(
+        self, monkeypatch: pytest.MonkeyPatch, status: int, body: str, outcome: sms.Outcome
+    ) -> None:
+        answer(monkeypatch, status, body)
+        assert send_to("https://api.twilio.com") == outcome
+
+    @pytest.mark.parametrize("body", ["<html>", "[]", "7"])
+    def test_success_that_is_not_twilios_does_not_count_as_sent(
+        self, monkeypatch: pytest.MonkeyPatch, body: str
+    ) -> None:
+        answer(monkeypatch, 200, body)
+        assert send_to("https://api.twilio.com").state == "transient"
+
+    def test_no_attempt_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
+        outcome = sms.send(
+            SECRET, FIRST, "hello", twilio.url, lambda: sms.MIN_SECONDS_FOR_ATTEMPT - 0.1
+        )
         assert outcome == sms.Outcome("transient", "there was no time left")
         assert twilio.messages == []
 
-    def test_there_is_no_second_attempt_without_the_time_for_it(self, twilio: Twilio) -> None:
-        left = iter([60.0, sms.NEEDED - 0.1])
+    def test_no_retry_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
+        seconds_left = iter([60.0, sms.MIN_SECONDS_FOR_ATTEMPT - 0.1]).__next__
         twilio.fail(503)
-        assert sms.send(GIVEN, FIRST, "hello", twilio.url, lambda: next(left)).state == "transient"
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == "transient"
         assert twilio.messages == []
 
     @pytest.mark.parametrize(
@@ -203,26 +265,27 @@ class TestSending:
         monkeypatch.setattr(
             requests.Session, "send", lambda *_, **__: pytest.fail("something was sent")
         )
-        assert (
-            sms.send(GIVEN, FIRST, "hello", url, plenty).why
-            == "Twilio could not be reached (ValueError)"
-        )
+        outcome = send_to(url)
+        assert outcome.why == "Twilio could not be reached (ValueError)"
 
-    def test_the_host_of_the_base_url_is_the_one_that_is_asked(
+    def test_request_goes_to_the_host_of_the_base_url(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = []
+        urls = []
 
         def refuse(_: Any, request: Any, **__: Any) -> None:
-            asked.append(request.url)
+            urls.append(request.url)
             raise requests.ConnectionError
 
         monkeypatch.setattr(requests.Session, "send", refuse)
-        sms.send(GIVEN, FIRST, "hello", "https://api.dublin.ie1.twilio.com", plenty)
-        path = f"/2010-04-01/Accounts/{GIVEN.account_sid}/Messages.json"
-        assert set(asked) == {f"https://api.dublin.ie1.twilio.com{path}"}
+        monkeypatch.setenv("TWILIO_EDGE", "sydney")  # Twilio's client would change the host
+        monkeypatch.setenv("TWILIO_REGION", "au1")
+        base_url = "https://api.dublin.ie1.twilio.com/path?query"
+        send_to(base_url)
+        path = f"/2010-04-01/Accounts/{SECRET.account_sid}/Messages.json"
+        assert set(urls) == {f"https://api.dublin.ie1.twilio.com{path}"}
 
-    def test_twilios_own_log_stays_silent_about_accounts_and_numbers(
+    def test_twilios_own_log_shows_no_account_and_no_number(
         self, twilio: Twilio, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""The recollection: what earlier events make of an alert, and that a memory which is down makes nothing quiet."""
+"""Correlation: how earlier events adjust a verdict, and that a failing table silences nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from signwatch.alerting.delivery import DeliveryError
-from signwatch.enrichment.state import DAY, WINDOW
+from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS
 from signwatch.pipeline import process
 from tests.support.sign_ins import NETWORKS, event
 
@@ -24,16 +24,17 @@ def _no_texts(world: World) -> None:
     world.secrets.text = None
 
 
-def sent(name: str, event_id: str = "event-1", **detail: Any) -> dict[str, Any]:
-    told: dict[str, Any] = event(name)
-    told["detail"] |= {"eventID": event_id, **detail}
-    return told
+def make_event(name: str, event_id: str = "event-1", **detail: Any) -> dict[str, Any]:
+    record: dict[str, Any] = event(name)
+    record["detail"] |= {"eventID": event_id, **detail}
+    return record
 
 
-def decided(
-    world: World, told: object, capsys: pytest.CaptureFixture[str], place: str = "recognised"
+def decide(
+    world: World, record: object, capsys: pytest.CaptureFixture[str], place: str = "recognised"
 ) -> dict[str, Any]:
-    process(told, world.dependencies(known_networks=NETWORKS[place]))
+    """Process an event and return the log line of its decision."""
+    process(record, world.dependencies(known_networks=NETWORKS[place]))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return dict(next(line for line in lines if "verdict" in line))
 
@@ -46,7 +47,7 @@ class TestDeviceCode:
             ("203.0.113.11", "alert", "device code elsewhere"),
         ],
     )
-    def test_it_is_compared_with_where_the_person_signed_in_to_the_portal(
+    def test_device_code_is_compared_with_the_portal_sign_in(
         self,
         world: World,
         capsys: pytest.CaptureFixture[str],
@@ -54,8 +55,8 @@ class TestDeviceCode:
         verdict: str,
         reason: str,
     ) -> None:
-        decided(world, sent(PORTAL, sourceIPAddress="203.0.113.10"), capsys)
-        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress=address), capsys)
+        decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.10"), capsys)
+        line = decide(world, make_event(DEVICE_CODE, "event-2", sourceIPAddress=address), capsys)
         assert (line["verdict"], line["reasons"][0]) == (verdict, reason)
 
     @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ class TestDeviceCode:
         ],
         ids=["from elsewhere", "from the same address", "after the code"],
     )
-    def test_an_approval_that_is_told_of_after_its_code_is_compared_too(
+    def test_approval_that_arrives_after_its_device_code_is_compared(
         self,
         world: World,
         capsys: pytest.CaptureFixture[str],
@@ -75,252 +76,239 @@ class TestDeviceCode:
         address: str,
         verdict: str,
     ) -> None:
-        code = sent(
+        code = make_event(
             DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10", eventTime="2026-11-26T09:59:00Z"
         )
-        assert decided(world, code, capsys)["verdict"] == "note"
-        line = decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=approved_at), capsys)
+        assert decide(world, code, capsys)["verdict"] == "note"
+        line = decide(
+            world, make_event(PORTAL, sourceIPAddress=address, eventTime=approved_at), capsys
+        )
         assert line["verdict"] == verdict
         assert (line["reasons"][0] == "device code elsewhere") is (verdict == "alert")
 
-    def test_a_late_older_approval_does_not_take_the_place_of_a_newer_one(
+    def test_late_older_approval_does_not_replace_a_newer_one(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for at, address in (
             ("2026-11-26T09:58:00Z", "203.0.113.10"),
             ("2026-11-26T03:00:00Z", "203.0.113.66"),
         ):
-            decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
-        code = sent(
+            decide(world, make_event(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
+        code = make_event(
             DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.66", eventTime="2026-11-26T09:59:00Z"
         )
-        assert decided(world, code, capsys)["reasons"][0] == "device code elsewhere"
+        assert decide(world, code, capsys)["reasons"][0] == "device code elsewhere"
 
-    def test_a_retry_is_not_compared_with_a_portal_sign_in_after_it(
+    def test_retry_is_not_compared_with_a_later_portal_sign_in(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for at, address in (
             ("2026-11-26T09:58:00Z", "203.0.113.66"),
             ("2026-11-26T09:59:30Z", "203.0.113.10"),
         ):
-            decided(world, sent(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
-        code = sent(
+            decide(world, make_event(PORTAL, sourceIPAddress=address, eventTime=at), capsys)
+        code = make_event(
             DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10", eventTime="2026-11-26T09:59:00Z"
         )
-        assert decided(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
-
-    @pytest.mark.parametrize(("seconds", "verdict"), [(DAY - 1, "alert"), (DAY + 1, "note")])
-    def test_an_approval_counts_for_a_day(
-        self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
-    ) -> None:
-        decided(world, sent(PORTAL, sourceIPAddress="203.0.113.66"), capsys)
-        world.now += seconds
-        code = sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
-        assert decided(world, code, capsys)["verdict"] == verdict
+        assert decide(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
 
     @pytest.mark.parametrize(
-        ("seconds", "verdict"), [(WINDOW - 1, "alert"), (WINDOW + 1, "recognised")]
+        ("seconds", "verdict"), [(DAY_SECONDS - 1, "alert"), (DAY_SECONDS + 1, "note")]
     )
-    def test_a_code_waits_a_quarter_of_an_hour_for_its_approval(
+    def test_approval_counts_for_a_day(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
     ) -> None:
-        decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.66"), capsys)
+        world.now += seconds
+        code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
+        assert decide(world, code, capsys)["verdict"] == verdict
+
+    @pytest.mark.parametrize(
+        ("seconds", "verdict"), [(WINDOW_SECONDS - 1, "alert"), (WINDOW_SECONDS + 1, "recognised")]
+    )
+    def test_device_code_counts_for_a_quarter_of_an_hour(
+        self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
+    ) -> None:
+        decide(world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
         world.now += seconds
         assert (
-            decided(world, sent(PORTAL, sourceIPAddress="203.0.113.66"), capsys)["verdict"]
+            decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.66"), capsys)["verdict"]
             == verdict
         )
 
-    def test_the_same_address_may_be_written_in_two_ways(
+    def test_ipv4_mapped_address_equals_its_ipv4_address(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        decided(world, sent(PORTAL, sourceIPAddress="::ffff:203.0.113.10"), capsys)
-        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        decide(world, make_event(PORTAL, sourceIPAddress="::ffff:203.0.113.10"), capsys)
+        line = decide(
+            world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
+        )
         assert line["verdict"] == "note"
 
-    def test_the_portal_sign_in_of_somebody_else_says_nothing(
+    def test_portal_sign_in_of_another_person_is_not_compared(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        other = sent(PORTAL, sourceIPAddress="203.0.113.99")
-        other["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
-        decided(world, other, capsys)
-        line = decided(world, sent(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        sign_in = make_event(PORTAL, sourceIPAddress="203.0.113.99")
+        sign_in["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
+        decide(world, sign_in, capsys)
+        line = decide(
+            world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
+        )
         assert line["verdict"] == "note"
 
     @pytest.mark.parametrize("fault", ["get_item", "nobody"])
-    def test_where_nobody_can_tell_it_is_a_high_alert(
+    def test_alert_says_approval_unknown_if_it_cannot_be_compared(
         self, world: World, capsys: pytest.CaptureFixture[str], fault: str
     ) -> None:
-        told = sent(DEVICE_CODE, sourceIPAddress="203.0.113.10")
+        code = make_event(DEVICE_CODE, sourceIPAddress="203.0.113.10")
         if fault == "nobody":
-            del told["detail"]["userIdentity"]["onBehalfOf"]
+            del code["detail"]["userIdentity"]["onBehalfOf"]
         world.table.fails = {fault}
-        assert decided(world, told, capsys)["reasons"][0] == "device code, its approval unknown"
+        assert decide(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
 
-    def test_a_portal_sign_in_is_judged_as_ever_while_the_memory_is_down(
+    def test_portal_sign_in_is_judged_as_usual_if_the_table_fails(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.missing = {"dynamodb"}
-        assert decided(world, sent(PORTAL), capsys)["verdict"] == "recognised"
-        assert decided(world, sent(PORTAL), capsys, "anywhere")["verdict"] == "alert"
+        assert decide(world, make_event(PORTAL), capsys)["verdict"] == "recognised"
+        assert decide(world, make_event(PORTAL), capsys, "anywhere")["verdict"] == "alert"
 
 
 class TestFailures:
-    def test_the_third_within_a_quarter_of_an_hour_is_texted_and_each_is_mailed(
+    def test_third_failure_is_texted_and_each_is_emailed(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        asked, names = (
-            [],
-            ("iam-user-fails", "unknown-kind-of-user-fails", "identity-center-factor-is-wrong"),
-        )
+        is_texted = []
+        names = ("iam-user-fails", "unknown-kind-of-user-fails", "identity-center-factor-is-wrong")
         for number, name in enumerate(names):
-            told = sent(
+            failure = make_event(
                 name,
                 f"event-{number}",
                 recipientAccountId="111122223333",
                 eventTime="2026-11-26T09:59:00Z",
             )
-            line = decided(world, told, capsys, "anywhere")
+            line = decide(world, failure, capsys, "anywhere")
             assert (line["verdict"], line["grouped"]) == ("alert", "failures")
             assert line["reasons"][-1] == f"{number + 1} failures within 15 minutes"
-            asked.append("get_secret_value" in world.secrets.calls)
-        assert asked == [False, False, True]
-        assert len(world.topic.mails) == 3
+            is_texted.append("get_secret_value" in world.secrets.calls)
+        assert is_texted == [False, False, True]
+        assert len(world.topic.emails) == 3
 
-    def test_the_first_of_root_is_texted_whoever_else_failed_before(
+    def test_first_failure_of_root_is_texted_even_after_others_failed(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        decided(
-            world,
-            sent("iam-user-fails", "event-0", eventTime="2026-11-26T09:59:00Z"),
-            capsys,
-            "anywhere",
-        )
-        asked = []
+        user_failure = make_event("iam-user-fails", "event-0", eventTime="2026-11-26T09:59:00Z")
+        decide(world, user_failure, capsys, "anywhere")
+        secret_reads = []
         for number in (1, 2, 3):
             world.secrets.calls.clear()
-            told = sent("root-fails", f"event-{number}", eventTime="2026-11-26T09:59:00Z")
-            line = decided(world, told, capsys)
+            failure = make_event("root-fails", f"event-{number}", eventTime="2026-11-26T09:59:00Z")
+            line = decide(world, failure, capsys)
             assert line["reasons"][-1] == f"{number} failures within 15 minutes"
-            asked.append(len(world.secrets.calls))
-        assert asked == [1, 0, 1]
+            secret_reads.append(len(world.secrets.calls))
+        assert secret_reads == [1, 0, 1]
 
-    def test_the_first_of_root_is_texted_though_it_is_tried_again_after_the_second(
+    def test_first_failure_of_root_is_texted_if_retried_after_the_second(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        first = make_event("root-fails", "event-1", eventTime="2026-11-26T09:59:00Z")
+        second = make_event("root-fails", "event-2", eventTime="2026-11-26T09:59:01Z")
         world.topic.fails = {"publish"}
         with pytest.raises(DeliveryError):
-            process(
-                sent("root-fails", "event-1", eventTime="2026-11-26T09:59:00Z"),
-                world.dependencies(),
-            )
+            process(first, world.dependencies())
         world.topic.fails = set()
-        process(
-            sent("root-fails", "event-2", eventTime="2026-11-26T09:59:01Z"), world.dependencies()
-        )
+        process(second, world.dependencies())
         capsys.readouterr()
         world.secrets.calls.clear()
-        decided(world, sent("root-fails", "event-1", eventTime="2026-11-26T09:59:00Z"), capsys)
+        decide(world, first, capsys)
         assert world.secrets.calls == ["get_secret_value"]
 
-    def test_by_e_mail_alone_is_no_fallback(
+    def test_alert_by_email_alone_does_not_count_as_fallback(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        process(sent("iam-user-fails"), world.dependencies())
+        process(make_event("iam-user-fails"), world.dependencies())
         assert "FallbackUsed" not in capsys.readouterr().out
 
-    def test_without_a_time_they_are_counted_as_of_now(
+    def test_failure_without_a_time_counts_as_of_now(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for number in (1, 2):
-            told = sent("iam-user-fails", f"event-{number}", eventTime="soon") | {"time": ""}
-            assert (
-                decided(world, told, capsys, "anywhere")["reasons"][-1]
-                == f"{number} failures within 15 minutes"
-            )
+            failure = make_event("iam-user-fails", f"event-{number}", eventTime="soon")
+            failure["time"] = ""
+            line = decide(world, failure, capsys, "anywhere")
+            assert line["reasons"][-1] == f"{number} failures within 15 minutes"
 
-    def test_without_an_id_each_is_texted(
+    def test_failure_without_an_id_is_texted(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        told = sent("iam-user-fails", "") | {"id": ""}
-        assert decided(world, told, capsys, "anywhere")["reasons"] == [
-            "failure",
-            "unrecognised source",
-        ]
+        failure = make_event("iam-user-fails", "") | {"id": ""}
+        line = decide(world, failure, capsys, "anywhere")
+        assert line["reasons"] == ["failure", "unrecognised source"]
         assert world.secrets.calls == ["get_secret_value"]
 
-    def test_while_the_memory_is_down_each_is_texted(
+    def test_failure_is_texted_if_the_table_fails(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.table.fails = {"update_item"}
-        assert decided(world, sent("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"
+        assert decide(world, make_event("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"
         assert world.secrets.calls == ["get_secret_value"]
 
 
 class TestConsoleLink:
-    def linked(
+    def sign_in_after_link(
         self, world: World, capsys: pytest.CaptureFixture[str], **identity: str
     ) -> dict[str, Any]:
-        decided(world, sent("console-session-is-prepared"), capsys, "anywhere")
-        told = sent("federated-user-signs-in", "event-2")
-        told["detail"]["userIdentity"] |= identity
-        return decided(world, told, capsys, "anywhere")
+        decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        sign_in = make_event("federated-user-signs-in", "event-2")
+        sign_in["detail"]["userIdentity"] |= identity
+        return decide(world, sign_in, capsys, "anywhere")
 
-    def test_the_console_sign_in_that_follows_is_counted_with_it_and_alerts(
+    def test_console_sign_in_after_a_console_link_is_linked_and_alerts(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        line = self.linked(world, capsys)
+        line = self.sign_in_after_link(world, capsys)
         assert (line["verdict"], line["grouped"]) == ("alert", "linked")
         assert line["reasons"] == ["unrecognised source", "after a console link"]
-        assert len(world.topic.mails) == 2
+        assert len(world.topic.emails) == 2
 
-    def test_that_of_somebody_else_stands_alone(
+    def test_console_sign_in_of_another_person_is_not_linked(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        line = self.linked(
+        line = self.sign_in_after_link(
             world, capsys, arn="arn:aws:sts::111122223333:assumed-role/SamlAdmin/another"
         )
         assert (line["grouped"], line["reasons"]) == ("", ["unrecognised source"])
 
-    def test_one_that_comes_much_later_stands_alone(
+    def test_much_later_console_sign_in_is_not_linked(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        decided(world, sent("console-session-is-prepared"), capsys, "anywhere")
+        decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
         world.now += 15 * 60
-        assert (
-            decided(world, sent("federated-user-signs-in", "event-2"), capsys, "anywhere")[
-                "grouped"
-            ]
-            == ""
-        )
+        sign_in = make_event("federated-user-signs-in", "event-2")
+        assert decide(world, sign_in, capsys, "anywhere")["grouped"] == ""
 
 
 def without_mfa(event_id: str) -> dict[str, Any]:
-    told: dict[str, Any] = event("iam-user-signs-in-without-mfa")
-    told["detail"]["eventID"] = event_id
-    return told
+    return make_event("iam-user-signs-in-without-mfa", event_id)
 
 
-def test_the_second_sign_in_of_a_day_is_logged_and_asks_nobody_else(world: World) -> None:
-    world.secrets.text = None
+def test_second_sign_in_of_a_day_is_only_logged(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     assert process(without_mfa("event-1"), known)["verdict"] == "alert"
     assert process(without_mfa("event-2"), known)["verdict"] == "note"
-    assert len(world.topic.mails) == 1
+    assert len(world.topic.emails) == 1
 
 
-def test_while_the_memory_is_down_every_sign_in_is_told_of(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    world.secrets.text, world.table.fails = None, {"put_item"}
+def test_alert_is_sent_if_the_table_fails(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.table.fails = {"put_item"}
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     for event_id in ("event-1", "event-2"):
         assert process(without_mfa(event_id), known)["verdict"] == "alert"
-    assert len(world.topic.mails) == 2
+    assert len(world.topic.emails) == 2
     assert '"problem": "state"' in capsys.readouterr().out
 
 
-def test_an_alert_that_reached_nobody_quiets_no_other(world: World) -> None:
+def test_alert_that_reached_nobody_suppresses_no_other(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     world.topic.fails = {"publish"}
     with pytest.raises(DeliveryError):
@@ -330,49 +318,47 @@ def test_an_alert_that_reached_nobody_quiets_no_other(world: World) -> None:
     assert process(without_mfa("event-3"), known)["verdict"] == "note"
 
 
-def test_a_retry_of_what_was_told_of_is_no_second_one(world: World) -> None:
+def test_retry_of_a_sent_alert_is_not_a_second_one(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
-    assert [process(without_mfa("event-1"), known)["verdict"] for _ in range(2)] == [
-        "alert",
-        "alert",
-    ]
-    assert len(world.topic.mails) == 1
+    for _ in range(2):
+        assert process(without_mfa("event-1"), known)["verdict"] == "alert"
+    assert len(world.topic.emails) == 1
 
 
-def test_of_a_burst_one_is_told_of(world: World) -> None:
-    """One of them is still being delivered when the next one is judged."""
+def test_burst_sends_one_alert(world: World) -> None:
+    """The second event is judged while the first is being delivered."""
     known = world.dependencies(known_networks=NETWORKS["recognised"])
-    publish, within = world.topic.publish, list[str]()
+    publish, verdicts = world.topic.publish, list[str]()
 
-    def burst(**asked: str) -> None:
-        if not within:
-            within.append("begun")
-            within.append(process(without_mfa("event-2"), known)["verdict"])
-        publish(**asked)
+    def burst(**request: str) -> None:
+        if not verdicts:
+            verdicts.append("started")
+            verdicts.append(process(without_mfa("event-2"), known)["verdict"])
+        publish(**request)
 
-    world.secrets.text, world.topic.publish = None, burst  # type: ignore[method-assign] # the moment of delivery
+    world.topic.publish = burst  # type: ignore[method-assign] # the moment of the delivery
     assert process(without_mfa("event-1"), known)["verdict"] == "alert"
-    assert within == ["begun", "note"]
-    assert len(world.topic.mails) == 1
+    assert verdicts == ["started", "note"]
+    assert len(world.topic.emails) == 1
 
 
-def test_what_has_no_id_quiets_no_other(world: World) -> None:
+def test_event_without_an_id_suppresses_no_other(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     for _ in range(2):
         assert process(without_mfa("") | {"id": ""}, known)["verdict"] == "alert"
 
 
-def test_people_whom_nobody_can_name_are_not_taken_for_one(world: World) -> None:
+def test_unknown_people_are_not_taken_for_the_same_person(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     for event_id in ("event-1", "event-2"):
-        told = without_mfa(event_id)
-        told["detail"]["userIdentity"] = {"type": "IAMUser"}
-        assert process(told, known)["verdict"] == "alert"
-    assert len(world.topic.mails) == 2
+        sign_in = without_mfa(event_id)
+        sign_in["detail"]["userIdentity"] = {"type": "IAMUser"}
+        assert process(sign_in, known)["verdict"] == "alert"
+    assert len(world.topic.emails) == 2
 
 
-def test_what_is_asked_of_the_memory_waits_no_longer_than_a_moment(world: World) -> None:
-    """A table that hangs costs the memory's short wait, and the ledger's long one, and still leaves time for texts."""
+def test_state_uses_quick_clients(world: World) -> None:
+    """A hanging table costs one short wait here and a long one in the ledger: texts keep time."""
     process(without_mfa("event-1"), world.dependencies(known_networks=NETWORKS["recognised"]))
-    process(sent(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
-    assert world.hurried == ["dynamodb", "dynamodb", "dynamodb"]
+    process(make_event(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
+    assert world.quick_clients == ["dynamodb", "dynamodb", "dynamodb"]

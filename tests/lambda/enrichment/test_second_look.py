@@ -1,4 +1,4 @@
-"""The second look: a right password after which no sign-in came is told of, and whatever is unknown counts as none."""
+"""The second look: a right password without a sign-in is reported, also if the search fails."""
 
 from __future__ import annotations
 
@@ -22,44 +22,45 @@ LATER = "2026-11-20T10:05:00Z"
 
 
 def step(name: str) -> Any:
-    """A right password of Anaya's at 10 o'clock."""
-    told = event(name)
+    """Return a right password of Anaya's at 10 o'clock."""
+    record = event(name)
     if name == CONSOLE:
-        told["detail"]["userIdentity"]["userName"] = "Anaya"
-    return told
+        record["detail"]["userIdentity"]["userName"] = "Anaya"
+    return record
 
 
 def success(name: str, **detail: Any) -> Any:
-    """The sign-in that comes after that step."""
-    told = event(SIGN_IN[name])
-    told["detail"] |= {"eventTime": LATER, **detail}
-    return told
+    """Return the sign-in that follows that step."""
+    record = event(SIGN_IN[name])
+    record["detail"] |= {"eventTime": LATER, **detail}
+    return record
 
 
-def handed_back(told: object) -> dict[str, Any]:
-    """What the mapping calls the function with."""
-    return {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": json.dumps(told)}]}
+def queue_delivery(record: object) -> dict[str, Any]:
+    """Return the event with which the queue's mapping calls the function."""
+    return {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": json.dumps(record)}]}
 
 
-def decided(
-    world: World, told: object, capsys: pytest.CaptureFixture[str], **settings: str
+def decide(
+    world: World, record: object, capsys: pytest.CaptureFixture[str], **settings: str
 ) -> dict[str, Any]:
-    process(told, world.dependencies(known_networks=NETWORKS["recognised"], **settings))
+    """Process an event and return the log line of its decision."""
+    process(record, world.dependencies(known_networks=NETWORKS["recognised"], **settings))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return dict(next(line for line in lines if "verdict" in line))
 
 
 @pytest.mark.parametrize("name", SIGN_IN)
 class TestRightPassword:
-    def test_it_waits_a_quarter_of_an_hour_and_is_logged_as_a_step(
+    def test_right_password_is_queued_and_logged_as_a_step(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
-        line = decided(world, step(name), capsys)
+        line = decide(world, step(name), capsys)
         assert (line["kind"], line["verdict"], line["level"]) == ("Step", "ignored", "INFO")
         assert line["reasons"][0].startswith("step: ")
-        assert world.queue.waiting == [(step(name), 900)]
+        assert world.queue.messages == [(step(name), 900)]
 
-    def test_one_that_cannot_wait_is_noted_at_once(
+    def test_right_password_is_noted_at_once_if_it_cannot_be_queued(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
         world.queue.fails = {"send_message"}
@@ -68,44 +69,42 @@ class TestRightPassword:
         assert '"problem": "second look"' in out
         assert json.loads(out.splitlines()[-1])["verdict"] == "note"
 
-    def test_a_sign_in_that_followed_is_all_there_is_to_say(
+    def test_event_is_ignored_if_a_sign_in_followed(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
-        world.logs.copies = [step(name), success(name)]
-        line = decided(world, handed_back(step(name)), capsys)
+        world.logs.raw_copies = [step(name), success(name)]
+        line = decide(world, queue_delivery(step(name)), capsys)
         assert (line["kind"], line["verdict"]) == ("Step", "ignored")
         assert line["reasons"] == ["step: a sign-in followed"]
-        assert world.made == ["logs"]
+        assert world.clients == ["logs"]
 
-    def test_without_one_it_is_noted_with_what_the_step_told(
+    def test_event_is_noted_if_no_sign_in_followed(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
-        line = decided(world, handed_back(step(name)), capsys)
-        waiting = signin.read_unfinished(step(name))
+        line = decide(world, queue_delivery(step(name)), capsys)
+        unfinished = signin.read_unfinished(step(name))
         assert (line["verdict"], line["kind"]) == ("note", "Right password, no sign-in after it")
         assert line["reasons"] == ["right password without a sign-in", "recognised source"]
-        assert (line["event_id"], line["who"]) == (step(name)["detail"]["eventID"], waiting.who)
+        assert (line["event_id"], line["who"]) == (step(name)["detail"]["eventID"], unfinished.who)
         assert line["Verdict"] == "note"
-        assert world.topic.mails == []
+        assert world.topic.emails == []
 
-    def test_it_alerts_where_that_is_switched_on(
+    def test_event_alerts_if_its_cause_is_switched_on(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
         world.secrets.text = None
-        line = decided(
-            world, handed_back(step(name)), capsys, alert_on="right-password-without-a-sign-in"
+        line = decide(
+            world, queue_delivery(step(name)), capsys, alert_on="right-password-without-a-sign-in"
         )
-        assert (line["verdict"], line["reasons"][0]) == (
-            "alert",
-            "right password without a sign-in",
-        )
-        assert "Right password, no sign-in after it" in world.topic.mails[0]["Message"]
+        assert line["verdict"] == "alert"
+        assert line["reasons"][0] == "right password without a sign-in"
+        assert "Right password, no sign-in after it" in world.topic.emails[0]["Message"]
 
-    def test_the_raw_copies_are_asked_from_a_minute_before_the_step(
+    def test_raw_copies_are_searched_from_a_minute_before_the_step(
         self, world: World, name: str
     ) -> None:
-        process(handed_back(step(name)), world.dependencies())
-        assert world.logs.asked == {
+        process(queue_delivery(step(name)), world.dependencies())
+        assert world.logs.request == {
             "logGroupName": "/aws/events/signwatch",
             "startTime": 1_795_168_740_000,  # 2026-11-20 09:59 UTC, in milliseconds since 1970
             "filterPattern": FILTER[name],
@@ -130,95 +129,97 @@ class TestRightPassword:
         ],
         ids=["before it", "too late", "no time", "another account", "another event", "a failure"],
     )
-    def test_nothing_but_a_success_of_the_same_person_within_the_time_is_one(
+    def test_only_a_timely_success_of_the_same_account_counts(
         self, world: World, name: str, detail: dict[str, Any]
     ) -> None:
-        world.logs.copies = [success(name, **detail)]
-        assert process(handed_back(step(name)), world.dependencies())["verdict"] == "note"
+        world.logs.raw_copies = [success(name, **detail)]
+        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
 
     @pytest.mark.parametrize("fault", ["filter_log_events", "client", "time", "line"])
-    def test_while_that_cannot_be_known_there_was_none(
+    def test_event_is_noted_if_the_search_fails(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str, fault: str
     ) -> None:
-        told, world.logs.copies = step(name), [success(name)]
+        record, world.logs.raw_copies = step(name), [success(name)]
         world.logs.fails, world.missing = {fault}, {"logs"} if fault == "client" else set()
         if fault == "time":
-            told["detail"]["eventTime"] = told["time"] = "soon"
+            record["detail"]["eventTime"] = record["time"] = "soon"
         if fault == "line":
-            world.logs.copies = [f"{FILTER[name]} cut"]
-        assert decided(world, handed_back(told), capsys)["verdict"] == "note"
+            world.logs.raw_copies = [f"{FILTER[name]} cut"]
+        assert decide(world, queue_delivery(record), capsys)["verdict"] == "note"
 
-    def test_copies_without_end_are_given_up(self, world: World, name: str) -> None:
-        world.logs.copies = [*[step(name)] * 20, success(name)]
-        assert process(handed_back(step(name)), world.dependencies())["verdict"] == "note"
-        assert len(world.logs.calls) == second_look.MOST_PAGES
+    def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
+        world.logs.raw_copies = [*[step(name)] * 20, success(name)]
+        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
+        assert len(world.logs.calls) == second_look.MAX_PAGES
 
-    def test_what_a_text_needs_of_the_time_is_left_for_it(self, world: World, name: str) -> None:
-        world.logs.copies = [step(name), step(name), success(name)]
-        world.seconds_left = lambda: second_look.NEEDED + 1 - len(world.logs.calls)
-        assert process(handed_back(step(name)), world.dependencies())["verdict"] == "note"
+    def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
+        world.logs.raw_copies = [step(name), step(name), success(name)]
+        world.seconds_left = lambda: second_look.MIN_SECONDS_FOR_PAGE + 1 - len(world.logs.calls)
+        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
         assert len(world.logs.calls) == 2
 
 
 class TestPerson:
-    def test_somebody_else_in_the_console_is_not_the_one_who_waits(self, world: World) -> None:
-        told = success(CONSOLE)
-        told["detail"]["userIdentity"]["userName"] = "Paulo"
-        world.logs.copies = [told]
-        assert process(handed_back(step(CONSOLE)), world.dependencies())["verdict"] == "note"
+    def test_console_sign_in_of_another_user_does_not_count(self, world: World) -> None:
+        sign_in = success(CONSOLE)
+        sign_in["detail"]["userIdentity"]["userName"] = "Paulo"
+        world.logs.raw_copies = [sign_in]
+        assert process(queue_delivery(step(CONSOLE)), world.dependencies())["verdict"] == "note"
 
-    def test_nobody_is_the_same_as_nobody(self, world: World) -> None:
-        waiting, told = step(CONSOLE), success(CONSOLE)
-        waiting["detail"]["userIdentity"] = told["detail"]["userIdentity"] = {"type": "IAMUser"}
-        world.logs.copies = [told]
-        assert process(handed_back(waiting), world.dependencies())["verdict"] == "note"
+    def test_two_unknown_users_do_not_count_as_the_same_person(self, world: World) -> None:
+        password, sign_in = step(CONSOLE), success(CONSOLE)
+        for record in (password, sign_in):
+            record["detail"]["userIdentity"] = {"type": "IAMUser"}
+        world.logs.raw_copies = [sign_in]
+        assert process(queue_delivery(password), world.dependencies())["verdict"] == "note"
 
-    def test_another_user_of_identity_center_is_another_one_even_in_the_same_workflow(
+    def test_another_identity_center_user_does_not_count_in_the_same_workflow(
         self, world: World
     ) -> None:
-        told = success(PORTAL)
-        told["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
-        world.logs.copies = [told]
-        assert process(handed_back(step(PORTAL)), world.dependencies())["verdict"] == "note"
+        sign_in = success(PORTAL)
+        sign_in["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
+        world.logs.raw_copies = [sign_in]
+        assert process(queue_delivery(step(PORTAL)), world.dependencies())["verdict"] == "note"
 
     @pytest.mark.parametrize(
         ("workflow", "verdict"), [("", "note"), ("other", "note"), ("same", "ignored")]
     )
-    def test_without_an_id_of_the_user_the_workflow_tells(
+    def test_workflow_decides_if_the_user_has_no_id(
         self, world: World, workflow: str, verdict: str
     ) -> None:
-        waiting, told = step(PORTAL), success(PORTAL)
-        del waiting["detail"]["userIdentity"]["onBehalfOf"]
-        waiting["detail"]["additionalEventData"]["AuthWorkflowID"] = workflow
-        told["detail"]["additionalEventData"]["AuthWorkflowID"] = "same" if workflow else ""
-        world.logs.copies = [told]
-        assert process(handed_back(waiting), world.dependencies())["verdict"] == verdict
+        password, sign_in = step(PORTAL), success(PORTAL)
+        del password["detail"]["userIdentity"]["onBehalfOf"]
+        password["detail"]["additionalEventData"]["AuthWorkflowID"] = workflow
+        sign_in["detail"]["additionalEventData"]["AuthWorkflowID"] = "same" if workflow else ""
+        world.logs.raw_copies = [sign_in]
+        assert process(queue_delivery(password), world.dependencies())["verdict"] == verdict
 
 
 class TestDelivery:
-    def test_what_is_no_step_any_more_is_judged_as_ever(self, world: World) -> None:
-        told = handed_back(event("iam-user-signs-in-with-mfa"))
+    def test_other_events_from_the_queue_are_judged_as_usual(self, world: World) -> None:
+        sign_in = queue_delivery(event("iam-user-signs-in-with-mfa"))
         known = world.dependencies(known_networks=NETWORKS["recognised"])
-        assert process(told, known)["verdict"] == "recognised"
-        assert process(handed_back(event("portal-lists-roles")), known)["verdict"] == "ignored"
+        assert process(sign_in, known)["verdict"] == "recognised"
+        assert process(queue_delivery(event("portal-lists-roles")), known)["verdict"] == "ignored"
 
     @pytest.mark.parametrize("body", ["{", "null", 7, None])
-    def test_what_cannot_be_read_alerts(self, world: World, body: object) -> None:
+    def test_unreadable_message_alerts(self, world: World, body: object) -> None:
         world.secrets.text = None
-        told = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
-        assert process(told, world.dependencies())["verdict"] == "alert"
+        delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+        assert process(delivery, world.dependencies())["verdict"] == "alert"
 
     def test_several_messages_at_once_are_an_error(self, world: World) -> None:
-        told = handed_back(step(CONSOLE))
+        delivery = queue_delivery(step(CONSOLE))
+        delivery["Records"] *= 2
         with pytest.raises(ValueError, match="too many values"):
-            process({"Records": told["Records"] * 2}, world.dependencies())
+            process(delivery, world.dependencies())
 
     @pytest.mark.parametrize("records", [[], ["x"], [{"eventSource": "aws:sns"}], {}, None])
-    def test_what_no_queue_delivered_is_read_as_it_is(self, records: object) -> None:
+    def test_event_from_no_queue_is_not_unwrapped(self, records: object) -> None:
         assert second_look.unwrap({"Records": records}) is None
 
-    def test_a_factor_that_was_not_right_waits_for_nothing(self, world: World) -> None:
-        told = step(CONSOLE)
-        told["detail"]["responseElements"]["CheckMfa"] = "Failure"
-        assert process(told, world.dependencies())["verdict"] == "ignored"
-        assert world.made == []
+    def test_wrong_factor_is_not_queued(self, world: World) -> None:
+        record = step(CONSOLE)
+        record["detail"]["responseElements"]["CheckMfa"] = "Failure"
+        assert process(record, world.dependencies())["verdict"] == "ignored"
+        assert world.clients == []

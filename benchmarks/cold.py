@@ -1,0 +1,233 @@
+"""Cold starts of the packaged function, beside an empty handler and a naive alerting one.
+
+    python benchmarks/cold.py
+
+Each start is a new process of AWS's runtime client (awslambdaric) in the environment .venv-runtime,
+with zip and layer as ``tooling.deploy.package`` builds them; Twilio and AWS are loopback servers.
+The kinds take turns, and the medians are compared: once with zips without byte-code, once with.
+Start, imports and the first event count; unpacking the zips does not. Ends in 1 when a ratio is
+over its limit.
+
+The naive handler uses boto3 and the whole twilio package from a layer: it publishes one message to
+SNS and calls ``messages.create`` once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
+
+from tests.support.dependencies import ENVIRONMENT, KEYS, TWILIO_SECRET  # noqa: E402 - see above
+from tests.support.sign_ins import RECOGNISED, event  # noqa: E402 - see above
+from tooling.deploy import layer, package  # noqa: E402 - see above
+from tooling.local.sandbox.runtime import Function, Package, Sandbox  # noqa: E402 - see above
+from tooling.local.twilio_server import TwilioServer  # noqa: E402 - see above
+
+PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
+RUNS = 20
+SIGN_IN = "iam-user-signs-in-with-mfa"
+MILLISECONDS = re.compile(r"(?:\t|^)(?:Init )?Duration: ([\d.]+) ms")  # of a REPORT line
+LIMITS = {  # without and with byte-code
+    ("recognised", "empty"): {"plain": 1.6, "byte-code": 1.3},
+    ("alert", "naive"): {"plain": 0.7, "byte-code": 1.15},
+}
+EMPTY_HANDLER = "def handler(event, context):\n    return {}\n"
+NAIVE_HANDLER = """
+import json, os
+import boto3
+from twilio.rest import Client
+
+def handler(event, context):
+    text = "Sign-in from " + event["detail"]["sourceIPAddress"]
+    sns = boto3.client("sns")
+    sns.publish(TopicArn=os.environ["ALERT_TOPIC_ARN"], Subject="Sign-in", Message=text)
+    secret = json.loads(os.environ["TWILIO_SECRET"])
+    client = Client(secret["api_key_sid"], secret["api_key_secret"], secret["account_sid"])
+    client.api.base_url = os.environ["TWILIO_BASE_URL"]
+    client.messages.create(to=secret["recipients"][0], from_=secret["sender"], body=text)
+    return {"verdict": "alert"}
+"""
+AWS_ANSWERS = {  # by the operation that the request names
+    "GetParametersByPath": {"Parameters": []},
+    "GetSecretValue": {
+        "SecretString": json.dumps({**TWILIO_SECRET, "recipients": ["+15005550009"]})
+    },
+}
+
+
+class Kind(NamedTuple):
+    """A function to start: handler, zips, environment, and the verdict that it must return."""
+
+    handler: str
+    package: Package
+    environment: dict[str, str]
+    verdict: str | None
+
+
+class AwsHandler(BaseHTTPRequestHandler):
+    """Answers what an alert asks of DynamoDB, Secrets Manager, Systems Manager and SNS."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        """Answer every request with success."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        body = json.dumps(AWS_ANSWERS.get(operation, {})).encode()
+        if not operation:  # SNS names its operation in the form and answers in XML
+            body = b"<PublishResponse><PublishResult/></PublishResponse>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the terminal quiet."""
+
+
+def build_kinds(variant: str, folder: Path, urls: dict[str, str]) -> dict[str, Kind]:
+    """Build the zips of one variant, "plain" or "byte-code", and return what is started of it."""
+    interpreter = str(PYTHON) if variant == "byte-code" else None
+    artifacts = package.build(
+        ROOT,
+        folder / "dist",
+        announce=print,
+        runtime=f"python{_python_version()}",
+        interpreter=lambda _: interpreter,
+    )
+    product = Package(artifacts.code.path, [artifacts.layer.path])
+    empty = folder / "empty"
+    empty.mkdir()
+    (empty / "function.py").write_text(EMPTY_HANDLER)
+    naive = folder / "naive"
+    naive.mkdir()
+    (naive / "function.py").write_text(NAIVE_HANDLER)
+    twilio = folder / "twilio"
+    print("naive layer: installing the pins of the layer without pruning")
+    layer.install(ROOT / "layer" / "requirements.txt", _python_version(), twilio / "python")
+    zips = [_zip(tree, interpreter) for tree in (empty, naive, twilio)]
+    environment = ENVIRONMENT | urls
+    handler = "signwatch.handler.handler"
+    recognised = environment | {"KNOWN_NETWORKS": RECOGNISED}
+    naive_environment = environment | {"TWILIO_SECRET": json.dumps(TWILIO_SECRET)}
+    return {
+        "empty": Kind("function.handler", Package(zips[0]), environment, None),
+        "recognised": Kind(handler, product, recognised, "recognised"),
+        "alert": Kind(handler, product, environment, "alert"),
+        "naive": Kind("function.handler", Package(zips[1], [zips[2]]), naive_environment, "alert"),
+    }
+
+
+def _zip(tree: Path, interpreter: str | None) -> Path:
+    """Zip a folder, with byte-code that is never compared with its source if asked for."""
+    if interpreter:
+        _compile(interpreter, tree, "--invalidation-mode", "unchecked-hash")
+    target = tree.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(tree.rglob("*")):
+            archive.write(path, path.relative_to(tree))
+    return target
+
+
+def _compile(interpreter: str, folder: Path, *options: str) -> None:
+    command = [interpreter, "-I", "-m", "compileall", "-q", *options, str(folder)]
+    subprocess.run(command, check=True)
+
+
+def _python_version() -> str:
+    command = [str(PYTHON), "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
+    """Start a process, let it handle one sign-in, and return what both took together."""
+    environment = kind.environment | {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    function = Function(
+        "benchmark",
+        "111122223333",
+        "us-east-1",
+        kind.handler,
+        memory=256,
+        timeout=60.0,
+        environment=environment,
+    )
+    sandbox = Sandbox(kind.package, function, PYTHON, folder)
+    try:
+        result = sandbox.invoke(event(SIGN_IN), "request-1")
+    finally:
+        sandbox.close()
+    if result.error or result.payload.get("verdict") != kind.verdict:
+        raise RuntimeError("\n".join([str(result.payload), *result.log]))
+    return sum(float(duration) for duration in MILLISECONDS.findall(result.log[-1]))
+
+
+def measure(variant: str, kinds: dict[str, Kind], folder: Path) -> dict[str, float]:
+    """Return the median of each kind in milliseconds, and print it with the range of the runs."""
+    runs: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(RUNS):
+        for name, kind in kinds.items():
+            runs[name].append(cold_start_milliseconds(kind, folder))
+    for name, durations in runs.items():
+        low, high = min(durations), max(durations)
+        print(f"{median(durations):6.0f} ms  {name}, {variant} ({low:.0f} to {high:.0f})")
+    return {name: median(durations) for name, durations in runs.items()}
+
+
+def compare(variant: str, medians: dict[str, float]) -> bool:
+    """Print the ratios of a variant; return whether all are within their limits."""
+    is_within = True
+    for (name, base), limits in LIMITS.items():
+        ratio, limit = medians[name] / medians[base], limits[variant]
+        print(f"{ratio:6.2f}     {name} / {base}, {variant} (at most {limit})")
+        is_within = is_within and ratio <= limit
+    return is_within
+
+
+def run(folder: Path, urls: dict[str, str]) -> bool:
+    """Measure both variants; return whether all ratios are within their limits."""
+    results = []
+    for variant in ("plain", "byte-code"):
+        place = folder / variant
+        place.mkdir()
+        kinds = build_kinds(variant, place, urls)
+        results.append(compare(variant, measure(variant, kinds, place / "sandboxes")))
+    return all(results)
+
+
+def main() -> int:
+    """Print medians and ratios; 1 when a ratio is over its limit."""
+    _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # as Lambda's own boto3 is
+    aws = ThreadingHTTPServer(("127.0.0.1", 0), AwsHandler)
+    threading.Thread(target=aws.serve_forever, daemon=True).start()
+    with TwilioServer.start(accounts=KEYS) as twilio, tempfile.TemporaryDirectory() as folder:
+        urls = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.server_address[1]}",
+            "TWILIO_BASE_URL": twilio.url,
+        }
+        is_within = run(Path(folder), urls)
+        if len(twilio.messages) != 4 * RUNS:
+            raise RuntimeError(f"{len(twilio.messages)} texts were sent, not {4 * RUNS}")
+    aws.shutdown()
+    return int(not is_within)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
