@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tooling.local.emulator import Emulator
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
     from tooling.local.twilio_server import TwilioServer
 
 KNOWN = "203.0.113.0/24,2001:db8:1::/48"
@@ -25,17 +25,17 @@ KNOWN = "203.0.113.0/24,2001:db8:1::/48"
 @pytest.fixture(scope="module")
 def prepare(
     emulator: Emulator, twilio_server: TwilioServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., AbstractContextManager[Rehearsal]]:
+) -> Callable[..., AbstractContextManager[LocalDeployment]]:
     """Return a function that prepares a bootstrapped account with this id, to be called by this label if it has one."""
 
     @contextmanager
-    def prepared(account_id: str, label: str = "test") -> Iterator[Rehearsal]:
+    def prepared(account_id: str, label: str = "test") -> Iterator[LocalDeployment]:
         folder = tmp_path_factory.mktemp("account")
         parameters = {"KnownNetworks": KNOWN} | ({"AccountLabel": label} if label else {})
-        with rehearsal.prepare(
+        with rehearsal.use_account(
             emulator, twilio_server, folder, root=ROOT, account_id=account_id, parameters=parameters
-        ) as stage:
-            stage.bootstrap(Listener().announce, Listener().plan)
-            yield stage
+        ) as deployment:
+            deployment.bootstrap(Listener().announce, Listener().plan)
+            yield deployment
 
     return prepared

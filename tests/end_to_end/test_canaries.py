@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tooling.local.emulator import Emulator
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
 
 pytestmark = pytest.mark.end_to_end
 
@@ -69,35 +69,35 @@ class Haystack:
 @pytest.fixture(scope="module")
 def haystack(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Rehearsal, Haystack]]:
+) -> Iterator[tuple[LocalDeployment, Haystack]]:
     """A whole run with planted secrets: bootstrap, deploy, secret, and sign-ins on which everything goes wrong once."""
     folder, hay, listener = tmp_path_factory.mktemp("account"), Haystack(), Listener()
     with (
         TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server,
-        rehearsal.prepare(
+        rehearsal.use_account(
             emulator, twilio_server, folder, account_id=ACCOUNT, parameters={"AccountLabel": "test"}
-        ) as stage,
+        ) as deployment,
     ):
-        stage.bootstrap(listener.announce, listener.plan)
-        stage.deploy(
-            rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+        deployment.bootstrap(listener.announce, listener.plan)
+        deployment.deploy(
+            rehearsal.build_artifacts(deployment.settings.root, listener.announce), listener.stack()
         )
-        mails = subscribe(stage)
+        mails = subscribe(deployment)
         hay.add(
             "an exception", refused({"api_key_secret": KEY_SECRET, "recipients": [f"{RECIPIENT}x"]})
         )
-        fill(stage)
-        sign_in(stage, "198.51.100.1")
+        fill(deployment)
+        sign_in(deployment, "198.51.100.1")
         twilio_server.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
-        sign_in(stage, "198.51.100.2")
+        sign_in(deployment, "198.51.100.2")
         twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}", times=2)
-        sign_in(stage, "198.51.100.3")
+        sign_in(deployment, "198.51.100.3")
         put(
-            stage, f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
+            deployment, f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
         )  # which is no JSON
         twilio_server.fail(401, times=1)
-        sign_in(stage, "198.51.100.4")
-        gather(stage, hay, mails)
+        sign_in(deployment, "198.51.100.4")
+        gather(deployment, hay, mails)
         for message in twilio_server.messages:
             hay.add(f"text {message['sid']}", message["body"])
         hay.add(
@@ -106,11 +106,11 @@ def haystack(
         )
         for file in (
             path
-            for path in (*folder.rglob("*"), *(stage.settings.root / "cfn").glob("*.yaml"))
+            for path in (*folder.rglob("*"), *(deployment.settings.root / "cfn").glob("*.yaml"))
             if path.is_file()
         ):
             hay.add(str(file), file.read_bytes())
-        yield stage, hay
+        yield deployment, hay
 
 
 def refused(changes: dict[str, Any]) -> str:
@@ -120,25 +120,25 @@ def refused(changes: dict[str, Any]) -> str:
     return repr(refusal.value) + str(refusal.value) + str(refusal.getrepr(showlocals=False))
 
 
-def put(stage: Rehearsal, text: str) -> None:
-    aws = stage.enter()
-    arn = stack.outputs(aws, stage.settings)["TwilioSecretArn"]
+def put(deployment: LocalDeployment, text: str) -> None:
+    aws = deployment.as_owner()
+    arn = stack.outputs(aws, deployment.settings)["TwilioSecretArn"]
     aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=text)
 
 
-def fill(stage: Rehearsal) -> None:
-    stage.fill_secret(api_key_sid=KEY, api_key_secret=KEY_SECRET, recipients=[RECIPIENT])
+def fill(deployment: LocalDeployment) -> None:
+    deployment.fill_secret(api_key_sid=KEY, api_key_secret=KEY_SECRET, recipients=[RECIPIENT])
 
 
-def sign_in(stage: Rehearsal, address: str) -> None:
-    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
+def sign_in(deployment: LocalDeployment, address: str) -> None:
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, deployment.settings.region)
     event["detail"]["sourceIPAddress"] = address
-    assert stage.sign_in(event).decision["verdict"] == "alert"
+    assert deployment.sign_in(event).decision["verdict"] == "alert"
 
 
-def subscribe(stage: Rehearsal) -> str:
+def subscribe(deployment: LocalDeployment) -> str:
     """A queue that hears what the topic's subscribers are sent; return its URL."""
-    aws = stage.enter()
+    aws = deployment.as_owner()
     sqs = aws.client("sqs")
     url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
@@ -153,15 +153,17 @@ def subscribe(stage: Rehearsal) -> str:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [sender]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     aws.client("sns").subscribe(
-        TopicArn=stack.outputs(aws, stage.settings)["AlertTopicArn"], Protocol="sqs", Endpoint=arn
+        TopicArn=stack.outputs(aws, deployment.settings)["AlertTopicArn"],
+        Protocol="sqs",
+        Endpoint=arn,
     )
     return url
 
 
-def gather(stage: Rehearsal, hay: Haystack, mails: str) -> None:
+def gather(deployment: LocalDeployment, hay: Haystack, mails: str) -> None:
     """Everything that AWS keeps of the run, but for the secret itself."""
-    aws = stage.enter()
-    outputs = stack.outputs(aws, stage.settings)
+    aws = deployment.as_owner()
+    outputs = stack.outputs(aws, deployment.settings)
     for url in (mails, outputs["FailedEventsQueueUrl"], outputs["UndeliveredEventsQueueUrl"]):
         for message in (
             aws.client("sqs")
@@ -199,14 +201,14 @@ def gather(stage: Rehearsal, hay: Haystack, mails: str) -> None:
     )
 
 
-def test_the_planted_secrets_are_found_where_they_belong_and_nowhere_else(
-    haystack: tuple[Rehearsal, Haystack],
+def test_planted_secrets_are_only_in_their_secret(
+    haystack: tuple[LocalDeployment, Haystack],
 ) -> None:
-    stage, hay = haystack
+    deployment, hay = haystack
     print(f"planted {len(CANARIES)}, places {len(hay.found)}, hits {len(hay.hits())}")
     assert hay.hits() == []
-    aws = stage.enter()
-    arn = stack.outputs(aws, stage.settings)["TwilioSecretArn"]
+    aws = deployment.as_owner()
+    arn = stack.outputs(aws, deployment.settings)["TwilioSecretArn"]
     hay.add(
         "the secret", aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
     )
@@ -223,13 +225,15 @@ def test_the_planted_secrets_are_found_where_they_belong_and_nowhere_else(
      "!python/twilio/", "terraform.tfstate", "queue mailbox", "text SM", "stack signwatch", "template signwatch",
      "function", "ledger", "ssm", "an exception", "what the words said", "cfn/foundation.yaml"],
 )  # fmt: skip
-def test_nothing_was_left_out_or_empty(haystack: tuple[Rehearsal, Haystack], kind: str) -> None:
+def test_search_covers_each_kind_of_place(
+    haystack: tuple[LocalDeployment, Haystack], kind: str
+) -> None:
     places = [where for where, raw in haystack[1].found.items() if kind in where and len(raw) > 2]
     assert places
 
 
-def test_what_went_wrong_is_in_the_log_so_that_the_search_means_something(
-    haystack: tuple[Rehearsal, Haystack],
+def test_log_has_the_errors_that_could_leak_a_secret(
+    haystack: tuple[LocalDeployment, Haystack],
 ) -> None:
     log = next(
         raw.decode()
@@ -240,7 +244,7 @@ def test_what_went_wrong_is_in_the_log_so_that_the_search_means_something(
         assert told in log
 
 
-def test_a_secret_in_a_zip_in_a_bucket_would_be_found() -> None:
+def test_secret_in_a_zip_in_a_bucket_is_found() -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
         writer.writestr("settings.py", f"KEY = '{KEY_SECRET[::-1] * 9}' # {KEY_SECRET}")

@@ -73,7 +73,7 @@ def sections(shown: str) -> list[str]:
     return re.split(r"^\d\. ", shown, flags=re.MULTILINE)[1:]
 
 
-def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path: Path) -> None:
+def test_two_demos_at_once_send_their_texts_and_leave_nothing(tmp_path: Path) -> None:
     """One with the five sign-ins, one with a record of one's own."""
     record = tmp_path / "mine.json"
     record.write_text(MINE)
@@ -99,7 +99,7 @@ def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
-def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(
+def test_signal_ends_it_with_one_sentence_and_exit_code_130(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "stopped")
@@ -112,7 +112,7 @@ def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(
     assert_nothing_left(process, tmp_path / "stopped")
 
 
-def test_one_that_is_kept_in_the_background_of_a_script_stops_with_the_promised_ctrl_c(
+def test_kept_demo_in_the_background_of_a_script_stops_at_ctrl_c(
     tmp_path: Path,
 ) -> None:
     """A shell without job control begins its background jobs with Ctrl-C ignored."""

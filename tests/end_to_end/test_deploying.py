@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
 
 pytestmark = pytest.mark.end_to_end
 
@@ -31,14 +31,14 @@ SOURCES = ("cfn", "lambda", "layer", "terraform-bootstrap")
 
 @pytest.fixture(scope="module")
 def bootstrapped(
-    prepare: Callable[[str], AbstractContextManager[Rehearsal]],
-) -> Iterator[Rehearsal]:
-    with prepare("333344445555") as stage:
-        yield stage
+    prepare: Callable[[str], AbstractContextManager[LocalDeployment]],
+) -> Iterator[LocalDeployment]:
+    with prepare("333344445555") as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
+def checkout(bootstrapped: LocalDeployment, tmp_path: Path) -> LocalDeployment:
     """The same account, deployed from a copy of the sources that a test may change."""
     root = bootstrapped.settings.root
     for source in SOURCES:
@@ -51,10 +51,10 @@ def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
     return replace(bootstrapped, settings=replace(bootstrapped.settings, root=tmp_path))
 
 
-def deploy(stage: Rehearsal) -> Listener:
+def deploy(deployment: LocalDeployment) -> Listener:
     listener = Listener()
-    stage.deploy(
-        rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+    deployment.deploy(
+        rehearsal.build_artifacts(deployment.settings.root, listener.announce), listener.stack()
     )
     return listener
 
@@ -63,16 +63,16 @@ def uploads(listener: Listener) -> list[str]:
     return [line.split()[1] for line in listener.lines if line.startswith("uploading ")]
 
 
-def test_a_second_bootstrap_changes_nothing(bootstrapped: Rehearsal) -> None:
+def test_second_bootstrap_changes_nothing(bootstrapped: LocalDeployment) -> None:
     listener = Listener()
     bootstrapped.bootstrap(listener.announce, listener.plan)
     assert listener.planned == []
     assert listener.lines[-1].startswith("No changes")
 
 
-def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal) -> None:
+def test_role_with_a_path_is_trusted_by_its_full_arn(bootstrapped: LocalDeployment) -> None:
     """Where it may not ask IAM, it is refused: a trust in the ARN without the path would be refused by IAM."""
-    owner, nobody = bootstrapped.enter(), replace(bootstrapped.settings, bootstrap={})
+    owner, nobody = bootstrapped.as_owner(), replace(bootstrapped.settings, bootstrap={})
     iam = owner.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": owner.account}, "Action": "sts:AssumeRole"}
     asked = {"Path": "/team/build/", "AssumeRolePolicyDocument": policy(trust)}
@@ -88,7 +88,9 @@ def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal)
     assert bootstrap.variables(nobody, acting)["trusted_principal_arns"] == [arn]
 
 
-def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Rehearsal) -> None:
+def test_second_deploy_says_that_nothing_changed_and_uploads_nothing(
+    bootstrapped: LocalDeployment,
+) -> None:
     deploy(bootstrapped)
     again = deploy(bootstrapped)
     assert uploads(again) == []
@@ -96,18 +98,18 @@ def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Reh
     assert len([line for line in again.lines if line.startswith("Nothing changed")]) == 1
 
 
-def test_the_first_deploy_switches_termination_protection_on(bootstrapped: Rehearsal) -> None:
+def test_first_deploy_enables_termination_protection(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
     found = (
-        bootstrapped.enter()
+        bootstrapped.as_owner()
         .client("cloudformation")
         .describe_stacks(StackName="signwatch")["Stacks"][0]
     )
     assert found["EnableTerminationProtection"] is True
 
 
-def test_a_changed_line_of_code_uploads_the_code_alone(
-    bootstrapped: Rehearsal, checkout: Rehearsal
+def test_changed_line_of_code_uploads_only_the_code(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
 ) -> None:
     deploy(bootstrapped)
     with (checkout.settings.root / "lambda" / "signwatch" / "handler.py").open("a") as file:
@@ -119,12 +121,12 @@ def test_a_changed_line_of_code_uploads_the_code_alone(
     }
 
 
-def test_a_child_that_fails_is_rolled_back_and_named(
-    bootstrapped: Rehearsal, checkout: Rehearsal
+def test_failing_child_is_rolled_back_and_named(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
 ) -> None:
     deploy(bootstrapped)
-    before = stack.describe(bootstrapped.enter(), "signwatch")
-    bootstrapped.enter().client("sqs").create_queue(QueueName="taken")
+    before = stack.describe(bootstrapped.as_owner(), "signwatch")
+    bootstrapped.as_owner().client("sqs").create_queue(QueueName="taken")
     template = checkout.settings.root / "cfn" / "lambda.yaml"
     taken = (
         "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
@@ -135,19 +137,19 @@ def test_a_child_that_fails_is_rolled_back_and_named(
     assert failure.value.exit_code == 1
     assert "Taken" in failure.value.what
     assert "already exists" in failure.value.what
-    after = stack.describe(bootstrapped.enter(), "signwatch")
+    after = stack.describe(bootstrapped.as_owner(), "signwatch")
     assert before is not None
     assert after is not None
     assert after.status == "UPDATE_ROLLBACK_COMPLETE"
     assert after.outputs == before.outputs
 
 
-def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> None:
+def test_disabled_rule_is_drift(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
     aws, _ = bootstrapped.as_deployer()
     settings = bootstrapped.settings
     assert drift.detect(aws, settings, announce=lambda _: None).drifts == ()
-    events = bootstrapped.enter().client("events")
+    events = bootstrapped.as_owner().client("events")
     events.disable_rule(Name="signwatch-console-sign-in")
     try:
         (found,) = drift.detect(aws, settings, announce=lambda _: None).drifts
@@ -166,7 +168,7 @@ def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> 
     )
 
 
-def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:
+def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
     aws, made = bootstrapped.as_deployer()
     kept = stack.destroy(aws, bootstrapped.settings, made, console=Listener().stack())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tooling.deploy.account import Account
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
     from tooling.local.twilio_server import TwilioServer
 
 pytestmark = pytest.mark.end_to_end
@@ -64,44 +64,44 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(
-    prepare: Callable[..., AbstractContextManager[Rehearsal]],
+    prepare: Callable[..., AbstractContextManager[LocalDeployment]],
     twilio_server: TwilioServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    with prepare(ACCOUNT, label="") as stage:
-        stage.enter().client("iam").create_account_alias(AccountAlias="acme-prod")
-        deploy(stage)
-        live = stack.describe(stage.enter(), "signwatch")
+    with prepare(ACCOUNT, label="") as deployment:
+        deployment.as_owner().client("iam").create_account_alias(AccountAlias="acme-prod")
+        deploy(deployment)
+        live = stack.describe(deployment.as_owner(), "signwatch")
         assert live
         assert live.parameters["AccountLabel"] == "acme-prod"
-        deploy(stage)  # nothing changed: the objects are looked at
-        send_sign_ins(stage, twilio_server)
-        aws, made = stage.as_deployer()
+        deploy(deployment)  # nothing changed: the objects are looked at
+        send_sign_ins(deployment, twilio_server)
+        aws, made = deployment.as_deployer()
         assert (
-            bootstrap.outputs(aws, stage.settings.prefix) == made
+            bootstrap.outputs(aws, deployment.settings.prefix) == made
         )  # the flag --no-assume-role reads it as this role
-        assert stack.outputs(aws, stage.settings)["FunctionName"]
+        assert stack.outputs(aws, deployment.settings)["FunctionName"]
         one = networks.make_allowance("198.51.100.7", "hotel", None, 3600, time.time(), wide=False)
-        networks.allow(aws, stage.settings, one, time.time())
-        networks.revoke(aws, stage.settings, time.time(), cidr=None, label="hotel", id=None)
-        assert drift.detect(aws, stage.settings, announce=lambda _: None).drifts == ()
-        checkout = changed(stage, tmp_path_factory.mktemp("checkout"))
+        networks.allow(aws, deployment.settings, one, time.time())
+        networks.revoke(aws, deployment.settings, time.time(), cidr=None, label="hotel", id=None)
+        assert drift.detect(aws, deployment.settings, announce=lambda _: None).drifts == ()
+        checkout = changed(deployment, tmp_path_factory.mktemp("checkout"))
         deploy_refused(checkout)
         deploy(checkout)
-        owner = stage.enter()
+        owner = deployment.as_owner()
         granted = {(role, action) for role in ROLES for action in rights(owner, role)}
         boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
-        stack.destroy(aws, stage.settings, made, console=Listener().stack())
-        return Run(granted, boundary, stage.emulator.decisions(ACCOUNT))
+        stack.destroy(aws, deployment.settings, made, console=Listener().stack())
+        return Run(granted, boundary, deployment.emulator.decisions(ACCOUNT))
 
 
-def deploy(stage: Rehearsal) -> None:
-    stage.deploy(
-        rehearsal.build_artifacts(stage.settings.root, Listener().announce), Listener().stack()
+def deploy(deployment: LocalDeployment) -> None:
+    deployment.deploy(
+        rehearsal.build_artifacts(deployment.settings.root, Listener().announce), Listener().stack()
     )
 
 
-def deploy_refused(checkout: Rehearsal) -> None:
+def deploy_refused(checkout: LocalDeployment) -> None:
     """Deploy what would lose a nested stack: the change set is made, looked at and thrown away."""
     parent = checkout.settings.root / "cfn" / "parent.yaml"
     text = parent.read_text()
@@ -111,9 +111,9 @@ def deploy_refused(checkout: Rehearsal) -> None:
     parent.write_text(text)
 
 
-def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
+def changed(deployment: LocalDeployment, folder: Path) -> LocalDeployment:
     """The same account, from a copy of the sources with another line of code."""
-    root = stage.settings.root
+    root = deployment.settings.root
     for source in ("cfn", "lambda", "layer"):
         shutil.copytree(
             root / source, folder / source, ignore=shutil.ignore_patterns("__pycache__")
@@ -123,27 +123,27 @@ def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
     )  # the wheels need not be fetched again
     with (folder / "lambda" / "signwatch" / "handler.py").open("a") as file:
         file.write("# another line\n")
-    return replace(stage, settings=replace(stage.settings, root=folder))
+    return replace(deployment, settings=replace(deployment.settings, root=folder))
 
 
-def send_sign_ins(stage: Rehearsal, twilio_server: TwilioServer) -> None:
+def send_sign_ins(deployment: LocalDeployment, twilio_server: TwilioServer) -> None:
     """Unknown with an empty and a filled secret, again, by an id, recognised, a right password, and one given up."""
-    event = unknown(stage)
-    stage.sign_in(unknown(stage))
-    stage.fill_secret()
-    assert len(stage.sign_in(event).texts) == 1
-    stage.emulator.send([event])
-    assert len(stage.sign_in(unknown(stage, IDENTITY_CENTER)).texts) == 1
-    stage.sign_in(unknown(stage, sourceIPAddress="203.0.113.10"))
+    event = unknown(deployment)
+    deployment.sign_in(unknown(deployment))
+    deployment.fill_secret()
+    assert len(deployment.sign_in(event).texts) == 1
+    deployment.emulator.send([event])
+    assert len(deployment.sign_in(unknown(deployment, IDENTITY_CENTER)).texts) == 1
+    deployment.sign_in(unknown(deployment, sourceIPAddress="203.0.113.10"))
     step = rehearsal.as_event_now(
-        CASES["second-factor-is-asked-for"]["event"], ACCOUNT, stage.settings.region
+        CASES["second-factor-is-asked-for"]["event"], ACCOUNT, deployment.settings.region
     )
-    stage.sign_in(step)
-    assert second_looks.decided_again(stage, step)["verdict"] == "note"
+    deployment.sign_in(step)
+    assert second_looks.decided_again(deployment, step)["verdict"] == "note"
     twilio_server.fail(503, times=100)
-    stage.emulator.send([unknown(stage)])
-    found = stage._until(
-        lambda: [one for one in stage.emulator.decisions(ACCOUNT) if is_given_up(one)]
+    deployment.emulator.send([unknown(deployment)])
+    found = deployment.wait_until(
+        lambda: [one for one in deployment.emulator.decisions(ACCOUNT) if is_given_up(one)]
     )
     while twilio_server.next_fault().status:
         """The faults that are left over belong to no other test."""
@@ -157,8 +157,10 @@ def is_given_up(decision: dict[str, Any]) -> bool:
     )
 
 
-def unknown(stage: Rehearsal, record: dict[str, Any] = IAM_USER, **changes: str) -> dict[str, Any]:
-    event = rehearsal.as_event_now(copy.deepcopy(record), ACCOUNT, stage.settings.region)
+def unknown(
+    deployment: LocalDeployment, record: dict[str, Any] = IAM_USER, **changes: str
+) -> dict[str, Any]:
+    event = rehearsal.as_event_now(copy.deepcopy(record), ACCOUNT, deployment.settings.region)
     event["detail"] |= changes
     return event
 
@@ -201,7 +203,7 @@ def role_of(decision: dict[str, Any]) -> str:
     return str(decision["role"]).removeprefix("signwatch-")
 
 
-def test_no_right_is_unused_and_none_is_missing(run: Run) -> None:
+def test_no_permission_is_unused_and_none_is_missing(run: Run) -> None:
     used = run.used()
     for role, action in sorted(run.granted):
         told = (
@@ -221,15 +223,15 @@ def test_no_right_is_unused_and_none_is_missing(run: Run) -> None:
     assert len(seen) >= SEEN_AT_LEAST
 
 
-def test_no_right_is_a_wildcard(run: Run) -> None:
+def test_no_permission_is_a_wildcard(run: Run) -> None:
     assert [grant for grant in run.granted if "*" in grant[1]] == []
 
 
-def test_the_boundary_allows_what_the_roles_of_the_stacks_may_do_and_no_more(run: Run) -> None:
+def test_boundary_allows_exactly_what_the_stacks_roles_may_do(run: Run) -> None:
     assert run.boundary == {action for role, action in run.granted if role in ("function", "trail")}
 
 
-def test_a_right_that_is_not_seen_has_a_reason_and_is_not_seen(run: Run) -> None:
+def test_exception_has_a_reason_and_is_still_needed(run: Run) -> None:
     """An entry of the list goes when the right goes, or when the local AWS emulator comes to check it."""
     assert set(UNSEEN) <= run.granted
     assert set(UNSEEN) & run.used() == set()

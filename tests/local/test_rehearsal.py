@@ -16,7 +16,7 @@ from tooling.deploy.bootstrap import Place
 from tooling.errors import FailedError
 from tooling.local import rehearsal
 from tooling.local.emulator import Emulator, EmulatorError
-from tooling.local.rehearsal import Rehearsal
+from tooling.local.rehearsal import LocalDeployment
 from tooling.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Sending:
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Sending:
-    monkeypatch.setattr(Rehearsal, "enter", lambda _: account(events=Events()))
+    monkeypatch.setattr(LocalDeployment, "as_owner", lambda _: account(events=Events()))
     return Sending()
 
 
@@ -58,15 +58,17 @@ def follow(emulator: Any, source: str, name: str) -> FailedError:
     """Follow a record on its way, and return what keeps it from the function."""
     twilio_server: Any = SimpleNamespace(messages=[])
     settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
-    stage = Rehearsal(emulator, twilio_server, settings, Place(Path("terraform"), Path("state")))
+    deployment = LocalDeployment(
+        emulator, twilio_server, settings, Place(Path("terraform"), Path("state"))
+    )
     with pytest.raises(FailedError) as failed:
-        stage.sign_in(
+        deployment.sign_in(
             rehearsal.as_event_now({"eventSource": source, "eventName": name}, ACCOUNT, REGION)
         )
     return failed.value
 
 
-def test_a_record_that_no_rule_takes_is_one_sentence_before_anything_is_sent(
+def test_record_that_no_rule_matches_fails_before_anything_is_sent(
     emulator: Sending,
 ) -> None:
     failed = follow(emulator, "ec2.amazonaws.com", "RunInstances")
@@ -78,7 +80,7 @@ def test_a_record_that_no_rule_takes_is_one_sentence_before_anything_is_sent(
     assert emulator.sent == []
 
 
-def test_a_record_that_a_rule_takes_is_sent_and_what_becomes_of_it_is_told(
+def test_record_that_a_rule_matches_is_sent_and_its_failure_is_reported(
     emulator: Sending,
 ) -> None:
     failed = follow(emulator, "signin.amazonaws.com", "ConsoleLogin")
@@ -86,7 +88,7 @@ def test_a_record_that_a_rule_takes_is_sent_and_what_becomes_of_it_is_told(
     assert [event["detail"]["eventName"] for event in emulator.sent] == ["ConsoleLogin"]
 
 
-def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(
+def test_emulator_that_does_not_start_is_a_failure_with_its_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
@@ -98,7 +100,7 @@ def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(
     monkeypatch.setattr(Emulator, "start", refuse)
     with (
         pytest.raises(FailedError, match="the local AWS emulator: it ended at once") as failed,
-        rehearsal.begin(tmp_path),
+        rehearsal.start(tmp_path),
     ):
         pass
     assert failed.value.exit_code == 1

@@ -130,7 +130,7 @@ class TestSending:
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sms, "READ", 0.05)
-        twilio.fail(slow=30.0)
+        twilio.fail(delay_seconds=30.0)
         start = time.monotonic()
         assert send(twilio) == sms.Outcome("transient", sms.UNANSWERED)
         assert time.monotonic() - start < 2

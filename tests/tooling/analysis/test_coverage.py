@@ -273,7 +273,7 @@ class TestWord:
             rules.write_text(rules.read_text().replace(old, new, 1))
         done = in_a_process(tmp_path, flags, laptop)
         assert done.returncode == 1
-        assert done.stdout.startswith(f"asking EventBridge of account {laptop.account}: ")
+        assert done.stdout.startswith(f"asking EventBridge of account {laptop.account_id}: ")
         for named in ("console: IAM user", ROOT_USER, KEYS, ANOMALY):
             assert f"{named} (no rule takes it)" in done.stderr
         assert done.stderr.startswith(f"invoke coverage: {templates}: ")
@@ -322,11 +322,11 @@ def in_a_process(
         (tmp_path / "empty.toml").touch()
         flags = {
             **flags,
-            "--account": laptop.account,
+            "--account": laptop.account_id,
             "--region": laptop.region,
             "--config": "empty.toml",
         }
-        environment |= laptop.emulator.environment(laptop.account, laptop.region)
+        environment |= laptop.emulator.environment(laptop.account_id, laptop.region)
     typed = [part for flag in flags.items() for part in flag]
     command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "coverage", *typed]
     return subprocess.run(

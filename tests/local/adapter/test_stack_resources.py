@@ -1,35 +1,23 @@
-"""Resources that the laptop's CloudFormation completes or refuses where the emulator alone would not."""
+"""Resource types of the emulator's CloudFormation that the adapter completes or checks."""
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.emulator import EmulatorAccount
-from tests.support.stacks import Stacks, resource
+from tests.support.emulator import LAMBDA_TRUST, policy, zip_module
+from tests.support.stacks import resource
 
 if TYPE_CHECKING:
-    from tooling.local.emulator import Emulator
+    from tests.support.stacks import Stacks
 
 pytestmark = [pytest.mark.local]
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "lambda.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-        }
-    ],
-}
-ROLE = resource("AWS::IAM::Role", AssumeRolePolicyDocument=TRUST)
+ROLE = resource("AWS::IAM::Role", AssumeRolePolicyDocument=LAMBDA_TRUST)
 TABLE: dict[str, Any] = {
     "TableName": "named",
     "BillingMode": "PAY_PER_REQUEST",
@@ -46,41 +34,32 @@ ALARM: dict[str, Any] = {
     "Threshold": 1,
     "ComparisonOperator": "GreaterThanThreshold",
 }
-WRITER = {
-    "Effect": "Allow",
-    "Principal": {"Service": "events.amazonaws.com"},
-    "Action": "logs:PutLogEvents",
-}
-WRITES = json.dumps({"Version": "2012-10-17", "Statement": [{**WRITER, "Resource": "*"}]})
-
-
-@pytest.fixture
-def stacks(emulator: Emulator) -> Stacks:
-    return Stacks(EmulatorAccount.on(emulator))
+LOG_POLICY = policy(
+    {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "logs:PutLogEvents",
+        "Resource": "*",
+    }
+)
 
 
 @pytest.fixture
 def code(stacks: Stacks) -> dict[str, str]:
     """A zip in the account's bucket, as a template's Code or Content."""
-    zipped = io.BytesIO()
-    with zipfile.ZipFile(zipped, "w") as archive:
-        archive.writestr("code.py", "def handler(event, context): return event\n")
-    stacks.laptop.client("s3").put_object(
-        Bucket=stacks.bucket, Key="code.zip", Body=zipped.getvalue()
-    )
+    body = zip_module("def handler(event, context): return event\n", "code.py")
+    stacks.account.client("s3").put_object(Bucket=stacks.bucket, Key="code.zip", Body=body)
     return {"S3Bucket": stacks.bucket, "S3Key": "code.zip"}
 
 
 def function(code: dict[str, str], **properties: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "FunctionName": "named",
         "Handler": "code.handler",
         "Runtime": "python3.14",
-        "Code": code,
+        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
     }
-    return resource(
-        "AWS::Lambda::Function", Role={"Fn::GetAtt": ["Role", "Arn"]}, **made, **properties
-    )
+    return resource("AWS::Lambda::Function", Code=code, **defaults, **properties)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +67,15 @@ def function(code: dict[str, str], **properties: Any) -> dict[str, Any]:
     [
         ("AWS::CloudWatch::Alarm", ALARM),
         ("AWS::DynamoDB::Table", TABLE),
-        ("AWS::IAM::Role", {"RoleName": "named", "AssumeRolePolicyDocument": TRUST}),
+        ("AWS::IAM::Role", {"RoleName": "named", "AssumeRolePolicyDocument": LAMBDA_TRUST}),
         ("AWS::KMS::Alias", {"AliasName": "alias/named", "TargetKeyId": {"Ref": "Key"}}),
         ("AWS::Logs::LogGroup", {"LogGroupName": "named"}),
-        ("AWS::Logs::ResourcePolicy", {"PolicyName": "named", "PolicyDocument": WRITES}),
+        ("AWS::Logs::ResourcePolicy", {"PolicyName": "named", "PolicyDocument": LOG_POLICY}),
         ("AWS::SNS::Topic", {"TopicName": "named"}),
         ("AWS::SQS::Queue", {"QueueName": "named"}),
     ],
 )
-def test_a_name_that_is_taken_fails_the_second_stack_and_keeps_the_first(
+def test_name_in_use_fails_the_second_stack_and_keeps_the_first(
     stacks: Stacks, kind: str, properties: dict[str, Any]
 ) -> None:
     resources = {
@@ -105,7 +84,7 @@ def test_a_name_that_is_taken_fails_the_second_stack_and_keeps_the_first(
     }
     assert stacks.create(resources, "first", Capabilities=CAPABILITIES) == "CREATE_COMPLETE"
     assert stacks.create(resources, "second", Capabilities=CAPABILITIES) == "ROLLBACK_COMPLETE"
-    assert f"Resource of type '{kind}' with identifier" in stacks.reason("Named", "second")
+    assert f"Resource of type '{kind}' with identifier" in stacks.failure_reason("Named", "second")
     resources["Named"]["Metadata"] = {"changed": True}
     resources["More"] = resource("AWS::SQS::Queue")
     assert stacks.update(resources, "first", Capabilities=CAPABILITIES) == "UPDATE_COMPLETE"
@@ -113,25 +92,23 @@ def test_a_name_that_is_taken_fails_the_second_stack_and_keeps_the_first(
     assert stacks.create(resources, "third", Capabilities=CAPABILITIES) == "CREATE_COMPLETE"
 
 
-def test_a_function_name_that_is_taken_fails(stacks: Stacks, code: dict[str, str]) -> None:
+def test_function_name_in_use_fails(stacks: Stacks, code: dict[str, str]) -> None:
     resources = {"Role": ROLE, "Function": function(code)}
     assert stacks.create(resources, "first", Capabilities=CAPABILITIES) == "CREATE_COMPLETE"
     assert stacks.create(resources, "second", Capabilities=CAPABILITIES) == "ROLLBACK_COMPLETE"
-    assert "already exists" in stacks.reason("Function", "second")
-    assert (
-        stacks.laptop.client("lambda").get_function(FunctionName="named")["Configuration"]["State"]
-        == "Active"
-    )
+    assert "already exists" in stacks.failure_reason("Function", "second")
+    live = stacks.account.client("lambda").get_function(FunctionName="named")
+    assert live["Configuration"]["State"] == "Active"
 
 
-def test_the_ref_of_a_secret_is_its_arn(stacks: Stacks) -> None:
+def test_ref_of_a_secret_is_its_arn(stacks: Stacks) -> None:
     """CloudFormation template reference, AWS::SecretsManager::Secret, return values."""
     secret = resource("AWS::SecretsManager::Secret", Description="one")
     outputs = {"Outputs": {"Ref": {"Value": {"Ref": "Secret"}}}}
     stacks.create({"Secret": secret}, sections=outputs)
     arn = stacks.outputs()["Ref"]
-    assert arn.startswith(f"arn:aws:secretsmanager:eu-west-1:{stacks.laptop.account}:secret:")
-    client = stacks.laptop.client("secretsmanager")
+    assert arn.startswith(f"arn:aws:secretsmanager:eu-west-1:{stacks.account.account_id}:secret:")
+    client = stacks.account.client("secretsmanager")
     changed = resource("AWS::SecretsManager::Secret", Description="two")
     assert stacks.update({"Secret": changed}, sections=outputs) == "UPDATE_COMPLETE"
     assert stacks.outputs()["Ref"] == arn
@@ -141,89 +118,85 @@ def test_the_ref_of_a_secret_is_its_arn(stacks: Stacks) -> None:
     assert client.list_secrets()["SecretList"] == []
 
 
-def test_a_secret_without_a_value_has_none_until_it_is_filled(stacks: Stacks) -> None:
+def test_secret_without_a_value_has_none_until_it_is_filled(stacks: Stacks) -> None:
     """Secrets Manager API reference, GetSecretValue, ResourceNotFoundException."""
     stacks.create({"Secret": resource("AWS::SecretsManager::Secret", Name="empty")})
-    client = stacks.laptop.client("secretsmanager")
+    client = stacks.account.client("secretsmanager")
     with pytest.raises(ClientError, match=r"ResourceNotFoundException.*AWSCURRENT"):
         client.get_secret_value(SecretId="empty")
     client.put_secret_value(SecretId="empty", SecretString="filled")
     assert client.get_secret_value(SecretId="empty")["SecretString"] == "filled"
 
 
-def test_a_function_keeps_its_reserve_its_dead_letter_queue_and_its_log_group(
+def test_function_has_its_concurrency_dead_letter_queue_and_log_group(
     stacks: Stacks, code: dict[str, str]
 ) -> None:
     queue = {"TargetArn": {"Fn::GetAtt": ["Queue", "Arn"]}}
-    given = {
+    properties = {
         "DeadLetterConfig": queue,
         "LoggingConfig": {"LogGroup": "/own"},
         "ReservedConcurrentExecutions": 3,
     }
     config = resource(
-        "AWS::Lambda::EventInvokeConfig", FunctionName={"Ref": "Function"}, Qualifier="$LATEST",
-        MaximumRetryAttempts=1, MaximumEventAgeInSeconds=60,
-    )  # fmt: skip
+        "AWS::Lambda::EventInvokeConfig",
+        FunctionName={"Ref": "Function"},
+        Qualifier="$LATEST",
+        MaximumRetryAttempts=1,
+        MaximumEventAgeInSeconds=60,
+    )
     rest = {"Role": ROLE, "Queue": resource("AWS::SQS::Queue"), "Config": config}
-    stacks.create({**rest, "Function": function(code, **given)}, Capabilities=CAPABILITIES)
-    client = stacks.laptop.client("lambda")
-    found = client.get_function(FunctionName="named")
-    assert found["Concurrency"]["ReservedConcurrentExecutions"] == 3
-    assert found["Configuration"]["DeadLetterConfig"]["TargetArn"].startswith("arn:aws:sqs:")
-    assert found["Configuration"]["LoggingConfig"]["LogGroup"] == "/own"
+    stacks.create({**rest, "Function": function(code, **properties)}, Capabilities=CAPABILITIES)
+    client = stacks.account.client("lambda")
+    live = client.get_function(FunctionName="named")
+    assert live["Concurrency"]["ReservedConcurrentExecutions"] == 3
+    assert live["Configuration"]["DeadLetterConfig"]["TargetArn"].startswith("arn:aws:sqs:")
+    assert live["Configuration"]["LoggingConfig"]["LogGroup"] == "/own"
     invocation = client.get_function_event_invoke_config(FunctionName="named", Qualifier="$LATEST")
     assert (invocation["MaximumRetryAttempts"], invocation["MaximumEventAgeInSeconds"]) == (1, 60)
-    assert (
-        stacks.update({**rest, "Function": function(code)}, Capabilities=CAPABILITIES)
-        == "UPDATE_COMPLETE"
-    )
-    found = client.get_function(FunctionName="named")
-    assert "Concurrency" not in found
-    assert not found["Configuration"].get("DeadLetterConfig", {}).get("TargetArn")
+    resources = {**rest, "Function": function(code)}
+    assert stacks.update(resources, Capabilities=CAPABILITIES) == "UPDATE_COMPLETE"
+    live = client.get_function(FunctionName="named")
+    assert "Concurrency" not in live
+    assert not live["Configuration"].get("DeadLetterConfig", {}).get("TargetArn")
 
 
-def test_code_that_is_not_in_the_bucket_fails_the_function(
+def test_code_missing_in_the_bucket_fails_the_function(
     stacks: Stacks, code: dict[str, str]
 ) -> None:
     resources = {"Role": ROLE, "Function": function({**code, "S3Key": "absent.zip"})}
     assert stacks.create(resources, Capabilities=CAPABILITIES) == "ROLLBACK_COMPLETE"
-    assert "S3 Error Code: NoSuchKey" in stacks.reason("Function")
+    assert "S3 Error Code: NoSuchKey" in stacks.failure_reason("Function")
 
 
-def test_content_that_is_not_in_the_bucket_fails_the_layer(
+def test_content_missing_in_the_bucket_fails_the_layer(
     stacks: Stacks, code: dict[str, str]
 ) -> None:
     layer = resource(
         "AWS::Lambda::LayerVersion", LayerName="named", Content={**code, "S3Key": "absent.zip"}
     )
     assert stacks.create({"Layer": layer}) == "ROLLBACK_COMPLETE"
-    assert "S3 Error Code: NoSuchKey" in stacks.reason("Layer")
+    assert "S3 Error Code: NoSuchKey" in stacks.failure_reason("Layer")
 
 
-def test_a_role_keeps_its_boundary_which_must_exist(stacks: Stacks) -> None:
-    document = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
-    }
-    iam = stacks.laptop.client("iam")
-    arn = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(document))["Policy"][
-        "Arn"
-    ]
+def test_role_has_its_boundary_which_must_exist(stacks: Stacks) -> None:
+    document = policy({"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
+    iam = stacks.account.client("iam")
+    arn = iam.create_policy(PolicyName="boundary", PolicyDocument=document)["Policy"]["Arn"]
     within = resource(
-        "AWS::IAM::Role", RoleName="within", AssumeRolePolicyDocument=TRUST, PermissionsBoundary=arn
+        "AWS::IAM::Role",
+        RoleName="within",
+        AssumeRolePolicyDocument=LAMBDA_TRUST,
+        PermissionsBoundary=arn,
     )
     stacks.create({"Role": within}, Capabilities=CAPABILITIES)
-    assert (
-        iam.get_role(RoleName="within")["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
-        == arn
-    )
+    boundary = iam.get_role(RoleName="within")["Role"]["PermissionsBoundary"]
+    assert boundary["PermissionsBoundaryArn"] == arn
     absent = resource(
-        "AWS::IAM::Role", AssumeRolePolicyDocument=TRUST, PermissionsBoundary=f"{arn}-absent"
+        "AWS::IAM::Role", AssumeRolePolicyDocument=LAMBDA_TRUST, PermissionsBoundary=f"{arn}-absent"
     )
-    assert (
-        stacks.create({"Role": absent}, "second", Capabilities=CAPABILITIES) == "ROLLBACK_COMPLETE"
-    )
-    assert "does not exist or is not attachable" in stacks.reason("Role", "second")
+    resources = {"Role": absent}
+    assert stacks.create(resources, "second", Capabilities=CAPABILITIES) == "ROLLBACK_COMPLETE"
+    assert "does not exist or is not attachable" in stacks.failure_reason("Role", "second")
 
 
 @pytest.mark.parametrize(
@@ -233,12 +206,16 @@ def test_a_role_keeps_its_boundary_which_must_exist(stacks: Stacks) -> None:
         ({"EventBusName": "absent"}, "Event bus absent does not exist"),
         ({"Targets": [{"Id": "one", "Arn": "no-arn"}]}, "not in correct format"),
         (
-            {"Targets": [{"Id": str(at), "Arn": "arn:aws:sqs:eu-west-1:1:q"} for at in range(6)]},
+            {
+                "Targets": [
+                    {"Id": str(number), "Arn": "arn:aws:sqs:eu-west-1:1:q"} for number in range(6)
+                ]
+            },
             "LimitExceededException",
         ),
     ],
 )
-def test_a_rule_that_eventbridge_does_not_take_fails(
+def test_rule_that_eventbridge_refuses_fails(
     stacks: Stacks, properties: dict[str, Any], reason: str
 ) -> None:
     """EventBridge API reference, PutRule and PutTargets."""
@@ -246,34 +223,40 @@ def test_a_rule_that_eventbridge_does_not_take_fails(
         "AWS::Events::Rule", **{"EventPattern": {"source": ["aws.signin"]}, **properties}
     )
     assert stacks.create({"Rule": rule}) == "ROLLBACK_COMPLETE"
-    assert reason in stacks.reason("Rule")
-    assert stacks.laptop.client("events").list_rules()["Rules"] == []
+    assert reason in stacks.failure_reason("Rule")
+    assert stacks.account.client("events").list_rules()["Rules"] == []
 
 
-def test_a_queue_policy_finds_its_queue_by_the_url_that_aws_gives_it(stacks: Stacks) -> None:
-    sqs = stacks.laptop.client("sqs")
+def aws_queue_url(name: str) -> dict[str, str]:
+    host = "sqs.${AWS::Region}.${AWS::URLSuffix}"
+    return {"Fn::Sub": f"https://{host}/${{AWS::AccountId}}/{name}"}
+
+
+def test_queue_policy_accepts_the_queue_url_of_aws(stacks: Stacks) -> None:
+    sqs = stacks.account.client("sqs")
     url = sqs.create_queue(QueueName="mine")["QueueUrl"]
     document = {"Version": "2012-10-17", "Statement": []}
-    named = {"Fn::Sub": "https://sqs.${AWS::Region}.${AWS::URLSuffix}/${AWS::AccountId}/mine"}
-    stacks.create(
-        {"Policy": resource("AWS::SQS::QueuePolicy", Queues=[named], PolicyDocument=document)}
+    queue_policy = resource(
+        "AWS::SQS::QueuePolicy", Queues=[aws_queue_url("mine")], PolicyDocument=document
     )
-    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"][
-        "Policy"
-    ]
-    assert json.loads(found) == document
+    stacks.create({"Policy": queue_policy})
+    response = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+    assert json.loads(response["Attributes"]["Policy"]) == document
     stacks.delete()
     assert not sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes")
 
 
-def test_a_queue_policy_for_a_queue_that_is_not_there_fails(stacks: Stacks) -> None:
-    named = {"Fn::Sub": "https://sqs.${AWS::Region}.${AWS::URLSuffix}/${AWS::AccountId}/absent"}
-    policy = resource("AWS::SQS::QueuePolicy", Queues=[named], PolicyDocument={"Statement": []})
-    assert stacks.create({"Policy": policy}) == "ROLLBACK_COMPLETE"
-    assert "queue does not exist" in stacks.reason("Policy")
+def test_queue_policy_for_a_missing_queue_fails(stacks: Stacks) -> None:
+    queue_policy = resource(
+        "AWS::SQS::QueuePolicy",
+        Queues=[aws_queue_url("absent")],
+        PolicyDocument={"Statement": []},
+    )
+    assert stacks.create({"Policy": queue_policy}) == "ROLLBACK_COMPLETE"
+    assert "queue does not exist" in stacks.failure_reason("Policy")
 
 
-def test_drift_is_seen_of_a_rule_that_was_switched_off_and_of_a_secret_by_its_arn(
+def test_drift_detection_compares_rules_and_finds_secrets(
     stacks: Stacks,
 ) -> None:
     """CloudFormation User Guide, "Resource type support for imports and drift detection"."""
@@ -286,14 +269,14 @@ def test_drift_is_seen_of_a_rule_that_was_switched_off_and_of_a_secret_by_its_ar
     stacks.create(
         {"Rule": rule, "Secret": resource("AWS::SecretsManager::Secret", Description="kept")}
     )
-    assert drift_of(stacks) == {"Rule": "IN_SYNC", "Secret": "IN_SYNC"}
-    stacks.laptop.client("events").disable_rule(Name="sign-ins")
-    assert drift_of(stacks) == {"Rule": "MODIFIED", "Secret": "IN_SYNC"}
+    assert detect_drift(stacks) == {"Rule": "IN_SYNC", "Secret": "IN_SYNC"}
+    stacks.account.client("events").disable_rule(Name="sign-ins")
+    assert detect_drift(stacks) == {"Rule": "MODIFIED", "Secret": "IN_SYNC"}
 
 
-def drift_of(stacks: Stacks) -> dict[str, str]:
-    cloudformation = stacks.laptop.client("cloudformation")
+def detect_drift(stacks: Stacks) -> dict[str, str]:
+    cloudformation = stacks.account.client("cloudformation")
     name = cloudformation.list_stacks()["StackSummaries"][0]["StackName"]
     cloudformation.detect_stack_drift(StackName=name)
-    found = cloudformation.describe_stack_resource_drifts(StackName=name)["StackResourceDrifts"]
-    return {one["LogicalResourceId"]: one["StackResourceDriftStatus"] for one in found}
+    drifts = cloudformation.describe_stack_resource_drifts(StackName=name)["StackResourceDrifts"]
+    return {drift["LogicalResourceId"]: drift["StackResourceDriftStatus"] for drift in drifts}

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.emulator import until
-from tests.support.sandbox import CODE, group, is_alive, zipped
+from tests.support.emulator import wait_until
+from tests.support.sandbox import CODE, group_size, is_alive, zip_files
 from tooling.settings import ROOT
 
 if TYPE_CHECKING:
-    from tests.support.sandbox import Make
+    from tests.support.sandbox import MakeSandbox
 
 pytestmark = pytest.mark.local
 
 
-def test_the_handler_is_told_who_it_is_and_when_its_time_is_up(make: Make) -> None:
-    result = make("function.look", timeout=30.0).invoke({}, "request-1")
+def test_context_has_the_functions_names_and_remaining_time(make_sandbox: MakeSandbox) -> None:
+    result = make_sandbox("function.look", timeout=30.0).invoke({}, "request-1")
     arn = "arn:aws:lambda:eu-west-1:111122223333:function:watch"
-    assert result.payload["told"] == [
+    assert result.payload["context"] == [
         "request-1",
         "watch",
         "$LATEST",
@@ -36,17 +36,17 @@ def test_the_handler_is_told_who_it_is_and_when_its_time_is_up(make: Make) -> No
         "/aws/lambda/watch",
         result.stream,
     ]
-    assert 25_000 < result.payload["left"] <= 30_000
+    assert 25_000 < result.payload["remaining_ms"] <= 30_000
 
 
-def test_the_child_sees_nothing_of_the_hosts_environment(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+def test_child_gets_no_variable_of_the_host(
+    make_sandbox: MakeSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "real")
     monkeypatch.setenv("SOMETHING_OF_THE_HOST", "seen")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     found = (
-        make("function.look", AWS_ACCESS_KEY_ID="ASIAEXAMPLE", TABLE="ledger")
+        make_sandbox("function.look", AWS_ACCESS_KEY_ID="ASIAEXAMPLE", TABLE="ledger")
         .invoke({}, "1")
         .payload["environment"]
     )
@@ -60,15 +60,15 @@ def test_the_child_sees_nothing_of_the_hosts_environment(
     )
 
 
-def test_the_functions_own_environment_replaces_nothing_reserved(make: Make) -> None:
+def test_function_cannot_replace_reserved_variables(make_sandbox: MakeSandbox) -> None:
     changes = {
         "AWS_REGION": "us-east-1",
         "AWS_LAMBDA_FUNCTION_NAME": "other",
         "_HANDLER": "x.y",
         "LAMBDA_TASK_ROOT": "/",
     }
-    plain = make("function.look").invoke({}, "request-1").payload["environment"]
-    changed = make(
+    plain = make_sandbox("function.look").invoke({}, "request-1").payload["environment"]
+    changed = make_sandbox(
         "function.look", **changes, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", TZ="UTC"
     ).invoke({}, "request-1")
     found = changed.payload["environment"]
@@ -80,10 +80,10 @@ def test_the_functions_own_environment_replaces_nothing_reserved(make: Make) -> 
     assert (plain["TZ"], found["TZ"]) == (":UTC", "UTC")
 
 
-def test_modules_come_from_the_task_root_the_layers_and_the_runtime_alone(
-    make: Make, client: str, pythons: dict[str, Path]
+def test_modules_are_imported_from_task_root_layers_and_runtime_only(
+    make_sandbox: MakeSandbox, client: str, pythons: dict[str, Path]
 ) -> None:
-    payload = make("function.look").invoke({}, "request-1").payload
+    payload = make_sandbox("function.look").invoke({}, "request-1").payload
     task = Path(payload["folder"])
     version = payload["environment"]["AWS_EXECUTION_ENV"].removeprefix("AWS_Lambda_python")
     layer = task.parent / "opt" / "python"
@@ -98,8 +98,10 @@ def test_modules_come_from_the_task_root_the_layers_and_the_runtime_alone(
     assert not any(str(ROOT / "tooling") in entry for entry in payload["path"])
 
 
-def test_layers_lie_over_each_other_in_order_and_under_the_code(make: Make, tmp_path: Path) -> None:
-    first = zipped(
+def test_later_layer_replaces_earlier_one_and_code_replaces_both(
+    make_sandbox: MakeSandbox, tmp_path: Path
+) -> None:
+    first = zip_files(
         {
             "python/one.py": "name = 'first'",
             "python/two.py": "name = 'first'",
@@ -107,39 +109,41 @@ def test_layers_lie_over_each_other_in_order_and_under_the_code(make: Make, tmp_
         }
     )
     second = tmp_path / "second.zip"
-    second.write_bytes(zipped({"python/two.py": "name = 'second'"}))
+    second.write_bytes(zip_files({"python/two.py": "name = 'second'"}))
     text = "import one, two, own\ndef handler(event, context):\n    return [one.name, two.name, own.name]\n"
     code = tmp_path / "code.zip"
-    code.write_bytes(zipped({"function.py": text, "own.py": "name = 'code'"}))
-    assert make("function.handler", code, (first, second)).invoke({}, "1").payload == [
+    code.write_bytes(zip_files({"function.py": text, "own.py": "name = 'code'"}))
+    assert make_sandbox("function.handler", code, (first, second)).invoke({}, "1").payload == [
         "first",
         "second",
         "code",
     ]
 
 
-def test_the_modes_in_the_zip_are_kept(make: Make) -> None:
+def test_file_modes_of_the_zip_are_restored(make_sandbox: MakeSandbox) -> None:
     text = "import os\ndef handler(event, context):\n    return [os.stat(n).st_mode & 0o777 for n in ('tool', 'data')]\n"
-    code = zipped({"function.py": text, "tool": "", "data": ""}, {"tool": 0o755, "data": 0o640})
-    assert make("function.handler", code).invoke({}, "request-1").payload == [0o755, 0o640]
+    code = zip_files({"function.py": text, "tool": "", "data": ""}, {"tool": 0o755, "data": 0o640})
+    assert make_sandbox("function.handler", code).invoke({}, "request-1").payload == [0o755, 0o640]
 
 
-def test_a_cold_start_finds_an_empty_temporary_folder_and_no_byte_code(make: Make) -> None:
+def test_cold_start_has_an_empty_temporary_folder_and_no_byte_code(
+    make_sandbox: MakeSandbox,
+) -> None:
     text = (
         "import os, tempfile\nimport other\ndef handler(event, context):\n"
         "    found = os.listdir(tempfile.gettempdir())\n"
         "    open(tempfile.gettempdir() + '/mine', 'w').close()\n    if event: os._exit(1)\n"
         "    return [found, os.path.exists('__pycache__')]\n"
     )
-    sandbox = make("function.handler", zipped({"function.py": text, "other.py": ""}))
+    sandbox = make_sandbox("function.handler", zip_files({"function.py": text, "other.py": ""}))
     assert sandbox.invoke({}, "request-1").payload == [[], False]
     assert sandbox.invoke({}, "request-2").payload == [["mine"], False]
     sandbox.invoke({"die": True}, "request-3")
     assert sandbox.invoke({}, "request-4").payload == [[], False]
 
 
-def test_calls_from_several_threads_come_one_after_another(make: Make) -> None:
-    sandbox = make("function.act")
+def test_calls_from_several_threads_run_one_after_another(make_sandbox: MakeSandbox) -> None:
+    sandbox = make_sandbox("function.act")
     sandbox.invoke({}, "request")
     start = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
@@ -155,29 +159,29 @@ def test_calls_from_several_threads_come_one_after_another(make: Make) -> None:
         ]
 
 
-def test_closing_ends_a_call_that_runs_and_everything_that_it_started(
-    make: Make, tmp_path: Path
+def test_close_ends_a_running_call_and_its_child_processes(
+    make_sandbox: MakeSandbox, tmp_path: Path
 ) -> None:
-    sandbox = make("function.act", timeout=60.0)
+    sandbox = make_sandbox("function.act", timeout=60.0)
     pid = sandbox.invoke({}, "request-1").payload
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(sandbox.invoke, {"child": True, "sleep": 60}, "request-2")
-        until(lambda: group(pid) > 1)
+        wait_until(lambda: group_size(pid) > 1)
         sandbox.close()
         assert running.result(timeout=5).payload["errorType"] == "Runtime.ExitError"
-    until(lambda: group(pid) == 0)
+    wait_until(lambda: group_size(pid) == 0)
     assert not (tmp_path / "sandboxes").exists()
     sandbox.close()
     with pytest.raises(RuntimeError, match="the sandbox of watch is closed"):
         sandbox.invoke({}, "request-3")
 
 
-def test_closing_does_not_wait_for_a_process_that_left_the_group(make: Make) -> None:
+def test_close_does_not_wait_for_a_detached_process(make_sandbox: MakeSandbox) -> None:
     text = (
         "import subprocess\ndef handler(event, context):\n"
         "    return subprocess.Popen(['sleep', '60'], start_new_session=True).pid\n"
     )
-    sandbox = make("function.handler", zipped({"function.py": text}))
+    sandbox = make_sandbox("function.handler", zip_files({"function.py": text}))
     pid = sandbox.invoke({}, "request-1").payload
     try:
         start = time.monotonic()
@@ -187,10 +191,10 @@ def test_closing_does_not_wait_for_a_process_that_left_the_group(make: Make) -> 
         os.kill(pid, signal.SIGKILL)
 
 
-def test_closing_leaves_what_is_not_its_own(make: Make, tmp_path: Path) -> None:
+def test_close_removes_only_its_own_folder(make_sandbox: MakeSandbox, tmp_path: Path) -> None:
     other = tmp_path / "sandboxes" / "other"
     other.mkdir(parents=True)
-    sandbox = make()
+    sandbox = make_sandbox()
     sandbox.invoke({}, "request-1")
     sandbox.close()
     assert list((tmp_path / "sandboxes").iterdir()) == [other]
@@ -198,12 +202,13 @@ def test_closing_leaves_what_is_not_its_own(make: Make, tmp_path: Path) -> None:
     other.parent.rmdir()
 
 
-def test_the_child_ends_when_its_host_is_killed_hard(
+def test_child_ends_when_its_host_is_killed(
     client: str, pythons: dict[str, Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "code.zip").write_bytes(zipped({"function.py": CODE}))
+    (tmp_path / "code.zip").write_bytes(zip_files({"function.py": CODE}))
     host = (
-        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.runtime import Function, Package, Sandbox\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.sandbox.execution_environment import Sandbox\n"
+        "from tooling.local.sandbox.function import Function, Package\n"
         "code, python, folder = sys.argv[1:]\nfunction = Function('f', '111122223333', 'us-east-1', 'function.act')\n"
         "sandbox = Sandbox(Package(code), function, Path(python), Path(folder))\n"
         "print(sandbox.invoke({}, 'request-1').payload, flush=True)\ntime.sleep(60)\n"
@@ -221,4 +226,4 @@ def test_the_child_ends_when_its_host_is_killed_hard(
         pid = int(running.stdout.readline())
         assert is_alive(pid)
         running.kill()
-    until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_alive(pid))

@@ -1,4 +1,4 @@
-"""CloudWatch Logs, written to by AWS's own services."""
+"""Writes to CloudWatch Logs for the AWS services that the adapter stands for."""
 
 # mypy: disable-error-code="import-untyped"
 # The emulator ships no types.
@@ -13,14 +13,14 @@ _lock = threading.Lock()
 
 
 def append(group: str, stream: str, messages: list[str]) -> bool:
-    """Append the messages to the stream of an existing log group, making the stream; False when there is no group."""
+    """Append messages to a stream and create it if needed; return False without the log group."""
     if group not in cloudwatch_logs._log_groups:
         return False
     now = int(time.time() * 1000)
-    asked = {"logGroupName": group, "logStreamName": stream}
+    target = {"logGroupName": group, "logStreamName": stream}
     with _lock:
         if stream not in cloudwatch_logs._log_groups[group]["streams"]:
-            cloudwatch_logs._create_log_stream(asked)
-    entries = [{"timestamp": now, "message": message} for message in messages]
-    status = cloudwatch_logs._put_log_events({**asked, "logEvents": entries})[0]
+            cloudwatch_logs._create_log_stream(target)
+    events = [{"timestamp": now, "message": message} for message in messages]
+    status = cloudwatch_logs._put_log_events({**target, "logEvents": events})[0]
     return bool(status == 200)  # noqa: PLR2004 - HTTP's own figure
