@@ -1,4 +1,4 @@
-"""The demo around what it shows: the person's own record, and what is left when it is interrupted."""
+"""The demo: reading a person's own record, and removing all files after an interruption."""
 
 from __future__ import annotations
 
@@ -78,36 +78,36 @@ def test_deeply_nested_lists_are_refused(file: Path) -> None:
 def test_signal_removes_the_files_and_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    seen = interrupted(tmp_path, monkeypatch, lambda: signal.raise_signal(number))
-    assert [path.parent for path in seen] == [tmp_path]
+    folders = interrupt_demo(tmp_path, monkeypatch, lambda: signal.raise_signal(number))
+    assert [folder.parent for folder in folders] == [tmp_path]
 
 
 def test_interrupted_deploy_does_not_say_that_aws_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pressed() -> None:
+    def press_ctrl_c() -> None:
         raise InterruptedWatchError(
             "stack signwatch", "interrupted here; CloudFormation goes on with it", "watch it"
         )
 
-    assert interrupted(tmp_path, monkeypatch, pressed)
+    assert interrupt_demo(tmp_path, monkeypatch, press_ctrl_c)
 
 
-def interrupted(
+def interrupt_demo(
     folder: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], object]
 ) -> list[Path]:
-    """Run a demo that ends as told once it has a file; return the folders it had, of which none is left."""
-    seen: list[Path] = []
+    """Run a demo that calls ``end`` once it has a file; return its folder, which must be gone."""
+    folders: list[Path] = []
 
-    def begin(_root: Path, _screen: Any, own: Path, *_: Any, **__: Any) -> None:
-        seen.append(own)
-        (own / "state").touch()
+    def run(_root: Path, _screen: Any, demo_folder: Path, *_: Any, **__: Any) -> None:
+        folders.append(demo_folder)
+        (demo_folder / "state").touch()
         end()
 
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(demo, "_run", begin)
+    monkeypatch.setattr(demo, "_run", run)
     screen: Any = None
     with pytest.raises(KeyboardInterrupt, match=f"^{demo.STOPPED}$"):
         demo.run(Path(), screen)
     assert list(folder.iterdir()) == []
-    return seen
+    return folders

@@ -1,4 +1,4 @@
-"""The loopback Twilio, asked by Twilio's real client through signwatch.sms, and by plain HTTP."""
+"""The loopback Twilio server, called by Twilio's real client and by plain HTTP."""
 
 from __future__ import annotations
 
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.local
 
-ACCOUNT, KEY, KEY_SECRET = (
-    "AC" + "0" * 31 + "1",
-    "SK" + "0" * 31 + "2",
-    "-".join(("for", "the", "loopback")),
-)
+ACCOUNT, KEY = "AC" + "0" * 31 + "1", "SK" + "0" * 31 + "2"
+KEY_SECRET = "-".join(("for", "the", "loopback"))
 SENDER, RECIPIENT = "+15005550006", "+15005550009"
 SECRET = sms.Secret(ACCOUNT, KEY, KEY_SECRET, SENDER, (RECIPIENT,))
-MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-TEXT = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
+MESSAGES_PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+FORM = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
 
 
 @pytest.fixture
@@ -49,7 +46,7 @@ def send(
     return sms.send(secret, recipient, text, twilio_server.url, iter([sms.NEEDED, 0.0]).__next__)
 
 
-def ask(
+def request(
     twilio_server: TwilioServer,
     method: str,
     path: str,
@@ -58,14 +55,17 @@ def ask(
     password: str = KEY_SECRET,
 ) -> tuple[int, Any, http.client.HTTPMessage]:
     """Return status, JSON and headers of one request."""
-    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
     connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
     try:
         connection.request(
-            method, path, urlencode(form) if form else None, {"Authorization": f"Basic {coded}"}
+            method,
+            path,
+            urlencode(form) if form else None,
+            {"Authorization": f"Basic {credentials}"},
         )
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), answer.headers
+        response = connection.getresponse()
+        return response.status, json.loads(response.read()), response.headers
     finally:
         connection.close()
 
@@ -73,33 +73,25 @@ def ask(
 def test_text_of_the_real_client_is_accepted(twilio_server: TwilioServer) -> None:
     assert send(twilio_server, "sign-in from 198.51.100.7") == sms.Outcome("accepted", "")
     (message,) = twilio_server.messages
-    assert (message["body"], message["to"], message["from"]) == (
-        "sign-in from 198.51.100.7",
-        RECIPIENT,
-        SENDER,
-    )
-    assert (message["status"], message["error_code"], message["num_segments"]) == (
-        "queued",
-        None,
-        "1",
-    )
+    assert message["body"] == "sign-in from 198.51.100.7"
+    assert (message["to"], message["from"]) == (RECIPIENT, SENDER)
+    assert (message["status"], message["error_code"]) == ("queued", None)
+    assert message["num_segments"] == "1"
 
 
 def test_text_through_a_messaging_service_has_no_sender(twilio_server: TwilioServer) -> None:
-    assert send(twilio_server, secret=SECRET._replace(sender="MG" + "0" * 32)).state == "accepted"
+    service = "MG" + "0" * 32
+    assert send(twilio_server, secret=SECRET._replace(sender=service)).state == "accepted"
     (message,) = twilio_server.messages
-    assert (message["from"], message["messaging_service_sid"], message["status"]) == (
-        None,
-        "MG" + "0" * 32,
-        "accepted",
-    )
+    assert (message["from"], message["messaging_service_sid"]) == (None, service)
+    assert message["status"] == "accepted"
 
 
 def test_messages_are_shown_as_json_without_a_password(twilio_server: TwilioServer) -> None:
     send(twilio_server, "one £ and one €")
-    status, shown, _ = ask(twilio_server, "GET", "/__messages", user="", password="")
-    assert (status, shown) == (200, twilio_server.messages)
-    assert shown[0]["body"] == "one £ and one €"
+    status, body, _ = request(twilio_server, "GET", "/__messages", user="", password="")
+    assert (status, body) == (200, twilio_server.messages)
+    assert body[0]["body"] == "one £ and one €"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +108,8 @@ def test_messages_are_shown_as_json_without_a_password(twilio_server: TwilioServ
 def test_unknown_key_is_refused_with_20003(
     twilio_server: TwilioServer, user: str, password: str
 ) -> None:
-    status, told, _ = ask(twilio_server, "POST", MESSAGES, TEXT, user, password)
-    assert (status, told["code"], twilio_server.messages) == (401, 20003, [])
+    status, body, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM, user, password)
+    assert (status, body["code"], twilio_server.messages) == (401, 20003, [])
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic !!", "Basic /w==", "Bearer abc"])
@@ -132,9 +124,9 @@ def test_function_reports_wrong_credentials(twilio_server: TwilioServer) -> None
 
 def test_account_cannot_send_for_another() -> None:
     with TwilioServer.start(accounts={ACCOUNT: "token"}) as twilio_server:
-        other = MESSAGES.replace(ACCOUNT, "AC" + "f" * 32)
-        assert ask(twilio_server, "POST", other, TEXT, ACCOUNT, "token")[0] == 401
-        assert ask(twilio_server, "POST", MESSAGES, TEXT, ACCOUNT, "token")[0] == 201
+        other = MESSAGES_PATH.replace(ACCOUNT, "AC" + "f" * 32)
+        assert request(twilio_server, "POST", other, FORM, ACCOUNT, "token")[0] == 401
+        assert request(twilio_server, "POST", MESSAGES_PATH, FORM, ACCOUNT, "token")[0] == 201
 
 
 @pytest.mark.parametrize(
@@ -154,8 +146,8 @@ def test_account_cannot_send_for_another() -> None:
 def test_text_that_twilio_refuses_is_refused(
     twilio_server: TwilioServer, change: dict[str, str], code: int
 ) -> None:
-    status, told, _ = ask(twilio_server, "POST", MESSAGES, {**TEXT, **change})
-    assert (status, told["status"], told["code"], twilio_server.messages) == (400, 400, code, [])
+    status, body, _ = request(twilio_server, "POST", MESSAGES_PATH, {**FORM, **change})
+    assert (status, body["status"], body["code"], twilio_server.messages) == (400, 400, code, [])
 
 
 def test_function_reports_a_refusal_as_permanent(twilio_server: TwilioServer) -> None:
@@ -171,8 +163,8 @@ def test_longest_text_is_accepted(twilio_server: TwilioServer) -> None:
 
 def test_status_429_has_retry_after(twilio_server: TwilioServer) -> None:
     twilio_server.fail(429, retry_after=7)
-    status, told, headers = ask(twilio_server, "POST", MESSAGES, TEXT)
-    assert (status, told["code"], headers["Retry-After"]) == (429, 20429, "7")
+    status, body, headers = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    assert (status, body["code"], headers["Retry-After"]) == (429, 20429, "7")
     assert send(twilio_server).state == "accepted"
 
 
@@ -190,8 +182,8 @@ def test_scripted_failures_happen_in_order_and_then_stop(twilio_server: TwilioSe
 
 def test_unknown_key_does_not_use_up_a_scripted_failure(twilio_server: TwilioServer) -> None:
     twilio_server.fail(500)
-    assert ask(twilio_server, "POST", MESSAGES, TEXT, password="wrong")[0] == 401
-    assert ask(twilio_server, "POST", MESSAGES, TEXT)[0] == 500
+    assert request(twilio_server, "POST", MESSAGES_PATH, FORM, password="wrong")[0] == 401
+    assert request(twilio_server, "POST", MESSAGES_PATH, FORM)[0] == 500
 
 
 def test_second_attempt_of_the_function_succeeds(twilio_server: TwilioServer) -> None:
@@ -224,38 +216,38 @@ def test_answer_after_the_functions_timeout_is_transient(
 
 
 def test_message_can_be_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    status, found, _ = ask(twilio_server, "GET", made["uri"])
-    assert (status, found) == (200, made)
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    status, body, _ = request(twilio_server, "GET", message["uri"])
+    assert (status, body) == (200, message)
 
 
 def test_later_lookup_returns_the_new_status(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
     twilio_server.set_status(
-        made["sid"], "undelivered", 30034, "Message from an Unregistered Number"
+        message["sid"], "undelivered", 30034, "Message from an Unregistered Number"
     )
-    _, found, _ = ask(twilio_server, "GET", made["uri"])
-    assert (found["status"], found["error_code"]) == ("undelivered", 30034)
-    assert found["error_message"] == "Message from an Unregistered Number"
+    _, body, _ = request(twilio_server, "GET", message["uri"])
+    assert (body["status"], body["error_code"]) == ("undelivered", 30034)
+    assert body["error_message"] == "Message from an Unregistered Number"
 
 
 @pytest.mark.parametrize("sid", ["SM" + "0" * 32, "nothing"])
 def test_lookup_of_an_unknown_message_is_404(twilio_server: TwilioServer, sid: str) -> None:
-    status, told, _ = ask(
-        twilio_server, "GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json"
-    )
-    assert (status, told["code"]) == (404, 20404)
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json"
+    status, body, _ = request(twilio_server, "GET", path)
+    assert (status, body["code"]) == (404, 20404)
 
 
 def test_lookup_of_another_accounts_message_is_404(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    status, told, _ = ask(twilio_server, "GET", made["uri"].replace(ACCOUNT, "AC" + "f" * 32))
-    assert (status, told["code"]) == (404, 20404)
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    path = message["uri"].replace(ACCOUNT, "AC" + "f" * 32)
+    status, body, _ = request(twilio_server, "GET", path)
+    assert (status, body["code"]) == (404, 20404)
 
 
 def test_lookup_needs_the_password(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    assert ask(twilio_server, "GET", made["uri"], password="wrong")[0] == 401
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    assert request(twilio_server, "GET", message["uri"], password="wrong")[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -265,13 +257,13 @@ def test_body_without_a_valid_length_is_not_read(
     twilio_server: TwilioServer, length: str, status: int
 ) -> None:
     connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
-    connection.putrequest("POST", MESSAGES)
+    connection.putrequest("POST", MESSAGES_PATH)
     if length:
         connection.putheader("Content-Length", length)
     connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == status
-    answer.read()
+    response = connection.getresponse()
+    assert response.status == status
+    response.read()
     connection.close()
 
 
@@ -300,7 +292,9 @@ def test_many_texts_at_once_are_all_received(twilio_server: TwilioServer) -> Non
     with ThreadPoolExecutor(16) as pool:
         answers = list(
             pool.map(
-                lambda n: ask(twilio_server, "POST", MESSAGES, {**TEXT, "Body": f"text {n}"}),
+                lambda n: request(
+                    twilio_server, "POST", MESSAGES_PATH, {**FORM, "Body": f"text {n}"}
+                ),
                 range(100),
             )
         )
@@ -327,7 +321,7 @@ def test_server_stops_although_clients_are_still_connected() -> None:
     idle.close()
     assert set(threading.enumerate()) <= before
     with pytest.raises(ConnectionRefusedError):
-        ask(twilio_server, "GET", "/__messages")
+        request(twilio_server, "GET", "/__messages")
 
 
 def test_port_can_be_chosen_and_is_free_again_afterwards() -> None:

@@ -17,6 +17,7 @@ import boto3
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tooling.deploy.account import Account
     from tooling.local.emulator import Emulator
 
 T = TypeVar("T")
@@ -138,16 +139,7 @@ class EmulatorAccount:
 
     def create_queue(self, *, writer: str = "events.amazonaws.com") -> Queue:
         """Create a queue that the service may write to; with an empty ``writer``, none may."""
-        sqs = self.client("sqs")
-        url = sqs.create_queue(QueueName=f"queue-{uuid.uuid4().hex[:8]}")["QueueUrl"]
-        response = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        queue = Queue(sqs, url, response["Attributes"]["QueueArn"])
-        if writer:
-            principal = {"Service": writer}
-            allow = {"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage"}
-            attributes = {"Policy": policy({**allow, "Resource": queue.arn})}
-            sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-        return queue
+        return create_queue(self.client("sqs"), f"queue-{uuid.uuid4().hex[:8]}", writer)
 
     def create_role(self, *statements: dict[str, Any], path: str = "/") -> str:
         """Create a role for Lambda with these permissions; return its ARN."""
@@ -206,6 +198,25 @@ class Queue:
         attributes = message.get("MessageAttributes", {})
         texts = {name: value["StringValue"] for name, value in attributes.items()}
         return json.loads(message["Body"]), texts
+
+
+def create_queue(sqs: Any, name: str, writer: str) -> Queue:
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    response = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    queue = Queue(sqs, url, response["Attributes"]["QueueArn"])
+    if writer:
+        principal = {"Service": writer}
+        allow = {"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage"}
+        attributes = {"Policy": policy({**allow, "Resource": queue.arn})}
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    return queue
+
+
+def subscribe_mailbox(aws: Account, topic_arn: str) -> Queue:
+    """Return a queue that gets what an e-mail subscriber of the topic gets."""
+    queue = create_queue(aws.client("sqs"), "mailbox", "sns.amazonaws.com")
+    aws.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue.arn)
+    return queue
 
 
 def policy(*statements: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One execution environment of Lambda: what the function finds in it, and what is left when it is closed."""
+"""The sandbox: the function's environment, files and modules, and closing."""
 
 from __future__ import annotations
 
@@ -45,19 +45,13 @@ def test_child_gets_no_variable_of_the_host(
     monkeypatch.setenv("AWS_PROFILE", "real")
     monkeypatch.setenv("SOMETHING_OF_THE_HOST", "seen")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    found = (
-        make_sandbox("function.look", AWS_ACCESS_KEY_ID="ASIAEXAMPLE", TABLE="ledger")
-        .invoke({}, "1")
-        .payload["environment"]
-    )
-    assert not {"AWS_PROFILE", "SOMETHING_OF_THE_HOST"} & found.keys()
-    assert "/somewhere" not in found["PYTHONPATH"]
-    assert os.environ["HOME"] != found["HOME"]
-    assert (found["AWS_ACCESS_KEY_ID"], found["TABLE"], found["AWS_REGION"]) == (
-        "ASIAEXAMPLE",
-        "ledger",
-        "eu-west-1",
-    )
+    sandbox = make_sandbox("function.look", AWS_ACCESS_KEY_ID="ASIAEXAMPLE", TABLE="ledger")
+    variables = sandbox.invoke({}, "1").payload["environment"]
+    assert not {"AWS_PROFILE", "SOMETHING_OF_THE_HOST"} & variables.keys()
+    assert "/somewhere" not in variables["PYTHONPATH"]
+    assert os.environ["HOME"] != variables["HOME"]
+    assert variables["AWS_ACCESS_KEY_ID"] == "ASIAEXAMPLE"
+    assert (variables["TABLE"], variables["AWS_REGION"]) == ("ledger", "eu-west-1")
 
 
 def test_function_cannot_replace_reserved_variables(make_sandbox: MakeSandbox) -> None:
@@ -71,13 +65,13 @@ def test_function_cannot_replace_reserved_variables(make_sandbox: MakeSandbox) -
     changed = make_sandbox(
         "function.look", **changes, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", TZ="UTC"
     ).invoke({}, "request-1")
-    found = changed.payload["environment"]
+    variables = changed.payload["environment"]
     assert changed.error == ""
     for name in ("AWS_REGION", "AWS_LAMBDA_FUNCTION_NAME", "_HANDLER"):
-        assert found[name] == plain[name]
-    assert found["LAMBDA_TASK_ROOT"] == changed.payload["folder"]
-    assert found["AWS_LAMBDA_RUNTIME_API"] != "127.0.0.1:1"
-    assert (plain["TZ"], found["TZ"]) == (":UTC", "UTC")
+        assert variables[name] == plain[name]
+    assert variables["LAMBDA_TASK_ROOT"] == changed.payload["folder"]
+    assert variables["AWS_LAMBDA_RUNTIME_API"] != "127.0.0.1:1"
+    assert (plain["TZ"], variables["TZ"]) == (":UTC", "UTC")
 
 
 def test_modules_are_imported_from_task_root_layers_and_runtime_only(
@@ -92,9 +86,9 @@ def test_modules_are_imported_from_task_root_layers_and_runtime_only(
         str(layer / "lib" / f"python{version}" / "site-packages"),
         str(layer),
     ]
-    asked = [str(pythons[client]), "-I", "-c", "import json, sys; print(json.dumps(sys.path))"]
-    own = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
-    assert set(payload["path"][3:]) <= set(own)
+    command = [str(pythons[client]), "-I", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    own_paths = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert set(payload["path"][3:]) <= set(own_paths)
     assert not any(str(ROOT / "tooling") in entry for entry in payload["path"])
 
 
@@ -110,7 +104,10 @@ def test_later_layer_replaces_earlier_one_and_code_replaces_both(
     )
     second = tmp_path / "second.zip"
     second.write_bytes(zip_files({"python/two.py": "name = 'second'"}))
-    text = "import one, two, own\ndef handler(event, context):\n    return [one.name, two.name, own.name]\n"
+    text = (
+        "import one, two, own\n"
+        "def handler(event, context):\n    return [one.name, two.name, own.name]\n"
+    )
     code = tmp_path / "code.zip"
     code.write_bytes(zip_files({"function.py": text, "own.py": "name = 'code'"}))
     assert make_sandbox("function.handler", code, (first, second)).invoke({}, "1").payload == [
@@ -121,7 +118,10 @@ def test_later_layer_replaces_earlier_one_and_code_replaces_both(
 
 
 def test_file_modes_of_the_zip_are_restored(make_sandbox: MakeSandbox) -> None:
-    text = "import os\ndef handler(event, context):\n    return [os.stat(n).st_mode & 0o777 for n in ('tool', 'data')]\n"
+    text = (
+        "import os\ndef handler(event, context):\n"
+        "    return [os.stat(name).st_mode & 0o777 for name in ('tool', 'data')]\n"
+    )
     code = zip_files({"function.py": text, "tool": "", "data": ""}, {"tool": 0o755, "data": 0o640})
     assert make_sandbox("function.handler", code).invoke({}, "request-1").payload == [0o755, 0o640]
 
@@ -147,13 +147,13 @@ def test_calls_from_several_threads_run_one_after_another(make_sandbox: MakeSand
     sandbox.invoke({}, "request")
     start = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        said = {
+        calls = {
             n: pool.submit(sandbox.invoke, {"sleep": 0.1, "log": f"call {n}"}, f"request-{n}")
             for n in range(4)
         }
     assert time.monotonic() - start >= 0.4
-    for n, result in said.items():
-        assert result.result().log[:2] == [
+    for n, call in calls.items():
+        assert call.result().log[:2] == [
             f"START RequestId: request-{n} Version: $LATEST",
             f"call {n}",
         ]
@@ -207,9 +207,11 @@ def test_child_ends_when_its_host_is_killed(
 ) -> None:
     (tmp_path / "code.zip").write_bytes(zip_files({"function.py": CODE}))
     host = (
-        "import sys, time\nfrom pathlib import Path\nfrom tooling.local.sandbox.execution_environment import Sandbox\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from tooling.local.sandbox.execution_environment import Sandbox\n"
         "from tooling.local.sandbox.function import Function, Package\n"
-        "code, python, folder = sys.argv[1:]\nfunction = Function('f', '111122223333', 'us-east-1', 'function.act')\n"
+        "code, python, folder = sys.argv[1:]\n"
+        "function = Function('f', '111122223333', 'us-east-1', 'function.act')\n"
         "sandbox = Sandbox(Package(code), function, Path(python), Path(folder))\n"
         "print(sandbox.invoke({}, 'request-1').payload, flush=True)\ntime.sleep(60)\n"
     )

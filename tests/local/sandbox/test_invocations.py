@@ -1,4 +1,4 @@
-"""A function called, on AWS's runtime client and on its stand-in: answers, logs, errors, and a death or a timeout."""
+"""Invocations on both runtime clients: answers, logs, errors, exits and timeouts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.local
 
 
-def report_of(result: Result) -> dict[str, str]:
+def report_fields(result: Result) -> dict[str, str]:
     """Return the fields of the REPORT line."""
     return dict(part.split(": ", 1) for part in result.log[-1].removeprefix("REPORT ").split("\t"))
 
@@ -67,8 +67,8 @@ def test_log_has_the_records_that_lambda_adds(make_sandbox: MakeSandbox, client:
     result = sandbox.invoke({"log": "first\nsecond"}, "request-1")
     title, loaded, start, one, two, end, report = result.log
     python = "Python {}.{}".format(*sys.version_info[:2]) if client == "plain" else "Python 3."
-    named = "plain child process, " if client == "plain" else "awslambdaric 4."
-    assert title.startswith(f"INIT_START Runtime Version: {named}")
+    name = "plain child process, " if client == "plain" else "awslambdaric 4."
+    assert title.startswith(f"INIT_START Runtime Version: {name}")
     assert python in title
     assert [loaded, start, one, two, end] == [
         "loaded",
@@ -78,7 +78,7 @@ def test_log_has_the_records_that_lambda_adds(make_sandbox: MakeSandbox, client:
         "END RequestId: request-1",
     ]
     assert report.startswith("REPORT RequestId: request-1\tDuration: ")
-    fields = report_of(result)
+    fields = report_fields(result)
     spent, init = (
         float(fields[name].removesuffix(" ms")) for name in ("Duration", "Init Duration")
     )
@@ -299,9 +299,10 @@ def test_handler_that_never_loads_times_out(
 
 def test_sandbox_imports_only_the_standard_library() -> None:
     code = (
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport tooling.local.sandbox.execution_environment\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "import tooling.local.sandbox.execution_environment\n"
         "print(*{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
     )
     command = [sys.executable, "-I", "-S", "-B", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"tooling", "__main__"}
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(process.stdout.split()) == {"tooling", "__main__"}
