@@ -63,9 +63,8 @@ def run(
     Raises RefusedError for a file without a record, FailedError when a sign-in has an unexpected
     result, and KeyboardInterrupt with a message when interrupted.
     """
-    if event is None:
-        sign_ins = json.loads(SIGN_INS.read_text(encoding="utf-8"))
-    else:
+    sign_ins = json.loads(SIGN_INS.read_text(encoding="utf-8"))
+    if event is not None:
         sign_ins = [_read_sign_in(Path(event))]
     with treat_as_ctrl_c():
         folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))

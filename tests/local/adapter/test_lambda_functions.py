@@ -57,20 +57,22 @@ class FakeSandbox:
         self.closed = True
 
 
-def call(account: EmulatorAccount, event: Any, name: str = "f", **more: Any) -> Any:
-    response = account.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event), **more)
+def call(account: EmulatorAccount, event: Any, name: str = "f", **options: Any) -> Any:
+    response = account.client("lambda").invoke(
+        FunctionName=name, Payload=json.dumps(event), **options
+    )
     return json.loads(response["Payload"].read() or "null")
 
 
 def create_failing_function(
-    account: EmulatorAccount, dead: Queue, *statements: dict[str, Any], **more: Any
+    account: EmulatorAccount, dead: Queue, *statements: dict[str, Any], **options: Any
 ) -> None:
     account.create_function(
         "f",
         FAIL,
         account.create_role(WRITE_LOGS, *statements),
         DeadLetterConfig={"TargetArn": dead.arn},
-        **more,
+        **options,
     )
 
 

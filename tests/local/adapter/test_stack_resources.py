@@ -144,8 +144,10 @@ def test_function_has_its_concurrency_dead_letter_queue_and_log_group(
         MaximumRetryAttempts=1,
         MaximumEventAgeInSeconds=60,
     )
-    rest = {"Role": ROLE, "Queue": resource("AWS::SQS::Queue"), "Config": config}
-    stacks.create({**rest, "Function": function(code, **properties)}, Capabilities=CAPABILITIES)
+    other_resources = {"Role": ROLE, "Queue": resource("AWS::SQS::Queue"), "Config": config}
+    stacks.create(
+        {**other_resources, "Function": function(code, **properties)}, Capabilities=CAPABILITIES
+    )
     client = stacks.account.client("lambda")
     live = client.get_function(FunctionName="named")
     assert live["Concurrency"]["ReservedConcurrentExecutions"] == 3
@@ -153,7 +155,7 @@ def test_function_has_its_concurrency_dead_letter_queue_and_log_group(
     assert live["Configuration"]["LoggingConfig"]["LogGroup"] == "/own"
     invocation = client.get_function_event_invoke_config(FunctionName="named", Qualifier="$LATEST")
     assert (invocation["MaximumRetryAttempts"], invocation["MaximumEventAgeInSeconds"]) == (1, 60)
-    resources = {**rest, "Function": function(code)}
+    resources = {**other_resources, "Function": function(code)}
     assert stacks.update(resources, Capabilities=CAPABILITIES) == "UPDATE_COMPLETE"
     live = client.get_function(FunctionName="named")
     assert "Concurrency" not in live

@@ -22,11 +22,11 @@ def install() -> None:
     get_concurrency = lambda_svc._sqs_esm_concurrency
 
     def get_allowed_concurrency(
-        mapping: dict[str, Any], function: Any, configuration: dict[str, Any], *more: Any
+        mapping: dict[str, Any], function: Any, configuration: dict[str, Any], *args: Any
     ) -> int:
         role, queue = configuration["Role"], mapping["EventSourceArn"]
         if all(is_role_allowed(role, action, queue) for action in ACTIONS):
-            return int(get_concurrency(mapping, function, configuration, *more))
+            return int(get_concurrency(mapping, function, configuration, *args))
         return 0
 
     lambda_svc._sqs_esm_concurrency = get_allowed_concurrency

@@ -50,9 +50,9 @@ _users: dict[UserKey, dict[str, Any]] = {}
 class RefusedError(Exception):
     """The request is refused with ``response``."""
 
-    def __init__(self, code: str, message: str, **more: str) -> None:
+    def __init__(self, code: str, message: str, **details: str) -> None:
         super().__init__(message)
-        self.response: Response = (400, {"__type": code, "Message": message, **more})
+        self.response: Response = (400, {"__type": code, "Message": message, **details})
 
 
 def operation(headers: Headers) -> str:

@@ -12,15 +12,14 @@ from ministack.services import cloudwatch_logs
 _lock = threading.Lock()
 
 
-def append(group: str, stream: str, messages: list[str]) -> bool:
-    """Append messages to a stream and create it if needed; return False without the log group."""
+def append(group: str, stream: str, messages: list[str]) -> None:
+    """Append messages to a stream and create it if needed; do nothing without the log group."""
     if group not in cloudwatch_logs._log_groups:
-        return False
+        return
     now = int(time.time() * 1000)
     target = {"logGroupName": group, "logStreamName": stream}
     with _lock:
         if stream not in cloudwatch_logs._log_groups[group]["streams"]:
             cloudwatch_logs._create_log_stream(target)
     events = [{"timestamp": now, "message": message} for message in messages]
-    status = cloudwatch_logs._put_log_events({**target, "logEvents": events})[0]
-    return bool(status == 200)  # noqa: PLR2004 - HTTP's own figure
+    cloudwatch_logs._put_log_events({**target, "logEvents": events})

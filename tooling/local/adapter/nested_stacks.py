@@ -210,8 +210,8 @@ def _delete(child: Stack) -> None:
 def _find(stack_id: str) -> Stack | None:
     for stack in cloudformation._stacks.values():
         if stack["StackId"] == stack_id:
-            found: Stack = stack
-            return found
+            child: Stack = stack
+            return child
     return None
 
 

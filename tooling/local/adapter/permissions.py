@@ -64,13 +64,13 @@ def _correct_resource_arns() -> None:
     extract = iam_actions.extract_resource_arn
 
     def extract_corrected(
-        service: str, method: str, path: str, headers: Any, body: bytes, *more: Any
+        service: str, method: str, path: str, headers: Any, body: bytes, *args: Any
     ) -> Any:
         action = iam_actions._action_from_target(headers)
         if service == "ssm" and action == "GetParametersByPath":
             parameter = str(json.loads(body or b"{}").get("Path", "/")).strip("/")
             return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{parameter}"
-        arn = extract(service, method, path, headers, body, *more)
+        arn = extract(service, method, path, headers, body, *args)
         is_on_content = service == "logs" and action not in LOG_GROUP_TAG_ACTIONS
         if is_on_content and ":log-group:" in str(arn):
             return f"{arn}:log-stream:"
@@ -102,10 +102,10 @@ def _record_decisions() -> None:
         service: str,
         region: str,
         resource_arn: str = "*",
-        *more: Any,
-        **named: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        refusal = enforce(key, action, service, region, resource_arn, *more, **named)
+        refusal = enforce(key, action, service, region, resource_arn, *args, **kwargs)
         _record(key, action, resource_arn, allowed=refusal is None)
         return refusal
 

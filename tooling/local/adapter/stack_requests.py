@@ -32,14 +32,14 @@ def _refuse_undeclared_parameters() -> None:
     def check_and_resolve(
         template: Mapping[str, Any],
         parameters: Sequence[Mapping[str, Any]],
-        *more: Any,
-        **named: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         keys = {parameter["Key"] for parameter in parameters or [] if "Key" in parameter}
         undeclared = sorted(keys - set(template.get("Parameters") or {}))
         if undeclared:
             raise ValueError(f"Parameters: [{', '.join(undeclared)}] do not exist in the template")
-        return resolve(template, parameters, *more, **named)
+        return resolve(template, parameters, *args, **kwargs)
 
     for module in (engine, handlers, changesets):  # each imports the function by name
         module._resolve_parameters = check_and_resolve

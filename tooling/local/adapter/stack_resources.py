@@ -89,8 +89,8 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
         complete(result[0], properties)
         return result
 
-    def update(physical_id: str, old: Properties, new: Properties, *more: Any) -> Result:
-        result = stock_update(physical_id, old, new, *more)
+    def update(physical_id: str, old: Properties, new: Properties, *args: Any) -> Result:
+        result = stock_update(physical_id, old, new, *args)
         complete(result[0], new)
         return result
 
@@ -138,9 +138,9 @@ def _use_arns_for_secrets() -> None:
             secretsmanager._secrets[name]["Versions"].clear()
         return attributes["Id"], attributes
 
-    def update(arn: str, old: Properties, new: Properties, *more: Any) -> Result:
+    def update(arn: str, old: Properties, new: Properties, *args: Any) -> Result:
         name = secret_name(arn)  # a secret without a name in the template keeps its own
-        _, attributes = stock_update(name, {"Name": name, **old}, {"Name": name, **new}, *more)
+        _, attributes = stock_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
         return attributes["Id"], attributes
 
     def delete(arn: str, properties: Properties) -> None:
