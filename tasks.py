@@ -484,7 +484,7 @@ def demo(
     from tooling.local import demo as demos
 
     terraform.find()
-    demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.free_port(port))
+    demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.parse_port(port))
 
 
 networks = Collection("networks")

@@ -1,4 +1,4 @@
-"""An account of its own for each rehearsal, on the local AWS emulator of the test process."""
+"""A bootstrapped account for each test module, on the local AWS emulator of the test process."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tooling.local.emulator import Emulator
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
     from tooling.local.twilio_server import TwilioServer
 
-KNOWN = "203.0.113.0/24,2001:db8:1::/48"
+RECOGNISED_NETWORKS = "203.0.113.0/24,2001:db8:1::/48"
 
 
 @pytest.fixture(scope="module")
-def prepare(
+def bootstrap_account(
     emulator: Emulator, twilio_server: TwilioServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., AbstractContextManager[Rehearsal]]:
-    """Return a function that prepares a bootstrapped account with this id, to be called by this label if it has one."""
+) -> Callable[..., AbstractContextManager[LocalDeployment]]:
+    """A function that bootstraps the account with this id and, if not empty, this label."""
 
     @contextmanager
-    def prepared(account_id: str, label: str = "test") -> Iterator[Rehearsal]:
+    def bootstrap(account_id: str, label: str = "test") -> Iterator[LocalDeployment]:
         folder = tmp_path_factory.mktemp("account")
-        parameters = {"KnownNetworks": KNOWN} | ({"AccountLabel": label} if label else {})
-        with rehearsal.prepare(
+        parameters = {"KnownNetworks": RECOGNISED_NETWORKS}
+        if label:
+            parameters["AccountLabel"] = label
+        with rehearsal.use_account(
             emulator, twilio_server, folder, root=ROOT, account_id=account_id, parameters=parameters
-        ) as stage:
-            stage.bootstrap(Listener().announce, Listener().plan)
-            yield stage
+        ) as deployment:
+            deployment.bootstrap(Listener().announce, Listener().plan)
+            yield deployment
 
-    return prepared
+    return bootstrap

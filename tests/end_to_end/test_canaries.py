@@ -1,4 +1,4 @@
-"""Planted secrets, looked for in everything that a whole run leaves behind: they lie in their secret alone."""
+"""Planted secrets are searched in all that a run leaves behind, and are only in their secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.emulator import subscribe_mailbox
 from tests.support.listener import Listener
 from tooling.deploy import secret, stack
 from tooling.errors import RefusedError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tooling.local.emulator import Emulator
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
 
 pytestmark = pytest.mark.end_to_end
 
@@ -33,221 +34,194 @@ RECIPIENT = "+15005550077"
 CANARIES = {
     "the key's secret": KEY_SECRET,
     "a secret that was rotated out": ROTATED,
-    "the number of a phone": RECIPIENT.removeprefix("+"),  # which a request's body writes as %2B
+    "the number of a phone": RECIPIENT.removeprefix("+"),  # a request body encodes the + as %2B
     "the header of a request": base64.b64encode(f"{KEY}:{KEY_SECRET}".encode()).decode(),
 }
 IAM_USER = json.loads(SIGN_INS.read_text(encoding="utf-8"))[1]["event"]
 
 
-class Haystack:
-    """Everything that was left behind, by where it was found."""
+class Traces:
+    """Everything that a run leaves behind, by its place."""
 
     def __init__(self) -> None:
-        self.found: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
 
-    def add(self, where: str, content: str | bytes | object) -> None:
+    def add(self, place: str, content: str | bytes | object) -> None:
+        """Add a text, bytes (also what is inside a zip or gzip file), or a JSON value."""
         if not isinstance(content, (str, bytes)):
             content = json.dumps(content, default=str)
         raw = content.encode() if isinstance(content, str) else content
         if raw.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(io.BytesIO(raw)) as archive:
                 for name in archive.namelist():
-                    self.add(f"{where}!{name}", archive.read(name))
-        self.found[where] = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+                    self.add(f"{place}!{name}", archive.read(name))
+        self.contents[place] = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
 
-    def hits(self) -> list[str]:
-        """Each canary with the places where it lies."""
-        needles = {name: value.encode() for name, value in CANARIES.items()}
+    def find_canaries(self) -> list[str]:
+        """Return each canary with each of its places."""
         return [
-            f"{name}: {where}"
-            for where, raw in self.found.items()
-            for name, it in needles.items()
-            if it in raw
+            f"{name}: {place}"
+            for place, content in self.contents.items()
+            for name, value in CANARIES.items()
+            if value.encode() in content
         ]
 
 
 @pytest.fixture(scope="module")
-def haystack(
+def run(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Rehearsal, Haystack]]:
-    """A whole run with planted secrets: bootstrap, deploy, secret, and sign-ins on which everything goes wrong once."""
-    folder, hay, listener = tmp_path_factory.mktemp("account"), Haystack(), Listener()
+) -> Iterator[tuple[LocalDeployment, Traces]]:
+    """A run with planted secrets: bootstrap, deploy, secret, and sign-ins with every error."""
+    folder, traces, listener = tmp_path_factory.mktemp("account"), Traces(), Listener()
     with (
         TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server,
-        rehearsal.prepare(
+        rehearsal.use_account(
             emulator, twilio_server, folder, account_id=ACCOUNT, parameters={"AccountLabel": "test"}
-        ) as stage,
+        ) as deployment,
     ):
-        stage.bootstrap(listener.announce, listener.plan)
-        stage.deploy(
-            rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+        deployment.bootstrap(listener.announce, listener.plan)
+        deployment.deploy(
+            rehearsal.build_artifacts(deployment.settings.root, listener.announce), listener.stack()
         )
-        mails = subscribe(stage)
-        hay.add(
-            "an exception", refused({"api_key_secret": KEY_SECRET, "recipients": [f"{RECIPIENT}x"]})
-        )
-        fill(stage)
-        sign_in(stage, "198.51.100.1")
+        aws = deployment.as_owner()
+        outputs = stack.outputs(aws, deployment.settings)
+        mailbox = subscribe_mailbox(aws, outputs["AlertTopicArn"])
+        invalid = {"api_key_secret": KEY_SECRET, "recipients": [f"{RECIPIENT}x"]}
+        traces.add("an exception", refusal_text(invalid))
+        deployment.fill_secret(api_key_sid=KEY, api_key_secret=KEY_SECRET, recipients=[RECIPIENT])
+        sign_in(deployment, "198.51.100.1")
         twilio_server.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
-        sign_in(stage, "198.51.100.2")
+        sign_in(deployment, "198.51.100.2")
         twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}", times=2)
-        sign_in(stage, "198.51.100.3")
-        put(
-            stage, f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
-        )  # which is no JSON
+        sign_in(deployment, "198.51.100.3")
+        not_json = f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
+        put_secret(deployment, not_json)
         twilio_server.fail(401, times=1)
-        sign_in(stage, "198.51.100.4")
-        gather(stage, hay, mails)
+        sign_in(deployment, "198.51.100.4")
+        add_aws_contents(deployment, traces, mailbox.url)
         for message in twilio_server.messages:
-            hay.add(f"text {message['sid']}", message["body"])
-        hay.add(
-            "what the words said",
-            [listener.lines, listener.planned, listener.changes, listener.events],
-        )
-        for file in (
-            path
-            for path in (*folder.rglob("*"), *(stage.settings.root / "cfn").glob("*.yaml"))
-            if path.is_file()
-        ):
-            hay.add(str(file), file.read_bytes())
-        yield stage, hay
+            traces.add(f"text {message['sid']}", message["body"])
+        output = [listener.lines, listener.planned, listener.changes, listener.events]
+        traces.add("output of the tasks", output)
+        templates = (deployment.settings.root / "cfn").glob("*.yaml")
+        for path in (*folder.rglob("*"), *templates):
+            if path.is_file():
+                traces.add(str(path), path.read_bytes())
+        yield deployment, traces
 
 
-def refused(changes: dict[str, Any]) -> str:
-    given = io.StringIO(json.dumps({**rehearsal.TWILIO, **changes}))
+def refusal_text(changes: dict[str, Any]) -> str:
+    stream = io.StringIO(json.dumps({**rehearsal.TWILIO, **changes}))
     with pytest.raises(RefusedError) as refusal:
-        secret.read(given)
+        secret.read(stream)
     return repr(refusal.value) + str(refusal.value) + str(refusal.getrepr(showlocals=False))
 
 
-def put(stage: Rehearsal, text: str) -> None:
-    aws = stage.enter()
-    arn = stack.outputs(aws, stage.settings)["TwilioSecretArn"]
+def put_secret(deployment: LocalDeployment, text: str) -> None:
+    aws = deployment.as_owner()
+    arn = stack.outputs(aws, deployment.settings)["TwilioSecretArn"]
     aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=text)
 
 
-def fill(stage: Rehearsal) -> None:
-    stage.fill_secret(api_key_sid=KEY, api_key_secret=KEY_SECRET, recipients=[RECIPIENT])
-
-
-def sign_in(stage: Rehearsal, address: str) -> None:
-    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, stage.settings.region)
+def sign_in(deployment: LocalDeployment, address: str) -> None:
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, deployment.settings.region)
     event["detail"]["sourceIPAddress"] = address
-    assert stage.sign_in(event).decision["verdict"] == "alert"
+    assert deployment.sign_in(event).decision["verdict"] == "alert"
 
 
-def subscribe(stage: Rehearsal) -> str:
-    """A queue that hears what the topic's subscribers are sent; return its URL."""
-    aws = stage.enter()
-    sqs = aws.client("sqs")
-    url: str = sqs.create_queue(QueueName="mailbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
-        "QueueArn"
-    ]
-    sender = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [sender]})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    aws.client("sns").subscribe(
-        TopicArn=stack.outputs(aws, stage.settings)["AlertTopicArn"], Protocol="sqs", Endpoint=arn
-    )
-    return url
-
-
-def gather(stage: Rehearsal, hay: Haystack, mails: str) -> None:
-    """Everything that AWS keeps of the run, but for the secret itself."""
-    aws = stage.enter()
-    outputs = stack.outputs(aws, stage.settings)
-    for url in (mails, outputs["FailedEventsQueueUrl"], outputs["UndeliveredEventsQueueUrl"]):
-        for message in (
-            aws.client("sqs")
-            .receive_message(QueueUrl=url, MaxNumberOfMessages=10)
-            .get("Messages", [])
-        ):
-            hay.add(f"queue {url.rpartition('/')[2]}", message["Body"])
+def add_aws_contents(deployment: LocalDeployment, traces: Traces, mailbox_url: str) -> None:
+    """Add everything that AWS stores of the run, except the secret itself."""
+    aws = deployment.as_owner()
+    outputs = stack.outputs(aws, deployment.settings)
+    dead_letters = outputs["FailedEventsQueueUrl"], outputs["UndeliveredEventsQueueUrl"]
+    for url in (mailbox_url, *dead_letters):
+        response = aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        for message in response.get("Messages", []):
+            traces.add(f"queue {url.rpartition('/')[2]}", message["Body"])
     logs, s3, cloudformation = aws.client("logs"), aws.client("s3"), aws.client("cloudformation")
     for group in logs.describe_log_groups()["logGroups"]:
         events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
-        hay.add(f"log {group['logGroupName']}", "\n".join(event["message"] for event in events))
+        traces.add(f"log {group['logGroupName']}", "\n".join(event["message"] for event in events))
     for bucket in (bucket["Name"] for bucket in s3.list_buckets()["Buckets"]):
         for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
-            hay.add(
-                f"s3 {bucket}/{item['Key']}",
-                s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read(),
-            )
-    for made in cloudformation.describe_stacks()["Stacks"]:
-        name = made["StackName"]
-        hay.add(
-            f"stack {name}",
-            [made, cloudformation.describe_stack_events(StackName=name)["StackEvents"]],
-        )
-        hay.add(f"template {name}", cloudformation.get_template(StackName=name)["TemplateBody"])
-    hay.add(
-        "function",
-        aws.client("lambda").get_function(FunctionName=outputs["FunctionName"])["Configuration"],
+            body = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            traces.add(f"s3 {bucket}/{item['Key']}", body)
+    for live in cloudformation.describe_stacks()["Stacks"]:
+        name = live["StackName"]
+        stack_events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+        traces.add(f"stack {name}", [live, stack_events])
+        traces.add(f"template {name}", cloudformation.get_template(StackName=name)["TemplateBody"])
+    function = aws.client("lambda").get_function(FunctionName=outputs["FunctionName"])
+    traces.add("function", function["Configuration"])
+    traces.add("ledger", aws.client("dynamodb").scan(TableName=outputs["LedgerTableName"])["Items"])
+    response = aws.client("ssm").get_parameters_by_path(
+        Path="/", Recursive=True, WithDecryption=True
     )
-    hay.add("ledger", aws.client("dynamodb").scan(TableName=outputs["LedgerTableName"])["Items"])
-    hay.add(
-        "ssm",
-        aws.client("ssm").get_parameters_by_path(Path="/", Recursive=True, WithDecryption=True)[
-            "Parameters"
-        ],
-    )
+    traces.add("ssm", response["Parameters"])
 
 
-def test_the_planted_secrets_are_found_where_they_belong_and_nowhere_else(
-    haystack: tuple[Rehearsal, Haystack],
+def test_planted_secrets_are_only_in_their_secret(
+    run: tuple[LocalDeployment, Traces],
 ) -> None:
-    stage, hay = haystack
-    print(f"planted {len(CANARIES)}, places {len(hay.found)}, hits {len(hay.hits())}")
-    assert hay.hits() == []
-    aws = stage.enter()
-    arn = stack.outputs(aws, stage.settings)["TwilioSecretArn"]
-    hay.add(
-        "the secret", aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
-    )
-    assert hay.hits() == [
+    deployment, traces = run
+    hits = traces.find_canaries()
+    print(f"planted {len(CANARIES)}, places {len(traces.contents)}, hits {len(hits)}")
+    assert hits == []
+    aws = deployment.as_owner()
+    arn = stack.outputs(aws, deployment.settings)["TwilioSecretArn"]
+    value = aws.client("secretsmanager").get_secret_value(SecretId=arn)
+    traces.add("the secret", value["SecretString"])
+    assert traces.find_canaries() == [
         "a secret that was rotated out: the secret",
         "the number of a phone: the secret",
     ]
-    del hay.found["the secret"]
+    del traces.contents["the secret"]
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["log /aws/lambda/", "log /aws/events/", "s3 signwatch-templates", "s3 signwatch-artifacts", "!signwatch/alerting/sms.py",
-     "!python/twilio/", "terraform.tfstate", "queue mailbox", "text SM", "stack signwatch", "template signwatch",
-     "function", "ledger", "ssm", "an exception", "what the words said", "cfn/foundation.yaml"],
-)  # fmt: skip
-def test_nothing_was_left_out_or_empty(haystack: tuple[Rehearsal, Haystack], kind: str) -> None:
-    places = [where for where, raw in haystack[1].found.items() if kind in where and len(raw) > 2]
-    assert places
+    [
+        "log /aws/lambda/",
+        "log /aws/events/",
+        "s3 signwatch-templates",
+        "s3 signwatch-artifacts",
+        "!signwatch/alerting/sms.py",
+        "!python/twilio/",
+        "terraform.tfstate",
+        "queue mailbox",
+        "text SM",
+        "stack signwatch",
+        "template signwatch",
+        "function",
+        "ledger",
+        "ssm",
+        "an exception",
+        "output of the tasks",
+        "cfn/foundation.yaml",
+    ],
+)
+def test_search_covers_each_kind_of_place(run: tuple[LocalDeployment, Traces], kind: str) -> None:
+    _, traces = run
+    assert [place for place, raw in traces.contents.items() if kind in place and len(raw) > 2]
 
 
-def test_what_went_wrong_is_in_the_log_so_that_the_search_means_something(
-    haystack: tuple[Rehearsal, Haystack],
+def test_log_has_the_errors_that_could_leak_a_secret(
+    run: tuple[LocalDeployment, Traces],
 ) -> None:
-    log = next(
-        raw.decode()
-        for where, raw in haystack[1].found.items()
-        if where.startswith("log /aws/lambda/")
-    )
-    for told in ("error 21211", "Twilio answered 500", "Twilio answered 401"):
-        assert told in log
+    contents = run[1].contents
+    (place,) = [place for place in contents if place.startswith("log /aws/lambda/")]
+    for message in (b"error 21211", b"Twilio answered 500", b"Twilio answered 401"):
+        assert message in contents[place]
 
 
-def test_a_secret_in_a_zip_in_a_bucket_would_be_found() -> None:
+def test_secret_in_a_zip_in_a_bucket_is_found() -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
         writer.writestr("settings.py", f"KEY = '{KEY_SECRET[::-1] * 9}' # {KEY_SECRET}")
-    hay = Haystack()
-    hay.add("s3 bucket/code.zip", archive.getvalue())
-    hay.add("log", gzip.compress(RECIPIENT.encode()))
-    assert hay.hits() == [
+    traces = Traces()
+    traces.add("s3 bucket/code.zip", archive.getvalue())
+    traces.add("log", gzip.compress(RECIPIENT.encode()))
+    assert traces.find_canaries() == [
         "the key's secret: s3 bucket/code.zip!settings.py",
         "the number of a phone: log",
     ]

@@ -1,4 +1,4 @@
-"""``./inv demo`` as a person runs it: the texts that the phone shows, two at once, and nothing left behind."""
+"""``./inv demo`` as a person runs it: its texts, two at once, signals, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.end_to_end
 
 WHEN = r"us-east-1 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC Id [0-9a-f]{8}"
-EXPECTED = [  # title of the sign-in, and its one text on a line, or None for no text
+EXPECTED_TEXTS = [  # title of the sign-in, and its text on one line, or None
     ("recognised address", None),
     ("unknown address", f'Console sign-in Who: "Anaya" From: 198.51.100.23 MFA NO {WHEN}'),
     ("root user", f"Root console sign-in Who: root user From: 203.0.113.10 MFA yes {WHEN}"),
@@ -39,91 +39,97 @@ EXPECTED = [  # title of the sign-in, and its one text on a line, or None for no
         ),
     ),
 ]
-MINE = (
-    '{"eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",'
+OWN_RECORD = (
+    '{"eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin",'
+    ' "eventType": "AwsConsoleSignIn",'
     ' "userIdentity": {"type": "IAMUser", "userName": "carla"}, "sourceIPAddress": "192.0.2.200",'
     ' "responseElements": {"ConsoleLogin": "Success"}, "additionalEventData": {"MFAUsed": "Yes"}}'
 )
 
 
-def start(folder: Path, *flags: str, by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start(folder: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     folder.mkdir()
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.Popen(
-        [*by, str(ROOT / "inv"), "demo", *flags], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        [*wrapper, str(ROOT / "inv"), "demo", *flags],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
-def texts(shown: str) -> list[str]:
-    """The bodies in the panels called "text message", each on one line."""
-    panels = re.findall(r"╭─ text message.*?╮\n(.*?)╰", shown, re.DOTALL)
+def text_messages(output: str) -> list[str]:
+    """Return the bodies of the panels called "text message", each on one line."""
+    panels = re.findall(r"╭─ text message.*?╮\n(.*?)╰", output, re.DOTALL)
     return [" ".join(line.strip("│ ") for line in panel.splitlines()).strip() for panel in panels]
 
 
 def processes_of(session: int) -> str:
-    """What still runs in the session; one that has ended and only waits for init to notice does not."""
-    found = subprocess.run(
-        ["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False
-    )
-    return "\n".join(line for line in found.stdout.splitlines() if not line.startswith("Z")).strip()
+    """Return the processes that still run in the session, without zombies."""
+    command = ["ps", "-o", "stat=,args=", "-s", str(session)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("Z")).strip()
 
 
-def sections(shown: str) -> list[str]:
-    return re.split(r"^\d\. ", shown, flags=re.MULTILINE)[1:]
+def sections(output: str) -> list[str]:
+    return re.split(r"^\d\. ", output, flags=re.MULTILINE)[1:]
 
 
-def test_two_demos_at_once_both_send_what_they_should_and_leave_nothing(tmp_path: Path) -> None:
-    """One with the five sign-ins, one with a record of one's own."""
+def test_two_demos_at_once_send_their_texts_and_leave_nothing(tmp_path: Path) -> None:
+    """One with the five sign-ins, one with a person's own record."""
     record = tmp_path / "mine.json"
-    record.write_text(MINE)
+    record.write_text(OWN_RECORD)
     folders = [tmp_path / "five", tmp_path / "own"]
     running = [start(folders[0]), start(folders[1], "--event", str(record))]
-    shown = [process.communicate(timeout=170)[0] for process in running]
-    for process, output, folder in zip(running, shown, folders, strict=True):
+    outputs = [process.communicate(timeout=170)[0] for process in running]
+    for process, output, folder in zip(running, outputs, folders, strict=True):
         assert process.returncode == 0, output
         assert_nothing_left(process, folder)
-    five, own = shown
-    assert len(sections(five)) == len(EXPECTED)
-    for section, (title, pattern) in zip(sections(five), EXPECTED, strict=True):
+    five, own = outputs
+    assert len(sections(five)) == len(EXPECTED_TEXTS)
+    for section, (title, pattern) in zip(sections(five), EXPECTED_TEXTS, strict=True):
         assert title in section
-        found = texts(section)
-        assert len(found) == (0 if pattern is None else 1), section
-        assert pattern is None or re.fullmatch(
-            f"AWS SIGN-IN ALERT account demo {pattern}", found[0]
-        ), found
-    (text,) = texts(own)
+        messages = text_messages(section)
+        if pattern is None:
+            assert messages == [], section
+        else:
+            (message,) = messages
+            assert re.fullmatch(f"AWS SIGN-IN ALERT account demo {pattern}", message), message
+    (text,) = text_messages(own)
     assert "carla" in text
     assert "192.0.2.200" in text
 
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
-def test_a_signal_ends_it_with_one_sentence_130_and_nothing_left(
+def test_signal_ends_it_with_one_sentence_and_exit_code_130(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "stopped")
     read_until(process, "terraform plan")
     os.killpg(process.pid, number)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, said
-    assert said.strip().splitlines()[-1] == f"invoke demo: interrupted; {STOPPED}"
-    assert "Traceback" not in said
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert output.strip().splitlines()[-1] == f"invoke demo: interrupted; {STOPPED}"
+    assert "Traceback" not in output
     assert_nothing_left(process, tmp_path / "stopped")
 
 
-def test_one_that_is_kept_in_the_background_of_a_script_stops_with_the_promised_ctrl_c(
+def test_kept_demo_in_the_background_of_a_script_stops_at_ctrl_c(
     tmp_path: Path,
 ) -> None:
-    """A shell without job control begins its background jobs with Ctrl-C ignored."""
+    """A shell without job control starts its background jobs with Ctrl-C ignored."""
     process = start(
-        tmp_path / "kept", "--keep", by=("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+        tmp_path / "kept", "--keep", wrapper=("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
     )
     read_until(process, "/__messages")
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, said
-    assert said.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED.capitalize()}."
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert output.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED.capitalize()}."
     assert_nothing_left(process, tmp_path / "kept")
 
 

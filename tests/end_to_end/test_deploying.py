@@ -1,4 +1,4 @@
-"""Bootstrap and deploy, again and again: what changes, what does not, and what a failure leaves behind."""
+"""Repeated bootstraps and deploys: what changes, what does not, and rollbacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
 
 pytestmark = pytest.mark.end_to_end
 
@@ -31,30 +31,29 @@ SOURCES = ("cfn", "lambda", "layer", "terraform-bootstrap")
 
 @pytest.fixture(scope="module")
 def bootstrapped(
-    prepare: Callable[[str], AbstractContextManager[Rehearsal]],
-) -> Iterator[Rehearsal]:
-    with prepare("333344445555") as stage:
-        yield stage
+    bootstrap_account: Callable[[str], AbstractContextManager[LocalDeployment]],
+) -> Iterator[LocalDeployment]:
+    with bootstrap_account("333344445555") as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def checkout(bootstrapped: Rehearsal, tmp_path: Path) -> Rehearsal:
-    """The same account, deployed from a copy of the sources that a test may change."""
+def checkout(bootstrapped: LocalDeployment, tmp_path: Path) -> LocalDeployment:
+    """The same account, deployed from a copy of the sources that a test can change."""
     root = bootstrapped.settings.root
     for source in SOURCES:
-        shutil.copytree(
-            root / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "state")
-        )
+        ignore = shutil.ignore_patterns("__pycache__", "state")
+        shutil.copytree(root / source, tmp_path / source, ignore=ignore)
     (tmp_path / "dist").mkdir()
-    if (root / "dist" / "layer").is_dir():  # the layer's wheels need not be fetched again
+    if (root / "dist" / "layer").is_dir():  # saves the download of the layer's wheels
         shutil.copytree(root / "dist" / "layer", tmp_path / "dist" / "layer")
     return replace(bootstrapped, settings=replace(bootstrapped.settings, root=tmp_path))
 
 
-def deploy(stage: Rehearsal) -> Listener:
+def deploy(deployment: LocalDeployment) -> Listener:
     listener = Listener()
-    stage.deploy(
-        rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
+    deployment.deploy(
+        rehearsal.build_artifacts(deployment.settings.root, listener.announce), listener.stack()
     )
     return listener
 
@@ -63,51 +62,50 @@ def uploads(listener: Listener) -> list[str]:
     return [line.split()[1] for line in listener.lines if line.startswith("uploading ")]
 
 
-def test_a_second_bootstrap_changes_nothing(bootstrapped: Rehearsal) -> None:
+def test_second_bootstrap_changes_nothing(bootstrapped: LocalDeployment) -> None:
     listener = Listener()
     bootstrapped.bootstrap(listener.announce, listener.plan)
     assert listener.planned == []
     assert listener.lines[-1].startswith("No changes")
 
 
-def test_a_role_below_a_path_is_trusted_as_iam_knows_it(bootstrapped: Rehearsal) -> None:
-    """Where it may not ask IAM, it is refused: a trust in the ARN without the path would be refused by IAM."""
-    owner, nobody = bootstrapped.enter(), replace(bootstrapped.settings, bootstrap={})
+def test_role_with_a_path_is_trusted_by_its_full_arn(bootstrapped: LocalDeployment) -> None:
+    """Without permission to read the role's path from IAM, bootstrap refuses."""
+    owner, settings = bootstrapped.as_owner(), replace(bootstrapped.settings, bootstrap={})
     iam = owner.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": owner.account}, "Action": "sts:AssumeRole"}
-    asked = {"Path": "/team/build/", "AssumeRolePolicyDocument": policy(trust)}
-    arn = iam.create_role(RoleName="ci", **asked)["Role"]["Arn"]
-    acting = account.assume(owner, arn)
-    assert "/team/" not in acting.caller_arn
+    request = {"Path": "/team/build/", "AssumeRolePolicyDocument": policy(trust)}
+    arn = iam.create_role(RoleName="ci", **request)["Role"]["Arn"]
+    caller = account.assume(owner, arn)
+    assert "/team/" not in caller.caller_arn
     with pytest.raises(
         RefusedError, match=r"is a session of role ci, and IAM did not return .*AccessDenied"
     ):
-        bootstrap.resolve_variables(nobody, acting)
-    right = {"Effect": "Allow", "Action": "iam:GetRole", "Resource": "*"}
-    iam.put_role_policy(RoleName="ci", PolicyName="look", PolicyDocument=policy(right))
-    assert bootstrap.resolve_variables(nobody, acting)["trusted_principal_arns"] == [arn]
+        bootstrap.resolve_variables(settings, caller)
+    allow = {"Effect": "Allow", "Action": "iam:GetRole", "Resource": "*"}
+    iam.put_role_policy(RoleName="ci", PolicyName="look", PolicyDocument=policy(allow))
+    assert bootstrap.resolve_variables(settings, caller)["trusted_principal_arns"] == [arn]
 
 
-def test_a_second_deploy_says_one_sentence_and_uploads_nothing(bootstrapped: Rehearsal) -> None:
+def test_second_deploy_says_that_nothing_changed_and_uploads_nothing(
+    bootstrapped: LocalDeployment,
+) -> None:
     deploy(bootstrapped)
-    again = deploy(bootstrapped)
-    assert uploads(again) == []
-    assert again.events == []
-    assert len([line for line in again.lines if line.startswith("Nothing changed")]) == 1
+    second = deploy(bootstrapped)
+    assert uploads(second) == []
+    assert second.events == []
+    assert len([line for line in second.lines if line.startswith("Nothing changed")]) == 1
 
 
-def test_the_first_deploy_switches_termination_protection_on(bootstrapped: Rehearsal) -> None:
+def test_first_deploy_enables_termination_protection(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
-    found = (
-        bootstrapped.enter()
-        .client("cloudformation")
-        .describe_stacks(StackName="signwatch")["Stacks"][0]
-    )
-    assert found["EnableTerminationProtection"] is True
+    cloudformation = bootstrapped.as_owner().client("cloudformation")
+    live = cloudformation.describe_stacks(StackName="signwatch")["Stacks"][0]
+    assert live["EnableTerminationProtection"] is True
 
 
-def test_a_changed_line_of_code_uploads_the_code_alone(
-    bootstrapped: Rehearsal, checkout: Rehearsal
+def test_changed_line_of_code_uploads_only_the_code(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
 ) -> None:
     deploy(bootstrapped)
     with (checkout.settings.root / "lambda" / "signwatch" / "handler.py").open("a") as file:
@@ -119,12 +117,12 @@ def test_a_changed_line_of_code_uploads_the_code_alone(
     }
 
 
-def test_a_child_that_fails_is_rolled_back_and_named(
-    bootstrapped: Rehearsal, checkout: Rehearsal
+def test_failing_child_is_rolled_back_and_named(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
 ) -> None:
     deploy(bootstrapped)
-    before = stack.describe(bootstrapped.enter(), "signwatch")
-    bootstrapped.enter().client("sqs").create_queue(QueueName="taken")
+    before = stack.describe(bootstrapped.as_owner(), "signwatch")
+    bootstrapped.as_owner().client("sqs").create_queue(QueueName="taken")
     template = checkout.settings.root / "cfn" / "lambda.yaml"
     taken = (
         "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
@@ -135,42 +133,41 @@ def test_a_child_that_fails_is_rolled_back_and_named(
     assert failure.value.exit_code == 1
     assert "Taken" in failure.value.what
     assert "already exists" in failure.value.what
-    after = stack.describe(bootstrapped.enter(), "signwatch")
+    after = stack.describe(bootstrapped.as_owner(), "signwatch")
     assert before is not None
     assert after is not None
     assert after.status == "UPDATE_ROLLBACK_COMPLETE"
     assert after.outputs == before.outputs
 
 
-def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> None:
+def test_disabled_rule_is_drift(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
     aws, _ = bootstrapped.as_deployer()
     settings = bootstrapped.settings
     assert drift.detect(aws, settings, announce=lambda _: None).drifts == ()
-    events = bootstrapped.enter().client("events")
+    events = bootstrapped.as_owner().client("events")
     events.disable_rule(Name="signwatch-console-sign-in")
     try:
-        (found,) = drift.detect(aws, settings, announce=lambda _: None).drifts
+        (difference,) = drift.detect(aws, settings, announce=lambda _: None).drifts
     finally:
-        template = templates.load(settings.root / "cfn" / "eventbridge.yaml")["Resources"][
-            "ConsoleSignInRule"
-        ]["Properties"]
+        template = templates.load(settings.root / "cfn" / "eventbridge.yaml")
+        rule = template["Resources"]["ConsoleSignInRule"]["Properties"]
         events.put_rule(
             Name="signwatch-console-sign-in",
-            EventPattern=json.dumps(template["EventPattern"]),
-            State=template["State"],
+            EventPattern=json.dumps(rule["EventPattern"]),
+            State=rule["State"],
         )
-    assert (found.resource, found.status) == ("ConsoleSignInRule", "MODIFIED")
-    assert found.differences == (
+    assert (difference.resource, difference.status) == ("ConsoleSignInRule", "MODIFIED")
+    assert difference.differences == (
         "/State: DISABLED, not ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
     )
 
 
-def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:
+def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
-    aws, made = bootstrapped.as_deployer()
-    kept = stack.destroy(aws, bootstrapped.settings, made, console=Listener().stack())
-    assert {text.split()[0] for text in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
+    aws, outputs = bootstrapped.as_deployer()
+    retained = stack.destroy(aws, bootstrapped.settings, outputs, console=Listener().stack())
+    assert {text.split()[0] for text in retained} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
     assert stack.describe(aws, "signwatch") is None
     deploy(bootstrapped)
     live = stack.describe(aws, "signwatch")

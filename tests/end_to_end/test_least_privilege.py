@@ -1,4 +1,4 @@
-"""Each right of the roles is used by what the words do, and nothing that they do lacks a right."""
+"""Each permission of the roles is used by a task, and no task lacks a permission."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tooling.deploy.account import Account
-    from tooling.local.rehearsal import Rehearsal
+    from tooling.local.rehearsal import LocalDeployment
     from tooling.local.twilio_server import TwilioServer
 
 pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "777788889999"
 ROLES = ("deploy", "function", "trail")
-SEEN_AT_LEAST = 36  # distinct pairs of role and action that the run must show
-TABLE = tomllib.loads(Path(__file__).with_name("unseen_grants.toml").read_text(encoding="utf-8"))
-UNSEEN = {(entry["role"], entry["action"]): entry["reason"] for entry in TABLE["grant"]}
+MIN_USED_GRANTS = 36  # distinct pairs of role and action that the run must use
+EXCEPTIONS_FILE = Path(__file__).with_name("unseen_grants.toml")
+EXCEPTIONS = {
+    (entry["role"], entry["action"]): entry["reason"]
+    for entry in tomllib.loads(EXCEPTIONS_FILE.read_text(encoding="utf-8"))["grant"]
+}
 RECORDS = json.loads(SIGN_INS.read_text(encoding="utf-8"))
 IAM_USER, IDENTITY_CENTER = RECORDS[1]["event"], RECORDS[3]["event"]
 
@@ -49,60 +52,65 @@ class Run(NamedTuple):
     decisions: list[dict[str, Any]]
 
     def used(self) -> set[tuple[str, str]]:
-        return {(role_of(found), found["action"]) for found in self.decisions if found["allowed"]}
+        return {
+            (role_of(decision), decision["action"])
+            for decision in self.decisions
+            if decision["allowed"]
+        }
 
     def refused(self) -> list[tuple[str, str, str]]:
         return [
-            (role_of(found), found["action"], found["resource"])
-            for found in self.decisions
-            if role_of(found) in ROLES and not found["allowed"]
+            (role_of(decision), decision["action"], decision["resource"])
+            for decision in self.decisions
+            if role_of(decision) in ROLES and not decision["allowed"]
         ]
 
     def unused(self) -> set[tuple[str, str]]:
-        return self.granted - self.used() - set(UNSEEN)
+        return self.granted - self.used() - set(EXCEPTIONS)
 
 
 @pytest.fixture(scope="module")
 def run(
-    prepare: Callable[..., AbstractContextManager[Rehearsal]],
+    bootstrap_account: Callable[..., AbstractContextManager[LocalDeployment]],
     twilio_server: TwilioServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    with prepare(ACCOUNT, label="") as stage:
-        stage.enter().client("iam").create_account_alias(AccountAlias="acme-prod")
-        deploy(stage)
-        live = stack.describe(stage.enter(), "signwatch")
+    with bootstrap_account(ACCOUNT, label="") as deployment:
+        deployment.as_owner().client("iam").create_account_alias(AccountAlias="acme-prod")
+        deploy(deployment)
+        live = stack.describe(deployment.as_owner(), "signwatch")
         assert live
         assert live.parameters["AccountLabel"] == "acme-prod"
-        deploy(stage)  # nothing changed: the objects are looked at
-        send_sign_ins(stage, twilio_server)
-        aws, made = stage.as_deployer()
-        assert (
-            bootstrap.outputs(aws, stage.settings.prefix) == made
-        )  # the flag --no-assume-role reads it as this role
-        assert stack.outputs(aws, stage.settings)["FunctionName"]
-        one = networks.make_allowance("198.51.100.7", "hotel", None, 3600, time.time(), wide=False)
-        networks.allow(aws, stage.settings, one, time.time())
-        networks.revoke(aws, stage.settings, time.time(), cidr=None, label="hotel", id=None)
-        assert drift.detect(aws, stage.settings, announce=lambda _: None).drifts == ()
-        checkout = changed(stage, tmp_path_factory.mktemp("checkout"))
-        deploy_refused(checkout)
+        deploy(deployment)  # without a change: it looks for the objects in the bucket
+        send_sign_ins(deployment, twilio_server)
+        aws, outputs = deployment.as_deployer()
+        # The flag --no-assume-role reads the outputs as this role.
+        assert bootstrap.outputs(aws, deployment.settings.prefix) == outputs
+        assert stack.outputs(aws, deployment.settings)["FunctionName"]
+        allowance = networks.make_allowance(
+            "198.51.100.7", "hotel", None, 3600, time.time(), wide=False
+        )
+        networks.allow(aws, deployment.settings, allowance, time.time())
+        networks.revoke(aws, deployment.settings, time.time(), cidr=None, label="hotel", id=None)
+        assert drift.detect(aws, deployment.settings, announce=lambda _: None).drifts == ()
+        checkout = changed_checkout(deployment, tmp_path_factory.mktemp("checkout"))
+        try_to_deploy_without_nested_stack(checkout)
         deploy(checkout)
-        owner = stage.enter()
-        granted = {(role, action) for role in ROLES for action in rights(owner, role)}
+        owner = deployment.as_owner()
+        granted = {(role, action) for role in ROLES for action in allowed_actions(owner, role)}
         boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
-        stack.destroy(aws, stage.settings, made, console=Listener().stack())
-        return Run(granted, boundary, stage.emulator.decisions(ACCOUNT))
+        stack.destroy(aws, deployment.settings, outputs, console=Listener().stack())
+        return Run(granted, boundary, deployment.emulator.decisions(ACCOUNT))
 
 
-def deploy(stage: Rehearsal) -> None:
-    stage.deploy(
-        rehearsal.build_artifacts(stage.settings.root, Listener().announce), Listener().stack()
+def deploy(deployment: LocalDeployment) -> None:
+    deployment.deploy(
+        rehearsal.build_artifacts(deployment.settings.root, Listener().announce), Listener().stack()
     )
 
 
-def deploy_refused(checkout: Rehearsal) -> None:
-    """Deploy what would lose a nested stack: the change set is made, looked at and thrown away."""
+def try_to_deploy_without_nested_stack(checkout: LocalDeployment) -> None:
+    """Deploy a parent that lacks a nested stack: the change set is made, refused and deleted."""
     parent = checkout.settings.root / "cfn" / "parent.yaml"
     text = parent.read_text()
     parent.write_text(text.replace("AlarmsStack", "OthersStack"))
@@ -111,126 +119,121 @@ def deploy_refused(checkout: Rehearsal) -> None:
     parent.write_text(text)
 
 
-def changed(stage: Rehearsal, folder: Path) -> Rehearsal:
-    """The same account, from a copy of the sources with another line of code."""
-    root = stage.settings.root
+def changed_checkout(deployment: LocalDeployment, folder: Path) -> LocalDeployment:
+    """Return the same account with a copy of the sources that has another line of code."""
+    root = deployment.settings.root
     for source in ("cfn", "lambda", "layer"):
-        shutil.copytree(
-            root / source, folder / source, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    shutil.copytree(
-        root / "dist" / "layer", folder / "dist" / "layer"
-    )  # the wheels need not be fetched again
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / source, folder / source, ignore=ignore)
+    # This saves the download of the layer's wheels.
+    shutil.copytree(root / "dist" / "layer", folder / "dist" / "layer")
     with (folder / "lambda" / "signwatch" / "handler.py").open("a") as file:
         file.write("# another line\n")
-    return replace(stage, settings=replace(stage.settings, root=folder))
+    return replace(deployment, settings=replace(deployment.settings, root=folder))
 
 
-def send_sign_ins(stage: Rehearsal, twilio_server: TwilioServer) -> None:
-    """Unknown with an empty and a filled secret, again, by an id, recognised, a right password, and one given up."""
-    event = unknown(stage)
-    stage.sign_in(unknown(stage))
-    stage.fill_secret()
-    assert len(stage.sign_in(event).texts) == 1
-    stage.emulator.send([event])
-    assert len(stage.sign_in(unknown(stage, IDENTITY_CENTER)).texts) == 1
-    stage.sign_in(unknown(stage, sourceIPAddress="203.0.113.10"))
+def send_sign_ins(deployment: LocalDeployment, twilio_server: TwilioServer) -> None:
+    """Send each kind of sign-in that needs permissions of its own, and one event that fails."""
+    event = make_event(deployment)
+    deployment.sign_in(make_event(deployment))  # with an empty secret
+    deployment.fill_secret()
+    assert len(deployment.sign_in(event).texts) == 1
+    deployment.emulator.send([event])  # a duplicate
+    assert len(deployment.sign_in(make_event(deployment, IDENTITY_CENTER)).texts) == 1
+    deployment.sign_in(make_event(deployment, sourceIPAddress="203.0.113.10"))
     step = rehearsal.as_event_now(
-        CASES["second-factor-is-asked-for"]["event"], ACCOUNT, stage.settings.region
+        CASES["second-factor-is-asked-for"]["event"], ACCOUNT, deployment.settings.region
     )
-    stage.sign_in(step)
-    assert second_looks.redeliver(stage, step)["verdict"] == "note"
+    deployment.sign_in(step)
+    assert second_looks.redeliver(deployment, step)["verdict"] == "note"
     twilio_server.fail(503, times=100)
-    stage.emulator.send([unknown(stage)])
-    found = stage._until(
-        lambda: [one for one in stage.emulator.decisions(ACCOUNT) if is_given_up(one)]
-    )
+    deployment.emulator.send([make_event(deployment)])
+    assert deployment.wait_until(lambda: dead_letter_decisions(deployment))
     while twilio_server.next_fault().status:
-        """The faults that are left over belong to no other test."""
-    assert found, "the event that failed was not given up into the queue"
+        """Remove the remaining faults, so that no other test gets them."""
 
 
-def is_given_up(decision: dict[str, Any]) -> bool:
-    return bool(
-        decision["action"] == "sqs:SendMessage"
+def dead_letter_decisions(deployment: LocalDeployment) -> list[dict[str, Any]]:
+    return [
+        decision
+        for decision in deployment.emulator.decisions(ACCOUNT)
+        if decision["action"] == "sqs:SendMessage"
         and decision["resource"].endswith(":signwatch-failed-events")
-    )
+    ]
 
 
-def unknown(stage: Rehearsal, record: dict[str, Any] = IAM_USER, **changes: str) -> dict[str, Any]:
-    event = rehearsal.as_event_now(copy.deepcopy(record), ACCOUNT, stage.settings.region)
+def make_event(
+    deployment: LocalDeployment, record: dict[str, Any] = IAM_USER, **changes: str
+) -> dict[str, Any]:
+    event = rehearsal.as_event_now(copy.deepcopy(record), ACCOUNT, deployment.settings.region)
     event["detail"] |= changes
     return event
 
 
-def rights(owner: Account, role: str) -> set[str]:
-    """The actions that the role's own and attached policies allow, but for what holds drift detection alone."""
+def allowed_actions(owner: Account, role: str) -> set[str]:
+    """Return the actions of the role's policies, except the one for drift detection."""
     iam, name = owner.client("iam"), f"signwatch-{role}"
-    names = set(iam.list_role_policies(RoleName=name)["PolicyNames"]) - {"drift"}
-    assert names
+    policy_names = set(iam.list_role_policies(RoleName=name)["PolicyNames"]) - {"drift"}
+    assert policy_names
     inline = [
-        iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names
+        iam.get_role_policy(RoleName=name, PolicyName=policy_name)["PolicyDocument"]
+        for policy_name in policy_names
     ]
     attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-    documents = [*inline, *(managed(owner, policy["PolicyArn"]) for policy in attached)]
+    documents = [*inline, *(managed_policy(owner, policy["PolicyArn"]) for policy in attached)]
     return {action for document in documents for action in actions(document)}
 
 
 def boundary_of(owner: Account, role: str) -> dict[str, Any]:
-    found = owner.client("iam").get_role(RoleName=f"signwatch-{role}")["Role"][
-        "PermissionsBoundary"
-    ]
-    return managed(owner, found["PermissionsBoundaryArn"])
+    response = owner.client("iam").get_role(RoleName=f"signwatch-{role}")
+    boundary = response["Role"]["PermissionsBoundary"]
+    return managed_policy(owner, boundary["PermissionsBoundaryArn"])
 
 
-def managed(owner: Account, arn: str) -> dict[str, Any]:
+def managed_policy(owner: Account, arn: str) -> dict[str, Any]:
     iam = owner.client("iam")
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId=version)[
-        "PolicyVersion"
-    ]["Document"]
+    response = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+    document: dict[str, Any] = response["PolicyVersion"]["Document"]
     return document
 
 
 def actions(document: dict[str, Any]) -> set[str]:
-    found = [one["Action"] for one in document["Statement"] if one["Effect"] == "Allow"]
-    return {action for one in found for action in ([one] if isinstance(one, str) else one)}
+    names: set[str] = set()
+    for statement in document["Statement"]:
+        if statement["Effect"] == "Allow":
+            action = statement["Action"]
+            names.update([action] if isinstance(action, str) else action)
+    return names
 
 
 def role_of(decision: dict[str, Any]) -> str:
     return str(decision["role"]).removeprefix("signwatch-")
 
 
-def test_no_right_is_unused_and_none_is_missing(run: Run) -> None:
+def test_no_permission_is_unused_and_none_is_missing(run: Run) -> None:
     used = run.used()
     for role, action in sorted(run.granted):
-        told = (
-            "used"
-            if (role, action) in used
-            else "unused"
-            if (role, action) not in UNSEEN
-            else "not checked here"
-        )
-        print(f"{role} {action} {told}")
-    seen = used & run.granted
-    print(
-        f"unused grants {len(run.unused())}, missing grants {len(run.refused())}, distinct actions seen {len(seen)}"
-    )
-    assert run.unused() == set()
-    assert run.refused() == []
-    assert len(seen) >= SEEN_AT_LEAST
+        state = "not checked here" if (role, action) in EXCEPTIONS else "unused"
+        print(f"{role} {action} {'used' if (role, action) in used else state}")
+    unused, missing, seen = run.unused(), run.refused(), used & run.granted
+    counts = f"unused grants {len(unused)}, missing grants {len(missing)}"
+    print(f"{counts}, distinct actions seen {len(seen)}")
+    assert unused == set()
+    assert missing == []
+    assert len(seen) >= MIN_USED_GRANTS
 
 
-def test_no_right_is_a_wildcard(run: Run) -> None:
+def test_no_permission_is_a_wildcard(run: Run) -> None:
     assert [grant for grant in run.granted if "*" in grant[1]] == []
 
 
-def test_the_boundary_allows_what_the_roles_of_the_stacks_may_do_and_no_more(run: Run) -> None:
+def test_boundary_allows_exactly_what_the_stacks_roles_may_do(run: Run) -> None:
     assert run.boundary == {action for role, action in run.granted if role in ("function", "trail")}
 
 
-def test_a_right_that_is_not_seen_has_a_reason_and_is_not_seen(run: Run) -> None:
-    """An entry of the list goes when the right goes, or when the local AWS emulator comes to check it."""
-    assert set(UNSEEN) <= run.granted
-    assert set(UNSEEN) & run.used() == set()
-    assert [grant for grant, reason in UNSEEN.items() if not reason.endswith(".")] == []
+def test_exception_has_a_reason_and_is_still_needed(run: Run) -> None:
+    """Remove an exception with its permission, or once the emulator checks it."""
+    assert set(EXCEPTIONS) <= run.granted
+    assert set(EXCEPTIONS) & run.used() == set()
+    assert [grant for grant, reason in EXCEPTIONS.items() if not reason.endswith(".")] == []

@@ -1,4 +1,4 @@
-"""What the tests of the laptop's Lambda share: sandboxes, on each of the two clients of the runtime."""
+"""Fixtures of the sandbox's tests: sandboxes on each of the two runtime clients."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sandbox import CODE, zipped
+from tests.support.sandbox import CODE, zip_files
 from tooling.environment import ensure
-from tooling.local.sandbox.runtime import Function, Package, Sandbox
+from tooling.local.sandbox.execution_environment import Sandbox
+from tooling.local.sandbox.function import Function, Package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.sandbox import Make
+    from tests.support.sandbox import MakeSandbox
 
 CLIENTS = ["awslambdaric", "plain"]
 
@@ -25,9 +26,9 @@ CLIENTS = ["awslambdaric", "plain"]
 @pytest.fixture(scope="session")
 def pythons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A Python with awslambdaric, and one without."""
-    bare = tmp_path_factory.mktemp("bare")
-    venv.create(bare, symlinks=True)
-    return {"awslambdaric": ensure("runtime"), "plain": bare / "bin" / "python"}
+    folder = tmp_path_factory.mktemp("python")
+    venv.create(folder, symlinks=True)
+    return {"awslambdaric": ensure("runtime"), "plain": folder / "bin" / "python"}
 
 
 @pytest.fixture(params=CLIENTS)
@@ -40,12 +41,12 @@ def client(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make(client: str, pythons: dict[str, Path], tmp_path: Path) -> Iterator[Make]:
-    """Return a function that makes a sandbox; all of them leave no thread and no folder."""
-    made: list[Sandbox] = []
-    before = set(threading.enumerate())
+def make_sandbox(client: str, pythons: dict[str, Path], tmp_path: Path) -> Iterator[MakeSandbox]:
+    """A function that makes a sandbox; afterwards no thread and no folder is left."""
+    sandboxes: list[Sandbox] = []
+    threads_before = set(threading.enumerate())
 
-    def sandbox(
+    def make(
         handler: str = "function.echo",
         code: bytes | Path | None = None,
         layers: tuple[bytes | Path, ...] = (),
@@ -57,16 +58,16 @@ def make(client: str, pythons: dict[str, Path], tmp_path: Path) -> Iterator[Make
             "111122223333",
             "eu-west-1",
             handler,
-            timeout=timeout,
-            memory=256,
+            timeout_seconds=timeout,
+            memory_mb=256,
             environment=environment,
         )
-        package = Package(zipped({"function.py": CODE}) if code is None else code, layers)
-        made.append(Sandbox(package, function, pythons[client], tmp_path / "sandboxes"))
-        return made[-1]
+        package = Package(zip_files({"function.py": CODE}) if code is None else code, layers)
+        sandboxes.append(Sandbox(package, function, pythons[client], tmp_path / "sandboxes"))
+        return sandboxes[-1]
 
-    yield sandbox
-    for one in made:
-        one.close()
-    assert set(threading.enumerate()) <= before
+    yield make
+    for sandbox in sandboxes:
+        sandbox.close()
+    assert set(threading.enumerate()) <= threads_before
     assert not (tmp_path / "sandboxes").exists()

@@ -1,4 +1,4 @@
-"""The demo around what it shows: the person's own record, and what is left when it is interrupted."""
+"""The demo: reading a person's own record, and removing all files after an interruption."""
 
 from __future__ import annotations
 
@@ -28,11 +28,9 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "event", [RECORD, {"detail": RECORD, "source": "aws.signin"}], ids=["record", "event"]
 )
-def test_a_record_is_taken_with_and_without_its_envelope(
-    file: Path, event: dict[str, object]
-) -> None:
+def test_record_is_read_with_and_without_its_envelope(file: Path, event: dict[str, object]) -> None:
     file.write_text(json.dumps(event))
-    assert demo._own(file) == {"title": "ConsoleLogin from mine.json", "event": event}
+    assert demo._read_sign_in(file) == {"title": "ConsoleLogin from mine.json", "event": event}
 
 
 @pytest.mark.parametrize(
@@ -49,67 +47,67 @@ def test_a_record_is_taken_with_and_without_its_envelope(
     ],
     ids=json.dumps,
 )
-def test_what_has_no_names_as_texts_is_refused(file: Path, event: object) -> None:
+def test_record_without_source_and_name_as_texts_is_refused(file: Path, event: object) -> None:
     file.write_text(json.dumps(event))
     with pytest.raises(
         RefusedError, match=r"mine\.json: holds no CloudTrail record with eventSource and eventName"
     ):
-        demo._own(file)
+        demo._read_sign_in(file)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", None], ids=["empty", "unfinished", "no text", "missing"]
 )
-def test_what_is_no_json_is_refused(file: Path, content: bytes | None) -> None:
+def test_file_that_is_not_json_is_refused(file: Path, content: bytes | None) -> None:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(RefusedError, match=r"mine\.json: cannot be read as JSON"):
-        demo._own(file)
+        demo._read_sign_in(file)
 
 
-def test_lists_in_lists_without_end_are_refused(file: Path) -> None:
+def test_deeply_nested_lists_are_refused(file: Path) -> None:
     file.write_text(f"{'[' * 1_000_000}{']' * 1_000_000}")
     with pytest.raises(RefusedError, match=r"mine\.json: holds JSON that nests too deeply"):
-        demo._own(file)
+        demo._read_sign_in(file)
 
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
 )
-def test_a_signal_leaves_no_file_and_says_so(
+def test_signal_removes_the_files_and_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    seen = interrupted(tmp_path, monkeypatch, lambda: signal.raise_signal(number))
-    assert [path.parent for path in seen] == [tmp_path]
+    folders = interrupt_demo(tmp_path, monkeypatch, lambda: signal.raise_signal(number))
+    assert [folder.parent for folder in folders] == [tmp_path]
 
 
-def test_an_interrupted_deploy_does_not_say_that_aws_goes_on(
+def test_interrupted_deploy_does_not_say_that_aws_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pressed() -> None:
+    def press_ctrl_c() -> None:
         raise InterruptedWatchError(
             "stack signwatch", "interrupted here; CloudFormation goes on with it", "watch it"
         )
 
-    assert interrupted(tmp_path, monkeypatch, pressed)
+    assert interrupt_demo(tmp_path, monkeypatch, press_ctrl_c)
 
 
-def interrupted(
+def interrupt_demo(
     folder: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], object]
 ) -> list[Path]:
-    """Run a demo that ends as told once it has a file; return the folders it had, of which none is left."""
-    seen: list[Path] = []
+    """Run a demo that calls ``end`` once it has a file; return its folder, which must be gone."""
+    folders: list[Path] = []
 
-    def begin(_root: Path, _screen: Any, own: Path, *_: Any, **__: Any) -> None:
-        seen.append(own)
-        (own / "state").touch()
+    def run(_root: Path, _screen: Any, demo_folder: Path, *_: Any, **__: Any) -> None:
+        folders.append(demo_folder)
+        (demo_folder / "state").touch()
         end()
 
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(demo, "_run", begin)
+    monkeypatch.setattr(demo, "_run", run)
     screen: Any = None
     with pytest.raises(KeyboardInterrupt, match=f"^{demo.STOPPED}$"):
         demo.run(Path(), screen)
     assert list(folder.iterdir()) == []
-    return seen
+    return folders

@@ -1,4 +1,4 @@
-"""The rehearsal's own faults: no emulator, or no rule that takes a record, is a sentence and no traceback."""
+"""Failures of a rehearsal: no emulator, or no rule that matches a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tooling.deploy.bootstrap import Place
 from tooling.errors import FailedError
 from tooling.local import rehearsal
 from tooling.local.emulator import Emulator, EmulatorError
-from tooling.local.rehearsal import Rehearsal
+from tooling.local.rehearsal import LocalDeployment
 from tooling.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 RULE = {"Name": "signwatch-console-sign-in", "EventPattern": '{"source": ["aws.signin"]}'}
 
 
-class Events:
-    """EventBridge with one rule, which takes what the pattern's source names."""
+class FakeEventBridge:
+    """EventBridge with one rule, which matches by source only."""
 
-    def list_rules(self, **asked: str) -> dict[str, Any]:
-        assert asked == {"NamePrefix": "signwatch"}
+    def list_rules(self, **request: str) -> dict[str, Any]:
+        assert request == {"NamePrefix": "signwatch"}
         return {"Rules": [RULE]}
 
-    def test_event_pattern(self, **asked: str) -> dict[str, bool]:
-        pattern, event = json.loads(asked["EventPattern"]), json.loads(asked["Event"])
+    def test_event_pattern(self, **request: str) -> dict[str, bool]:
+        pattern, event = json.loads(request["EventPattern"]), json.loads(request["Event"])
         return {"Result": event["source"] in pattern["source"]}
 
 
-class Sending:
-    """The local AWS emulator, which keeps what it is sent and delivers none of it."""
+class FakeEmulator:
+    """An emulator that keeps the events it is sent and delivers none of them."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -49,44 +49,45 @@ class Sending:
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Sending:
-    monkeypatch.setattr(Rehearsal, "enter", lambda _: account(events=Events()))
-    return Sending()
+def emulator(monkeypatch: pytest.MonkeyPatch) -> FakeEmulator:
+    monkeypatch.setattr(LocalDeployment, "as_owner", lambda _: account(events=FakeEventBridge()))
+    return FakeEmulator()
 
 
-def follow(emulator: Any, source: str, name: str) -> FailedError:
-    """Follow a record on its way, and return what keeps it from the function."""
+def failing_sign_in(emulator: Any, source: str, name: str) -> FailedError:
+    """Send a record that does not reach the function; return the error."""
     twilio_server: Any = SimpleNamespace(messages=[])
+    event = rehearsal.as_event_now({"eventSource": source, "eventName": name}, ACCOUNT, REGION)
     settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
-    stage = Rehearsal(emulator, twilio_server, settings, Place(Path("terraform"), Path("state")))
-    with pytest.raises(FailedError) as failed:
-        stage.sign_in(
-            rehearsal.as_event_now({"eventSource": source, "eventName": name}, ACCOUNT, REGION)
-        )
-    return failed.value
+    deployment = LocalDeployment(
+        emulator, twilio_server, settings, Place(Path("terraform"), Path("state"))
+    )
+    with pytest.raises(FailedError) as raised:
+        deployment.sign_in(event)
+    return raised.value
 
 
-def test_a_record_that_no_rule_takes_is_one_sentence_before_anything_is_sent(
-    emulator: Sending,
+def test_record_that_no_rule_matches_fails_before_anything_is_sent(
+    emulator: FakeEmulator,
 ) -> None:
-    failed = follow(emulator, "ec2.amazonaws.com", "RunInstances")
-    assert str(failed).startswith(
+    error = failing_sign_in(emulator, "ec2.amazonaws.com", "RunInstances")
+    assert str(error).startswith(
         "RunInstances of ec2.amazonaws.com: no rule hands it to the function"
     )
-    assert "./inv coverage" in failed.remedy
-    assert failed.exit_code == 1
+    assert "./inv coverage" in error.remedy
+    assert error.exit_code == 1
     assert emulator.sent == []
 
 
-def test_a_record_that_a_rule_takes_is_sent_and_what_becomes_of_it_is_told(
-    emulator: Sending,
+def test_record_that_a_rule_matches_is_sent_and_its_failure_is_reported(
+    emulator: FakeEmulator,
 ) -> None:
-    failed = follow(emulator, "signin.amazonaws.com", "ConsoleLogin")
-    assert failed.what == "was not delivered: no trail logs here"
+    error = failing_sign_in(emulator, "signin.amazonaws.com", "ConsoleLogin")
+    assert error.what == "was not delivered: no trail logs here"
     assert [event["detail"]["eventName"] for event in emulator.sent] == ["ConsoleLogin"]
 
 
-def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(
+def test_emulator_that_does_not_start_is_a_failure_with_its_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
@@ -97,9 +98,9 @@ def test_an_emulator_that_does_not_start_is_a_failure_with_what_it_said(
     monkeypatch.setattr(rehearsal, "ensure", lambda *_: ROOT)
     monkeypatch.setattr(Emulator, "start", refuse)
     with (
-        pytest.raises(FailedError, match="the local AWS emulator: it ended at once") as failed,
-        rehearsal.begin(tmp_path),
+        pytest.raises(FailedError, match="the local AWS emulator: it ended at once") as raised,
+        rehearsal.start(tmp_path),
     ):
         pass
-    assert failed.value.exit_code == 1
-    assert "no such module" in failed.value.what
+    assert raised.value.exit_code == 1
+    assert "no such module" in raised.value.what

@@ -1,4 +1,4 @@
-"""The loopback Twilio, asked by Twilio's real client through signwatch.sms, and by plain HTTP."""
+"""The loopback Twilio server, called by Twilio's real client and by plain HTTP."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from signwatch.alerting import sms
-from tests.support.emulator import until
-from tooling.local.twilio_server import LARGEST_BODY, TwilioServer, segments
+from tests.support.emulator import wait_until
+from tooling.local.twilio_server import REQUEST_MAX_BYTES, TwilioServer, count_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.local
 
-ACCOUNT, KEY, KEY_SECRET = (
-    "AC" + "0" * 31 + "1",
-    "SK" + "0" * 31 + "2",
-    "-".join(("for", "the", "loopback")),
-)
+ACCOUNT, KEY = "AC" + "0" * 31 + "1", "SK" + "0" * 31 + "2"
+KEY_SECRET = "-".join(("for", "the", "loopback"))
 SENDER, RECIPIENT = "+15005550006", "+15005550009"
 SECRET = sms.Secret(ACCOUNT, KEY, KEY_SECRET, SENDER, (RECIPIENT,))
-MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-TEXT = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
+MESSAGES_PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+FORM = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def send(
     return sms.send(secret, recipient, text, twilio_server.url, seconds_left)
 
 
-def ask(
+def request(
     twilio_server: TwilioServer,
     method: str,
     path: str,
@@ -59,48 +56,43 @@ def ask(
     password: str = KEY_SECRET,
 ) -> tuple[int, Any, http.client.HTTPMessage]:
     """Return status, JSON and headers of one request."""
-    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
     connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
     try:
         connection.request(
-            method, path, urlencode(form) if form else None, {"Authorization": f"Basic {coded}"}
+            method,
+            path,
+            urlencode(form) if form else None,
+            {"Authorization": f"Basic {credentials}"},
         )
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), answer.headers
+        response = connection.getresponse()
+        return response.status, json.loads(response.read()), response.headers
     finally:
         connection.close()
 
 
-def test_a_text_of_the_real_client_is_accepted_and_kept(twilio_server: TwilioServer) -> None:
+def test_text_of_the_real_client_is_accepted(twilio_server: TwilioServer) -> None:
     assert send(twilio_server, "sign-in from 198.51.100.7") == sms.Outcome("accepted", "")
     (message,) = twilio_server.messages
-    assert (message["body"], message["to"], message["from"]) == (
-        "sign-in from 198.51.100.7",
-        RECIPIENT,
-        SENDER,
-    )
-    assert (message["status"], message["error_code"], message["num_segments"]) == (
-        "queued",
-        None,
-        "1",
-    )
+    assert message["body"] == "sign-in from 198.51.100.7"
+    assert (message["to"], message["from"]) == (RECIPIENT, SENDER)
+    assert (message["status"], message["error_code"]) == ("queued", None)
+    assert message["num_segments"] == "1"
 
 
-def test_a_text_through_a_messaging_service_has_no_sender_yet(twilio_server: TwilioServer) -> None:
-    assert send(twilio_server, secret=SECRET._replace(sender="MG" + "0" * 32)).state == "accepted"
+def test_text_through_a_messaging_service_has_no_sender(twilio_server: TwilioServer) -> None:
+    service = "MG" + "0" * 32
+    assert send(twilio_server, secret=SECRET._replace(sender=service)).state == "accepted"
     (message,) = twilio_server.messages
-    assert (message["from"], message["messaging_service_sid"], message["status"]) == (
-        None,
-        "MG" + "0" * 32,
-        "accepted",
-    )
+    assert (message["from"], message["messaging_service_sid"]) == (None, service)
+    assert message["status"] == "accepted"
 
 
-def test_the_messages_are_shown_as_json_without_a_password(twilio_server: TwilioServer) -> None:
+def test_messages_are_shown_as_json_without_a_password(twilio_server: TwilioServer) -> None:
     send(twilio_server, "one £ and one €")
-    status, shown, _ = ask(twilio_server, "GET", "/__messages", user="", password="")
-    assert (status, shown) == (200, twilio_server.messages)
-    assert shown[0]["body"] == "one £ and one €"
+    status, body, _ = request(twilio_server, "GET", "/__messages", user="", password="")
+    assert (status, body) == (200, twilio_server.messages)
+    assert body[0]["body"] == "one £ and one €"
 
 
 @pytest.mark.parametrize(
@@ -114,28 +106,28 @@ def test_the_messages_are_shown_as_json_without_a_password(twilio_server: Twilio
         ("AC" + "0" * 32, "token"),
     ],
 )
-def test_a_stranger_is_refused_with_20003_and_nothing_is_kept(
+def test_unknown_key_is_refused_with_20003(
     twilio_server: TwilioServer, user: str, password: str
 ) -> None:
-    status, told, _ = ask(twilio_server, "POST", MESSAGES, TEXT, user, password)
-    assert (status, told["code"], twilio_server.messages) == (401, 20003, [])
+    status, body, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM, user, password)
+    assert (status, body["code"], twilio_server.messages) == (401, 20003, [])
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic !!", "Basic /w==", "Bearer abc"])
-def test_a_malformed_authorization_is_nobodys(twilio_server: TwilioServer, header: str) -> None:
-    assert not twilio_server.admits(ACCOUNT, header)
+def test_malformed_authorization_is_refused(twilio_server: TwilioServer, header: str) -> None:
+    assert not twilio_server.is_authorized(ACCOUNT, header)
 
 
-def test_wrong_credentials_reach_the_function_as_credentials(twilio_server: TwilioServer) -> None:
+def test_function_reports_wrong_credentials(twilio_server: TwilioServer) -> None:
     outcome = send(twilio_server, secret=SECRET._replace(api_key_secret="wrong"))
     assert outcome == sms.Outcome("credentials", "Twilio answered 401, error 20003")
 
 
-def test_an_account_cannot_send_for_another() -> None:
+def test_account_cannot_send_for_another() -> None:
     with TwilioServer.start(accounts={ACCOUNT: "token"}) as twilio_server:
-        other = MESSAGES.replace(ACCOUNT, "AC" + "f" * 32)
-        assert ask(twilio_server, "POST", other, TEXT, ACCOUNT, "token")[0] == 401
-        assert ask(twilio_server, "POST", MESSAGES, TEXT, ACCOUNT, "token")[0] == 201
+        other = MESSAGES_PATH.replace(ACCOUNT, "AC" + "f" * 32)
+        assert request(twilio_server, "POST", other, FORM, ACCOUNT, "token")[0] == 401
+        assert request(twilio_server, "POST", MESSAGES_PATH, FORM, ACCOUNT, "token")[0] == 201
 
 
 @pytest.mark.parametrize(
@@ -152,32 +144,32 @@ def test_an_account_cannot_send_for_another() -> None:
         ({"Body": "x" * 1601}, 21617),
     ],
 )
-def test_a_text_that_twilio_would_refuse_is_refused(
+def test_text_that_twilio_refuses_is_refused(
     twilio_server: TwilioServer, change: dict[str, str], code: int
 ) -> None:
-    status, told, _ = ask(twilio_server, "POST", MESSAGES, {**TEXT, **change})
-    assert (status, told["status"], told["code"], twilio_server.messages) == (400, 400, code, [])
+    status, body, _ = request(twilio_server, "POST", MESSAGES_PATH, {**FORM, **change})
+    assert (status, body["status"], body["code"], twilio_server.messages) == (400, 400, code, [])
 
 
-def test_a_refusal_is_permanent_for_the_function(twilio_server: TwilioServer) -> None:
+def test_function_reports_a_refusal_as_permanent(twilio_server: TwilioServer) -> None:
     assert send(twilio_server, recipient="+15005550004") == sms.Outcome(
         "permanent", "Twilio answered 400, error 21610"
     )
 
 
-def test_the_longest_text_is_accepted(twilio_server: TwilioServer) -> None:
+def test_longest_text_is_accepted(twilio_server: TwilioServer) -> None:
     assert send(twilio_server, "x" * 1600).state == "accepted"
     assert twilio_server.messages[0]["num_segments"] == "11"
 
 
-def test_too_many_requests_come_with_retry_after(twilio_server: TwilioServer) -> None:
+def test_status_429_has_retry_after(twilio_server: TwilioServer) -> None:
     twilio_server.fail(429, retry_after=7)
-    status, told, headers = ask(twilio_server, "POST", MESSAGES, TEXT)
-    assert (status, told["code"], headers["Retry-After"]) == (429, 20429, "7")
+    status, body, headers = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    assert (status, body["code"], headers["Retry-After"]) == (429, 20429, "7")
     assert send(twilio_server).state == "accepted"
 
 
-def test_scripted_failures_come_in_order_and_then_stop(twilio_server: TwilioServer) -> None:
+def test_scripted_failures_happen_in_order_and_then_stop(twilio_server: TwilioServer) -> None:
     twilio_server.fail(503, times=2)
     twilio_server.fail(400, 21408, "Permission to send has not been enabled")
     assert [send(twilio_server).why for _ in range(4)] == [
@@ -189,88 +181,90 @@ def test_scripted_failures_come_in_order_and_then_stop(twilio_server: TwilioServ
     assert len(twilio_server.messages) == 1
 
 
-def test_a_stranger_does_not_use_up_a_scripted_failure(twilio_server: TwilioServer) -> None:
+def test_unknown_key_does_not_use_up_a_scripted_failure(twilio_server: TwilioServer) -> None:
     twilio_server.fail(500)
-    assert ask(twilio_server, "POST", MESSAGES, TEXT, password="wrong")[0] == 401
-    assert ask(twilio_server, "POST", MESSAGES, TEXT)[0] == 500
+    assert request(twilio_server, "POST", MESSAGES_PATH, FORM, password="wrong")[0] == 401
+    assert request(twilio_server, "POST", MESSAGES_PATH, FORM)[0] == 500
 
 
-def test_a_second_attempt_of_the_function_gets_through(twilio_server: TwilioServer) -> None:
+def test_second_attempt_of_the_function_succeeds(twilio_server: TwilioServer) -> None:
     twilio_server.fail(500)
     assert sms.send(SECRET, RECIPIENT, "hello", twilio_server.url, lambda: 60.0).state == "accepted"
     assert len(twilio_server.messages) == 1
 
 
-def test_a_reset_connection_answers_nothing_and_keeps_nothing(twilio_server: TwilioServer) -> None:
+def test_reset_connection_has_no_answer_and_no_message(twilio_server: TwilioServer) -> None:
     twilio_server.fail(reset=True)
     outcome = send(twilio_server)
     assert (outcome.state, twilio_server.messages) == ("transient", [])
     assert "could not be reached" in outcome.why
 
 
-def test_a_slow_answer_comes_late_and_still_counts(twilio_server: TwilioServer) -> None:
-    twilio_server.fail(slow=0.3)
+def test_slow_answer_is_late_and_the_text_is_accepted(twilio_server: TwilioServer) -> None:
+    twilio_server.fail(delay_seconds=0.3)
     start = time.monotonic()
     assert send(twilio_server).state == "accepted"
     assert time.monotonic() - start >= 0.3
     assert len(twilio_server.messages) == 1
 
 
-def test_an_answer_slower_than_the_function_waits_is_transient(
+def test_answer_after_the_functions_timeout_is_transient(
     twilio_server: TwilioServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.2)
-    twilio_server.fail(slow=30)
+    twilio_server.fail(delay_seconds=30)
     assert send(twilio_server).why == sms.NO_ANSWER
 
 
-def test_a_message_is_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    status, found, _ = ask(twilio_server, "GET", made["uri"])
-    assert (status, found) == (200, made)
+def test_message_can_be_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    status, body, _ = request(twilio_server, "GET", message["uri"])
+    assert (status, body) == (200, message)
 
 
-def test_a_later_lookup_says_what_became_of_the_text(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    twilio_server.report(made["sid"], "undelivered", 30034, "Message from an Unregistered Number")
-    _, found, _ = ask(twilio_server, "GET", made["uri"])
-    assert (found["status"], found["error_code"]) == ("undelivered", 30034)
-    assert found["error_message"] == "Message from an Unregistered Number"
+def test_later_lookup_returns_the_new_status(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    twilio_server.set_status(
+        message["sid"], "undelivered", 30034, "Message from an Unregistered Number"
+    )
+    _, body, _ = request(twilio_server, "GET", message["uri"])
+    assert (body["status"], body["error_code"]) == ("undelivered", 30034)
+    assert body["error_message"] == "Message from an Unregistered Number"
 
 
 @pytest.mark.parametrize("sid", ["SM" + "0" * 32, "nothing"])
-def test_a_message_that_does_not_exist_is_not_found(twilio_server: TwilioServer, sid: str) -> None:
-    status, told, _ = ask(
-        twilio_server, "GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json"
-    )
-    assert (status, told["code"]) == (404, 20404)
+def test_lookup_of_an_unknown_message_is_404(twilio_server: TwilioServer, sid: str) -> None:
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json"
+    status, body, _ = request(twilio_server, "GET", path)
+    assert (status, body["code"]) == (404, 20404)
 
 
-def test_a_message_of_another_account_is_not_found(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    status, told, _ = ask(twilio_server, "GET", made["uri"].replace(ACCOUNT, "AC" + "f" * 32))
-    assert (status, told["code"]) == (404, 20404)
+def test_lookup_of_another_accounts_message_is_404(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    path = message["uri"].replace(ACCOUNT, "AC" + "f" * 32)
+    status, body, _ = request(twilio_server, "GET", path)
+    assert (status, body["code"]) == (404, 20404)
 
 
-def test_a_lookup_needs_the_password(twilio_server: TwilioServer) -> None:
-    _, made, _ = ask(twilio_server, "POST", MESSAGES, TEXT)
-    assert ask(twilio_server, "GET", made["uri"], password="wrong")[0] == 401
+def test_lookup_needs_the_password(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    assert request(twilio_server, "GET", message["uri"], password="wrong")[0] == 401
 
 
 @pytest.mark.parametrize(
-    ("length", "status"), [(str(LARGEST_BODY + 1), 413), ("", 411), ("-1", 411), ("many", 411)]
+    ("length", "status"), [(str(REQUEST_MAX_BYTES + 1), 413), ("", 411), ("-1", 411), ("many", 411)]
 )
-def test_a_body_without_a_bound_is_not_read(
+def test_body_without_a_valid_length_is_not_read(
     twilio_server: TwilioServer, length: str, status: int
 ) -> None:
     connection = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
-    connection.putrequest("POST", MESSAGES)
+    connection.putrequest("POST", MESSAGES_PATH)
     if length:
         connection.putheader("Content-Length", length)
     connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == status
-    answer.read()
+    response = connection.getresponse()
+    assert response.status == status
+    response.read()
     connection.close()
 
 
@@ -292,14 +286,16 @@ def test_a_body_without_a_bound_is_not_read(
     ],
 )
 def test_segments_are_counted_in_septets_or_in_utf_16(text: str, count: int) -> None:
-    assert segments(text) == count
+    assert count_segments(text) == count
 
 
-def test_many_texts_at_once_are_all_kept(twilio_server: TwilioServer) -> None:
+def test_many_texts_at_once_are_all_received(twilio_server: TwilioServer) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(
             pool.map(
-                lambda n: ask(twilio_server, "POST", MESSAGES, {**TEXT, "Body": f"text {n}"}),
+                lambda n: request(
+                    twilio_server, "POST", MESSAGES_PATH, {**FORM, "Body": f"text {n}"}
+                ),
                 range(100),
             )
         )
@@ -310,33 +306,33 @@ def test_many_texts_at_once_are_all_kept(twilio_server: TwilioServer) -> None:
     assert len({message["sid"] for message in twilio_server.messages}) == 100
 
 
-def test_nothing_is_left_when_it_stops_although_clients_hang_on() -> None:
+def test_server_stops_although_clients_are_still_connected() -> None:
     before = set(threading.enumerate())
     with ThreadPoolExecutor(1) as pool:
         with TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server:
             idle = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
             idle.request("GET", "/__messages")
             idle.getresponse().read()
-            twilio_server.fail(slow=60)
+            twilio_server.fail(delay_seconds=60)
             waiting = pool.submit(send, twilio_server)
-            until(lambda: not twilio_server._faults)
+            wait_until(lambda: not twilio_server._faults)
             start = time.monotonic()
         assert time.monotonic() - start < 5
         assert waiting.result(timeout=5).state == "transient"
     idle.close()
     assert set(threading.enumerate()) <= before
     with pytest.raises(ConnectionRefusedError):
-        ask(twilio_server, "GET", "/__messages")
+        request(twilio_server, "GET", "/__messages")
 
 
-def test_a_port_can_be_chosen_and_is_free_again_afterwards() -> None:
+def test_port_can_be_chosen_and_is_free_again_afterwards() -> None:
     with TwilioServer.start(accounts={KEY: KEY_SECRET}) as first:
         send(first)
     with TwilioServer.start(accounts={}, port=urlsplit(first.url).port or 0) as second:
         assert second.url == first.url
 
 
-def test_a_busy_port_is_an_os_error(twilio_server: TwilioServer) -> None:
+def test_port_in_use_is_an_os_error(twilio_server: TwilioServer) -> None:
     with (
         pytest.raises(OSError, match="in use"),
         TwilioServer.start(accounts={}, port=urlsplit(twilio_server.url).port or 0),

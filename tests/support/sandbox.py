@@ -1,4 +1,4 @@
-"""Code for a sandbox of the laptop's Lambda, zipped as it is uploaded, and a look at the processes that run it."""
+"""Helpers for tests of the sandbox: a function's code, zips, and a look at processes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tooling.local.sandbox.runtime import Sandbox
+    from tooling.local.sandbox.execution_environment import Sandbox
 
-    Make = Callable[..., Sandbox]
+    MakeSandbox = Callable[..., Sandbox]
 
 CODE = """
 import json, logging, os, subprocess, sys, time
@@ -24,10 +24,12 @@ def echo(event, context):
 def look(event, context):
     global count
     count += 1
-    told = [context.aws_request_id, context.function_name, context.function_version, context.memory_limit_in_mb,
-            context.invoked_function_arn, context.log_group_name, context.log_stream_name]
-    return {"pid": os.getpid(), "count": count, "path": sys.path, "environment": dict(os.environ), "told": told,
-            "folder": os.getcwd(), "left": context.get_remaining_time_in_millis()}
+    values = [context.aws_request_id, context.function_name, context.function_version,
+              context.memory_limit_in_mb, context.invoked_function_arn, context.log_group_name,
+              context.log_stream_name]
+    return {"pid": os.getpid(), "count": count, "path": sys.path, "context": values,
+            "environment": dict(os.environ), "folder": os.getcwd(),
+            "remaining_ms": context.get_remaining_time_in_millis()}
 def fail(event, context):
     raise ValueError("no such " + event["what"])
 def act(event, context):
@@ -46,28 +48,26 @@ def act(event, context):
 """
 
 
-def zipped(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
+def zip_files(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
     """Return a zip of these files, with these modes."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
         for name, text in files.items():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = (stat.S_IFREG | (modes or {}).get(name, 0o644)) << 16
             archive.writestr(entry, text)
-    return made.getvalue()
+    return content.getvalue()
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether the process runs; one that nobody has reaped is dead."""
-    told = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    return bool(told.strip()) and not told.startswith("Z")
+    """Whether the process runs; a zombie does not."""
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    status = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return status != "" and not status.startswith("Z")
 
 
-def group(leader: int) -> int:
+def group_size(leader: int) -> int:
     """Return how many processes of the leader's group run."""
-    told = subprocess.run(
-        ["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True
-    ).stdout
-    return sum(line.split()[0] == str(leader) and "Z" not in line for line in told.splitlines())
+    command = ["ps", "-A", "-o", "pgid=,stat="]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return sum(line.split()[0] == str(leader) and "Z" not in line for line in lines)

@@ -1,1 +1,1 @@
-"""The local AWS emulator: emulator and adapter, the function's runtime, the loopback Twilio. For the demo and tests alone."""
+"""The local AWS emulator and a loopback Twilio server; for the demo and the tests only."""

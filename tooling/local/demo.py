@@ -1,6 +1,7 @@
-"""``invoke demo``: the whole chain on this machine, shown to a person.
+"""``invoke demo``: shows the whole chain on this machine.
 
-Steps: start the local AWS emulator -> bootstrap -> package -> deploy -> fill the secret -> sign-ins -> what was made.
+Steps: start the local AWS emulator, bootstrap, package, deploy, fill the secret, send sign-ins,
+print the outputs.
 """
 
 from __future__ import annotations
@@ -23,25 +24,31 @@ from tooling.signals import treat_as_ctrl_c
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tooling.local.rehearsal import Passage, Rehearsal
+    from tooling.local.rehearsal import LocalDeployment, SignInResult
     from tooling.terminal.screen import Screen
 
-RECOGNISED = "203.0.113.0/24,2001:db8:1::/48"
-STOPPED = "everything that the demo started is stopped, and its files are gone"
-NAMES = ("eventSource", "eventName")  # by which the rules know a record
+RECOGNISED_NETWORKS = "203.0.113.0/24,2001:db8:1::/48"
+STOPPED = "everything that the demo started was stopped, and its files were removed"
+REQUIRED_KEYS = ("eventSource", "eventName")  # the rules match on them
 SIGN_INS = Path(__file__).with_name("demo_sign_ins.json")
+REAL_ACCOUNT_COMMANDS = """\
+  ./inv bootstrap -p PROFILE -a ACCOUNT
+  ./inv deploy -p PROFILE -a ACCOUNT --set AlertEmail=YOU@EXAMPLE.COM \
+--set KnownNetworks=YOUR.ADDRESS/32
+  ./inv secret -p PROFILE -a ACCOUNT
+  ./inv outputs -p PROFILE -a ACCOUNT"""
 
 
 @dataclass
 class Steps:
-    """Headings with their times, for the account at the end."""
+    """Prints the heading of each step and measures its duration."""
 
     screen: Screen
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Print the title, and remember how long the body took."""
+        """Print the title, and measure how long the body takes."""
         self.screen.heading(title)
         start = time.monotonic()
         yield
@@ -51,24 +58,20 @@ class Steps:
 def run(
     root: Path, screen: Screen, *, keep: bool = False, event: str | None = None, port: int = 0
 ) -> None:
-    """Show the whole chain; stop and remove everything at the end, also when it is interrupted.
+    """Show the whole chain; stop and remove everything at the end, also after an interruption.
 
-    Raises RefusedError for a file that holds no record, FailedError when a sign-in did not do what it should, and a
-    KeyboardInterrupt that says what became of it.
+    Raises RefusedError for a file without a record, FailedError when a sign-in has an unexpected
+    result, and KeyboardInterrupt with a message when interrupted.
     """
-    sign_ins = (
-        [_own(Path(event))]
-        if event is not None
-        else json.loads(SIGN_INS.read_text(encoding="utf-8"))
-    )
+    sign_ins = json.loads(SIGN_INS.read_text(encoding="utf-8"))
+    if event is not None:
+        sign_ins = [_read_sign_in(Path(event))]
     with treat_as_ctrl_c():
         folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
         try:
             _run(root, screen, folder, sign_ins, keep=keep, port=port)
-        except (
-            KeyboardInterrupt,
-            InterruptedWatchError,
-        ):  # the latter says that AWS goes on, which ends here with us
+        except (KeyboardInterrupt, InterruptedWatchError):
+            # InterruptedWatchError says that the deployment continues; the emulator ends here.
             raise KeyboardInterrupt(STOPPED) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -84,130 +87,119 @@ def _run(
     port: int,
 ) -> None:
     steps = Steps(screen)
-    parameters = {"KnownNetworks": RECOGNISED, "AccountLabel": "demo"}
-    with rehearsal.begin(folder, root=root, port=port, parameters=parameters) as stage:
-        screen.announce(
-            f"The local AWS emulator listens at {stage.emulator.endpoint}, the loopback Twilio at {stage.twilio_server.url}."
-        )
-        outputs = _bring_up(root, screen, stage, steps)
-        with steps.step(f"Sign-ins (recognised: {RECOGNISED})"):
-            wrong = [
-                wrong
-                for number, sign_in in enumerate(sign_ins, 1)
-                if (wrong := _show(screen, stage, number, sign_in))
-            ]
-        if wrong:
-            raise FailedError("demo", "; ".join(wrong), "read the function's log lines above")
-        _close(screen, steps, outputs)
+    parameters = {"KnownNetworks": RECOGNISED_NETWORKS, "AccountLabel": "demo"}
+    with rehearsal.start(folder, root=root, port=port, parameters=parameters) as deployment:
+        screen.announce(f"The local AWS emulator listens at {deployment.emulator.endpoint}.")
+        screen.announce(f"The loopback Twilio listens at {deployment.twilio_server.url}.")
+        outputs = _deploy(root, screen, deployment, steps)
+        problems = []
+        with steps.step(f"Sign-ins (recognised: {RECOGNISED_NETWORKS})"):
+            for number, sign_in in enumerate(sign_ins, 1):
+                screen.heading(f"{number}. {sign_in['title']}")
+                result = _send(deployment, sign_in)
+                _print_result(screen, result)
+                expected = sign_in.get("texts", len(result.texts))
+                if len(result.texts) != expected:
+                    count = len(result.texts)
+                    problems.append(f"sign-in {number} led to {count} texts, not {expected}")
+        if problems:
+            raise FailedError("demo", "; ".join(problems), "read the function's log lines above")
+        _print_summary(screen, steps, outputs)
         if keep:
-            _keep(screen, stage)
+            _wait_for_ctrl_c(screen, deployment)
     screen.announce(f"\n{STOPPED.capitalize()}.")
 
 
-def _bring_up(root: Path, screen: Screen, stage: Rehearsal, steps: Steps) -> Mapping[str, str]:
+def _deploy(
+    root: Path, screen: Screen, deployment: LocalDeployment, steps: Steps
+) -> Mapping[str, str]:
     with steps.step("Bootstrap: Terraform makes the buckets and roles"):
-        stage.bootstrap(screen.announce, screen.plan)
+        deployment.bootstrap(screen.announce, screen.plan)
     with steps.step("Package: the function and its layer"):
         artifacts = rehearsal.build_artifacts(root, screen.announce)
         screen.announce(f"{artifacts.code.key}, {artifacts.layer.key}")
     with steps.step("Deploy: CloudFormation makes the stacks"):
-        outputs = stage.deploy(artifacts, screen.stack())
+        outputs = deployment.deploy(artifacts, screen.stack())
     with steps.step("Secret: Twilio's key goes where only the function reads it"):
-        stage.fill_secret()
+        deployment.fill_secret()
         screen.announce("filled")
     return outputs
 
 
-def _show(screen: Screen, stage: Rehearsal, number: int, sign_in: Mapping[str, Any]) -> str:
-    """Send one sign-in and print its way; return what was wrong, or nothing."""
-    screen.heading(f"{number}. {sign_in['title']}")
-    event = rehearsal.as_event_now(sign_in["event"], stage.settings.account, stage.settings.region)
-    passage = stage.sign_in(event)
-    _print_way(screen, passage)
-    expected = sign_in.get("texts")
-    if expected is not None and len(passage.texts) != expected:
-        return f"sign-in {number} made {len(passage.texts)} texts, not {expected}"
-    return ""
+def _send(deployment: LocalDeployment, sign_in: Mapping[str, Any]) -> SignInResult:
+    settings = deployment.settings
+    event = rehearsal.as_event_now(sign_in["event"], settings.account, settings.region)
+    return deployment.sign_in(event)
 
 
-def _print_way(screen: Screen, passage: Passage) -> None:
-    screen.announce(f"   rule      {', '.join(passage.rules)}")
-    screen.announce(f"   raw copy  {passage.raw_copies} in the log group")
-    screen.announce(f"   function  {json.dumps(dict(passage.decision))}")
-    for text in passage.texts:
+def _print_result(screen: Screen, result: SignInResult) -> None:
+    screen.announce(f"   rule      {', '.join(result.rules)}")
+    screen.announce(f"   raw copy  {result.raw_copies} in the log group")
+    screen.announce(f"   function  {json.dumps(dict(result.decision))}")
+    for text in result.texts:
         screen.phone(text)
-    if not passage.texts:
+    if not result.texts:
         screen.announce("   no text")
-    screen.announce(f"   {passage.seconds:.2f} s from the event to the decision")
+    screen.announce(f"   {result.seconds:.2f} s from the event to the decision")
 
 
-def _close(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> None:
-    screen.heading("What was made")
+def _print_summary(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> None:
+    screen.heading("Outputs of the stack")
     screen.pairs(outputs)
-    screen.heading("How long it took")
+    screen.heading("Duration")
     for title, seconds in steps.seconds.items():
         screen.announce(f"{seconds:6.1f} s  {title}")
     screen.heading("The same in a real account")
-    for line in (
-        "./inv bootstrap -p PROFILE -a ACCOUNT",
-        "./inv deploy -p PROFILE -a ACCOUNT --set AlertEmail=YOU@EXAMPLE.COM --set KnownNetworks=YOUR.ADDRESS/32",
-        "./inv secret -p PROFILE -a ACCOUNT",
-        "./inv outputs -p PROFILE -a ACCOUNT",
-    ):
-        screen.announce(f"  {line}")
+    screen.announce(REAL_ACCOUNT_COMMANDS)
 
 
-def _keep(screen: Screen, stage: Rehearsal) -> None:
-    """Show how to talk to it, and wait; the Ctrl-C that is promised counts from the promise on."""
+def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
+    """Show how to use the running emulator and wait; a Ctrl-C during the output counts too."""
+    settings = deployment.settings
+    variables = deployment.emulator.environment(settings.account, settings.region)
     try:
-        screen.heading(
-            "Still running (--keep): talk to it from another terminal, Ctrl-C here stops it"
-        )
-        for name, value in stage.emulator.environment(
-            stage.settings.account, stage.settings.region
-        ).items():
+        screen.heading("Still running (--keep): use it from another terminal; Ctrl-C here stops it")
+        for name, value in variables.items():
             screen.announce(f"  export {name}={value}")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
-        screen.announce(f"  curl {stage.twilio_server.url}/__messages")
+        screen.announce(f"  curl {deployment.twilio_server.url}/__messages")
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         screen.announce("\nStopping.")
 
 
-def free_port(named: str | None) -> int:
-    """Return the port that --port names, or 0, which stands for a free one.
+def parse_port(text: str | None) -> int:
+    """Return the port of the flag --port, or 0, which means a free one.
 
-    Raises RefusedError for what is no port, and for one that cannot be listened on.
+    Raises RefusedError for a value that is not a port, and for a port in use.
     """
     try:
-        port = int(named or 0)
+        port = int(text or 0)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
     except (ValueError, OSError, OverflowError) as error:
-        raise RefusedError(
-            f"--port {named}", f"cannot be used ({error})", "leave --port out for a free one"
-        ) from error
+        what = f"cannot be used ({error})"
+        raise RefusedError(f"--port {text}", what, "leave --port out for a free one") from error
     return port
 
 
-def _own(path: Path) -> dict[str, Any]:
-    """Read the person's own record: an EventBridge event or a bare CloudTrail record."""
+def _read_sign_in(path: Path) -> dict[str, Any]:
+    """Read a person's own record: an EventBridge event or a bare CloudTrail record."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        event = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RefusedError(
-            str(path), f"cannot be read as JSON ({error})", "give one CloudTrail record"
-        ) from error
+        what = f"cannot be read as JSON ({error})"
+        raise RefusedError(str(path), what, "give one CloudTrail record") from error
     except RecursionError as error:
-        raise RefusedError(
-            str(path), "holds JSON that nests too deeply", "give one CloudTrail record"
-        ) from error
-    record = found.get("detail", found) if isinstance(found, dict) else None
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NAMES):
-        what = f"holds no CloudTrail record with {' and '.join(NAMES)} as texts"
-        raise RefusedError(
-            str(path), what, "give one EventBridge event or one CloudTrail record as JSON"
-        )
-    return {"title": f"{record['eventName']} from {path.name}", "event": found}
+        what = "holds JSON that nests too deeply"
+        raise RefusedError(str(path), what, "give one CloudTrail record") from error
+    record = event.get("detail", event) if isinstance(event, dict) else None
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(key), str) for key in REQUIRED_KEYS
+    ):
+        what = f"holds no CloudTrail record with {' and '.join(REQUIRED_KEYS)} as texts"
+        remedy = "give one EventBridge event or one CloudTrail record as JSON"
+        raise RefusedError(str(path), what, remedy)
+    return {"title": f"{record['eventName']} from {path.name}", "event": event}

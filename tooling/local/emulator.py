@@ -1,8 +1,8 @@
-"""The local AWS emulator as a running process: started on a free loopback port, asked whether it is ready, stopped.
+"""The local AWS emulator as a child process: started on a free loopback port, and stopped.
 
-The emulator lives in a Python environment of its own and is reached over HTTP alone. It gets a minimal environment,
-keeps every file below one folder of the run's own, and ends by itself when the process that started it dies:
-its standard input is a pipe that nobody writes to and whose end it watches.
+The emulator runs in a Python environment of its own and is reached over HTTP only. It gets minimal
+environment variables, keeps every file below one folder, and ends when its parent dies: it watches
+its standard input, a pipe that the parent never writes to.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
-HEALTH, TOKEN, EVENTS = "/_ministack/health", "/_emulator/token", "/_emulator/events"
-DECISIONS = "/_emulator/decisions"
-OK = 200
-SECRET = "test"  # noqa: S105 - the secret access key of every root user here; the emulator checks signatures
-READY_IN = 30.0  # seconds until the emulator must answer
-STOPPED_IN = 5.0  # seconds that it has to stop before it is killed
-ATTEMPTS = 5  # ports that are tried when another process takes the free one in between
-TAKEN = ("already in use", "Address already in use", "answers for another")
+HEALTH_PATH, TOKEN_PATH = "/_ministack/health", "/_emulator/token"
+EVENTS_PATH, DECISIONS_PATH = "/_emulator/events", "/_emulator/decisions"
+HTTP_OK = 200
+SECRET_KEY = "test"  # noqa: S105 - of every root user here; the emulator checks signatures
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 5.0
+START_ATTEMPTS = 5  # another process may take the free port in between
+LOG_LINES_IN_ERRORS = 20
+PORT_TAKEN_MESSAGES = ("already in use", "Address already in use", "answers for another")
 
 
 class EmulatorError(RuntimeError):
-    """The local AWS emulator did not come up, or refused what it was sent; the text ends with its last log lines."""
+    """The emulator did not start (the message ends with its last log lines), or refused a call."""
 
 
 class _PortTakenError(EmulatorError):
@@ -53,16 +54,16 @@ class Emulator:
     @classmethod
     @contextmanager
     def start(
-        cls, local_python: Path, runtime_python: Path, folder: Path, *, port: int = 0
+        cls, emulator_python: Path, runtime_python: Path, folder: Path, *, port: int = 0
     ) -> Iterator[Emulator]:
-        """Run the emulator with ``local_python`` and its functions with ``runtime_python``; stop it at the end.
+        """Run the emulator with ``emulator_python`` and its functions with ``runtime_python``.
 
-        ``folder`` must not exist yet: it is made, holds everything that the run writes, and is removed at the end.
-        ``port`` 0 takes a free one. Raises CloudError when the emulator does not come up.
+        ``folder`` must not exist yet. It holds all files of the run and is removed at the end.
+        ``port`` 0 takes a free one. Raises EmulatorError when the emulator does not start.
         """
         folder.mkdir(parents=True)
         try:
-            process, emulator = _launch(local_python, runtime_python, folder, port)
+            process, emulator = _start(emulator_python, runtime_python, folder, port)
             try:
                 yield emulator
             finally:
@@ -71,55 +72,57 @@ class Emulator:
             shutil.rmtree(folder, ignore_errors=True)
 
     def environment(self, account_id: str, region: str) -> dict[str, str]:
-        """Return the AWS settings that point boto3, Terraform and the AWS CLI at this account of the local AWS emulator.
+        """Return variables that point boto3, Terraform and the AWS CLI at this emulator's account.
 
         An access key of twelve digits is the root user of the account with that number.
         """
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": account_id,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
     def send(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Let AWS emit these whole EventBridge events; return for each whether it was delivered, and why not.
+        """Emit whole EventBridge events as AWS does; return for each whether it was delivered.
 
-        Raises CloudError when the emulator does not understand them.
+        An answer has ``delivered``, ``reason`` and ``trails``. Raises EmulatorError when the
+        emulator refuses the request.
         """
-        status, body = _ask(self.endpoint, "POST", EVENTS, json.dumps(events))
-        if status != OK:
-            raise EmulatorError(f"{EVENTS} answered {status}: {body}")
-        answers: list[dict[str, Any]] = json.loads(body)
-        return answers
+        return self._call("POST", EVENTS_PATH, json.dumps(events))
 
     def decisions(self, account_id: str) -> list[dict[str, Any]]:
-        """Return what the policy engine said to sessions of this account's roles, each distinct decision once.
+        """Return each distinct decision of the policy engine on sessions of this account's roles.
 
-        A decision names ``account``, ``role``, ``action``, ``resource`` (an ARN, or ``*``) and ``allowed``.
-        Raises CloudError when the emulator does not answer.
+        A decision has ``account``, ``role``, ``action``, ``resource`` (an ARN, or ``*``) and
+        ``allowed``. Raises EmulatorError when the emulator refuses the request.
         """
-        status, body = _ask(self.endpoint, "GET", f"{DECISIONS}?{account_id}")
-        if status != OK:
-            raise EmulatorError(f"{DECISIONS} answered {status}: {body}")
-        found: list[dict[str, Any]] = json.loads(body)
-        return found
+        return self._call("GET", f"{DECISIONS_PATH}?{account_id}")
+
+    def _call(self, method: str, path: str, body: str | None = None) -> list[dict[str, Any]]:
+        status, text = _request(self.endpoint, method, path, body)
+        if status != HTTP_OK:
+            raise EmulatorError(f"{path} answered {status}: {text}")
+        answer: list[dict[str, Any]] = json.loads(text)
+        return answer
 
 
-def _launch(
-    local: Path, runtime: Path, folder: Path, port: int
+def _start(
+    emulator_python: Path, runtime_python: Path, folder: Path, fixed_port: int
 ) -> tuple[subprocess.Popen[bytes], Emulator]:
-    for attempt in range(1, ATTEMPTS + 1):
-        chosen, token = port or _free_port(), secrets.token_hex(8)
-        process = _spawn(local, folder, _environment(runtime, folder, chosen, token))
-        emulator = Emulator(f"http://{HOST}:{chosen}")
+    for attempt in range(1, START_ATTEMPTS + 1):
+        port, token = fixed_port or _free_port(), secrets.token_hex(8)
+        environment = _environment(runtime_python, folder, port, token)
+        process = _spawn(emulator_python, folder, environment)
+        emulator = Emulator(f"http://{HOST}:{port}")
         try:
-            _await(emulator, process, folder, token)
+            _wait_until_ready(emulator, process, folder, token)
         except BaseException as error:
             _stop(process)
-            if port or attempt == ATTEMPTS or not isinstance(error, _PortTakenError):
+            is_last = fixed_port or attempt == START_ATTEMPTS
+            if is_last or not isinstance(error, _PortTakenError):
                 raise
         else:
             return process, emulator
@@ -127,7 +130,7 @@ def _launch(
 
 
 def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    with _log(folder).open("wb") as log:
+    with _log_file(folder).open("wb") as log:
         return subprocess.Popen(
             [str(python), "-m", "tooling.local.adapter"],
             cwd=folder,
@@ -135,19 +138,21 @@ def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subproces
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            process_group=0,  # an interrupt from the terminal reaches this process alone, which then stops the emulator
+            process_group=0,  # a terminal's Ctrl-C reaches this process only, which stops it
         )
 
 
-def _environment(runtime: Path, folder: Path, port: int, token: str) -> dict[str, str]:
-    """Return the emulator's whole environment: nothing of this process's own, which could lead to a real account."""
-    places = {
-        name: folder / name.lower() for name in ("TMPDIR", "STATE_DIR", "S3_DATA_DIR", "HOME")
-    }
-    for place in places.values():
-        place.mkdir(exist_ok=True)
+def _environment(runtime_python: Path, folder: Path, port: int, token: str) -> dict[str, str]:
+    """Return the emulator's whole environment.
+
+    It has nothing of this process's own, which could lead to a real account.
+    """
+    names = ("TMPDIR", "STATE_DIR", "S3_DATA_DIR", "HOME")
+    folders = {name: folder / name.lower() for name in names}
+    for path in folders.values():
+        path.mkdir(exist_ok=True)
     return {
-        **{name: str(place) for name, place in places.items()},
+        **{name: str(path) for name, path in folders.items()},
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(ROOT),
@@ -161,47 +166,51 @@ def _environment(runtime: Path, folder: Path, port: int, token: str) -> dict[str
         "DOCKER_HOST": f"unix://{folder / 'no-docker'}",
         "LOG_LEVEL": "WARNING",
         "AUTH": "true",
-        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # stands for AWS's minute between the attempts
-        "SIGNWATCH_RUNTIME_PYTHON": str(runtime),
-        "SIGNWATCH_CLOUD_FOLDER": str(folder),
-        "SIGNWATCH_CLOUD_TOKEN": token,
+        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # AWS waits a minute between the attempts
+        "SIGNWATCH_RUNTIME_PYTHON": str(runtime_python),
+        "SIGNWATCH_EMULATOR_FOLDER": str(folder),
+        "SIGNWATCH_EMULATOR_TOKEN": token,
     }
 
 
-def _await(emulator: Emulator, process: subprocess.Popen[bytes], folder: Path, token: str) -> None:
-    end = time.monotonic() + READY_IN
+def _wait_until_ready(
+    emulator: Emulator, process: subprocess.Popen[bytes], folder: Path, token: str
+) -> None:
+    end = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise _failure(f"ended with exit code {process.returncode}", folder)
+            raise _start_error(f"ended with exit code {process.returncode}", folder)
         with suppress(OSError, http.client.HTTPException):
-            if _ask(emulator.endpoint, "GET", HEALTH)[0] == OK:
-                _expect_own(emulator, folder, token)
+            if _request(emulator.endpoint, "GET", HEALTH_PATH)[0] == HTTP_OK:
+                _check_token(emulator, folder, token)
                 return
         time.sleep(0.02)
-    raise _failure(f"did not answer at {emulator.endpoint} within {READY_IN:.0f} s", folder)
+    limit = f"{START_TIMEOUT_SECONDS:.0f} s"
+    raise _start_error(f"did not answer at {emulator.endpoint} within {limit}", folder)
 
 
-def _expect_own(emulator: Emulator, folder: Path, token: str) -> None:
-    """Two runs may choose the same free port: the loser must not take the winner's answer for its own."""
-    if _ask(emulator.endpoint, "GET", TOKEN) != (OK, token):
-        raise _failure(
-            f"is not what listens at {emulator.endpoint}, which answers for another run", folder
-        )
+def _check_token(emulator: Emulator, folder: Path, token: str) -> None:
+    """Check that the answer is this run's: two runs may choose the same free port."""
+    if _request(emulator.endpoint, "GET", TOKEN_PATH) != (HTTP_OK, token):
+        what = f"is not the process at {emulator.endpoint}, which answers for another run"
+        raise _start_error(what, folder)
 
 
-def _failure(what: str, folder: Path) -> EmulatorError:
-    lines = _log(folder).read_text(errors="replace").splitlines()[-20:]
-    text = "\n".join([f"the local AWS emulator {what}", *lines])
-    return _PortTakenError(text) if any(sign in text for sign in TAKEN) else EmulatorError(text)
+def _start_error(what: str, folder: Path) -> EmulatorError:
+    lines = _log_file(folder).read_text(errors="replace").splitlines()[-LOG_LINES_IN_ERRORS:]
+    message = "\n".join([f"the local AWS emulator {what}", *lines])
+    if any(text in message for text in PORT_TAKEN_MESSAGES):
+        return _PortTakenError(message)
+    return EmulatorError(message)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the emulator to end, and kill it and its functions when it does not, or leaves one behind."""
+    """Ask the emulator to end; then kill whatever is left of it and its functions."""
     if process.stdin:
         process.stdin.close()
     process.terminate()
     try:
-        process.wait(STOPPED_IN)
+        process.wait(STOP_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -210,12 +219,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _ask(endpoint: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=READY_IN)
+def _request(endpoint: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    host = endpoint.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=START_TIMEOUT_SECONDS)
     try:
         connection.request(method, path, body, {"content-type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     finally:
         connection.close()
 
@@ -227,5 +237,5 @@ def _free_port() -> int:
         return port
 
 
-def _log(folder: Path) -> Path:
+def _log_file(folder: Path) -> Path:
     return folder / "emulator.log"

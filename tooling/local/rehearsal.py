@@ -1,6 +1,6 @@
-"""Signwatch on the local AWS emulator: brought up by the same code that serves a real account, then watched at work.
+"""Signwatch on the local AWS emulator, deployed by the code that deploys to a real account.
 
-The demo shows it to a person and the end-to-end tests ask it questions. Nothing here is used for a real account.
+The demo shows it to a person, and the end-to-end tests use it. Nothing here touches a real account.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ TWILIO: dict[str, Any] = {
     "sender": "+15005550006",
     "recipients": ["+15005550009"],
 }
-LONGEST = 30.0  # seconds that a sign-in may take from the bus to the function's log line
+SIGN_IN_TIMEOUT_SECONDS = 30.0  # from the event bus to the function's log line
+LOG_LINES_IN_ERRORS = 20
 
 
 @dataclass(frozen=True)
-class Passage:
-    """One sign-in's way through: the rules that matched, the raw copies, the function's decision, the texts."""
+class SignInResult:
+    """What one sign-in led to: matching rules, raw copies, the function's decision, texts."""
 
     event_id: str
     rules: tuple[str, ...]
@@ -54,169 +55,130 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """A local AWS emulator, a loopback Twilio, and the settings of one account on them."""
+class LocalDeployment:
+    """One account on a local AWS emulator, with a loopback Twilio server and its settings."""
 
     emulator: Emulator
     twilio_server: TwilioServer
     settings: Settings
     place: bootstrap.Place
 
-    def enter(self) -> Account:
-        """Open the account as the person who owns it."""
+    def as_owner(self) -> Account:
+        """Open the account as its root user."""
         return account.open(self.settings)
 
     def as_deployer(self) -> tuple[Account, bootstrap.Bootstrap]:
-        """Open the account as the deploy role that the bootstrap made."""
-        aws = self.enter()
-        made = bootstrap.outputs(aws, self.settings.prefix)
-        return account.assume(aws, made.deploy_role_arn), made
+        """Open the account as the deploy role; return it with the bootstrap's outputs."""
+        aws = self.as_owner()
+        outputs = bootstrap.outputs(aws, self.settings.prefix)
+        return account.assume(aws, outputs.deploy_role_arn), outputs
 
     def bootstrap(
         self, announce: Callable[[str], None], show: Callable[[list[bootstrap.Change]], None]
     ) -> bootstrap.Bootstrap:
         """Run the bootstrap."""
         return bootstrap.apply(
-            self.settings, self.enter(), self.place, announce=announce, show=show
+            self.settings, self.as_owner(), self.place, announce=announce, show=show
         )
 
-    def deploy(self, artifacts: Artifacts, console: Console, **parameters: str) -> dict[str, str]:
-        """Deploy the stack with the settings' parameters and these; return its outputs."""
-        aws, made = self.as_deployer()
-        chosen = replace(self.settings, parameters={**self.settings.parameters, **parameters})
-        return stack.deploy(aws, chosen, made, artifacts, console=console)
+    def deploy(self, artifacts: Artifacts, console: Console) -> dict[str, str]:
+        """Deploy the stack with the settings' parameters; return its outputs."""
+        aws, outputs = self.as_deployer()
+        return stack.deploy(aws, self.settings, outputs, artifacts, console=console)
 
     def fill_secret(self, **changes: Any) -> None:
         """Put the loopback Twilio's credentials into the stack's secret."""
         aws, _ = self.as_deployer()
         secret.put(aws, stack.outputs(aws, self.settings)["TwilioSecretArn"], {**TWILIO, **changes})
 
-    def sign_in(self, event: Mapping[str, Any]) -> Passage:
-        """Let CloudTrail record ``event`` and follow it to the function's decision.
+    def sign_in(self, event: Mapping[str, Any]) -> SignInResult:
+        """Let CloudTrail record ``event``, and wait for the function's decision.
 
-        Raises FailedError when it does not come through; where no rule takes it, before it is sent and waited for.
+        Raises FailedError when there is none; if no rule matches, before anything is sent.
         """
-        rules = self._matching(event)
+        rules = self._matching_rules(event)
         if not rules:
-            raise _unheard(event["detail"])
-        start, before = time.monotonic(), len(self.twilio_server.messages)
-        sent = self.emulator.send([dict(event)])[0]
+            raise _no_rule_error(event["detail"])
+        start, texts_before = time.monotonic(), len(self.twilio_server.messages)
+        answer = self.emulator.send([dict(event)])[0]
         event_id = str(event["detail"].get("eventID", ""))
-        if not sent["delivered"]:
-            raise FailedError(
-                f"event {event_id}", f"was not delivered: {sent['reason']}", "is the trail logging?"
-            )
-        outputs = stack.outputs(self.enter(), self.settings)
-        logs = self.enter().client("logs")
-        decision = self._decision(logs, outputs["FunctionLogGroupName"], event_id)
+        if not answer["delivered"]:
+            what = f"was not delivered: {answer['reason']}"
+            raise FailedError(f"event {event_id}", what, "is the trail logging?")
+        aws = self.as_owner()
+        outputs, logs = stack.outputs(aws, self.settings), aws.client("logs")
+        decision = self._wait_for_decision(logs, outputs["FunctionLogGroupName"], event_id)
         seconds = time.monotonic() - start
-        copies = self._until(lambda: _lines(logs, outputs["RawEventLogGroupName"], event_id))
-        texts = tuple(message["body"] for message in self.twilio_server.messages[before:])
-        return Passage(event_id, rules, len(copies), decision, texts, seconds)
+        raw_group = outputs["RawEventLogGroupName"]
+        raw_copies = self.wait_until(lambda: _log_lines(logs, raw_group, event_id))
+        texts = tuple(message["body"] for message in self.twilio_server.messages[texts_before:])
+        return SignInResult(event_id, rules, len(raw_copies), decision, texts, seconds)
 
     def log_lines(self) -> list[str]:
-        """Return everything that the function has logged."""
-        aws = self.enter()
-        return _lines(
-            aws.client("logs"), stack.outputs(aws, self.settings)["FunctionLogGroupName"], ""
-        )
+        """Return all log lines of the function."""
+        aws = self.as_owner()
+        group = stack.outputs(aws, self.settings)["FunctionLogGroupName"]
+        return _log_lines(aws.client("logs"), group)
 
-    def _decision(self, logs: Any, group: str, event_id: str) -> Mapping[str, Any]:
-        def look() -> list[Any]:
-            lines = (_json(line) for line in _lines(logs, group, event_id))
+    def _wait_for_decision(self, logs: Any, group: str, event_id: str) -> Mapping[str, Any]:
+        def find_decisions() -> list[dict[str, Any]]:
+            entries = [_parse(line) for line in _log_lines(logs, group, event_id)]
             return [
-                line for line in lines if line.get("event_id") == event_id and "verdict" in line
+                entry
+                for entry in entries
+                if entry.get("event_id") == event_id and "verdict" in entry
             ]
 
-        found = self._until(look)
-        if not found:
-            said = "\n".join(_lines(logs, group, "")[-20:])
-            what = f"the function made no decision within {LONGEST:.0f} s; it logged:\n{said}"
+        decisions = self.wait_until(find_decisions)
+        if not decisions:
+            last_lines = "\n".join(_log_lines(logs, group)[-LOG_LINES_IN_ERRORS:])
+            limit = f"{SIGN_IN_TIMEOUT_SECONDS:.0f} s"
+            what = f"the function made no decision within {limit}; it logged:\n{last_lines}"
             raise FailedError(f"event {event_id}", what, "read the log above")
-        decision: Mapping[str, Any] = found[-1]
+        decision: Mapping[str, Any] = decisions[-1]
         return decision
 
-    def _matching(self, event: Mapping[str, Any]) -> tuple[str, ...]:
-        events = self.enter().client("events")
-        rules = events.list_rules(NamePrefix=self.settings.prefix)["Rules"]
-        told = json.dumps(event)
-        asked = [
-            (rule, events.test_event_pattern(EventPattern=rule["EventPattern"], Event=told))
-            for rule in rules
-        ]
-        return tuple(rule["Name"] for rule, answer in asked if answer["Result"])
+    def _matching_rules(self, event: Mapping[str, Any]) -> tuple[str, ...]:
+        events, text = self.as_owner().client("events"), json.dumps(event)
+        return tuple(
+            rule["Name"]
+            for rule in events.list_rules(NamePrefix=self.settings.prefix)["Rules"]
+            if events.test_event_pattern(EventPattern=rule["EventPattern"], Event=text)["Result"]
+        )
 
     @staticmethod
-    def _until(look: Callable[[], list[Any]]) -> list[Any]:
-        end = time.monotonic() + LONGEST
-        while not (found := look()) and time.monotonic() < end:
+    def wait_until(find: Callable[[], list[Any]]) -> list[Any]:
+        """Call ``find`` until it returns something or the time is up; return the last result."""
+        end = time.monotonic() + SIGN_IN_TIMEOUT_SECONDS
+        while not (results := find()) and time.monotonic() < end:
             time.sleep(0.05)
-        return found
+        return results
 
 
 @contextmanager
-def begin(
+def start(
     folder: Path,
     *,
     root: Path = ROOT,
-    account_id: str = ACCOUNT,
     port: int = 0,
     parameters: Mapping[str, str] | None = None,
-) -> Iterator[Rehearsal]:
-    """Start the local AWS emulator and the loopback Twilio with all their files below ``folder``; stop both at the end.
+) -> Iterator[LocalDeployment]:
+    """Start the local AWS emulator and the loopback Twilio; stop both at the end.
 
-    Meanwhile this process's own AWS settings point at the laptop alone. Raises FailedError when the local AWS emulator does
-    not start, or dies on the way.
+    All their files are below ``folder``. Meanwhile this process's AWS settings point at the
+    emulator only. Raises FailedError when the emulator does not start, or fails later.
     """
     keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
     with (
-        _cloud(folder, root, port) as emulator,
+        _start_emulator(folder, root, port) as emulator,
         TwilioServer.start(accounts=keys) as twilio_server,
-        prepare(
-            emulator, twilio_server, folder, root=root, account_id=account_id, parameters=parameters
-        ) as rehearsal,
+        use_account(emulator, twilio_server, folder, root=root, parameters=parameters) as local,
     ):
-        yield rehearsal
+        yield local
 
 
 @contextmanager
-def open_empty_emulator(folder: Path, *, root: Path = ROOT) -> Iterator[Account]:
-    """Start the local AWS emulator with nothing on it, its files below ``folder``, for one who only asks it; stop it after.
-
-    Meanwhile this process's own AWS settings point at it alone. Raises FailedError as ``begin`` does.
-    """
-    settings = Settings.load(account=ACCOUNT, config=os.devnull, root=root)
-    with (
-        _cloud(folder, root, 0) as emulator,
-        _environment(emulator.environment(settings.account, settings.region), folder),
-    ):
-        yield account.open(settings)
-
-
-@contextmanager
-def open_eventbridge() -> Iterator[Any]:
-    """Yield an EventBridge client of an empty local AWS emulator that runs meanwhile."""
-    with (
-        tempfile.TemporaryDirectory(prefix="signwatch-coverage-") as folder,
-        open_empty_emulator(Path(folder)) as aws,
-    ):
-        yield aws.client("events")
-
-
-@contextmanager
-def _cloud(folder: Path, root: Path, port: int) -> Iterator[Emulator]:
-    local, runtime = ensure("local", root), ensure("runtime", root)
-    try:
-        with Emulator.start(local, runtime, folder / "cloud", port=port) as emulator:
-            yield emulator
-    except EmulatorError as error:
-        raise FailedError(
-            "the local AWS emulator", str(error), "read what it said, then run the same word again"
-        ) from error
-
-
-@contextmanager
-def prepare(
+def use_account(
     emulator: Emulator,
     twilio_server: TwilioServer,
     folder: Path,
@@ -224,19 +186,48 @@ def prepare(
     root: Path = ROOT,
     account_id: str = ACCOUNT,
     parameters: Mapping[str, str] | None = None,
-) -> Iterator[Rehearsal]:
-    """Prepare an account on a local AWS emulator that runs already."""
+) -> Iterator[LocalDeployment]:
+    """Point this process's AWS settings at an account of a running emulator."""
     settings = Settings.load(account=account_id, config=os.devnull, root=root)
-    mine = {
+    stack_parameters = {
         "AlertEmail": "owner@example.com",
         "TwilioBaseUrl": twilio_server.url,
         **(parameters or {}),
     }
     trust = {"trusted_principal_arns": [f"arn:aws:iam::{account_id}:root"], "old_version_days": 0}
-    settings = replace(settings, parameters=mine, bootstrap=trust)
+    settings = replace(settings, parameters=stack_parameters, bootstrap=trust)
     place = bootstrap.Place(folder / "terraform", folder / "terraform.tfstate")
-    with _environment(emulator.environment(account_id, settings.region), folder):
-        yield Rehearsal(emulator, twilio_server, settings, place)
+    with _aws_environment(emulator.environment(account_id, settings.region), folder):
+        yield LocalDeployment(emulator, twilio_server, settings, place)
+
+
+@contextmanager
+def open_eventbridge() -> Iterator[Any]:
+    """Yield an EventBridge client of an empty local AWS emulator, and stop the emulator at the end.
+
+    Raises FailedError as ``start`` does.
+    """
+    settings = Settings.load(account=ACCOUNT, config=os.devnull)
+    with tempfile.TemporaryDirectory(prefix="signwatch-coverage-") as name:
+        folder = Path(name)
+        with (
+            _start_emulator(folder, ROOT, 0) as emulator,
+            _aws_environment(emulator.environment(ACCOUNT, settings.region), folder),
+        ):
+            yield account.open(settings).client("events")
+
+
+@contextmanager
+def _start_emulator(folder: Path, root: Path, port: int) -> Iterator[Emulator]:
+    emulator_python, runtime_python = ensure("local", root), ensure("runtime", root)
+    try:
+        with Emulator.start(
+            emulator_python, runtime_python, folder / "emulator", port=port
+        ) as emulator:
+            yield emulator
+    except EmulatorError as error:
+        remedy = "read the emulator's last log lines, then run the same task again"
+        raise FailedError("the local AWS emulator", str(error), remedy) from error
 
 
 def build_artifacts(root: Path, announce: Callable[[str], None]) -> Artifacts:
@@ -245,15 +236,15 @@ def build_artifacts(root: Path, announce: Callable[[str], None]) -> Artifacts:
 
 
 def as_event_now(record: Mapping[str, Any], account_id: str, region: str) -> dict[str, Any]:
-    """Return an EventBridge event that carries ``record`` (an event or a bare CloudTrail record) as if it happened now.
+    """Return ``record`` (an event or a bare CloudTrail record) as an EventBridge event of now.
 
-    The record keeps who and where; it gets a new id, this moment, and the account and Region of the rehearsal.
+    It gets a new id, the current time, and this account and Region; the rest stays.
     """
     detail = dict(record.get("detail", record))
-    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     detail |= {
         "eventID": str(uuid.uuid4()),
-        "eventTime": moment,
+        "eventTime": now,
         "recipientAccountId": account_id,
         "awsRegion": region,
     }
@@ -266,50 +257,46 @@ def as_event_now(record: Mapping[str, Any], account_id: str, region: str) -> dic
         "detail-type": record.get("detail-type", f"{kind} via CloudTrail"),
         "source": record.get("source", f"aws.{service}"),
         "account": account_id,
-        "time": moment,
+        "time": now,
         "region": region,
         "resources": [],
         "detail": detail,
     }
 
 
-def _unheard(record: Mapping[str, Any]) -> FailedError:
+def _no_rule_error(record: Mapping[str, Any]) -> FailedError:
     name = f"{record.get('eventName')} of {record.get('eventSource')}"
-    what = "no rule hands it to the function, so nothing is decided and nobody is told"
-    return FailedError(name, what, "./inv coverage shows which sign-ins come through")
+    what = "no rule hands it to the function, so no alert can follow"
+    return FailedError(name, what, "./inv coverage shows which sign-ins reach the function")
 
 
-def _lines(logs: Any, group: str, text: str) -> list[str]:
+def _log_lines(logs: Any, group: str, text: str = "") -> list[str]:
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
-    return [
-        event["message"] for page in pages for event in page["events"] if text in event["message"]
-    ]
+    lines = [event["message"] for page in pages for event in page["events"]]
+    return [line for line in lines if text in line]
 
 
-def _json(line: str) -> dict[str, Any]:
+def _parse(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return entry if isinstance(entry, dict) else {}
 
 
 @contextmanager
-def _environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Replace every AWS setting of this process by ``values``, and put the old ones back."""
-    (folder / "aws-config").write_text("")
-    kept = dict(os.environ)
-    for name in [
-        name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"
-    ]:
-        del os.environ[name]
-    files = {
-        name: str(folder / "aws-config")
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
-    }
-    os.environ.update({**values, **files})
+def _aws_environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Replace every AWS variable of this process by ``values``, and restore them at the end."""
+    config = folder / "aws-config"
+    config.write_text("")
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("AWS_") and name != "AWS_CA_BUNDLE":
+            del os.environ[name]
+    os.environ.update(values)
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(config)
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(before)

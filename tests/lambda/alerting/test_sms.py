@@ -162,7 +162,7 @@ class TestSending:
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
-        twilio.fail(slow=30.0)
+        twilio.fail(delay_seconds=30.0)
         start = time.monotonic()
         assert send(twilio) == sms.Outcome("transient", sms.NO_ANSWER)
         assert time.monotonic() - start < 2

@@ -1,4 +1,4 @@
-"""The Runtime API: what no whole invocation shows."""
+"""The Runtime API, where a whole invocation does not show it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import socket
 
 import pytest
 
-from tooling.local.sandbox.runtime_api import Api, Event
+from tooling.local.sandbox.runtime_api import Event, RuntimeApi
 
 pytestmark = pytest.mark.local
 
 
-def test_an_event_is_not_handed_to_a_client_that_has_hung_up() -> None:
-    api = Api("arn")
+def test_event_is_not_given_to_a_client_that_hung_up() -> None:
+    api = RuntimeApi("arn")
     try:
-        gone = socket.create_connection(api.server_address[:2])  # type: ignore[arg-type] # IPv4: host and port
-        gone.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n")
-        assert api.outcome(10).kind == "ready"
-        gone.close()
+        client = socket.create_connection(api.server_address[:2])  # type: ignore[arg-type] # IPv4: host and port
+        client.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n")
+        assert api.wait_for_outcome(10).kind == "ready"
+        client.close()
         api.offer(Event("request-1", b"{}", 0))
-        for thread in api._threads_of_connections:
+        for thread in api._connection_threads:
             thread.join(10)
-        assert not api.taken
+        assert not api.event_taken
     finally:
         api.stop()

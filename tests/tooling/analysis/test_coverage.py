@@ -248,7 +248,7 @@ class TestTask:
             rules.write_text(rules.read_text().replace(old, new, 1))
         process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
         assert process.returncode == 1
-        assert process.stdout.startswith(f"asking EventBridge of account {aws.account}: ")
+        assert process.stdout.startswith(f"asking EventBridge of account {aws.account_id}: ")
         for name in ("console: IAM user", ROOT_USER, ROLE_KEYS, ANOMALY):
             assert f"{name} (no rule matches it)" in process.stderr
         assert process.stderr.startswith(f"invoke coverage: {templates}: ")
@@ -294,9 +294,9 @@ def run_in_process(
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONDONTWRITEBYTECODE": "1"}
     if aws:
         (tmp_path / "empty.toml").touch()
-        target = {"--account": aws.account, "--region": aws.region, "--config": "empty.toml"}
+        target = {"--account": aws.account_id, "--region": aws.region, "--config": "empty.toml"}
         flags = {**flags, **target}
-        environment |= aws.emulator.environment(aws.account, aws.region)
+        environment |= aws.emulator.environment(aws.account_id, aws.region)
     arguments = [part for flag in flags.items() for part in flag]
     command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "coverage", *arguments]
     return subprocess.run(

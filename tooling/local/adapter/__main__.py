@@ -1,11 +1,10 @@
-"""Install every part of the adapter over the emulator and serve it until standard input ends or a signal comes."""
+"""Installs every part of the adapter and serves the emulator until its parent process ends."""
 
 # mypy: disable-error-code="import-untyped"
 # The emulator ships no types.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -14,55 +13,51 @@ import threading
 import time
 from importlib.metadata import version
 
-PARENT = os.getppid()
-EMULATOR, VERSION = "ministack", "1.5.33"
+PARENT_PID = os.getppid()
+PACKAGE, PACKAGE_VERSION = "ministack", "1.5.33"
 PARTS = (
-    "access",
-    "events",
-    "queueing",
-    "functions",
-    "mapping",
-    "trail",
-    "resources",
-    "comparing",
-    "nested",
-    "stacks",
-    "door",
+    "permissions",
+    "event_bus",
+    "async_invocation",
+    "lambda_functions",
+    "event_source_mapping",
+    "trail_resource",
+    "stack_resources",
+    "drift_detection",
+    "nested_stacks",
+    "stack_requests",
+    "request_router",
 )
 
 
 def main() -> None:
-    """Check the emulator's version, put the adapter in front of it, and serve.
+    """Check the emulator's version, install the adapter and serve.
 
-    Exits with a sentence when another version of the emulator is installed: the adapter knows this one alone.
+    Exits with a message when another version is installed: the adapter replaces private functions.
     """
-    found = version(EMULATOR)
-    if found != VERSION:
-        sys.exit(f"the adapter is written for {EMULATOR} {VERSION}, but {found} is installed")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    installed = version(PACKAGE)
+    if installed != PACKAGE_VERSION:
+        sys.exit(
+            f"the adapter is written for {PACKAGE} {PACKAGE_VERSION}, but {installed} is installed"
+        )
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     for part in PARTS:
-        _install(part)
+        importlib.import_module(f"{__package__}.{part}").install()
     from ministack import app
 
     app.main()
 
 
-def _install(part: str) -> None:
-    name = f"{__package__}.{part}"
-    if importlib.util.find_spec(name):
-        importlib.import_module(name).install()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of standard input, which is the end of who started this; then end everything started here."""
+def _exit_with_parent() -> None:
+    """Wait until the parent closes standard input or dies, then end every process started here."""
     while os.read(sys.stdin.fileno(), 1):
         pass
-    while os.getppid() == PARENT:  # it is stopping us in an orderly way, or has not quite gone yet
+    while os.getppid() == PARENT_PID:  # the parent is stopping this process, or has not quite ended
         time.sleep(0.05)
-    from tooling.local.adapter import functions
+    from tooling.local.adapter import lambda_functions
 
-    functions.pool.kill()
-    if folder := os.environ.get("SIGNWATCH_CLOUD_FOLDER"):
+    lambda_functions.pool.kill()
+    if folder := os.environ.get("SIGNWATCH_EMULATOR_FOLDER"):
         shutil.rmtree(folder, ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 

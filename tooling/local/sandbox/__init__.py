@@ -1,1 +1,1 @@
-"""One Lambda execution environment on this machine. Uses the standard library alone."""
+"""Runs a packaged function as Lambda does, on this machine, with the standard library alone."""

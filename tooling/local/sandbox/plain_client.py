@@ -1,7 +1,8 @@
-"""The client's side of Lambda's Runtime API, for machines that have no wheel of AWS's own client (awslambdaric).
+"""A runtime client for machines without a wheel of AWS's own client (awslambdaric).
 
-The sandbox starts this file by path, in the task root, with the handler as its argument: import the handler, then
-fetch an event, run it, post what came of it, and again. Standard library alone, and nothing of this repository.
+The sandbox runs this file by its path, in the task root, with the handler's name as argument. It
+imports the handler, then fetches events, runs the handler and posts the results. Standard library
+alone, and nothing of this repository.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any, "Context"], Any]
 
-PREFIX = "/2018-06-01/runtime"  # Lambda docs, "Using the Lambda runtime API for custom runtimes"
-FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(request_id)s\t%(message)s"
+# Lambda docs, "Using the Lambda runtime API for custom runtimes"
+PATH_PREFIX = "/2018-06-01/runtime"
+LOG_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(request_id)s\t%(message)s"
 
 
 class UnusableHandlerError(Exception):
-    """The handler cannot be had; ``kind`` is Lambda's name for the reason."""
+    """The handler cannot be loaded; ``kind`` is Lambda's name for the reason."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -34,7 +36,7 @@ class UnusableHandlerError(Exception):
 
 
 class Context:
-    """What a handler is told about its invocation (Lambda docs, "Python context object")."""
+    """The handler's second argument (Lambda docs, "Python context object")."""
 
     def __init__(self, headers: http.client.HTTPMessage) -> None:
         self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
@@ -45,39 +47,38 @@ class Context:
         self.log_group_name = os.environ["AWS_LAMBDA_LOG_GROUP_NAME"]
         self.log_stream_name = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
         self.identity = self.client_context = None
-        self._deadline = int(headers["Lambda-Runtime-Deadline-Ms"])
+        self._deadline_ms = int(headers["Lambda-Runtime-Deadline-Ms"])
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the milliseconds until the function times out."""
-        return max(self._deadline - int(time.time() * 1000), 0)
+        return max(self._deadline_ms - int(time.time() * 1000), 0)
 
 
 class LogHandler(logging.Handler):
-    """Writes one record a line to standard output; line breaks inside a record become carriage returns."""
+    """Writes log records to standard output, with the id of the current invocation."""
 
     request_id = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write ``record`` with the id of the invocation that runs."""
+        """Write ``record`` with the request id."""
         record.request_id = self.request_id
-        say(self.format(record))
+        write_record(self.format(record))
 
 
-def say(text: str) -> None:
-    """Write one log record."""
+def write_record(text: str) -> None:
+    """Write one log record on one line; line breaks inside it become carriage returns."""
     sys.stdout.write(text.replace("\n", "\r") + "\n")
     sys.stdout.flush()
 
 
-def load(name: str) -> Handler:
-    """Return the handler of that name (``module.function``); raises UnusableHandlerError."""
+def load_handler(name: str) -> Handler:
+    """Return the handler called ``module.function``; raises UnusableHandlerError."""
     module, _, function = name.rpartition(".")
     if not module:
-        raise UnusableHandlerError(
-            "Runtime.MalformedHandlerName", f"Bad handler '{name}': no module in it"
-        )
+        message = f"Bad handler '{name}': no module in it"
+        raise UnusableHandlerError("Runtime.MalformedHandlerName", message)
     try:
-        found = getattr(importlib.import_module(module.replace("/", ".")), function)
+        handler: Handler = getattr(importlib.import_module(module.replace("/", ".")), function)
     except ImportError as error:
         kind, why = "Runtime.ImportModuleError", f"Unable to import module '{module}': {error}"
     except SyntaxError as error:
@@ -85,72 +86,62 @@ def load(name: str) -> Handler:
     except AttributeError:
         kind, why = "Runtime.HandlerNotFound", f"Handler '{function}' missing on module '{module}'"
     else:
-        handler: Handler = found
         return handler
     raise UnusableHandlerError(kind, why)
 
 
-def describe(error: Exception, request_id: str = "") -> dict[str, Any]:
-    """Return ``error`` as Lambda answers it, and log it."""
-    kind = error.kind if isinstance(error, UnusableHandlerError) else type(error).__name__
-    trace = (
-        []
-        if isinstance(error, UnusableHandlerError)
-        else traceback.format_tb(error.__traceback__)[1:]
-    )
-    say(
-        "\n".join(
-            [
-                f"[ERROR] {kind}: {error}",
-                "Traceback (most recent call last):",
-                *"".join(trace).splitlines(),
-            ]
-        )
-    )
+def report_error(error: Exception, request_id: str = "") -> dict[str, Any]:
+    """Log ``error`` and return it as Lambda's error object."""
+    if isinstance(error, UnusableHandlerError):
+        kind, stack_trace = error.kind, []
+    else:
+        kind, stack_trace = type(error).__name__, traceback.format_tb(error.__traceback__)[1:]
+    header = [f"[ERROR] {kind}: {error}", "Traceback (most recent call last):"]
+    write_record("\n".join([*header, *"".join(stack_trace).splitlines()]))
     return {
         "errorMessage": str(error),
         "errorType": kind,
         "requestId": request_id,
-        "stackTrace": trace,
+        "stackTrace": stack_trace,
     }
 
 
-def ask(
+def call_api(
     api: http.client.HTTPConnection, method: str, path: str, value: object = None
 ) -> tuple[http.client.HTTPMessage, bytes]:
-    """Call the Runtime API and return the answer's headers and body."""
-    api.request(method, PREFIX + path, None if method == "GET" else json.dumps(value))
-    answer = api.getresponse()
-    return answer.headers, answer.read()
+    """Call the Runtime API and return the response's headers and body."""
+    api.request(method, PATH_PREFIX + path, None if method == "GET" else json.dumps(value))
+    response = api.getresponse()
+    return response.headers, response.read()
 
 
-def attend(api: http.client.HTTPConnection, handler: Handler, log: LogHandler) -> None:
+def handle_next_event(api: http.client.HTTPConnection, handler: Handler, log: LogHandler) -> None:
     """Fetch one event, run the handler on it and post its result or its error."""
-    headers, event = ask(api, "GET", "/invocation/next")
+    headers, event = call_api(api, "GET", "/invocation/next")
     context = Context(headers)
     log.request_id = context.aws_request_id
     try:
         kind, value = "response", handler(json.loads(event), context)
         json.dumps(value)
-    except Exception as error:  # noqa: BLE001 - whatever the function raises is the answer
-        kind, value = "error", describe(error, context.aws_request_id)
-    ask(api, "POST", f"/invocation/{context.aws_request_id}/{kind}", value)
+    except Exception as error:  # noqa: BLE001 - whatever the handler raises is the answer
+        kind, value = "error", report_error(error, context.aws_request_id)
+    call_api(api, "POST", f"/invocation/{context.aws_request_id}/{kind}", value)
 
 
-def main(name: str) -> None:
-    """Serve events until the API goes away; exit with 1 when the handler cannot be had."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the task root; pathlib would be imported for this alone
+def main(handler_name: str) -> None:
+    """Handle events until the API stops; exit with 1 when the handler cannot be loaded."""
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the task root; saves the import of pathlib
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     log = LogHandler()
-    log.setFormatter(logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S"))
+    log.setFormatter(logging.Formatter(LOG_FORMAT, "%Y-%m-%dT%H:%M:%S"))
     logging.getLogger().addHandler(log)
     try:
-        handler = load(name)
-    except Exception as error:  # noqa: BLE001 - whatever importing the function raises is the answer
-        ask(api, "POST", "/init/error", describe(error))
+        handler = load_handler(handler_name)
+    except Exception as error:  # noqa: BLE001 - whatever importing the handler raises is the answer
+        call_api(api, "POST", "/init/error", report_error(error))
         sys.exit(1)
     while True:
-        attend(api, handler, log)
+        handle_next_event(api, handler, log)
 
 
 if __name__ == "__main__":

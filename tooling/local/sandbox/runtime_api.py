@@ -1,6 +1,6 @@
-"""The Runtime API of Lambda for one process: it asks for events here, and answers here.
+"""Lambda's Runtime API for one process, which fetches its events here and posts its answers.
 
-Source: Lambda developer guide, "Using the Lambda runtime API for custom runtimes". Standard library alone.
+Source: Lambda developer guide, "Using the Lambda runtime API for custom runtimes".
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PREFIX = "/2018-06-01/runtime"
-POSTED = re.compile(rf"{PREFIX}/(?:invocation/([^/]+)/(response|error)|(init)/error)")
+PATH_PREFIX = "/2018-06-01/runtime"
+POST_PATH = re.compile(rf"{PATH_PREFIX}/(?:invocation/([^/]+)/(response|error)|(init)/error)")
 
 
 class Outcome(NamedTuple):
-    """What became of a process's work.
+    """The result of a process's work; ``kind`` says what ``detail`` is.
 
-    ``kind`` is ready, or response, error and init (failed) with the posted bytes, exit with the return code, timeout
-    with the limit in seconds, or gone with the return code (it died before it took the event).
+    - ready: the handler is loaded; no detail
+    - response, error, init (failed): the posted bytes
+    - exit: the process's return code
+    - gone: the return code, of a process that ended before it took the event
+    - timeout: the limit in seconds
     """
 
     kind: str
@@ -34,15 +37,15 @@ class Outcome(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event for the process, and when its time is up, in milliseconds since 1970."""
+    """An event for the process; ``deadline_ms`` is in milliseconds since 1970."""
 
     request_id: str
     body: bytes
-    deadline: int
+    deadline_ms: int
 
 
-class Api(socketserver.ThreadingTCPServer):
-    """The Runtime API for one process: a thread for the way in and one a connection, all gone after stop()."""
+class RuntimeApi(socketserver.ThreadingTCPServer):
+    """The Runtime API for one process: a listening thread, and one thread a connection."""
 
     daemon_threads = True
 
@@ -51,105 +54,104 @@ class Api(socketserver.ThreadingTCPServer):
         self.arn, self.address = arn, f"127.0.0.1:{self.server_address[1]}"
         self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self.taken, self.current = False, ""
-        self._asked = self._stopping = False
-        self._threads_of_connections: list[threading.Thread] = []
-        self._thread = start_thread(self._listen)
+        self.event_taken = False
+        self._request_id = ""
+        self._ready = self._stopping = False
+        self._connection_threads: list[threading.Thread] = []
+        self._listener = start_thread(self._listen)
 
     def offer(self, event: Event) -> None:
-        """Put up an event for the process."""
-        self.taken, self.current = False, event.request_id
+        """Offer an event to the process."""
+        self.event_taken, self._request_id = False, event.request_id
         self.events.put(event)
 
-    def outcome(self, limit: float) -> Outcome:
-        """Wait for what the process does next, ``limit`` seconds at most."""
+    def wait_for_outcome(self, timeout_seconds: float) -> Outcome:
+        """Return the process's next outcome, or "timeout"."""
         try:
-            return self.outcomes.get(timeout=limit)
+            return self.outcomes.get(timeout=timeout_seconds)
         except queue.Empty:
-            return Outcome("timeout", limit)
+            return Outcome("timeout", timeout_seconds)
 
-    def next(self) -> Event | None:
-        """Wait for an event on behalf of the process; None when there will be none."""
-        if not self._asked:
-            self._asked = True
+    def next_event(self) -> Event | None:
+        """Wait for an event on behalf of the process; None when the API stops."""
+        if not self._ready:
+            self._ready = True
             self.outcomes.put(Outcome("ready"))
         event = self.events.get()
         if event is None:
-            self.events.put(None)  # for whoever else waits
+            self.events.put(None)  # for other waiting threads
         return event
 
-    def post(self, request_id: str | None, kind: str, body: bytes) -> bool:
-        """Take what the process has done; False when nobody waits for it."""
-        if kind != "init" and request_id != self.current:
+    def accept(self, request_id: str | None, kind: str, body: bytes) -> bool:
+        """Accept a posted answer; False when its request is not the current one."""
+        if kind != "init" and request_id != self._request_id:
             return False
-        self.current = ""
+        self._request_id = ""
         self.outcomes.put(Outcome(kind, body))
         return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread that stop() waits for."""
         thread = start_thread(self.process_request_thread, request, client_address)
-        self._threads_of_connections.append(thread)
+        self._connection_threads.append(thread)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about a process that died in the middle of a request."""
+        """Ignore the error: the process died during a request."""
 
     def stop(self) -> None:
-        """Close the way in and wait for the threads; the process must be dead."""
+        """Stop listening and wait for the threads; the process must have ended."""
         self._stopping = True
         self.events.put(None)
         socket.create_connection(self.server_address[:2]).close()  # type: ignore[arg-type] # IPv4: host and port
-        self._thread.join()
+        self._listener.join()
         self.server_close()
-        for thread in self._threads_of_connections:
+        for thread in self._connection_threads:
             thread.join()
 
     def _listen(self) -> None:
         while not self._stopping:
-            self.handle_request()  # waits for a connection; unlike serve_forever it does not wake up to look around
+            self.handle_request()  # blocks until a connection; serve_forever would poll
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Api
+    server: RuntimeApi
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # with Nagle's algorithm and unbuffered headers each call would take 88 ms
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if self.path != f"{PREFIX}/invocation/next":
-            return self._answer(404)
-        event = self.server.next()
-        if event is None or self._is_gone():
+        if self.path != f"{PATH_PREFIX}/invocation/next":
+            self._respond(404)
+            return
+        event = self.server.next_event()
+        if event is None or self._client_is_gone():
             self.close_connection = True
-            return None
-        self.server.taken = True
-        return self._answer(200, event.body, self._describe(event))
-
-    def do_POST(self) -> None:
-        body, found = self._body(), POSTED.fullmatch(self.path)
-        if found and self.server.post(found[1], found[2] or found[3], body):
-            self._answer(202, b'{"status":"OK"}')
-        else:
-            self._answer(
-                400, b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}'
-            )
-
-    def handle_expect_100(self) -> bool:
-        answered = super().handle_expect_100()
-        self.wfile.flush()
-        return answered
-
-    def _describe(self, event: Event) -> dict[str, str]:
+            return
+        self.server.event_taken = True
         trace = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"
-        return {
+        headers = {
             "Lambda-Runtime-Aws-Request-Id": event.request_id,
-            "Lambda-Runtime-Deadline-Ms": str(event.deadline),
+            "Lambda-Runtime-Deadline-Ms": str(event.deadline_ms),
             "Lambda-Runtime-Invoked-Function-Arn": self.server.arn,
             "Lambda-Runtime-Trace-Id": trace,
         }
+        self._respond(200, event.body, headers)
 
-    def _is_gone(self) -> bool:
-        """Say whether the process that waited has died; the system closes its connections before it is reaped."""
+    def do_POST(self) -> None:
+        body, path = self._read_body(), POST_PATH.fullmatch(self.path)
+        if path and self.server.accept(path[1], path[2] or path[3], body):
+            self._respond(202, b'{"status":"OK"}')
+        else:
+            error = b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}'
+            self._respond(400, error)
+
+    def handle_expect_100(self) -> bool:
+        continues = super().handle_expect_100()
+        self.wfile.flush()
+        return continues
+
+    def _client_is_gone(self) -> bool:
+        """Whether the waiting process died: its connections close before it is reaped."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -157,27 +159,24 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return True
 
-    def _body(self) -> bytes:
+    def _read_body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
+        chunks = []
         while size := int(self.rfile.readline().partition(b";")[0], 16):
-            parts.append(self.rfile.read(size))
+            chunks.append(self.rfile.read(size))
             self.rfile.readline()
         while self.rfile.readline().strip():  # trailers
             pass
-        return b"".join(parts)
+        return b"".join(chunks)
 
-    def _answer(
+    def _respond(
         self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> None:
         self.send_response(status)
-        told = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **(headers or {}),
-        }
-        for name, value in told.items():
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -187,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def start_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
-    """Start a thread that keeps no process alive."""
+    """Start a daemon thread."""
     thread = threading.Thread(target=target, args=arguments, name="lambda-runtime", daemon=True)
     thread.start()
     return thread

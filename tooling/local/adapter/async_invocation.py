@@ -1,0 +1,170 @@
+"""Lambda's asynchronous invocations: retries, event age, throttling, destination, dead letters.
+
+The emulator retries, but writes destinations and dead letters without asking the function's role.
+Sources: Lambda developer guide, "How Lambda handles errors and retries with asynchronous
+invocation", "Capturing records of Lambda asynchronous invocations", "Adding a dead-letter queue".
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ministack.core.iam_evaluator import pin_request_origin
+from ministack.core.responses import new_uuid, request_scope
+from ministack.services import lambda_svc, sqs
+
+from tooling.local.adapter.permissions import is_role_allowed
+
+DEFAULT_RETRIES, DEFAULT_MAX_AGE_SECONDS = 2, 21600  # Lambda's defaults
+RETRY_MAX_SECONDS = 30.0
+ERROR_MESSAGE_MAX_CHARS = 1024
+SUCCESS, RETRIES_EXHAUSTED, TOO_OLD = "Success", "RetriesExhausted", "EventAgeExceeded"
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """How an event ended: AWS's condition, number of invocations, the emulator's last result."""
+
+    condition: str
+    invocations: int
+    result: dict[str, Any]
+
+
+def install() -> None:
+    """Replace the emulator's asynchronous invocation."""
+    lambda_svc.invoke_async_with_retry = invoke
+
+
+def invoke(function: dict[str, Any], event: Any) -> None:
+    """Queue the event for the function (the emulator's record of it) and return at once."""
+    run = contextvars.copy_context().run
+    threading.Thread(target=run, args=(_process, function, event), daemon=True).start()
+
+
+def _process(function: dict[str, Any], event: Any) -> None:
+    configuration = function.get("config") or function
+    account, region = lambda_svc._account_region_from_function_config(configuration)
+    with request_scope(account, region):
+        pin_request_origin("127.0.0.1", secure_transport=True)
+        options = _invoke_options(function)
+        outcome = _invoke_with_retries(function, event, options)
+        _send_to_destination(configuration, options, event, outcome)
+        if outcome.condition != SUCCESS:
+            _send_to_dead_letters(configuration, event, outcome)
+
+
+def _invoke_options(function: dict[str, Any]) -> dict[str, Any]:
+    configs = function.get("event_invoke_configs") or {}
+    return function.get("event_invoke_config") or configs.get("$LATEST") or {}
+
+
+def _invoke_with_retries(function: dict[str, Any], event: Any, options: dict[str, Any]) -> Outcome:
+    """Retry until it works, the retries are used up, or the event is too old.
+
+    A throttled invocation does not count.
+    """
+    name = (function.get("config") or function)["FunctionName"]
+    retries = options.get("MaximumRetryAttempts")
+    max_retries = DEFAULT_RETRIES if retries is None else int(retries)
+    max_age = float(options.get("MaximumEventAgeInSeconds") or DEFAULT_MAX_AGE_SECONDS)
+    queued, invocations = time.time(), 0
+    while True:
+        start = time.time()
+        result = lambda_svc._execute_function(_reload(function), event)
+        if not result.get("throttle"):
+            invocations += 1
+            failed, duration_ms = bool(result.get("error")), (time.time() - start) * 1000
+            lambda_svc._emit_lambda_metrics(name, duration_ms, failed, throttle=False)
+            if not failed:
+                return Outcome(SUCCESS, invocations, result)
+            if invocations > max_retries:
+                return Outcome(RETRIES_EXHAUSTED, invocations, result)
+        backoff = lambda_svc._LAMBDA_ASYNC_RETRY_BASE_SECONDS * 2 ** max(invocations - 1, 0)
+        pause = min(backoff, RETRY_MAX_SECONDS)
+        if time.time() - queued + pause > max_age:
+            return Outcome(TOO_OLD, invocations, result)
+        time.sleep(pause)
+
+
+def _reload(function: dict[str, Any]) -> dict[str, Any]:
+    """Return the function as it is now: it may have changed while the event waited."""
+    arn = (function.get("config") or function)["FunctionArn"]
+    record, configuration, _ = lambda_svc._get_func_record_for_ref(arn)
+    return {**record, "config": configuration} if record else function
+
+
+def _send_to_destination(
+    configuration: dict[str, Any], options: dict[str, Any], event: Any, outcome: Outcome
+) -> None:
+    kind = "OnSuccess" if outcome.condition == SUCCESS else "OnFailure"
+    arn = ((options.get("DestinationConfig") or {}).get(kind) or {}).get("Destination")
+    if arn:
+        record = _invocation_record(configuration, event, outcome)
+        _send_as_role(configuration, arn, json.dumps(record), {})
+
+
+def _invocation_record(
+    configuration: dict[str, Any], event: Any, outcome: Outcome
+) -> dict[str, Any]:
+    """Return the invocation record that Lambda sends to a destination."""
+    arn = configuration["FunctionArn"]
+    response = {"statusCode": 200, "executedVersion": configuration.get("Version", "$LATEST")}
+    if outcome.condition != SUCCESS:
+        response["functionError"] = outcome.result.get("function_error") or "Unhandled"
+    return {
+        "version": "1.0",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "requestContext": {
+            "requestId": new_uuid(),
+            "functionArn": arn if arn.count(":") > 6 else f"{arn}:$LATEST",  # noqa: PLR2004 - colons before a qualifier
+            "condition": outcome.condition,
+            "approximateInvokeCount": max(outcome.invocations, 1),
+        },
+        "requestPayload": event,
+        "responseContext": response,
+        "responsePayload": outcome.result.get("body"),
+    }
+
+
+def _send_to_dead_letters(configuration: dict[str, Any], event: Any, outcome: Outcome) -> None:
+    """Send the event itself, with the three attributes that Lambda adds."""
+    arn = (configuration.get("DeadLetterConfig") or {}).get("TargetArn")
+    body = outcome.result.get("body")
+    message = str(body.get("errorMessage", "")) if isinstance(body, dict) else ""
+    attributes = {
+        "RequestID": ("String", new_uuid()),
+        "ErrorCode": ("Number", "200"),
+        "ErrorMessage": ("String", message[:ERROR_MESSAGE_MAX_CHARS] or outcome.condition),
+    }
+    if arn:
+        _send_as_role(configuration, arn, json.dumps(event), attributes)
+
+
+def _send_as_role(
+    configuration: dict[str, Any], arn: str, body: str, attributes: dict[str, tuple[str, str]]
+) -> None:
+    """Write to a queue as the function's role; without permission AWS drops the message."""
+    queue = sqs._queue_by_arn(arn)
+    if queue is None or not is_role_allowed(configuration["Role"], "sqs:SendMessage", arn):
+        message = "%s: the failed event was dropped, its role may not write to %s"
+        log.warning(message, configuration["FunctionName"], arn)
+    else:
+        send_message(queue, body, attributes)
+
+
+def send_message(queue: dict[str, Any], body: str, attributes: dict[str, tuple[str, str]]) -> None:
+    """Put a message into a queue, with attributes by name as (data type, value)."""
+    message_attributes = {
+        name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()
+    }
+    url = sqs._queue_url(queue["name"])
+    request = {"MessageBody": body, "MessageAttributes": message_attributes, "QueueUrl": url}
+    sqs._act_send_message(request, url)

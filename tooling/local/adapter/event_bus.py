@@ -1,0 +1,86 @@
+"""The default event bus: which rules receive an event, and which PutEvents entries are refused.
+
+The emulator ignores read-only rules and accepts entries that AWS refuses.
+Sources: EventBridge user guide, "Receiving read-only management events from AWS services" and
+"PutEvents"; EventBridge API reference, PutRule (State) and PutEventsResultEntry (ErrorCode).
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ministack.services import eventbridge
+
+from tooling.local.adapter import event_targets
+
+ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+ENABLED_STATES = ("ENABLED", ENABLED_WITH_READS)
+
+
+def install() -> None:
+    """Replace the dispatch to rules, and check the entries of PutEvents as AWS does."""
+    eventbridge._dispatch_event = dispatch
+    put = eventbridge._put_events
+    eventbridge._put_events = lambda data, allow_aws_source=False: put_events(
+        put, data, allow_aws_source
+    )
+
+
+def dispatch(event: dict[str, Any], view: Any = None) -> None:
+    """Send the event to each target of each enabled rule of its bus that matches it."""
+    view = view or eventbridge._pattern_event_view(event)
+    bus, passed_rules = event.get("EventBusName", "default"), event.get("_DispatchPath") or ()
+    for key, rule in eventbridge._rules.items():
+        if rule.get("EventBusName", "default") != bus or key in passed_rules:
+            continue
+        if not _is_enabled_for(rule, event) or not rule.get("EventPattern"):
+            continue
+        if eventbridge._matches_pattern_view(rule["EventPattern"], view, key):
+            for target in eventbridge._targets.get(key, []):
+                event_targets.start_delivery(dict(target), event, rule, view)
+
+
+def _is_enabled_for(rule: dict[str, Any], event: dict[str, Any]) -> bool:
+    state = rule.get("State")
+    return state in ENABLED_STATES and (state == ENABLED_WITH_READS or not is_read_only(event))
+
+
+def is_read_only(event: dict[str, Any]) -> bool:
+    """Whether this is CloudTrail's record of a management call that changes nothing."""
+    detail = eventbridge._decoded_detail(event.get("Detail"))
+    if event.get("DetailType") != "AWS API Call via CloudTrail" or not isinstance(detail, dict):
+        return False
+    return detail.get("readOnly") is True and bool(detail.get("managementEvent", True))
+
+
+def put_events(put: Any, data: dict[str, Any], allow_aws_source: bool) -> Any:  # noqa: FBT001 - the emulator's own signature
+    """Refuse the entries that AWS refuses, put the others, and answer in the order of entries."""
+    entries = data.get("Entries", [])
+    if not 1 <= len(entries) <= 10:  # noqa: PLR2004 - the API's own limits
+        return put(data, allow_aws_source)
+    answers: list[dict[str, Any]] = []
+    for entry in entries:
+        if refusal := _refusal(entry):
+            answers.append(refusal)
+        else:
+            body = put({"Entries": [entry]}, allow_aws_source)[2]
+            answers += json.loads(body)["Entries"]
+    failed = sum("ErrorCode" in answer for answer in answers)
+    return eventbridge.json_response({"FailedEntryCount": failed, "Entries": answers})
+
+
+def _refusal(entry: dict[str, Any]) -> dict[str, str] | None:
+    if not entry.get("Source") or not entry.get("DetailType") or entry.get("Detail") is None:
+        reason = "Reason: it is a required argument."
+        message = f"Parameter Source, DetailType or Detail is not valid. {reason}"
+        return {"ErrorCode": "InvalidArgument", "ErrorMessage": message}
+    try:
+        detail = json.loads(entry["Detail"])
+    except ValueError:
+        detail = None
+    if not isinstance(detail, dict):
+        return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
+    return None

@@ -1,0 +1,207 @@
+"""Delivers one event to one target of an EventBridge rule: permission, retries, dead-letter queue.
+
+The emulator delivers once, in the request's thread, without checking permissions.
+Sources: EventBridge user guide, "How EventBridge retries delivering events", "Using dead-letter
+queues to process undelivered events" and "Using resource-based policies for EventBridge";
+CloudWatch Logs user guide, resource policies.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import os
+import random
+import threading
+import time
+from typing import Any
+
+from ministack.core.arn import parse_arn
+from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
+from ministack.services import cloudwatch_logs, eventbridge, lambda_svc, sqs
+
+from tooling.local.adapter import async_invocation
+from tooling.local.adapter.log_streams import append
+from tooling.local.adapter.permissions import is_role_allowed, is_service_allowed
+
+EVENTBRIDGE = "events.amazonaws.com"
+RETRY_BASE_SECONDS = float(os.environ.get("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.2"))
+RETRY_MAX_SECONDS = 5.0
+DEFAULT_RETRIES, DEFAULT_MAX_AGE_SECONDS = 185, 86400  # AWS's defaults of a RetryPolicy
+log = logging.getLogger(__name__)
+_invoke_stock_target = eventbridge._invoke_target
+
+
+class UndeliverableError(Exception):
+    """The target can never take the event, so it is not retried; ``code`` is AWS's ERROR_CODE."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def start_delivery(
+    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
+) -> None:
+    """Deliver in a thread of its own, in the account and Region of the caller."""
+    run = contextvars.copy_context().run
+    threading.Thread(target=run, args=(_deliver, target, event, rule, view), daemon=True).start()
+
+
+def _deliver(
+    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
+) -> None:
+    """Retry until it works, the retries are used up, the event is too old, or it can never work."""
+    event_text = json.dumps(view.event_with_detail())
+    policy = target.get("RetryPolicy") or {}
+    max_retries = int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES))
+    max_age = int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS))
+    start, retries = time.time(), 0
+    details = {"ERROR_CODE": "INTERNAL_ERROR"}
+    while True:
+        try:
+            _send(target, _payload(target, rule, view, event_text), event, rule, view)
+        except UndeliverableError as error:
+            details |= {"ERROR_CODE": error.code, "ERROR_MESSAGE": str(error)}
+            break
+        except Exception as error:  # noqa: BLE001 - EventBridge retries whatever a target's service raises
+            details["ERROR_MESSAGE"] = str(error)
+            if retries >= max_retries:
+                details["EXHAUSTED_RETRY_CONDITION"] = "MaximumRetryAttempts"
+                break
+            if time.time() - start > max_age:
+                details["EXHAUSTED_RETRY_CONDITION"] = "MaximumEventAgeInSeconds"
+                break
+            retries += 1
+            pause = min(RETRY_BASE_SECONDS * 2**retries, RETRY_MAX_SECONDS)
+            time.sleep(pause * random.random())  # noqa: S311 - jitter
+        else:
+            return
+    _send_to_dead_letters(target, rule, event_text, {**details, "RETRY_ATTEMPTS": str(retries)})
+
+
+def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, event_text: str) -> str:
+    if target.get("InputTransformer"):
+        return str(eventbridge._apply_input_transformer(target["InputTransformer"], rule, view))
+    if target.get("Input"):
+        return str(target["Input"])
+    if target.get("InputPath"):
+        node = json.loads(event_text)
+        for key in target["InputPath"].removeprefix("$").strip(".").split("."):
+            node = node[key] if key else node
+        return json.dumps(node)
+    return event_text
+
+
+def _send(
+    target: dict[str, Any], payload: str, event: dict[str, Any], rule: dict[str, Any], view: Any
+) -> None:
+    arn = parse_arn(target["Arn"])
+    if arn.service == "lambda":
+        _send_to_function(target["Arn"], payload, rule)
+    elif arn.service == "sqs":
+        _send_to_queue(target["Arn"], payload, rule)
+    elif arn.service == "logs":
+        _send_to_log_group(arn, payload, rule)
+    elif arn.service == "events" and arn.resource.startswith("event-bus/"):
+        _send_to_bus(target, arn, event, rule)
+    else:
+        _invoke_stock_target(target, event, rule, view)
+
+
+def _send_to_function(arn: str, payload: str, rule: dict[str, Any]) -> None:
+    function, configuration, _ = lambda_svc._get_func_record_for_ref(arn)
+    if not function:
+        raise UndeliverableError("RESOURCE_NOT_FOUND", f"Function not found: {arn}")
+    action = "lambda:InvokeFunction"
+    if not is_service_allowed(function.get("policy"), EVENTBRIDGE, action, arn, rule["Arn"]):
+        raise UndeliverableError("NO_PERMISSIONS", _denial(action, arn))
+    async_invocation.invoke({**function, "config": configuration}, json.loads(payload))
+
+
+def _send_to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
+    queue = sqs._queue_by_arn(arn)
+    if queue is None:
+        raise UndeliverableError("RESOURCE_NOT_FOUND", "The specified queue does not exist.")
+    if not _can_write_to(queue, arn, rule):
+        raise UndeliverableError("NO_PERMISSIONS", f"Access to the resource {arn} is denied.")
+    async_invocation.send_message(queue, payload, {})
+
+
+def _can_write_to(queue: dict[str, Any], arn: str, rule: dict[str, Any]) -> bool:
+    policy = queue["attributes"].get("Policy")
+    return is_service_allowed(policy, EVENTBRIDGE, "sqs:SendMessage", arn, rule["Arn"])
+
+
+def _send_to_log_group(arn: Any, payload: str, rule: dict[str, Any]) -> None:
+    group = arn.resource.partition("log-group:")[2].removesuffix(":*")
+    if group not in cloudwatch_logs._log_groups:
+        message = f"The specified log group does not exist: {group}"
+        raise UndeliverableError("RESOURCE_NOT_FOUND", message)
+    stream = new_uuid()
+    prefix = f"arn:{arn.partition}:logs:{arn.region}:{arn.account_id}"
+    stream_arn = f"{prefix}:log-group:{group}:log-stream:{stream}"
+    policies = [policy["policyDocument"] for policy in cloudwatch_logs._resource_policies.values()]
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        if not any(
+            is_service_allowed(policy, EVENTBRIDGE, action, stream_arn, rule["Arn"])
+            for policy in policies
+        ):
+            raise UndeliverableError("NO_PERMISSIONS", _denial(action, stream_arn))
+    append(group, stream, [payload])
+
+
+def _denial(action: str, arn: str) -> str:
+    return f"User: {EVENTBRIDGE} is not authorized to perform: {action} on resource: {arn}"
+
+
+def _send_to_bus(
+    target: dict[str, Any], arn: Any, event: dict[str, Any], rule: dict[str, Any]
+) -> None:
+    """Forward to a bus of the same account, in any Region, if the target's role allows it."""
+    crosses_region = arn.region != get_region()
+    if arn.account_id != get_account_id():
+        message = "the local AWS emulator cannot send to a bus of another account"
+        raise UndeliverableError("NO_PERMISSIONS", message)
+    if event.get("_Forwarded") and crosses_region:
+        message = "a forwarded event is not sent to a further Region"
+        raise UndeliverableError("THIRD_REGION_HOP_DETECTED", message)
+    role, action = target.get("RoleArn"), "events:PutEvents"
+    if not role or not is_role_allowed(role, action, target["Arn"]):
+        message = f"the target's role does not allow {action} on {target['Arn']}"
+        raise UndeliverableError("NO_PERMISSIONS", message)
+    bus = arn.resource.partition("/")[2]
+    rule_key = eventbridge._rule_key(rule["Name"], rule.get("EventBusName", "default"))
+    forwarded_event = {
+        **event,
+        "EventBusName": bus,
+        "_Forwarded": event.get("_Forwarded") or crosses_region,
+        "_DispatchPath": [*(event.get("_DispatchPath") or ()), rule_key],
+    }
+    with request_scope(arn.account_id, arn.region):
+        eventbridge._ensure_default_bus()
+        if bus not in eventbridge._event_buses:
+            raise UndeliverableError("RESOURCE_NOT_FOUND", f"Event bus {bus} does not exist.")
+        eventbridge._dispatch_event(forwarded_event)
+
+
+def _send_to_dead_letters(
+    target: dict[str, Any], rule: dict[str, Any], event_text: str, details: dict[str, str]
+) -> None:
+    """Put the event into the target's dead-letter queue, if it has one that lets this rule write.
+
+    ``details`` are AWS's message attributes that say why; empty ones are left out.
+    """
+    log.warning(
+        "rule %s could not deliver to %s: %s %s",
+        *(rule["Name"], target["Arn"], details["ERROR_CODE"], details["ERROR_MESSAGE"]),
+    )
+    arn = str((target.get("DeadLetterConfig") or {}).get("Arn") or "")
+    queue = sqs._queue_by_arn(arn) if arn else None
+    if queue and _can_write_to(queue, arn, rule):
+        values = {"RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"], **details}
+        attributes = {name: ("String", value) for name, value in values.items() if value}
+        async_invocation.send_message(queue, event_text, attributes)

@@ -1,0 +1,200 @@
+"""IAM decisions for AWS services and for sessions of roles, made by the emulator's policy engine.
+
+AWS checks a resource's policy when a service acts on it, and the role's policies when a service
+acts as that role. The emulator checks requests to its API only.
+Sources: AWS global condition context keys (aws:PrincipalArn), Lambda execution role.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from typing import Any, NamedTuple
+
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam, sts
+
+# These calls take a log group's ARN without ":*" at the end.
+LOG_GROUP_TAG_ACTIONS = ("TagResource", "UntagResource", "ListTagsForResource")
+SESSION_SECONDS = 12 * 3600
+RENEW_BEFORE_SECONDS = 900
+_lock = threading.Lock()
+_sessions: dict[tuple[str, str], Credentials] = {}
+_decisions: set[Decision] = set()
+
+
+class Decision(NamedTuple):
+    """The policy engine's answer to a role session; ``resource`` is an ARN, or * without one."""
+
+    account: str
+    role: str
+    action: str
+    resource: str
+    allowed: bool
+
+
+class Credentials(NamedTuple):
+    """Temporary credentials of a role session."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+
+
+def install() -> None:
+    """Correct the values that the emulator's policy engine compares, and record its decisions.
+
+    - aws:PrincipalArn of a role session: stock is the session's ARN; here the role's, with its path
+    - GetParametersByPath: stock is any parameter; here the parameter at the path
+      (Systems Manager, actions and resources)
+    - calls on a log group: stock is its ARN; here, except for tags, the ARN of its content
+      (CloudWatch Logs, "CloudWatch Logs resources and operations": policies end in :*)
+    """
+    _record_decisions()
+    _correct_resource_arns()
+    _correct_principal_arns()
+
+
+def _correct_resource_arns() -> None:
+    extract = iam_actions.extract_resource_arn
+
+    def extract_corrected(
+        service: str, method: str, path: str, headers: Any, body: bytes, *args: Any
+    ) -> Any:
+        action = iam_actions._action_from_target(headers)
+        if service == "ssm" and action == "GetParametersByPath":
+            parameter = str(json.loads(body or b"{}").get("Path", "/")).strip("/")
+            return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{parameter}"
+        arn = extract(service, method, path, headers, body, *args)
+        is_on_content = service == "logs" and action not in LOG_GROUP_TAG_ACTIONS
+        if is_on_content and ":log-group:" in str(arn):
+            return f"{arn}:log-stream:"
+        return arn
+
+    iam_actions.extract_resource_arn = extract_corrected
+
+
+def _correct_principal_arns() -> None:
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolve_corrected(key: str, context: Any) -> Any:
+        arn = context.principal_arn
+        if key.lower() == "aws:principalarn" and ":assumed-role/" in arn:
+            name = iam_evaluator._role_name_from_assumed_arn(arn)
+            if role := iam._roles.get_scoped(arn.split(":")[4], None, name):
+                return role["Arn"]
+        return resolve(key, context)
+
+    iam_evaluator._resolve_condition_key = resolve_corrected
+
+
+def _record_decisions() -> None:
+    enforce = iam_evaluator.enforce
+
+    def enforce_and_record(
+        key: str,
+        action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        refusal = enforce(key, action, service, region, resource_arn, *args, **kwargs)
+        _record(key, action, resource_arn, allowed=refusal is None)
+        return refusal
+
+    iam_evaluator.enforce = enforce_and_record
+
+
+def _record(key: str, action: str, resource: str, *, allowed: bool) -> None:
+    arn = str(sts._sessions.get(key, {}).get("Arn", ""))
+    if ":assumed-role/" in arn:
+        role = iam_evaluator._role_name_from_assumed_arn(arn)
+        with _lock:
+            _decisions.add(Decision(arn.split(":")[4], role, action, resource, allowed))
+
+
+def list_decisions(account: str) -> list[dict[str, Any]]:
+    """Return each distinct decision on sessions of this account's roles once."""
+    with _lock:
+        decisions = sorted(_decisions)
+    return [decision._asdict() for decision in decisions if decision.account == account]
+
+
+def is_service_allowed(
+    policy: str | dict[str, Any] | None,
+    service: str,
+    action: str,
+    resource: str,
+    source_arn: str,
+    **keys: str,
+) -> bool:
+    """Whether a resource's policy lets an AWS service act for ``source_arn``.
+
+    ``keys`` are further condition context keys.
+    """
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account="",
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+        secure_transport=True,
+        service_context={
+            "aws:sourcearn": source_arn,
+            "aws:sourceaccount": get_account_id(),
+            **keys,
+        },
+    )
+    answer = iam_evaluator.evaluate_resource_policy(policy or {}, context, service=service)
+    return bool(answer.decision == "Allow")
+
+
+def is_role_allowed(role_arn: str, action: str, resource: str) -> bool:
+    """Whether a session of the role may do this, by its policies, its boundary and the resource."""
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
+    key, service = get_credentials(role_arn, "check").access_key_id, action.partition(":")[0]
+    return iam_evaluator.enforce(key, action, service, get_region(), resource) is None
+
+
+def get_credentials(role_arn: str, session_name: str) -> Credentials:
+    """Return credentials of the role's session, the same ones until they are about to expire."""
+    with _lock:
+        credentials = _sessions.get((role_arn, session_name))
+        if credentials is None or _expires_soon(credentials):
+            credentials = _start_session(role_arn, session_name)
+            _sessions[role_arn, session_name] = credentials
+        return credentials
+
+
+def _expires_soon(credentials: Credentials) -> bool:
+    expiration = sts._sessions.get(credentials.access_key_id, {}).get("Expiration", 0)
+    return bool(expiration < time.time() + RENEW_BEFORE_SECONDS)
+
+
+def _start_session(role_arn: str, session_name: str) -> Credentials:
+    account, role_name = role_arn.split(":")[4], role_arn.rpartition("/")[2]
+    role = iam._roles.get_scoped(account, None, role_name) or {}
+    credentials = Credentials(
+        f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+    )
+    sts.register_session(
+        credentials.access_key_id,
+        {
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{role_name}/{session_name}",
+            "UserId": f"{role.get('RoleId', 'AROAUNKNOWN')}:{session_name}",
+            "SecretAccessKey": credentials.secret_access_key,
+            "SessionToken": credentials.session_token,
+            "Expiration": time.time() + SESSION_SECONDS,
+            "AccountId": account,
+            "PrincipalType": "AssumedRole",
+        },
+    )
+    return credentials

@@ -1,0 +1,68 @@
+"""CloudFormation requests: undeclared parameters are refused, virtual-hosted template URLs work.
+
+The emulator itself checks capabilities and termination protection; ``tests/local`` tests that it
+does.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ministack.services.cloudformation import changesets, engine, handlers, helpers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+VIRTUAL_HOST = re.compile(r"(?P<bucket>.+)\.s3[.-][a-z0-9.-]*amazonaws\.com(\.cn)?")
+
+
+def install() -> None:
+    """Refuse undeclared parameters (stock: ignored); read virtual-hosted URLs (stock: 404)."""
+    _refuse_undeclared_parameters()
+    _accept_virtual_hosted_urls()
+
+
+def _refuse_undeclared_parameters() -> None:
+    resolve = engine._resolve_parameters
+
+    def check_and_resolve(
+        template: Mapping[str, Any],
+        parameters: Sequence[Mapping[str, Any]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        keys = {parameter["Key"] for parameter in parameters or [] if "Key" in parameter}
+        undeclared = sorted(keys - set(template.get("Parameters") or {}))
+        if undeclared:
+            raise ValueError(f"Parameters: [{', '.join(undeclared)}] do not exist in the template")
+        return resolve(template, parameters, *args, **kwargs)
+
+    for module in (engine, handlers, changesets):  # each imports the function by name
+        module._resolve_parameters = check_and_resolve
+
+
+def _accept_virtual_hosted_urls() -> None:
+    resolve = helpers._resolve_document
+
+    def resolve_path_style(
+        params: Mapping[str, Any], body_key: str, url_key: str, label: str
+    ) -> Any:
+        if url := helpers._p(params, url_key):
+            params = {**params, url_key: [path_style(url)]}
+        return resolve(params, body_key, url_key, label)
+
+    helpers._resolve_document = resolve_path_style
+
+
+def path_style(url: str) -> str:
+    """Return a virtual-hosted S3 URL in path style, and any other URL unchanged.
+
+    Source: S3 user guide, "Virtual hosting of general purpose buckets".
+    """
+    parts = urlsplit(url)
+    host = VIRTUAL_HOST.fullmatch(parts.hostname or "")
+    return f"https://s3.amazonaws.com/{host['bucket']}{parts.path}" if host else url

@@ -1,0 +1,259 @@
+"""CloudFormation resource types that the emulator creates, updates or deletes unlike AWS.
+
+Each function here wraps the emulator's own provisioner of a type: it checks the properties first,
+calls the provisioner, and completes the result.
+"""
+
+# mypy: disable-error-code="import-untyped"
+# The emulator ships no types.
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import (
+    cloudwatch,
+    cloudwatch_logs,
+    dynamodb,
+    eventbridge,
+    iam,
+    kms,
+    lambda_svc,
+    s3,
+    secretsmanager,
+    sns,
+    sqs,
+)
+from ministack.services.cloudformation import provisioners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Properties = Mapping[str, Any]
+    Result = tuple[str, dict[str, Any]]
+    Create = Callable[[str, Properties, str], Result]
+    Check = Callable[[Properties], None]
+
+MAX_TARGETS_PER_RULE = 5  # EventBridge quotas
+HANDLERS: dict[str, dict[str, Any]] = provisioners._RESOURCE_HANDLERS
+
+
+def install() -> None:
+    """Replace what these stock provisioners do.
+
+    - a name that another resource has: stock adopts or overwrites it; here the create fails
+    - Secret: stock Ref is the name, a missing value is empty, and a missing name is the stack's;
+      here Ref is the ARN, a missing value stays missing, and the name begins with the logical id
+    - Function: stock ignores code that is not in the bucket and drops
+      ReservedConcurrentExecutions and DeadLetterConfig; here the first fails and the others work
+    - LayerVersion: stock ignores content that is not in the bucket; here it fails
+    - Role: stock drops PermissionsBoundary; here it is set, and must exist
+    - Rule: stock checks neither pattern, bus nor targets on a create; here they are checked as by
+      PutRule and PutTargets
+    - QueuePolicy: stock ignores a queue given by AWS's own URL; here it is found, or fails
+    - Bucket: stock deletes it with its content; here deleting one that is not empty fails
+    """
+    for kind, (key, is_taken) in _NAMED_TYPES.items():
+        _check_before_create(kind, _name_check(kind, key, is_taken))
+    _use_arns_for_secrets()
+    _check_before_create("AWS::Lambda::Function", lambda new: _check_object(new["Code"]))
+    _run_after("AWS::Lambda::Function", _complete_function)
+    _check_before_create("AWS::Lambda::LayerVersion", lambda new: _check_object(new["Content"]))
+    _check_before_create("AWS::IAM::Role", _check_boundary)
+    _run_after("AWS::IAM::Role", _complete_role)
+    _check_before_create("AWS::Events::Rule", _check_rule)
+    _accept_aws_queue_urls()
+    _refuse_to_delete_full_buckets()
+
+
+def _check_before_create(kind: str, check: Check) -> None:
+    create: Create = HANDLERS[kind]["create"]
+
+    def check_and_create(logical_id: str, properties: Properties, stack: str) -> Result:
+        check(properties)
+        return create(logical_id, properties, stack)
+
+    HANDLERS[kind]["create"] = check_and_create
+
+
+def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
+    """Run ``complete`` with physical id and new properties after a create or update in place."""
+    stock_create: Create = HANDLERS[kind]["create"]
+    stock_update: Callable[..., Result] = HANDLERS[kind]["update"]
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Result:
+        result = stock_create(logical_id, properties, stack)
+        complete(result[0], properties)
+        return result
+
+    def update(physical_id: str, old: Properties, new: Properties, *args: Any) -> Result:
+        result = stock_update(physical_id, old, new, *args)
+        complete(result[0], new)
+        return result
+
+    HANDLERS[kind] |= {"create": create, "update": update}
+
+
+def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
+    def check(properties: Properties) -> None:
+        name = properties.get(key)
+        if name and is_taken(name):
+            what = f"Resource of type '{kind}' with identifier '{name}' already exists."
+            raise ValueError(f"{what} (HandlerErrorCode: AlreadyExists)")
+
+    return check
+
+
+def _arn(service: str, name: str) -> str:
+    return f"arn:aws:{service}:{get_region()}:{get_account_id()}:{name}"
+
+
+_NAMED_TYPES: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "AWS::CloudWatch::Alarm": ("AlarmName", lambda name: name in cloudwatch._alarms),
+    "AWS::DynamoDB::Table": ("TableName", lambda name: name in dynamodb._tables),
+    "AWS::IAM::Role": ("RoleName", lambda name: name in iam._roles),
+    "AWS::KMS::Alias": ("AliasName", lambda name: kms._alias_arn(name) in kms._aliases),
+    "AWS::Lambda::Function": ("FunctionName", lambda name: name in lambda_svc._functions),
+    "AWS::Logs::LogGroup": ("LogGroupName", lambda name: name in cloudwatch_logs._log_groups),
+    "AWS::Logs::ResourcePolicy": (
+        "PolicyName",
+        lambda name: name in cloudwatch_logs._resource_policies,
+    ),
+    "AWS::SNS::Topic": ("TopicName", lambda name: _arn("sns", name) in sns._topics),
+    "AWS::SQS::Queue": ("QueueName", lambda name: sqs._queue_by_arn(_arn("sqs", name)) is not None),
+}
+
+
+def _use_arns_for_secrets() -> None:
+    handlers = HANDLERS["AWS::SecretsManager::Secret"]
+    stock_create, stock_update, stock_delete = _stock_handlers(handlers)
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Result:
+        default_name = f"{logical_id}-{secrets.token_hex(6)}"
+        name, attributes = stock_create(logical_id, {"Name": default_name, **properties}, stack)
+        if not {"SecretString", "GenerateSecretString"} & properties.keys():
+            secretsmanager._secrets[name]["Versions"].clear()
+        return attributes["Id"], attributes
+
+    def update(arn: str, old: Properties, new: Properties, *args: Any) -> Result:
+        name = secret_name(arn)  # a secret without a name in the template keeps its own
+        _, attributes = stock_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
+        return attributes["Id"], attributes
+
+    def delete(arn: str, properties: Properties) -> None:
+        stock_delete(secret_name(arn), properties)
+
+    handlers |= {"create": create, "update": update, "delete": delete}
+
+
+def _stock_handlers(handlers: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return handlers["create"], handlers["update"], handlers["delete"]
+
+
+def secret_name(arn: str) -> str:
+    """Return the name by which the emulator stores the secret, or the ARN if it has none."""
+    for name, secret in secretsmanager._secrets.items():
+        if secret["ARN"] == arn:
+            return str(name)
+    return arn
+
+
+def _complete_function(name: str, properties: Properties) -> None:
+    function, queue = lambda_svc._functions[name], properties.get("DeadLetterConfig") or {}
+    if refusal := lambda_svc._validate_dead_letter_config(queue):
+        raise ValueError(json.loads(refusal[2])["message"])
+    function["config"]["DeadLetterConfig"] = queue
+    reserved = properties.get("ReservedConcurrentExecutions")
+    function["concurrency"] = None if reserved is None else int(reserved)
+
+
+def _check_object(location: Properties) -> None:
+    """Check that the bucket has the zip, if the template names one."""
+    if "S3Key" in location and s3._get_object_data(location["S3Bucket"], location["S3Key"]) is None:
+        code = "Error occurred while GetObject. S3 Error Code: NoSuchKey."
+        what = "S3 Error Message: The specified key does not exist."
+        raise ValueError(f"{code} {what} (Service: Lambda, Status Code: 400)")
+
+
+def _check_boundary(properties: Properties) -> None:
+    boundary = properties.get("PermissionsBoundary")
+    if boundary and iam._boundary_policy_error(boundary):
+        what = f"Scope ARN: {boundary} does not exist or is not attachable."
+        raise ValueError(f"{what} (Service: Iam, Status Code: 404)")
+
+
+def _complete_role(name: str, properties: Properties) -> None:
+    iam._roles[name]["PermissionsBoundary"] = properties.get("PermissionsBoundary")
+
+
+def _check_rule(properties: Properties) -> None:
+    """Check what PutRule and PutTargets check (EventBridge's API reference)."""
+    eventbridge._ensure_default_bus()
+    pattern, targets = properties.get("EventPattern") or "", properties.get("Targets") or []
+    if not isinstance(pattern, str):
+        pattern = json.dumps(pattern)
+    if reason := eventbridge._event_pattern_error(pattern):
+        raise ValueError(f"Event pattern is not valid. Reason: {reason}")
+    bus = provisioners._eb_rule_bus_name(properties)
+    if bus not in eventbridge._event_buses:
+        raise ValueError(f"Event bus {bus} does not exist. (Error Code: ResourceNotFoundException)")
+    if len(targets) > MAX_TARGETS_PER_RULE:
+        what = "The requested resource exceeds the maximum number allowed."
+        raise ValueError(f"{what} (Service: EventBridge, Error Code: LimitExceededException)")
+    for target in targets:
+        if refusal := eventbridge._validate_target_arn(target):
+            raise ValueError(json.loads(refusal[2])["message"])
+
+
+def _accept_aws_queue_urls() -> None:
+    handlers = HANDLERS["AWS::SQS::QueuePolicy"]
+    stock_create, stock_update, stock_delete = _stock_handlers(handlers)
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Any:
+        return stock_create(logical_id, _with_existing_queues(properties), stack)
+
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:
+        new_properties = _with_existing_queues(new)
+        return stock_update(physical_id, _with_emulator_urls(old), new_properties, stack)
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        stock_delete(physical_id, _with_emulator_urls(properties))
+
+    handlers |= {"create": create, "update": update, "delete": delete}
+
+
+def _with_emulator_urls(properties: Properties) -> dict[str, Any]:
+    """Return the policy's properties with the emulator's URL of each queue."""
+    urls = []
+    for url in properties["Queues"]:
+        account, _, name = urlsplit(url).path.strip("/").partition("/")
+        urls.append(str(sqs._queue_url_for_account(account, name)))
+    return {**properties, "Queues": urls}
+
+
+def _with_existing_queues(properties: Properties) -> dict[str, Any]:
+    """Return the properties with the emulator's URLs; raises ValueError without such a queue."""
+    properties = _with_emulator_urls(properties)
+    for url in properties["Queues"]:
+        if url not in sqs._queues:
+            what = "The specified queue does not exist. (Service: Sqs, Status Code: 400)"
+            raise ValueError(f"{what}: {url}")
+    return properties
+
+
+def _refuse_to_delete_full_buckets() -> None:
+    handlers = HANDLERS["AWS::S3::Bucket"]
+    stock_delete = handlers["delete"]
+
+    def delete(name: str, properties: Properties) -> None:
+        bucket = s3._buckets.get(name)
+        if bucket and (bucket["objects"] or s3._bucket_has_versions(name)):
+            what = "The bucket you tried to delete is not empty."
+            fix = "You must delete all versions in the bucket."
+            raise ValueError(f"{what} {fix} (Service: S3, Status Code: 409)")
+        stock_delete(name, properties)
+
+    handlers["delete"] = delete

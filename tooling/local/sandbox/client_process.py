@@ -1,0 +1,185 @@
+"""Runs the runtime client, which loads and calls the handler, in a child process.
+
+The client is AWS's own (awslambdaric), or ``plain_client.py`` where there is no wheel of it. Each
+process has a Runtime API of its own, so that the open request of a dead process takes no event.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tooling.local.sandbox.process_log import ProcessLog
+from tooling.local.sandbox.runtime_api import Event, Outcome, RuntimeApi, start_thread
+
+if TYPE_CHECKING:
+    from tooling.local.sandbox.function import Function
+
+# Lambda docs, "Understanding the Lambda execution environment lifecycle"
+INIT_TIMEOUT_SECONDS = 10.0
+PROBE_TIMEOUT_SECONDS = 60.0
+PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
+PROBE = """
+import json, os, sys
+try:
+    import awslambdaric
+    client = [awslambdaric.__version__, os.path.dirname(os.path.dirname(awslambdaric.__file__))]
+except ImportError:
+    client = ["", ""]
+print(json.dumps(["%d.%d" % sys.version_info[:2], *client]))
+"""
+
+
+class RuntimeClient(NamedTuple):
+    """An interpreter's version ("3.13"), and awslambdaric's version and folder, else ""."""
+
+    python_version: str
+    version: str
+    folder: str
+
+    @property
+    def title(self) -> str:
+        """The runtime's name in the log."""
+        name = f"awslambdaric {self.version}" if self.version else "plain child process"
+        return f"{name}, Python {self.python_version}"
+
+
+@functools.lru_cache
+def find_client(python: str) -> RuntimeClient:
+    """Return the runtime client of the interpreter ``python``."""
+    command = [python, "-I", "-c", PROBE]
+    probe = subprocess.run(
+        command, env={}, capture_output=True, check=True, timeout=PROBE_TIMEOUT_SECONDS
+    )
+    return RuntimeClient(*json.loads(probe.stdout))
+
+
+class ClientProcess:
+    """The runtime client in a child process, and its Runtime API."""
+
+    def __init__(self, function: Function, python: Path, root: Path) -> None:
+        client = find_client(str(python))
+        self.stream = f"{datetime.now(UTC):%Y/%m/%d}/[{function.version}]{uuid.uuid4().hex}"
+        self.init_outcome = Outcome("gone")
+        self.init_seconds = self.run_seconds = 0.0
+        self.init_log = [f"INIT_START Runtime Version: {client.title}"]
+        self._api = RuntimeApi(function.arn)
+        environment = _environment(function, python, client, root) | {
+            "AWS_LAMBDA_RUNTIME_API": self._api.address,
+            "AWS_LAMBDA_LOG_STREAM_NAME": self.stream,
+        }
+        arguments = ["-m", "awslambdaric"] if client.version else ["-u", "-P", str(PLAIN_CLIENT)]
+        shutil.rmtree(root / "tmp", ignore_errors=True)
+        (root / "tmp").mkdir()
+        try:
+            self._child = subprocess.Popen(
+                [str(python), "-B", "-s", *arguments, function.handler],
+                cwd=root / "task",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # a terminal's Ctrl-C does not reach it; its children end with it
+            )
+        except OSError:
+            self._api.stop()
+            raise
+        self._log = ProcessLog(self._child)
+        self._watcher = start_thread(self._watch)
+
+    def wait_for_init(self) -> None:
+        """Wait until the handler is loaded; set the ``init_`` attributes."""
+        start = time.monotonic()
+        self.init_outcome = self._api.wait_for_outcome(INIT_TIMEOUT_SECONDS)
+        self.init_seconds = time.monotonic() - start
+        self.init_log += self._log.take()
+
+    def run(self, request_id: str, body: bytes, timeout_seconds: float) -> Outcome:
+        """Give the process an event, wait for the outcome, and set ``run_seconds``."""
+        start = time.monotonic()
+        self._api.offer(Event(request_id, body, int((time.time() + timeout_seconds) * 1000)))
+        outcome = self._api.wait_for_outcome(timeout_seconds)
+        self.run_seconds = time.monotonic() - start
+        if outcome.kind == "exit" and not self._api.event_taken:
+            return outcome._replace(kind="gone")
+        return outcome
+
+    def take_records(self) -> list[str]:
+        """Return the log records since the last call, including all before the last answer."""
+        return self._log.take()
+
+    def peak_memory_mb(self) -> str:
+        """Return the maximum memory used so far; empty where the system does not report it."""
+        with suppress(OSError):
+            status = Path(f"/proc/{self._child.pid}/status").read_text()
+            if peak_kb := re.search(r"VmHWM:\s+(\d+) kB", status):
+                return str(math.ceil(int(peak_kb[1]) / 1024))
+        return ""
+
+    def kill(self) -> None:
+        """Kill the process and its children at once."""
+        if self._child.returncode is None:
+            self._kill_group()
+
+    def stop(self) -> None:
+        """Kill the process and wait until its threads and connections have ended."""
+        self.kill()
+        self._watcher.join()
+        self._log.close()
+        self._api.stop()
+
+    def _kill_group(self) -> None:
+        # When the group is empty already, macOS raises PermissionError.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+
+    def _watch(self) -> None:
+        return_code = self._child.wait()
+        self._kill_group()
+        self._api.outcomes.put(Outcome("exit", return_code))
+
+
+def _environment(
+    function: Function, python: Path, client: RuntimeClient, root: Path
+) -> dict[str, str]:
+    """Return the child's environment; the function's own can replace ``defaults`` only."""
+    task, opt, temporary = root / "task", root / "opt", root / "tmp"
+    site_packages = opt / "python" / "lib" / f"python{client.python_version}" / "site-packages"
+    module_paths = [str(site_packages), str(opt / "python")]
+    if client.folder:
+        module_paths.append(client.folder)
+    defaults = {
+        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin:{opt}/bin",
+        "LD_LIBRARY_PATH": f"{task}:{task}/lib:{opt}/lib",
+        "PYTHONPATH": os.pathsep.join(module_paths),
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+    }
+    reserved = {
+        "HOME": str(temporary),  # so that ~/.aws of this machine's user is not read
+        "TMPDIR": str(temporary),
+        "_HANDLER": function.handler,
+        "LAMBDA_TASK_ROOT": str(task),
+        "LAMBDA_RUNTIME_DIR": client.folder or str(PLAIN_CLIENT.parent),
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{client.python_version}",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group_name,
+        "AWS_REGION": function.region,
+        "AWS_DEFAULT_REGION": function.region,
+    }
+    return defaults | dict(function.environment) | reserved

@@ -1,0 +1,172 @@
+"""One Lambda execution environment: runs a packaged function with its layers as Lambda does.
+
+The emulator runs this inside its own process: standard library alone.
+
+    sandbox = Sandbox(Package("code.zip", ["layer.zip"]), Function(name="f", ...), python, folder)
+    result = sandbox.invoke({"source": "aws.signin"}, request_id)
+    sandbox.close()
+
+Not emulated: memory and payload limits, the retry of a failed init, a read-only task root.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tooling.local.sandbox.client_process import ClientProcess
+from tooling.local.sandbox.function import remove, unpack
+from tooling.local.sandbox.runtime_api import Outcome
+
+if TYPE_CHECKING:
+    from tooling.local.sandbox.function import Function, Package
+
+
+class Result(NamedTuple):
+    """One invocation; ``payload`` is the handler's answer or Lambda's error object.
+
+    ``error`` is "" or "Unhandled". ``log`` has one log record an entry, for the stream ``stream``.
+    """
+
+    payload: Any
+    error: str
+    log: list[str]
+    cold: bool
+    seconds: float
+    stream: str
+
+
+class Sandbox:
+    """One execution environment: a folder below ``folder`` and at most one process.
+
+    Both are created by the first invocation.
+    """
+
+    def __init__(self, package: Package, function: Function, python: Path, folder: Path) -> None:
+        self.package, self.function = package, function
+        self.python, self.folder = Path(python).absolute(), Path(folder).absolute()
+        self._root: Path | None = None
+        self._process: ClientProcess | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def invoke(self, event: Any, request_id: str) -> Result:
+        """Run the handler on ``event`` (any JSON value) and return the result; one call at a time.
+
+        Raises RuntimeError when the sandbox is closed, and OSError, BadZipFile or SubprocessError
+        when it cannot start.
+        """
+        body = json.dumps(event).encode()
+        with self._lock:
+            start, process = time.monotonic(), self._process
+            outcome = self._run(process, request_id, body) if process else Outcome("gone")
+            cold = process is None or outcome.kind == "gone"
+            if process is None or cold:
+                process = self._start_process()
+                outcome = process.init_outcome
+                if outcome.kind == "ready":
+                    outcome = self._run(process, request_id, body)
+            peak_memory = process.peak_memory_mb()
+            if outcome.kind not in ("response", "error"):
+                self._stop_process()
+            payload, failure_record = _payload(outcome, request_id)
+            log = self._log_records(process, request_id, failure_record, peak_memory, cold=cold)
+            error = "" if outcome.kind == "response" else "Unhandled"
+            return Result(payload, error, log, cold, time.monotonic() - start, process.stream)
+
+    def close(self) -> None:
+        """Stop the process, even during an invocation, and remove the folder."""
+        self._closed = True
+        if process := self._process:
+            process.kill()
+        with self._lock:
+            self._stop_process()
+            if self._root:
+                remove(self._root)
+                self._root = None
+
+    def _run(self, process: ClientProcess, request_id: str, body: bytes) -> Outcome:
+        outcome = process.run(request_id, body, self.function.timeout_seconds)
+        if outcome.kind == "gone":
+            self._stop_process()
+        return outcome
+
+    def _start_process(self) -> ClientProcess:
+        if self._closed:
+            raise RuntimeError(f"the sandbox of {self.function.name} is closed")
+        if self._root is None:
+            root = self.folder / f"{self.function.name}-{uuid.uuid4().hex[:8]}"
+            unpack(self.package, root)
+            self._root = root
+        self._process = process = ClientProcess(self.function, self.python, self._root)
+        if self._closed:  # close() may have looked just before the process was there
+            process.kill()
+        process.wait_for_init()
+        return process
+
+    def _stop_process(self) -> None:
+        if self._process:
+            self._process.stop()
+            self._process = None
+
+    def _log_records(
+        self,
+        process: ClientProcess,
+        request_id: str,
+        failure_record: str,
+        peak_memory: str,
+        *,
+        cold: bool,
+    ) -> list[str]:
+        """Return one invocation's log records (Lambda docs, "Python function logging")."""
+        duration_ms = process.run_seconds * 1000
+        init_ms = process.init_seconds * 1000 if cold else 0.0
+        report = [
+            f"REPORT RequestId: {request_id}",
+            f"Duration: {duration_ms:.2f} ms",
+            f"Billed Duration: {math.ceil(duration_ms + init_ms)} ms",
+            f"Memory Size: {self.function.memory_mb} MB",
+        ]
+        if peak_memory:
+            report.append(f"Max Memory Used: {peak_memory} MB")
+        if cold:
+            report.append(f"Init Duration: {init_ms:.2f} ms")
+        records = list(process.init_log) if cold else []
+        records.append(f"START RequestId: {request_id} Version: {self.function.version}")
+        records += process.take_records()
+        if failure_record:
+            records.append(failure_record)
+        return [*records, f"END RequestId: {request_id}", "\t".join(report)]
+
+
+def _payload(outcome: Outcome, request_id: str) -> tuple[Any, str]:
+    """Return the payload, and the record that Lambda itself adds to the log, if any."""
+    if outcome.kind == "timeout":
+        reason = f"Task timed out after {outcome.detail:.2f} seconds"
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
+        payload = _error_payload("Sandbox.Timedout", request_id, reason)
+        return payload, f"{now} {request_id} {reason}"
+    if outcome.kind in ("exit", "gone"):
+        payload = _error_payload("Runtime.ExitError", request_id, _exit_reason(outcome.detail))
+        return payload, f"{payload['errorMessage']}\nRuntime.ExitError"
+    return json.loads(outcome.detail), ""
+
+
+def _error_payload(kind: str, request_id: str, reason: str) -> dict[str, str]:
+    return {"errorType": kind, "errorMessage": f"RequestId: {request_id} Error: {reason}"}
+
+
+def _exit_reason(return_code: int) -> str:
+    if return_code == 0:
+        return "Runtime exited without providing a reason"
+    if return_code > 0:
+        return f"Runtime exited with error: exit status {return_code}"
+    name = str(signal.strsignal(-return_code)).lower()
+    return f"Runtime exited with error: signal: {name}"

@@ -1,0 +1,80 @@
+"""A Lambda function: its configuration, and its deployment package and how it is unpacked."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """A function's deployment package and its layers in order: zip files, as paths or as bytes."""
+
+    code: bytes | str | Path
+    layers: Sequence[bytes | str | Path] = ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function's configuration.
+
+    ``environment`` is added to the reserved variables (Lambda docs, "Defined runtime environment
+    variables"); of these it can only set the credentials.
+    """
+
+    name: str
+    account: str
+    region: str
+    handler: str
+    version: str = "$LATEST"
+    memory_mb: int = 128
+    timeout_seconds: float = 3.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log_group: str = ""
+
+    @property
+    def arn(self) -> str:
+        """The function's ARN, without a version."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+
+    @property
+    def log_group_name(self) -> str:
+        """The configured log group, or Lambda's default."""
+        return self.log_group or f"/aws/lambda/{self.name}"
+
+
+def unpack(package: Package, root: Path) -> None:
+    """Unpack the code to ``root/task``, and the layers, one over the other, to ``root/opt``."""
+    try:
+        for name, archives in (("task", [package.code]), ("opt", package.layers)):
+            (root / name).mkdir(parents=True)
+            for archive in archives:
+                _extract(archive, root / name)
+    except BaseException:
+        remove(root)
+        raise
+
+
+def remove(root: Path) -> None:
+    """Remove ``root``, and its parent folder if nothing else is in it."""
+    shutil.rmtree(root)
+    with suppress(OSError):
+        root.parent.rmdir()
+
+
+def _extract(archive: bytes | str | Path, folder: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive) if isinstance(archive, bytes) else archive) as content:
+        for entry in content.infolist():
+            path = content.extract(entry, folder)
+            mode = entry.external_attr >> 16 & 0o777  # zipfile does not restore it
+            if mode and not entry.is_dir():
+                os.chmod(path, mode)  # noqa: PTH101 - extract returns a string

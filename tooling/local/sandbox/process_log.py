@@ -1,0 +1,63 @@
+"""Collects the log records that a function's process writes to its output."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tooling.local.sandbox.runtime_api import start_thread
+
+if TYPE_CHECKING:
+    import subprocess
+
+CLOSE_TIMEOUT_SECONDS = 1.0
+CHUNK_BYTES = 65_536
+
+
+class ProcessLog:
+    """The output of ``process``, which must be a pipe.
+
+    A thread reads it all the time, so that the process never blocks. ``take`` also reads it, so
+    that no record comes late.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout  # noqa: S101 - tells the type checker that it is a pipe
+        self._pipe = process.stdout
+        self._text = bytearray()
+        self._ended = False
+        self._lock = threading.Lock()
+        os.set_blocking(self._pipe.fileno(), False)
+        self._thread = start_thread(self._follow)
+
+    def take(self) -> list[str]:
+        """Return the records since the last call; a carriage return in one is a line break."""
+        with self._lock:
+            self._read()
+            text, self._text = self._text.decode(errors="replace"), bytearray()
+        return [line.rstrip("\r").replace("\r", "\n") for line in text.split("\n") if line]
+
+    def close(self) -> None:
+        """Stop reading: at the end of the output, or soon if a detached process keeps it open."""
+        self._thread.join(CLOSE_TIMEOUT_SECONDS)
+        self._ended = True
+        self._thread.join()
+
+    def _follow(self) -> None:
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while not self._ended:
+            poll.poll(1000)
+            with self._lock:
+                self._read()
+        self._pipe.close()
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            while not self._ended:
+                chunk = os.read(self._pipe.fileno(), CHUNK_BYTES)
+                self._text += chunk
+                self._ended = not chunk
