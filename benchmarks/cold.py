@@ -32,7 +32,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
 from tests.support.dependencies import ENVIRONMENT, KEYS, TWILIO_SECRET  # noqa: E402 - see above
 from tests.support.sign_ins import RECOGNISED, event  # noqa: E402 - see above
 from tooling.deploy import layer, package  # noqa: E402 - see above
-from tooling.local.sandbox.runtime import Function, Package, Sandbox  # noqa: E402 - see above
+from tooling.local.sandbox.execution_environment import Sandbox  # noqa: E402 - see above
+from tooling.local.sandbox.function import Function, Package  # noqa: E402 - see above
 from tooling.local.twilio_server import TwilioServer  # noqa: E402 - see above
 
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
@@ -107,7 +108,7 @@ def build_kinds(variant: str, folder: Path, urls: dict[str, str]) -> dict[str, K
         folder / "dist",
         announce=print,
         runtime=f"python{_python_version()}",
-        interpreter=lambda _: interpreter,
+        find_interpreter=lambda _: interpreter,
     )
     product = Package(artifacts.code.path, [artifacts.layer.path])
     empty = folder / "empty"
@@ -165,8 +166,8 @@ def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
         "111122223333",
         "us-east-1",
         kind.handler,
-        memory=256,
-        timeout=60.0,
+        memory_mb=256,
+        timeout_seconds=60.0,
         environment=environment,
     )
     sandbox = Sandbox(kind.package, function, PYTHON, folder)

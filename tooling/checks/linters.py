@@ -26,7 +26,7 @@ from tooling.terraform import MIRROR, find
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PYTHON = ("tasks.py", "tooling", "lambda", "tests")
+PYTHON = ("tasks.py", "tooling", "lambda", "tests", "benchmarks")
 ADAPTER = "tooling/local/adapter"
 POLICIES = "cfn/policies"
 ACTIONLINT = "requirements/actionlint"
@@ -218,7 +218,7 @@ def _ruff_format(workspace: Workspace) -> Outcome:
 def _python_files(workspace: Workspace) -> set[str]:
     """Return every Python file in the folders that hold our own."""
     files: set[Path] = set()
-    for name in (*PYTHON, POLICIES, "benchmarks"):
+    for name in (*PYTHON, POLICIES):
         path = workspace.root / name
         files.update(path.rglob("*.py") if path.is_dir() else [path])
     return {str(path.relative_to(workspace.root)) for path in files if path.exists()}

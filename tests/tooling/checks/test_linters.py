@@ -159,7 +159,7 @@ class TestTools:
 
     def test_wrong_type_is_a_finding_and_so_are_missing_files(self, workspace: Workspace) -> None:
         (workspace.root / "tasks.py").write_text("x: int = 'a'\n")
-        for name in ("tooling", "lambda", "tests"):
+        for name in ("tooling", "lambda", "tests", "benchmarks"):
             (workspace.root / name).mkdir()
             (workspace.root / name / f"{name}_empty.py").touch()
         (finding,) = tool("mypy").run(workspace).findings
