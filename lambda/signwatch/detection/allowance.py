@@ -5,13 +5,12 @@ The tasks write with this code and the function reads with it, so what is writte
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from signwatch.detection import networks
-from signwatch.detection.record import parse_time
+from signwatch.detection.record import digest, parse_time
 from signwatch.gsm7 import safe_name, to_gsm7
 
 PARAMETER_FOLDER = "networks"  # allowances are kept below /<prefix>/networks/
@@ -38,9 +37,7 @@ class Allowance(NamedTuple):
 
         A hash, since Systems Manager takes no colon and no slash there ("PutParameter", Name).
         """
-        return hashlib.sha256(json.dumps([self.cidr, self.who.casefold()]).encode()).hexdigest()[
-            :16
-        ]
+        return digest(json.dumps([self.cidr, self.who.casefold()]), 16)
 
     def is_current(self, now: float) -> bool:
         """Say whether it still counts; at the second of its expiry it does not."""

@@ -99,3 +99,10 @@ def parse_time(text: str) -> datetime | None:
         return at.astimezone(UTC) if at.tzinfo and at.timestamp() >= 0 else None
     except (ValueError, OverflowError):
         return None
+
+
+def digest(text: str, length: int = 64) -> str:
+    """Return the SHA-256 of a text in hex, cut to ``length``; it stands for the text in a name."""
+    import hashlib  # here, so that a recognised sign-in does not load it
+
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 
 from signwatch import gsm7
 from signwatch.detection import allowance, networks
+from signwatch.detection.record import digest
 
 AT = 1_795_687_200  # 2026-11-26T10:00:00Z
 HOTEL = allowance.make("198.51.100.7", "hotel in Oslo", "Anaya", AT)
@@ -49,7 +49,7 @@ def test_it_is_kept_as_one_object_with_the_agreed_keys() -> None:
 def test_its_name_is_one_that_systems_manager_takes_and_stands_for_the_range_and_the_person() -> (
     None
 ):
-    assert re.fullmatch(r"[0-9a-f]{16}", HOTEL.name)
+    assert HOTEL.name == "0770e1b78b85f670"
     assert HOTEL.name == allowance.make("198.51.100.7/32", "another label", "ANAYA").name
     others = [allowance.make("198.51.100.8", "x", "Anaya"), allowance.make("198.51.100.7", "x")]
     assert HOTEL.name not in {one.name for one in others}
@@ -143,3 +143,9 @@ def test_without_a_name_it_is_for_everybody() -> None:
 def test_it_recognises_what_is_in_its_range() -> None:
     assert networks.recognises(HOTEL.found, "198.51.100.7")
     assert not networks.recognises(HOTEL.found, "198.51.100.8")
+
+
+def test_digest_is_sha256_in_hex_cut_to_a_length() -> None:
+    assert digest("abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert len(digest("abc")) == 64
+    assert digest("abc", 12) == "ba7816bf8f01"
