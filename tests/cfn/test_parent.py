@@ -131,7 +131,7 @@ class TestParameters:
         }
 
     @pytest.mark.parametrize(
-        ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)]
+        ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.OPT_IN_CAUSES)]
     )
     def test_a_list_of_causes_knows_every_cause_that_can_be_switched_and_no_other(
         self, name: str, causes: tuple[str, ...]

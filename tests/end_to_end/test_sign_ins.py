@@ -287,7 +287,7 @@ def test_role_keys_are_told_of_once_a_day_by_the_ledgers_table(filled: Rehearsal
     assert second.decision["reasons"] == [
         "role keys",
         "unrecognised source",
-        "told of within a day",
+        "already reported within a day",
     ]
 
 
