@@ -165,7 +165,7 @@ def allow(aws: Account, settings: Settings, one: Allowance, now: float) -> list[
         raise RefusedError(
             f"stack {settings.stack}", what, "run: invoke bootstrap, then invoke deploy"
         )
-    if recognition.is_wholly_private(one.found.usable[0]) and not lists.endpoints:
+    if recognition.is_wholly_private(one.ranges.usable[0]) and not lists.endpoints:
         what = "is private, and the stack allows no VPC endpoint that could vouch for it"
         remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
         raise RefusedError(f"allowance for {one.cidr}", what, remedy)
@@ -345,7 +345,7 @@ def _known_with(lists: Lists, address: str) -> Sequence[str]:
 
 
 def _holds(one: Allowance, address: str) -> bool:
-    return recognition.recognises(one.found, address, by_endpoint=True)
+    return recognition.recognises(one.ranges, address, by_endpoint=True)
 
 
 def _private(lists: Lists, address: str, listed: list[str]) -> tuple[list[str], bool]:

@@ -54,7 +54,7 @@ def find(
         one
         for one in _load(client, prefix, now)
         if one.is_current(now)
-        and networks.recognises(one.found, sign_in.source, by_endpoint=by_endpoint)
+        and networks.recognises(one.ranges, sign_in.source, by_endpoint=by_endpoint)
     ]
     for one in holding:
         if one.is_for(sign_in.who, sign_in.role):
