@@ -30,11 +30,6 @@ from signwatch.detection.sign_in_paths import (
     Path,
 )
 
-WHY_REFRESH = "a token was refreshed"
-WHY_DEVICE_CODE_PENDING = "a program asked whether its device code is approved"
-WHY_FACTOR_PASSED = "a factor was passed"
-WHY_ACCOUNT_OPENED = "Identity Center opened an account"
-
 DEVICE_CODE_GRANT = "device code"
 GRANT_BY_TYPE = {  # OAuth 2.0 grant types (RFC 6749, RFC 8628)
     "refresh_token": "refresh",
@@ -189,15 +184,15 @@ def _read(record: Record) -> Reading:
     if not record.detail:
         return _unreadable(record, "the event holds no CloudTrail record")
     path = PATHS_BY_EXACT_NAME.get((record.service, record.name))
-    if path is None:
+    if path is None:  # another spelling, or another event
         name = (record.service.lower().partition(".")[0], record.name.lower())
         path = PATHS.get(name)
         if path is None:
             return _read_other_event(name, record)
     grant = _grant(record) if path.kind in TOKEN_KINDS else ""
-    why_step = _why_step(path, record, grant) if path.kind in STEP_KINDS else ""
-    if why_step:
-        return _step(record, why_step, pending=path.kind == "factor")
+    reason = _step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
+    if reason:
+        return _step(record, reason, pending=path.kind == "factor")
     return _read_sign_in(path, record, grant)
 
 
@@ -206,9 +201,9 @@ def _read_other_event(name: tuple[str, str], record: Record) -> Reading:
     service, event_name = name
     if not (service and event_name):
         return _unreadable(record, "the record names no event")
-    if why_step := STEPS.get(name):
+    if reason := STEPS.get(name):
         pending = name == CHECK_MFA and _outcome_under_event_name(record) == "success"
-        return _step(record, why_step, pending=pending)
+        return _step(record, reason, pending=pending)
     if service in SERVICES and event_name in EVENT_NAMES:
         return _unreadable(record, "the event comes from an unusual service")
     return NotASignIn(record.event_id, record.name, record.account)
@@ -266,24 +261,25 @@ def _step(record: Record, why: str, *, pending: bool) -> Step:
     return Step(record.event_id, record.name, record.account, why, pending)
 
 
-def _why_step(path: Path, record: Record, grant: str) -> str:
+def _step_reason(path: Path, record: Record, grant: str) -> str:
     """Return why a record on this path is only a step; empty if it is a sign-in."""
     if path.kind in TOKEN_KINDS:
-        return _why_token_step(path, record, grant)
+        return _token_step_reason(path, record, grant)
     if path.kind == "factor":
-        return WHY_FACTOR_PASSED if _outcome(path, record) == "success" else ""
+        return "a factor was passed" if _outcome(path, record) == "success" else ""
     if path.kind == "saml-role":
         role_arn = get_text(record.part("requestParameters"), "roleArn")
     else:
         role_arn = _session_issuer(record)
-    return WHY_ACCOUNT_OPENED if IDENTITY_CENTER_ROLE_ARN.match(role_arn) else ""
+    is_portal = IDENTITY_CENTER_ROLE_ARN.match(role_arn)
+    return "Identity Center opened an account" if is_portal else ""
 
 
-def _why_token_step(path: Path, record: Record, grant: str) -> str:
+def _token_step_reason(path: Path, record: Record, grant: str) -> str:
     if grant == "refresh":
-        return WHY_REFRESH
+        return "a token was refreshed"
     if path.kind == "token" and record.detail.get("errorCode") in DEVICE_CODE_PENDING_ERRORS:
-        return WHY_DEVICE_CODE_PENDING
+        return "a program asked whether its device code is approved"
     return ""
 
 
@@ -302,7 +298,7 @@ def _grant(record: Record) -> str:
 def _outcome(path: Path, record: Record) -> str:
     """Return success or failure; empty if the record does not say.
 
-    A recorded success counts before an error beside it, because a success is the louder of the two.
+    A recorded success counts before an error beside it, since it is worse to miss a success.
     """
     recorded = ""
     if path.outcome == OUTCOME_UNDER_EVENT_NAME:

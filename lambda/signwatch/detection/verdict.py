@@ -29,12 +29,11 @@ UNKNOWN_FAILURE = "failure of an unknown kind of user"
 RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
 PASSWORD_RECOVERY = "password recovery"  # noqa: S105 - the name of a cause
 AWS_ANOMALY = "AWS anomaly"
-ASSUME_ROOT = "assume root"
 
 # Kinds of path (see sign_in_paths)
 ALWAYS_ALERT_BY_KIND = {  # alert from every source, failures too
     "password-recovery": PASSWORD_RECOVERY,
-    "assume-root": ASSUME_ROOT,
+    "assume-root": "assume root",
     "anomaly": AWS_ANOMALY,
 }
 CAUSE_BY_KIND = {  # have a cause of their own, so that each can be switched off alone
