@@ -119,7 +119,7 @@ class TestParameters:
         assert set(PARAMETERS) == {*DEFAULTS, *VALUES}
 
     @pytest.mark.parametrize(
-        ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.ON_DEMAND)]
+        ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.OPT_IN_CAUSES)]
     )
     def test_pattern_has_exactly_the_causes_that_can_be_switched(
         self, name: str, causes: tuple[str, ...]

@@ -253,7 +253,7 @@ def test_role_keys_are_reported_once_a_day(filled: LocalDeployment) -> None:
     assert second.decision["reasons"] == [
         "role keys",
         "unrecognised source",
-        "told of within a day",
+        "already reported within a day",
     ]
 
 

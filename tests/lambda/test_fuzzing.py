@@ -1,4 +1,4 @@
-"""What the fuzzer does, with small counts and fixed seeds; ``./inv test --fuzz`` runs it with large ones."""
+"""The fuzzer with small counts and fixed seeds; ``./inv test --fuzz`` runs it with large ones."""
 
 from __future__ import annotations
 
@@ -14,69 +14,77 @@ from tests.support import fuzzing
 pytestmark = pytest.mark.joint
 
 
-def chance() -> random.Random:
+@pytest.fixture
+def rng() -> random.Random:
     return random.Random(29)  # noqa: S311 - the same each time
 
 
-def test_no_record_raises_or_ends_without_a_verdict() -> None:
-    assert (
-        str(fuzzing.records(1000, chance()))
-        == "fuzzed 1000, exceptions 0, sign-ins without a verdict 0"
-    )
+def test_no_record_raises_or_ends_without_a_verdict(rng: random.Random) -> None:
+    records = fuzzing.fuzz_records(1000, rng)
+    assert str(records) == "fuzzed 1000, exceptions 0, sign-ins without a verdict 0"
 
 
-def test_recognition_agrees_with_a_second_implementation() -> None:
-    found = fuzzing.recognition(5000, chance())
-    assert str(found) == "recognition 5000, false recognised 0"
-    assert found.false_refused == 0
+def test_recognition_agrees_with_a_second_implementation(rng: random.Random) -> None:
+    recognition = fuzzing.fuzz_recognition(5000, rng)
+    assert str(recognition) == "recognition 5000, false recognised 0"
+    assert recognition.false_refused == 0
 
 
-def test_no_hostile_text_is_too_long_unclean_tempting_or_incomplete() -> None:
-    assert fuzzing.texts(500, chance()) == fuzzing.Texts(500, 0, 0, 0, 0)
+def test_hostile_text_makes_no_text_long_unclean_tempting_or_incomplete(
+    rng: random.Random,
+) -> None:
+    texts = fuzzing.fuzz_texts(500, rng)
+    assert texts == fuzzing.Texts(500, 0, 0, 0, 0)
+    assert str(texts).startswith("texts 500, over 306 septets 0, ")
 
 
-class TestTheFuzzerItself:
-    """With a fault put in, each of its figures moves: a fuzzer that cannot find anything proves nothing."""
+class TestFuzzer:
+    """Each count rises with a fault put in: a fuzzer that cannot find anything proves nothing."""
 
-    def test_it_counts_what_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_exception_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
+    ) -> None:
         def fail(_: object) -> Any:
             raise KeyError
 
         monkeypatch.setattr(signin, "read", fail)
-        assert fuzzing.records(100, chance()).exceptions == 100
+        assert fuzzing.fuzz_records(100, rng).exceptions == 100
 
-    def test_it_counts_a_sign_in_that_is_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(signin, "read", lambda _: signin.NotASignIn("", "", ""))
-        assert fuzzing.records(300, chance()).silent > 50
-
-    def test_it_counts_a_sign_in_that_is_taken_for_a_step(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        "reading", [signin.NotASignIn("", "", ""), signin.Step("", "", "", "x")]
+    )
+    def test_sign_in_that_is_read_as_something_else_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random, reading: signin.Reading
     ) -> None:
-        monkeypatch.setattr(signin, "read", lambda _: signin.Step("", "", "", "x"))
-        assert fuzzing.records(300, chance()).silent > 50
+        monkeypatch.setattr(signin, "read", lambda _: reading)
+        assert fuzzing.fuzz_records(300, rng).silent > 50
 
-    def test_it_counts_a_verdict_that_is_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        quiet = verdict.Verdict("ignored", "", ("x",))
-        monkeypatch.setattr(verdict, "judge", lambda *_, **__: quiet)
-        assert fuzzing.records(300, chance()).silent > 20
-
-    def test_it_counts_what_is_wrongly_recognised_and_wrongly_not(
-        self, monkeypatch: pytest.MonkeyPatch
+    def test_sign_in_that_is_ignored_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
     ) -> None:
-        found = networks.recognises
-        monkeypatch.setattr(networks, "recognises", lambda known, source: not found(known, source))
-        turned = fuzzing.recognition(500, chance())
-        assert turned.false_recognised > 50
-        assert turned.false_refused > 50
+        ignored = verdict.Verdict("ignored", "", ("x",))
+        monkeypatch.setattr(verdict, "judge", lambda *_, **__: ignored)
+        assert fuzzing.fuzz_records(300, rng).silent > 20
 
-    def test_it_sees_a_private_address_that_is_recognised(
-        self, monkeypatch: pytest.MonkeyPatch
+    def test_wrong_recognition_is_counted_both_ways(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
     ) -> None:
-        monkeypatch.setattr(networks, "_private", lambda: networks.index(()))
+        recognises = networks.recognises
         monkeypatch.setattr(
-            fuzzing, "_address", lambda it: f"10.0.{it.randrange(256)}.{it.randrange(256)}"
+            networks, "recognises", lambda listed, source: not recognises(listed, source)
         )
-        assert fuzzing.recognition(500, chance()).false_recognised > 50
+        recognition = fuzzing.fuzz_recognition(500, rng)
+        assert recognition.false_recognised > 50
+        assert recognition.false_refused > 50
+
+    def test_recognised_private_address_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
+    ) -> None:
+        monkeypatch.setattr(networks, "_private_networks", lambda: networks.index(()))
+        monkeypatch.setattr(
+            fuzzing, "_address", lambda rng: f"10.0.{rng.randrange(256)}.{rng.randrange(256)}"
+        )
+        assert fuzzing.fuzz_recognition(500, rng).false_recognised > 50
 
     @pytest.mark.parametrize(
         ("field", "harm"),
@@ -87,21 +95,21 @@ class TestTheFuzzerItself:
             ("tempting", "+49 151 2345678"),
         ],
     )
-    def test_it_counts_each_harm_in_a_text(
-        self, monkeypatch: pytest.MonkeyPatch, field: str, harm: str
+    def test_each_harm_in_a_text_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random, field: str, harm: str
     ) -> None:
         compose = message.compose
 
-        def harmed(*asked: Any, **more: Any) -> Any:
-            told = compose(*asked, **more)
-            return told._replace(text=f"{told.text}\n{harm}", body=f"{told.body}\n{harm}")
+        def compose_with_harm(*args: Any, **kwargs: Any) -> Any:
+            alert = compose(*args, **kwargs)
+            return alert._replace(text=f"{alert.text}\n{harm}", body=f"{alert.body}\n{harm}")
 
-        monkeypatch.setattr(message, "compose", harmed)
-        assert getattr(fuzzing.texts(50, chance()), field) == 50
+        monkeypatch.setattr(message, "compose", compose_with_harm)
+        assert getattr(fuzzing.fuzz_texts(50, rng), field) == 50
 
-    def test_it_counts_a_text_without_its_facts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        compose = message.compose
-        monkeypatch.setattr(
-            message, "compose", lambda *asked, **more: compose(*asked, **more)._replace(text="a\nb")
-        )
-        assert fuzzing.texts(50, chance()).incomplete == 50
+    def test_text_without_its_facts_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
+    ) -> None:
+        incomplete = message.Message(text="a\nb", subject="", body="")
+        monkeypatch.setattr(message, "compose", lambda *_, **__: incomplete)
+        assert fuzzing.fuzz_texts(50, rng).incomplete == 50

@@ -1,6 +1,8 @@
-"""Fuzzing: arbitrary and mutated records, addresses against a second implementation, hostile texts; all counted.
+"""Fuzzes reading, judging, recognition and texts, and counts what goes wrong.
 
-``./inv test --fuzz COUNT`` runs this file; the suite calls the same functions with small counts and fixed seeds.
+Records are arbitrary and mutated, addresses are checked by a second implementation, texts are
+composed from hostile fields. ``./inv test --fuzz COUNT`` runs this file; the unit tests call the
+same functions with small counts and fixed seeds.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ from tests.support.sign_ins import CASES, event, mutant
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TEXT_MAX_SEPTETS = 306
 LINK = re.compile(r"\w\.\w|://|@|\bwww\b|:\w", re.ASCII)
-NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
-OURS = (
-    re.compile(  # the moment in UTC, ids in their own form, addresses, and the dots of what was cut
-        r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
-        r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
-        r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
-        re.MULTILINE,
-    )
+PHONE_NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
+# What no stranger chose: the time in UTC, ids and addresses as they are, dots where text was cut.
+OWN_TEXT = re.compile(
+    r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
+    r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
+    r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
+    re.MULTILINE,
 )
 ZONES = ("", "Asia/Kathmandu", "no/zone")
-ALPHABET = gsm7.BASIC | gsm7.EXTENDED | {"\n"}
+ALPHABET = gsm7.BASIC_CHARACTERS | gsm7.EXTENSION_CHARACTERS | {"\n"}
 SCRIPTS = (
     "Ünïcødé",
     "漢字かな",
@@ -45,43 +47,46 @@ SCRIPTS = (
     "\ud83d",
 )
 LEAVES: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    0,
-    -1,
-    1e308,
-    "",
-    "Success",
-    "Root",
-    "203.0.113.9",
-    [],
-    {},
-    "x" * 70_000,
+    *(None, True, False, 0, -1, 1e308, [], {}),
+    *("", "Success", "Root", "203.0.113.9", "x" * 70_000),
 )
+RECORD_KEYS = (
+    *("detail", "eventSource", "eventName", "userIdentity", "type", "arn"),
+    *("responseElements", "ConsoleLogin", ""),
+)
+# One of these, in lower case, is in every record that may be read as a step.
+STEP_MARKS = (
+    *("refresh_token", "credentialverification", "role/aws-reserved/sso.amazonaws.com/"),
+    *("authorizationpendingexception", "slowdownexception"),
+)
+PRIVATE_RANGES = (
+    ("10.0.0.0", 8), ("172.16.0.0", 12), ("192.168.0.0", 16), ("100.64.0.0", 10),
+    ("169.254.0.0", 16), ("127.0.0.0", 8), ("fe80::", 10), ("::1", 128), ("fc00::", 7),
+)  # fmt: skip
+IPV4_MAPPED = 0xFFFF << 32  # the first address of ::ffff:0:0/96
 ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
-SIGN_INS = tuple(
-    reading
-    for case in CASES.values()
-    if isinstance(
-        reading := signin.read(copy.deepcopy(case["event"])), (signin.SignIn, signin.Unreadable)
-    )
-)
+READINGS = [signin.read(event(name)) for name in CASES]
+SIGN_INS = [
+    reading for reading in READINGS if isinstance(reading, (signin.SignIn, signin.Unreadable))
+]
 
 
 class Records(NamedTuple):
-    """What became of records: how many, how many raised, how many that came in as a sign-in ended without a verdict."""
+    """Counts of records: tried, raised an exception, came in as a sign-in without a verdict."""
 
     tried: int
     exceptions: int
     silent: int
 
     def __str__(self) -> str:
-        return f"fuzzed {self.tried}, exceptions {self.exceptions}, sign-ins without a verdict {self.silent}"
+        return (
+            f"fuzzed {self.tried}, exceptions {self.exceptions}, "
+            f"sign-ins without a verdict {self.silent}"
+        )
 
 
 class Recognition(NamedTuple):
-    """What became of addresses: how many, how many wrongly recognised, how many wrongly not."""
+    """Counts of addresses: tried, wrongly recognised, wrongly not recognised."""
 
     tried: int
     false_recognised: int
@@ -92,7 +97,7 @@ class Recognition(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """What became of hostile fields."""
+    """Counts of texts: tried, too long, outside GSM-7, with something to tap on, incomplete."""
 
     tried: int
     too_long: int
@@ -102,86 +107,71 @@ class Texts(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"texts {self.tried}, over {message.TEXT_MAX_SEPTETS} septets {self.too_long}, outside GSM-7 {self.outside}, "
-            f"to tap on {self.tempting}, without account, what and source {self.incomplete}"
+            f"texts {self.tried}, over {TEXT_MAX_SEPTETS} septets {self.too_long}, "
+            f"outside GSM-7 {self.outside}, to tap on {self.tempting}, "
+            f"without account, what and source {self.incomplete}"
         )
 
 
-def records(count: int, chance: random.Random) -> Records:
-    """Read and judge ``count`` records: fixtures that were dropped, nulled, retyped and nested, and arbitrary JSON."""
+def fuzz_records(count: int, rng: random.Random) -> Records:
+    """Read and judge ``count`` records: changed case files and arbitrary JSON."""
     exceptions = silent = 0
     for _ in range(count):
-        told = chance.choice((_mutated, _mutated, _arbitrary, _overgrown))(chance)
+        record = rng.choice((_mutated_record, _mutated_record, _arbitrary_json, _overgrown_record))(
+            rng
+        )
         try:
-            reading = signin.read(told)
+            reading = signin.read(record)
             levels = {
                 verdict.judge(reading, recognised=recognised).level for recognised in (True, False)
             }
         except Exception:  # noqa: BLE001 - this is what is counted
             exceptions += 1
             continue
-        silent += int(
-            _came_in(told)
-            and not levels <= {"alert", "note", "recognised"}
-            and not _may_be_step(told, reading)
-        )
+        has_verdict = levels <= {"alert", "note", "recognised"}
+        silent += _is_on_path(record) and not has_verdict and not _may_be_step(record, reading)
     return Records(count, exceptions, silent)
 
 
-STEPS = (  # in lower case
-    *("refresh_token", "credentialverification", "role/aws-reserved/sso.amazonaws.com/"),
-    *("authorizationpendingexception", "slowdownexception"),
-)
-
-
-def _came_in(told: Any) -> bool:
-    """Whether a rule hands it over as a sign-in: by source and name, whatever else it holds."""
-    detail = told.get("detail") if isinstance(told, dict) else None
-    source, name = (
-        (detail.get(key) for key in ("eventSource", "eventName"))
-        if isinstance(detail, dict)
-        else ("", "")
-    )
+def _is_on_path(record: Any) -> bool:
+    """Return whether a rule hands the record over as a sign-in: by source and name alone."""
+    detail = record.get("detail") if isinstance(record, dict) else None
+    if not isinstance(detail, dict):
+        return False
+    source, name = detail.get("eventSource"), detail.get("eventName")
     if not isinstance(source, str) or not isinstance(name, str):
         return False
-    return (source.strip().lower().partition(".")[0], name.strip().lower()) in sign_in_paths.PATHS
+    service = source.strip().lower().partition(".")[0]
+    return (service, name.strip().lower()) in sign_in_paths.PATHS
 
 
-def _may_be_step(told: Any, reading: signin.Reading) -> bool:
-    """Whether it was read as a step, and holds one of the things that make one of an event with such a name."""
+def _may_be_step(record: Any, reading: signin.Reading) -> bool:
+    """Return whether it was read as a step and holds something that makes it one."""
     if not isinstance(reading, signin.Step):
         return False
-    held = json.dumps(told, default=str).lower()
-    return any(mark in held for mark in STEPS)
+    text = json.dumps(record, default=str).lower()
+    return any(mark in text for mark in STEP_MARKS)
 
 
-def _mutated(chance: random.Random) -> Any:
-    told = mutant(chance)
-    for _ in range(chance.choice((0, 0, 1, 2, 5))):
-        _spoil(told, chance)
-    return told
+def _mutated_record(rng: random.Random) -> Any:
+    record = mutant(rng)
+    for _ in range(rng.choice((0, 0, 1, 2, 5))):
+        _spoil(record, rng)
+    return record
 
 
-def _overgrown(chance: random.Random) -> Any:
-    """A fixture with a part that is huge, deep, or in another script."""
-    told = event(chance.choice(list(CASES)))
-    if isinstance(told, dict):
-        for node in chance.sample(list(_objects(told)), k=1):
-            node[chance.choice(("userName", "arn", "x", *map(str, node)))] = chance.choice(
-                (
-                    chance.choice(SCRIPTS) * chance.randint(1, 400),
-                    _deep(chance.randint(1, 300)),
-                    ["a"] * 3000,
-                )
-            )
-    return told
-
-
-def _deep(depth: int) -> Any:
-    node: Any = "leaf"
-    for _ in range(depth):
-        node = {"userIdentity": node}
-    return node
+def _spoil(record: Any, rng: random.Random) -> None:
+    """Delete or replace one field of the record."""
+    nodes = [node for node in _objects(record) if node]
+    if not nodes:
+        return
+    node = rng.choice(nodes)
+    key = rng.choice(list(node))
+    if rng.random() < 0.3:
+        del node[key]
+        return
+    values = (*LEAVES, *SCRIPTS, {"detail": node.get(key)}, [node.get(key)])
+    node[key] = copy.deepcopy(rng.choice(values))
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:
@@ -191,67 +181,77 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
             yield from _objects(value)
 
 
-def _spoil(told: Any, chance: random.Random) -> None:
-    nodes = [node for node in _objects(told) if node]
-    if nodes:
-        node = chance.choice(nodes)
-        key = chance.choice(list(node))
-        if chance.random() < 0.3:
-            del node[key]
-        else:
-            node[key] = copy.deepcopy(
-                chance.choice((*LEAVES, *SCRIPTS, {"detail": node.get(key)}, [node.get(key)]))
-            )
+def _overgrown_record(rng: random.Random) -> Any:
+    """Return a case's event with a part that is huge, deep, or in another script."""
+    record = event(rng.choice(list(CASES)))
+    if isinstance(record, dict):
+        node = rng.choice(list(_objects(record)))
+        key = rng.choice(("userName", "arn", "x", *map(str, node)))
+        script = rng.choice(SCRIPTS) * rng.randint(1, 400)
+        node[key] = rng.choice((script, _deep_object(rng.randint(1, 300)), ["a"] * 3000))
+    return record
 
 
-def _arbitrary(chance: random.Random, depth: int = 4) -> Any:
-    """Any JSON, with the names of a record sprinkled in so that it looks like one."""
-    if depth == 0 or chance.random() < 0.3:
-        return chance.choice((*LEAVES, *SCRIPTS, chance.random(), chance.getrandbits(70)))
-    if chance.random() < 0.3:
-        return [_arbitrary(chance, depth - 1) for _ in range(chance.randint(0, 3))]
-    names = (
-        "detail",
-        "eventSource",
-        "eventName",
-        "userIdentity",
-        "type",
-        "arn",
-        "responseElements",
-        "ConsoleLogin",
-        "",
-    )
-    found = {
-        chance.choice(names): _arbitrary(chance, depth - 1) for _ in range(chance.randint(0, 5))
-    }
-    if chance.random() < 0.5:
-        service, name = chance.choice(list(sign_in_paths.PATHS))
-        found |= {"eventSource": f"{service}.amazonaws.com", "eventName": name}
-    return {"detail": found} if chance.random() < 0.5 else found
+def _deep_object(depth: int) -> Any:
+    node: Any = "leaf"
+    for _ in range(depth):
+        node = {"userIdentity": node}
+    return node
 
 
-def recognition(count: int, chance: random.Random) -> Recognition:
-    """Hold recognition against a second implementation, written on Python's ipaddress and whole numbers."""
-    wrong = missed = 0
+def _arbitrary_json(rng: random.Random, depth: int = 4) -> Any:
+    """Return any JSON, with some names of a record in it so that it looks like one."""
+    if depth == 0 or rng.random() < 0.3:
+        return rng.choice((*LEAVES, *SCRIPTS, rng.random(), rng.getrandbits(70)))
+    if rng.random() < 0.3:
+        return [_arbitrary_json(rng, depth - 1) for _ in range(rng.randint(0, 3))]
+    fields = {}
+    for _ in range(rng.randint(0, 5)):
+        fields[rng.choice(RECORD_KEYS)] = _arbitrary_json(rng, depth - 1)
+    if rng.random() < 0.5:
+        service, name = rng.choice(list(sign_in_paths.PATHS))
+        fields |= {"eventSource": f"{service}.amazonaws.com", "eventName": name}
+    return {"detail": fields} if rng.random() < 0.5 else fields
+
+
+class Range(NamedTuple):
+    """A range of addresses as whole numbers, of a family with 32 or 128 bits."""
+
+    bits: int
+    first: int
+    last: int
+
+
+def fuzz_recognition(count: int, rng: random.Random) -> Recognition:
+    """Check ``count`` addresses by a second implementation, on ipaddress and whole numbers."""
+    false_recognised = false_refused = 0
     for number in range(count):
-        if number % 50 == 0:  # one list for some addresses: parsing a list is most of the work
-            entries = [_entry(chance) for _ in range(chance.randint(0, 6))]
-            known, second = networks.parse(",".join(entries)), [_range(entry) for entry in entries]
-        source = _source(chance, entries)
-        first, other = networks.recognises(known, source), _recognises(second, source)
-        wrong, missed = wrong + int(first and not other), missed + int(other and not first)
-    return Recognition(count, wrong, missed)
+        if number % 50 == 0:  # one list for 50 addresses, since parsing takes most of the time
+            entries = [_list_entry(rng) for _ in range(rng.randint(0, 6))]
+            listed = networks.parse(",".join(entries))
+            ranges = [parsed for entry in entries if (parsed := _parse_entry(entry))]
+        source = _source(rng, entries)
+        actual, expected = networks.recognises(listed, source), _is_recognised(ranges, source)
+        false_recognised += actual and not expected
+        false_refused += expected and not actual
+    return Recognition(count, false_recognised, false_refused)
 
 
-PRIVATE = (
-    ("10.0.0.0", 8), ("172.16.0.0", 12), ("192.168.0.0", 16), ("100.64.0.0", 10), ("169.254.0.0", 16),
-    ("127.0.0.0", 8), ("fe80::", 10), ("::1", 128), ("fc00::", 7),
-)  # fmt: skip
-MAPPED = 0xFFFF << 32
+def _is_recognised(ranges: list[Range], source: object) -> bool:
+    parsed = _parse_address(source)
+    if parsed is None:
+        return False
+    bits, number = parsed
+
+    def contains(addresses: Range) -> bool:
+        return addresses.bits == bits and addresses.first <= number <= addresses.last
+
+    is_private = any(contains(_range_of(*private)) for private in PRIVATE_RANGES)
+    return any(map(contains, ranges)) and not is_private
 
 
-def _number(text: object) -> tuple[int, int] | None:
-    """The bits of the family and the number of an address, IPv4-mapped ones as IPv4; None for anything else."""
+def _parse_address(text: object) -> tuple[int, int] | None:
+    """Return the bits and the number of an address, an IPv4-mapped one as IPv4; else None."""
     if not isinstance(text, str) or not re.fullmatch(r"[0-9A-Fa-f:.]+", text, re.ASCII):
         return None
     try:
@@ -259,162 +259,151 @@ def _number(text: object) -> tuple[int, int] | None:
     except ValueError:
         return None
     bits, number = address.max_prefixlen, int(address)
-    return (
-        (32, number & 0xFFFFFFFF)
-        if bits == 128 and number >> 32 == MAPPED >> 32
-        else (bits, number)
-    )
+    if bits == 128 and number >> 32 == IPV4_MAPPED >> 32:
+        return 32, number & 0xFFFFFFFF
+    return bits, number
 
 
-def _range(entry: str) -> tuple[int, int, int] | None:
-    """Bits of the family, first and last number of an entry of the list; None for one that is not usable."""
+def _parse_entry(entry: str) -> Range | None:
+    """Return the range of an entry of the list; None if it is unusable."""
     text, slash, length = entry.strip().partition("/")
-    found = _number(text)
-    if found is None or (slash and not re.fullmatch(r"0|[1-9][0-9]{0,2}", length)):
+    address = _parse_address(text)
+    if address is None or (slash and not re.fullmatch(r"0|[1-9][0-9]{0,2}", length)):
         return None
-    bits, first = found
-    whole = 128 if ":" in text else 32
-    fixed = (int(length) if slash else whole) - (whole - bits)
-    if int(length or 0) > whole or not (8 if bits == 32 else 19) <= fixed <= bits:
+    bits, first = address
+    written_bits = 128 if ":" in text else 32  # differs from bits for an IPv4-mapped address
+    if int(length or 0) > written_bits:
         return None
-    size = 1 << (bits - fixed)
-    return None if first % size else (bits, first, first + size - 1)
+    fixed_bits = (int(length) if slash else written_bits) - (written_bits - bits)
+    widest = 8 if bits == 32 else 19
+    if not widest <= fixed_bits <= bits:
+        return None
+    size = 1 << (bits - fixed_bits)
+    return None if first % size else Range(bits, first, first + size - 1)
 
 
-def _recognises(ranges: list[tuple[int, int, int] | None], source: object) -> bool:
-    found = _number(source)
-    if found is None:
-        return False
-    bits, number = found
-    private = [_range_of(*one) for one in PRIVATE]
-    inside = [
-        one for one in (*ranges, *private) if one and one[0] == bits and one[1] <= number <= one[2]
-    ]
-    return bool(inside) and not any(one in private for one in inside)
+def _range_of(text: str, fixed_bits: int) -> Range:
+    address = _parse_address(text)
+    assert address
+    bits, first = address
+    return Range(bits, first, first + (1 << (bits - fixed_bits)) - 1)
 
 
-def _range_of(text: str, fixed: int) -> tuple[int, int, int]:
-    found = _number(text)
-    assert found
-    bits, first = found
-    return bits, first, first + (1 << (bits - fixed)) - 1
-
-
-def _address(chance: random.Random) -> str:
-    if chance.random() < 0.5:
-        return socket.inet_ntop(socket.AF_INET, chance.getrandbits(32).to_bytes(4, "big"))
-    number = chance.getrandbits(128) if chance.random() < 0.8 else MAPPED | chance.getrandbits(32)
-    return socket.inet_ntop(socket.AF_INET6, number.to_bytes(16, "big"))
-
-
-def _entry(chance: random.Random) -> str:
-    """An entry of a list: mostly a proper range, now and then one with host bits, too wide, or nonsense."""
-    text = _address(chance)
-    bits, number = _number(text) or (32, 0)
-    fixed = chance.randint(8 if bits == 32 else 19, bits)
-    first = number >> (bits - fixed) << (bits - fixed)
+def _format_address(bits: int, number: int) -> str:
     family = socket.AF_INET if bits == 32 else socket.AF_INET6
-    proper = f"{socket.inet_ntop(family, first.to_bytes(bits // 8, 'big'))}/{fixed}"
-    return chance.choice(
-        (
-            proper,
-            proper,
-            proper,
-            proper,
-            f"{text}/{fixed}",
-            text,
-            f"{text}/{chance.randint(0, 140)}",
-            "x",
-        )
-    )
+    return socket.inet_ntop(family, number.to_bytes(bits // 8, "big"))
 
 
-def _source(chance: random.Random, entries: list[str]) -> object:
-    """A source as recorded: near the edge of a range, anywhere, or not quite an address."""
-    found = _range(chance.choice(entries)) if entries and chance.random() < 0.7 else None
-    if found:
-        bits, first, last = found
-        number = chance.choice((first, last, chance.randint(first, last), first - 1, last + 1)) % (
-            1 << bits
-        )
-        family = socket.AF_INET if bits == 32 else socket.AF_INET6
-        text = socket.inet_ntop(family, number.to_bytes(bits // 8, "big"))
-    else:
-        number, text = 0, _address(chance)
-    if chance.random() < 0.7:
+def _address(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return _format_address(32, rng.getrandbits(32))
+    if rng.random() < 0.2:
+        return _format_address(128, IPV4_MAPPED | rng.getrandbits(32))
+    return _format_address(128, rng.getrandbits(128))
+
+
+def _list_entry(rng: random.Random) -> str:
+    """Return mostly a proper range, now and then one with host bits, too wide, or nonsense."""
+    text = _address(rng)
+    bits, number = _parse_address(text) or (32, 0)
+    fixed_bits = rng.randint(8 if bits == 32 else 19, bits)
+    first = number >> (bits - fixed_bits) << (bits - fixed_bits)
+    proper = f"{_format_address(bits, first)}/{fixed_bits}"
+    any_length = f"{text}/{rng.randint(0, 140)}"
+    return rng.choice((*[proper] * 4, f"{text}/{fixed_bits}", text, any_length, "x"))
+
+
+def _source(rng: random.Random, entries: list[str]) -> object:
+    """Return a source as recorded: near the edge of a range, anywhere, or almost an address."""
+    parsed = _parse_entry(rng.choice(entries)) if entries and rng.random() < 0.7 else None
+    number, text = 0, _address(rng)
+    if parsed:
+        bits, first, last = parsed
+        number = rng.choice((first, last, rng.randint(first, last), first - 1, last + 1))
+        number %= 1 << bits
+        text = _format_address(bits, number)
+    if rng.random() < 0.7:
         return text
-    return chance.choice(
+    return rng.choice(
         (
-            f"{text},{text}", f"{text}, 10.0.0.1", f" {text}", f"{text}\n", f"{text}:443", f"[{text}]", f"{text}%eth0",
-            f"{text}/32", f"0{text}", text.replace(".", ".0", 1), text.upper(), f"::ffff:{text}", number, None, True,
-            text.encode(), [text], "AWS Internal", "cloudformation.amazonaws.com", "", text.replace("1", "\u0661"),
+            f"{text},{text}", f"{text}, 10.0.0.1", f" {text}", f"{text}\n", f"{text}:443",
+            f"[{text}]", f"{text}%eth0", f"{text}/32", f"0{text}", text.replace(".", ".0", 1),
+            text.upper(), f"::ffff:{text}", number, None, True, text.encode(), [text],
+            "AWS Internal", "cloudformation.amazonaws.com", "", text.replace("1", "\u0661"),
         )
     )  # fmt: skip
 
 
-def texts(count: int, chance: random.Random) -> Texts:
-    """Compose ``count`` texts from fields that a stranger chose, and look for what must not be in them."""
+def fuzz_texts(count: int, rng: random.Random) -> Texts:
+    """Compose ``count`` texts from fields that a stranger chose, and count what is wrong."""
     too_long = outside = tempting = incomplete = 0
     for _ in range(count):
-        sign_in, label = _disguised(chance), _hostile(chance)
-        told = message.compose(
+        sign_in = _hostile_sign_in(rng)
+        alert = message.compose(
             sign_in,
             ALERT,
-            label=label,
-            zone=chance.choice(ZONES),
-            delay=chance.choice([None, 0, 10**9]),
+            label=_hostile_text(rng),
+            zone=rng.choice(ZONES),
+            delay=rng.choice([None, 0, 10**9]),
         )
-        shown = OURS.sub("", told.body)
-        what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
-        lines = told.text.split("\n")
-        whole = lines[0].startswith("AWS SIGN-IN ALERT account ") and lines[1].startswith(what)
-        too_long += int(gsm7.septets(told.text) > message.TEXT_MAX_SEPTETS)
-        outside += int(not ALPHABET.issuperset(told.body))
-        tempting += int(bool(LINK.search(shown) or NUMBER.search(shown)))
-        incomplete += int(
-            not (whole and len(lines[0]) > 26 and any(line.startswith("From: ") for line in lines))
-        )
+        untrusted_text = OWN_TEXT.sub("", alert.body)
+        too_long += gsm7.count_septets(alert.text) > TEXT_MAX_SEPTETS
+        outside += not ALPHABET.issuperset(alert.body)
+        tempting += bool(LINK.search(untrusted_text) or PHONE_NUMBER.search(untrusted_text))
+        incomplete += not _is_complete(alert.text.split("\n"), sign_in)
     return Texts(count, too_long, outside, tempting, incomplete)
 
 
-def _hostile(chance: random.Random) -> str:
-    """A text as a stranger might choose it, from all of Unicode or from what hurts most."""
+def _is_complete(lines: list[str], sign_in: signin.SignIn | signin.Unreadable) -> bool:
+    """Return whether a text has account, what and source."""
+    title = "AWS SIGN-IN ALERT account "
+    what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
+    has_account = lines[0].startswith(title) and len(lines[0]) > len(title)
+    has_source = any(line.startswith("From: ") for line in lines)
+    return has_account and lines[1].startswith(what) and has_source
+
+
+def _hostile_text(rng: random.Random) -> str:
+    """Return a text as a stranger might choose it: from all of Unicode, or what hurts most."""
     pieces = (
-        lambda: chr(chance.randrange(0x110000)),
-        lambda: chance.choice("[]{}~|^\\€"),
-        lambda: chance.choice(
+        lambda: chr(rng.randrange(0x110000)),
+        lambda: rng.choice("[]{}~|^\\€"),
+        lambda: rng.choice(
             ["http://evil.example/", "evil.com", "a@b.co", "+49 151 2345678", "tel:", "\r\n", '"']
         ),
-        lambda: chance.choice("\u202e\u200b\u2066\x00\x1b\u0301\ufe0f\uff0e\u3002"),
+        lambda: rng.choice("\u202e\u200b\u2066\x00\x1b\u0301\ufe0f\uff0e\u3002"),
         lambda: (
-            chance.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"])
-            * chance.randint(1, 30)
+            rng.choice(["T", "Z", ":", ".", "%", "198.51.100.1", "2001:db8::1", "9"])
+            * rng.randint(1, 30)
         ),
     )
-    return "".join(chance.choice(pieces)() for _ in range(chance.choice([0, 1, 3, 9, 25])))
+    return "".join(rng.choice(pieces)() for _ in range(rng.choice([0, 1, 3, 9, 25])))
 
 
-def _disguised(chance: random.Random) -> signin.SignIn | signin.Unreadable:
-    """A sign-in whose recorded fields are all hostile; what we write ourselves stays as it is."""
-    base = chance.choice(SIGN_INS)
+def _hostile_sign_in(rng: random.Random) -> signin.SignIn | signin.Unreadable:
+    """Return a sign-in whose recorded fields are all hostile; fields of our own stay."""
+    base = rng.choice(SIGN_INS)
     if isinstance(base, signin.Unreadable):
-        return signin.Unreadable(*(_hostile(chance) for _ in signin.Unreadable._fields))
+        return signin.Unreadable(*(_hostile_text(rng) for _ in signin.Unreadable._fields))
     recorded = ("event_id", "event_name", "who", "account", "region", "source", "time")
-    return base._replace(**{name: _hostile(chance) for name in recorded})
+    return base._replace(**{name: _hostile_text(rng) for name in recorded})
 
 
 def main(count: int) -> int:
-    """Fuzz ``count`` records and texts and ten times as many addresses; 1 when anything was found."""
+    """Fuzz ``count`` records and texts and ten times as many addresses.
+
+    Returns 1 if anything was wrong.
+    """
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}", flush=True)
-    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    addresses = recognition(10 * count, chance)
-    print(addresses, flush=True)
-    composed = texts(count, chance)
-    print(composed, flush=True)
-    read = records(count, chance)
-    print(read, flush=True)
-    return int(any((*addresses[1:], *composed[1:], *read[1:])))
+    rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    recognition = fuzz_recognition(10 * count, rng)
+    print(recognition, flush=True)
+    texts = fuzz_texts(count, rng)
+    print(texts, flush=True)
+    records = fuzz_records(count, rng)
+    print(records, flush=True)
+    return int(any((*recognition[1:], *texts[1:], *records[1:])))
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ class TestNetworks:
             (
                 "networks.allow",
                 ("--cidr", "203.0.113.7", "--label", "a\nb"),
-                "the label is no line",
+                "the label is not a line",
             ),
             ("networks.allow", ("--cidr", ""), "there is no terminal to ask at"),
             (

@@ -171,7 +171,7 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         what = "runs a version that does not read allowances; nothing was written"
         remedy = "run: invoke bootstrap, then invoke deploy"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
-    if recognition.is_wholly_private(new.found.usable[0]) and not networks.endpoints:
+    if recognition.is_wholly_private(new.ranges.usable[0]) and not networks.endpoints:
         what = "is private, and the stack allows no VPC endpoint to bring private addresses"
         remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
@@ -322,7 +322,7 @@ def check_address(
     personal = []  # entries that are only for another person or role
     for stored in networks.allowances:
         entry = stored.allowance
-        if not (entry and entry.is_current(now) and _contains(entry.found, address)):
+        if not (entry and entry.is_current(now) and _contains(entry.ranges, address)):
             continue
         line = _format_allowance(stored, now)
         if entry.is_for(who or ""):

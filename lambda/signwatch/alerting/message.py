@@ -1,8 +1,8 @@
-"""Composing: the text for the phone and the e-mail, from an allow-list of fields; pure.
+"""Composes the text message and the e-mail of an alert from an allow-list of fields. Pure.
 
-A record holds text that strangers chose: names, user agents, error messages. Only the fields named here are shown,
-each mapped to GSM-7, cleaned of control and direction characters, made unclickable, quoted, and capped after all that.
-The trusted part comes first. Sizes: GSM 03.38, two concatenated segments of 153 septets.
+A record holds text that strangers chose. Only the fields named here are shown, each made safe and
+truncated (see gsm7), and the trusted ones come first. Sizes: GSM 03.38, two concatenated segments
+of 153 septets.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from signwatch.detection.verdict import Verdict
 
 TEXT_MAX_SEPTETS = 306
-MOST_OF_SUBJECT = (
-    99  # characters (Amazon SNS API reference, Publish: "less than 100 characters long")
-)
-LABEL, EVENT_NAME, WHY, SOURCE, REGION, TAG = 20, 20, 39, 45, 16, 8  # septets; together they fit
-LATE_AFTER_SECONDS = 120  # seconds after which the text states its delay
-HOUR, MINUTE = 3600, 60
-TAGS = frozenset("0123456789abcdefABCDEF-")
+# Of the fields in it; with the longest of everything else they still fit.
+LABEL_MAX_SEPTETS = 20
+EVENT_NAME_MAX_SEPTETS = 20
+WHY_MAX_SEPTETS = 39
+SOURCE_MAX_SEPTETS = 45  # the longest IPv6 address
+REGION_MAX_SEPTETS = 16
+ID_MAX_SEPTETS = 8  # enough to find the event by
+EVENT_ID_MAX_CHARS = 64  # of the whole id, in the e-mail
+ACCOUNT_MAX_CHARS = 12
+# Amazon SNS API reference, Publish: "less than 100 characters long"
+SUBJECT_MAX_CHARS = 99
+LATE_AFTER_SECONDS = 120  # from then on the text states its delay
+ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 MFA = {
     "yes": "MFA yes",
     "no": "MFA NO",
@@ -37,7 +43,7 @@ MFA = {
 
 
 class Message(NamedTuple):
-    """The text, and the same alert as an e-mail."""
+    """The text message, and the same alert as an e-mail."""
 
     text: str
     subject: str
@@ -49,123 +55,121 @@ def compose(
 ) -> Message:
     """Compose an alert.
 
-    ``delay`` is the seconds from the sign-in to now, None when unknown. ``zone`` names a time zone, such as
-    Europe/Berlin, whose time is told beside UTC; one that is not known is left out.
+    ``delay`` is the seconds from the sign-in to now, None if unknown. ``zone`` names a time zone,
+    such as Europe/Berlin, whose time is shown beside UTC. An unknown zone is left out.
     """
     account = format_account(sign_in.account, label)
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
         *_facts(sign_in, verdict),
         _when(sign_in, delay, zone),
-        f"Id {_tag(sign_in.event_id, TAG) or 'none'}",
+        f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
     ]
+    text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
     subject = f"AWS sign-in alert, account {account}: {_what(sign_in)}"
-    ascii_only = subject.encode("ascii", "replace").decode()[:MOST_OF_SUBJECT]
-    return Message(
-        gsm7.cut("\n".join(lines), TEXT_MAX_SEPTETS), ascii_only, _body(sign_in, verdict, lines)
-    )
+    ascii_subject = subject.encode("ascii", "replace").decode()
+    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], _body(sign_in, verdict, lines))
 
 
 def format_account(account: str, label: str) -> str:
     """Return the label of the account, or its last four digits."""
-    digits = account[-4:] if account.isascii() and account.isdigit() else ""
-    return gsm7.safe(label, LABEL) or (f"...{digits}" if digits else "unknown")
+    safe_label = gsm7.sanitise(label, LABEL_MAX_SEPTETS)
+    if safe_label:
+        return safe_label
+    return f"...{account[-4:]}" if account.isascii() and account.isdigit() else "unknown"
 
 
 def _what(sign_in: SignIn | Unreadable) -> str:
-    if isinstance(sign_in, Unreadable):
-        return (
-            f"Unreadable sign-in ({gsm7.safe(sign_in.event_name, EVENT_NAME) or 'unnamed event'})"
-        )
-    return sign_in.what + (" FAILED" if sign_in.outcome == "failure" else "")
+    if isinstance(sign_in, SignIn):
+        return f"{sign_in.what} FAILED" if sign_in.outcome == "failure" else sign_in.what
+    event_name = gsm7.sanitise(sign_in.event_name, EVENT_NAME_MAX_SEPTETS)
+    return f"Unreadable sign-in ({event_name or 'unnamed event'})"
 
 
 def _facts(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
+    what = _what(sign_in)
+    who = gsm7.quote(sign_in.who, gsm7.NAME_MAX_SEPTETS)
     source = f"From: {_source(sign_in.source)}"
     if isinstance(sign_in, Unreadable):
-        return [
-            f"{_what(sign_in)}: {gsm7.safe(sign_in.why, WHY)}",
-            f"Who: {gsm7.quoted(sign_in.who, gsm7.NAME_SEPTETS)}",
-            source,
-        ]
-    who = "root user" if sign_in.identity == "root" else gsm7.quoted(sign_in.who, gsm7.NAME_SEPTETS)
-    return [_what(sign_in), f"Who: {who}", source, MFA[sign_in.mfa] + _approval(sign_in, verdict)]
+        return [f"{what}: {gsm7.sanitise(sign_in.why, WHY_MAX_SEPTETS)}", f"Who: {who}", source]
+    if sign_in.identity == "root":
+        who = "root user"
+    return [what, f"Who: {who}", source, MFA[sign_in.mfa] + _device_code_note(sign_in, verdict)]
 
 
-def _approval(sign_in: SignIn, verdict: Verdict) -> str:
-    """Say what makes a device code an alert, wherever it came from, and the portal sign-in that approved it."""
+def _device_code_note(sign_in: SignIn, verdict: Verdict) -> str:
+    """Return why a device code, or the portal sign-in that approved one, is an alert."""
     if APPROVAL_UNKNOWN in verdict.reasons:
         return "; approval unknown"
-    if DEVICE_CODE in verdict.reasons:
-        return (
-            "; approved elsewhere"
-            if sign_in.grant == DEVICE_CODE_GRANT
-            else "; code used elsewhere"
-        )
-    return ""
+    if DEVICE_CODE not in verdict.reasons:
+        return ""
+    is_code = sign_in.grant == DEVICE_CODE_GRANT
+    return "; approved elsewhere" if is_code else "; code used elsewhere"
 
 
 def _when(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
-    at = parse_time(sign_in.time)
-    shown = at.strftime("%Y-%m-%d %H:%M:%S UTC") + _local(at, zone) if at else "time unknown"
-    late = f", {_ago(delay)} ago" if delay is not None and delay > LATE_AFTER_SECONDS else ""
-    return f"{gsm7.safe(sign_in.region, REGION)} {shown}{late}".strip()
+    region = gsm7.sanitise(sign_in.region, REGION_MAX_SEPTETS)
+    moment = parse_time(sign_in.time)
+    when = "time unknown"
+    if moment:
+        when = f"{moment:%Y-%m-%d %H:%M:%S} UTC{_local_time(moment, zone)}"
+    if delay is not None and delay > LATE_AFTER_SECONDS:
+        when += f", {_format_delay(delay)} ago"
+    return f"{region} {when}".strip()
 
 
-def _local(at: datetime, zone: str) -> str:
-    """Return the time in a zone as " (11:00 +0100)"; nothing for no zone, or for one that cannot be found."""
+def _local_time(moment: datetime, zone: str) -> str:
+    """Return the time in a zone, such as " (11:00 +0100)"; empty for no zone or an unknown one."""
     if not zone:
         return ""
-    from zoneinfo import ZoneInfo  # which takes time to import, and only this needs it
+    from zoneinfo import ZoneInfo  # here, since it takes time to import and few alerts need it
 
     try:
-        return at.astimezone(ZoneInfo(zone)).strftime(" (%H:%M %z)")
-    except Exception:  # noqa: BLE001 - zoneinfo raises of many kinds, and no alert may wait for a time of day
+        return moment.astimezone(ZoneInfo(zone)).strftime(" (%H:%M %z)")
+    except Exception:  # noqa: BLE001 - zoneinfo raises many classes, and the alert goes out anyway
         return ""
 
 
-def _ago(delay: int) -> str:
-    return f"{delay // MINUTE} min" if delay < 2 * HOUR else f"{delay // HOUR} h"
+def _format_delay(seconds: int) -> str:
+    hours = seconds // 3600
+    return f"{hours} h" if hours > 1 else f"{seconds // 60} min"
 
 
 def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> str:
-    more = [
-        f"Why: {'; '.join(gsm7.to_gsm7(reason) for reason in verdict.reasons)}",
-        f"CloudTrail event: {_tag(sign_in.event_id, 64) or 'without an id'}",
-        f"Account: {_tag(sign_in.account, 12) or 'unknown'}{_partition(sign_in)}",
+    account = _format_id(sign_in.account, ACCOUNT_MAX_CHARS) or "unknown"
+    if isinstance(sign_in, SignIn) and sign_in.partition != "aws":
+        account += f" in {sign_in.partition}"
+    more_lines = [
+        f"Why: {'; '.join(map(gsm7.to_gsm7, verdict.reasons))}",
+        f"CloudTrail event: {_format_id(sign_in.event_id, EVENT_ID_MAX_CHARS) or 'without an id'}",
+        f"Account: {account}",
         "",
         "If this was you or somebody you know, add the address to the recognised networks.",
         "If not: change the password, end the sessions, and look the event up in CloudTrail.",
     ]
-    return "\n".join([*lines, "", *more])
-
-
-def _partition(sign_in: SignIn | Unreadable) -> str:
-    partition = sign_in.partition if isinstance(sign_in, SignIn) else "aws"
-    return "" if partition == "aws" else f" in {partition}"
+    return "\n".join([*lines, "", *more_lines])
 
 
 def _source(source: str) -> str:
-    """An address, or a list of them, as it is; anything else is a stranger's text."""
+    """Return an address, or a list of addresses, as it is; anything else quoted and made safe."""
     if not source.strip():
         return "not recorded"
     parts = [part.strip() for part in source.split(",")]
-    return (
-        gsm7.cut(", ".join(parts), SOURCE)
-        if all(map(_is_address, parts))
-        else gsm7.quoted(source, SOURCE - 2)
-    )
+    if all(map(_is_address, parts)):
+        return gsm7.truncate(", ".join(parts), SOURCE_MAX_SEPTETS)
+    return gsm7.quote(source, SOURCE_MAX_SEPTETS - len('""'))
 
 
 def _is_address(text: str) -> bool:
     try:
-        return (
-            bool(ip_address(text)) and "%" not in text
-        )  # a zone id may hold anything, such as a host name
+        ip_address(text)
     except ValueError:
         return False
+    return "%" not in text  # a zone id may hold anything, such as a host name
 
 
-def _tag(value: str, most: int) -> str:
-    """An id as it is, so that it can be searched for; what is not shaped like one is a stranger's text."""
-    return value[:most] if set(value) <= TAGS else gsm7.safe(value, most)
+def _format_id(value: str, max_septets: int) -> str:
+    """Return an id as it is, to be searched for; what does not look like one is made safe."""
+    if set(value) <= ID_CHARACTERS:
+        return value[:max_septets]
+    return gsm7.sanitise(value, max_septets)

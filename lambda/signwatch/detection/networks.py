@@ -1,8 +1,8 @@
-"""Recognised networks: CIDR ranges and single addresses, IPv4 and IPv6, from a comma-separated list.
+"""Recognised networks: a comma-separated list of CIDR ranges and single addresses.
 
-Only a plain address in text form can be recognised. AWS records more than addresses ("AWS Internal",
-service names), and Python's ipaddress accepts more than text (integers, bytes, zone ids), so both the
-list and the source are checked here.
+Only a plain address in text form can be recognised. AWS records more than addresses ("AWS
+Internal", service names), and Python's ipaddress accepts more than text (integers, bytes, zone
+ids), so both the list and the source are checked here.
 
 A list is read into sorted ranges without overlap, so that a look-up is one binary search.
 """
@@ -37,14 +37,14 @@ Network = IPv4Network | IPv6Network
 
 
 class Ranges(NamedTuple):
-    """Address ranges of one family: first addresses in ascending order, and the last address of each."""
+    """Address ranges of one family: the first addresses in ascending order, and the last ones."""
 
     firsts: tuple[bytes, ...] = ()
     lasts: tuple[bytes, ...] = ()
 
 
 class Networks(NamedTuple):
-    """The usable entries of a list, the unusable ones (they match nothing), and the ranges to search."""
+    """The usable entries of a list, the unusable ones (they match nothing), and the ranges."""
 
     usable: tuple[Network, ...]
     unusable: tuple[str, ...]
@@ -68,7 +68,10 @@ def parse(text: str) -> Networks:
 
 
 def parse_strictly(text: str) -> tuple[Network, ...]:
-    """Read a list before it is stored. Raises ValueError with a sentence for the first unusable entry."""
+    """Read a list before it is stored.
+
+    Raises ValueError with a sentence for the first unusable entry.
+    """
     return tuple(parse_network(entry) for entry in split_list(text))
 
 
@@ -104,13 +107,13 @@ def split_list(text: str) -> list[str]:
 def index(usable: Iterable[Network], unusable: Iterable[str] = ()) -> Networks:
     """Build the ranges in which ``recognises`` searches."""
     networks = tuple(usable)
-    ipv4 = collapse_addresses(one for one in networks if isinstance(one, IPv4Network))
-    ipv6 = collapse_addresses(one for one in networks if isinstance(one, IPv6Network))
+    ipv4 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv4Network))
+    ipv6 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv6Network))
     return Networks(networks, tuple(unusable), _ranges(ipv4), _ranges(ipv6))
 
 
-def _ranges(sorted_networks: Iterable[Network]) -> Ranges:
-    networks = list(sorted_networks)
+def _ranges(collapsed: Iterable[Network]) -> Ranges:
+    networks = list(collapsed)
     firsts = tuple(network.network_address.packed for network in networks)
     lasts = tuple(network.broadcast_address.packed for network in networks)
     return Ranges(firsts, lasts)
@@ -119,22 +122,22 @@ def _ranges(sorted_networks: Iterable[Network]) -> Ranges:
 def recognises(networks: Networks, source: object, *, by_endpoint: bool = False) -> bool:
     """Return whether ``source`` is an address in one of the networks.
 
-    A private or shared address is recognised only if the sign-in came through an allowed VPC endpoint
-    (``by_endpoint``), because anybody's own network can use such an address.
+    A private or shared address is recognised only if the sign-in came through an allowed VPC
+    endpoint (``by_endpoint``), because anybody's own network can use such an address.
     """
     address = pack(source)
     if address is None or not _contains(networks, address):
         return False
-    return by_endpoint or not _contains(_private(), address)
+    return by_endpoint or not _contains(_private_networks(), address)
 
 
 def recognises_sign_in(
     networks: Networks, source: object, endpoint: str, allowed_endpoints: Collection[str]
 ) -> bool:
-    """Return whether a sign-in is recognised by its address and by the VPC endpoint it came through.
+    """Return whether a sign-in is recognised by its address and its VPC endpoint.
 
-    ``endpoint`` is empty if it came through none. Nothing that came through an endpoint that is not
-    allowed is recognised, not even a public address: a VPC may use any range.
+    ``endpoint`` is empty if it came through none. Through an endpoint that is not allowed, not even
+    a public address is recognised, because a VPC may use any range.
     """
     if endpoint and endpoint not in allowed_endpoints:
         return False
@@ -160,7 +163,7 @@ def is_wholly_private(network: Network) -> bool:
 def is_private(source: object) -> bool:
     """Return whether ``source`` is a private or shared address."""
     address = pack(source)
-    return address is not None and _contains(_private(), address)
+    return address is not None and _contains(_private_networks(), address)
 
 
 def pack(source: object) -> bytes | None:
@@ -186,5 +189,5 @@ def _contains(networks: Networks, address: bytes) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _private() -> Networks:
+def _private_networks() -> Networks:
     return index(PRIVATE_NETWORKS)

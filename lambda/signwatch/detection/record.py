@@ -1,6 +1,7 @@
-"""The CloudTrail record inside an EventBridge event, where every field may be missing or of another type.
+"""The CloudTrail record inside an EventBridge event. Any field may be missing or of another type.
 
-Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBridge, "Events delivered via CloudTrail".
+Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBridge, "Events
+delivered via CloudTrail".
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
-# The texts of a record that every reading needs, in the order of Record's fields; with the envelope's names for some.
-TEXTS = (
+# The texts that every reading needs, in the order of Record's fields.
+TEXT_KEYS = (
     "eventSource",
     "eventName",
     "eventID",
@@ -23,14 +23,15 @@ TEXTS = (
     "sourceIPAddress",
     "recipientAccountId",
 )
-FOUND: Callable[[dict[str, Any]], tuple[str, ...]] = itemgetter(*TEXTS)
+GET_TEXT_VALUES: Callable[[dict[str, Any]], tuple[str, ...]] = itemgetter(*TEXT_KEYS)
 
 
 class Record(NamedTuple):
-    """The EventBridge envelope (empty around a bare record), the CloudTrail record in it, and its texts.
+    """The EventBridge envelope (empty around a bare record), the CloudTrail record, and its texts.
 
-    ``user`` is its userIdentity, ``extra`` its additionalEventData; each is empty where it is no object. A text is
-    empty where neither record nor envelope has it. Read all at once, as most of the time goes into looking them up.
+    ``user`` is userIdentity and ``extra`` is additionalEventData, each empty if it is no object. A
+    text is empty if neither record nor envelope has it. All texts are read at once, because
+    reading takes most of its time for looking them up.
     """
 
     envelope: dict[str, Any]
@@ -43,42 +44,40 @@ class Record(NamedTuple):
     time: str = ""
     region: str = ""
     source: str = ""
-    account: str = ""  # the account that was signed in to, as far as anything in the event tells
+    account: str = ""  # the account that was signed in to, as far as the event says
 
     def part(self, key: str) -> dict[str, Any]:
-        """Return the object at ``key``; empty where there is none."""
+        """Return the object at ``key``; empty if there is none."""
         return as_object(self.detail.get(key))
 
 
 def open_record(event: object) -> Record:
     """Return the record in an EventBridge event, or a bare record as it is."""
-    outer = event if isinstance(event, dict) else {}
-    envelope, detail = (outer, as_object(outer["detail"])) if "detail" in outer else ({}, outer)
-    user, extra = detail.get("userIdentity"), detail.get("additionalEventData")
+    envelope, detail = {}, as_object(event)
+    if "detail" in detail:
+        envelope, detail = detail, as_object(detail["detail"])
+    user = as_object(detail.get("userIdentity"))
+    extra = as_object(detail.get("additionalEventData"))
     service, name, event_id, time, region, source, account = _texts(detail)
+    event_id = event_id or get_text(envelope, "id")
+    time = time or get_text(envelope, "time")
+    region = region or get_text(envelope, "region")
+    account = account or get_text(envelope, "account") or get_text(user, "accountId")
+    # By position: keywords would make all of reading a tenth slower.
     return Record(
-        envelope,
-        detail,
-        user if isinstance(user, dict) else {},
-        extra if isinstance(extra, dict) else {},
-        service,
-        name,
-        event_id or get_text(envelope, "id"),
-        time or get_text(envelope, "time"),
-        region or get_text(envelope, "region"),
-        source,
-        account or get_text(envelope, "account") or get_text(as_object(user), "accountId"),
+        envelope, detail, user, extra, service, name, event_id, time, region, source, account
     )
 
 
 def _texts(detail: dict[str, Any]) -> Sequence[str]:
-    """Return the values of TEXTS, each empty where there is no text; a whole record has them all."""
+    """Return the values of TEXT_KEYS, each empty if it is no text."""
     try:
-        found = FOUND(detail)
-        "".join(found)  # raises for what is no text, at a fifth of what it costs to look at each
+        values = GET_TEXT_VALUES(detail)
+        # Raises TypeError unless all are texts, in a fifth of the time that a look at each takes.
+        "".join(values)
     except (KeyError, TypeError):
-        return [value if isinstance(value, str) else "" for value in map(detail.get, TEXTS)]
-    return found
+        return [value if isinstance(value, str) else "" for value in map(detail.get, TEXT_KEYS)]
+    return values
 
 
 def as_object(value: object) -> dict[str, Any]:
@@ -86,9 +85,9 @@ def as_object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def get_text(found: dict[str, Any], key: str) -> str:
-    """Return the text at ``key`` without the space around it; empty for whatever is no text."""
-    value = found.get(key)
+def get_text(fields: dict[str, Any], key: str) -> str:
+    """Return the text at ``key`` without the space around it; empty if there is no text."""
+    value = fields.get(key)
     return value.strip() if isinstance(value, str) else ""
 
 
@@ -100,9 +99,18 @@ def digest(text: str, length: int = 64) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return the moment in UTC that a record's time names ("2026-11-24T10:12:31Z"); None for none since 1970."""
+    """Return a time like 2026-11-24T10:12:31Z in UTC; None without a zone or before 1970."""
     try:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo and at.timestamp() >= 0 else None
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or moment.timestamp() < 0:
+            return None
+        return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def digest(text: str, length: int = 64) -> str:
+    """Return the SHA-256 of a text in hex, cut to ``length``; it stands for the text in a name."""
+    import hashlib  # here, so that a recognised sign-in does not load it
+
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -49,7 +49,7 @@ def find(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance |
         entry
         for entry in _load(now, dependencies)
         if entry.is_current(now)
-        and networks.recognises_sign_in(entry.found, sign_in.source, sign_in.endpoint, endpoints)
+        and networks.recognises_sign_in(entry.ranges, sign_in.source, sign_in.endpoint, endpoints)
     ]
     for entry in matches:
         if entry.is_for(sign_in.who, sign_in.role):

@@ -1,30 +1,36 @@
-"""Reading: each case file is read as it says, and no mutant of one is lost."""
+"""Each case file is read as it says, and no mutant of one is lost."""
 
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from signwatch.detection import sign_in_paths, signin
-from signwatch.detection.record import parse_time
 from tests.support.sign_ins import CASES, event, mutant
 
+ANAYA_ID = "544894e8-80c1-707f-60e3-3ba6510dfac1"
+ENDPOINT = "vpce-0123456789abcdef0"
 
-class Trap(dict[str, object]):
-    """An object that fails when it is looked into."""
+
+class BrokenObject(dict[str, object]):
+    """An object that raises when a field is read."""
 
     def get(self, *_: object) -> None:
         raise RuntimeError("no")
 
 
+def read_sign_in(record: Any) -> signin.SignIn:
+    reading = signin.read(record)
+    assert isinstance(reading, signin.SignIn)
+    return reading
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_a_case_is_read_as_it_says(name: str) -> None:
-    expected = {
-        key: value
-        for key, value in CASES[name]["expected"].items()
-        if key not in ("anywhere", "recognised")
-    }
+def test_case_is_read_as_expected(name: str) -> None:
+    expected = dict(CASES[name]["expected"])
+    del expected["anywhere"], expected["recognised"]  # the verdicts
     reading = signin.read(event(name))
     assert type(reading).__name__ == expected.pop("class")
     assert {field: getattr(reading, field) for field in expected} == expected
@@ -32,34 +38,31 @@ def test_a_case_is_read_as_it_says(name: str) -> None:
 
 def test_every_class_and_every_kind_of_sign_in_has_a_case() -> None:
     expected = [case["expected"] for case in CASES.values()]
-    assert {one["class"] for one in expected} == {"SignIn", "Step", "NotASignIn", "Unreadable"}
-    sign_ins = [one for one in expected if one["class"] == "SignIn"]
-    assert {one["kind"] for one in sign_ins} == {
-        path.kind for path in (*sign_in_paths.PATHS.values(), sign_in_paths.ANOMALY)
-    }
-    assert {one["identity"] for one in sign_ins} == {*signin.TYPES.values(), "unknown"}
-    assert {one["mfa"] for one in sign_ins} == {"yes", "no", "provider", "unrecorded"}
+    sign_ins = [case for case in expected if case["class"] == "SignIn"]
+    paths = (*sign_in_paths.PATHS.values(), sign_in_paths.ANOMALY)
+    assert {case["class"] for case in expected} == {"SignIn", "Step", "NotASignIn", "Unreadable"}
+    assert {case["kind"] for case in sign_ins} == {path.kind for path in paths}
+    identities = {"root", "iam-user", "federated", "identity-center", "unknown"}
+    assert {*signin.IDENTITY_BY_USER_TYPE.values(), "unknown"} == identities
+    assert {case["identity"] for case in sign_ins} == identities
+    assert {case["mfa"] for case in sign_ins} == {"yes", "no", "provider", "unrecorded"}
 
 
-def test_every_event_that_counts_as_a_sign_in_or_a_step_has_a_case() -> None:
-    records = [
-        case["event"].get("detail", {})
-        for case in CASES.values()
-        if isinstance(case["event"], dict)
-    ]
-    seen = {
+def test_every_path_and_every_step_has_a_case() -> None:
+    events = [case["event"] for case in CASES.values() if isinstance(case["event"], dict)]
+    records = [event["detail"] for event in events if isinstance(event.get("detail"), dict)]
+    names_with_a_case = {
         (
             str(record.get("eventSource")).partition(".")[0].lower(),
             str(record.get("eventName")).lower(),
         )
         for record in records
-        if isinstance(record, dict)
     }
-    assert set(sign_in_paths.PATHS) | set(sign_in_paths.STEPS) <= seen
+    assert set(sign_in_paths.PATHS) | set(sign_in_paths.STEPS) <= names_with_a_case
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "expected"),
     [
         (
             {"awsRegion": "eu-west-3", "eventTime": "2026-11-20T09:59:00Z", "eventID": "e"},
@@ -72,38 +75,37 @@ def test_every_event_that_counts_as_a_sign_in_or_a_step_has_a_case() -> None:
     ],
     ids=["the record before the envelope", "the envelope for what the record lacks"],
 )
-def test_where_and_when_are_read_from(record: dict[str, object], told: tuple[str, ...]) -> None:
-    given = event("iam-user-signs-in-with-mfa")
-    given["detail"] |= record
-    given |= {
+def test_region_time_id_and_account_come_from_record_or_envelope(
+    record: dict[str, object], expected: tuple[str, ...]
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"] |= record
+    changed |= {
         "region": "us-east-1",
         "time": "2026-11-20T10:00:00Z",
         "id": "envelope",
         "account": "999999999999",
     }
-    reading = signin.read(given)
-    assert isinstance(reading, signin.SignIn)
-    assert (reading.region, reading.time, reading.event_id, reading.account) == told
+    reading = read_sign_in(changed)
+    assert (reading.region, reading.time, reading.event_id, reading.account) == expected
 
 
-def test_a_success_is_believed_before_an_error_that_stands_beside_it() -> None:
-    told = event("iam-user-signs-in-with-mfa")
-    told["detail"]["errorMessage"] = "Failed authentication"
-    told["detail"]["responseElements"] = {"consolelogin": "Failure", "ConsoleLogin": "Success"}
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.outcome == "success"
+def test_success_counts_before_an_error_beside_it() -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["errorMessage"] = "Failed authentication"
+    changed["detail"]["responseElements"] = {"consolelogin": "Failure", "ConsoleLogin": "Success"}
+    assert read_sign_in(changed).outcome == "success"
 
 
-def test_an_unreadable_record_still_tells_what_it_can() -> None:
+def test_unreadable_record_keeps_what_could_be_read() -> None:
     reading = signin.read(event("record-without-an-outcome"))
     assert isinstance(reading, signin.Unreadable)
-    assert (reading.account, reading.who, reading.source) == (
+    assert (reading.account, reading.who, reading.source, reading.why) == (
         "111122223333",
         "Anaya",
         "203.0.113.10",
+        "the record tells no outcome",
     )
-    assert reading.why == "the record tells no outcome"
 
 
 @pytest.mark.parametrize(
@@ -120,11 +122,10 @@ def test_an_unreadable_record_still_tells_what_it_can() -> None:
         ("identity-center-user-signs-in-with-totp", {"type": "Root"}),
     ],
 )
-def test_whatever_hints_at_root_is_read_as_root(name: str, user: dict[str, str]) -> None:
-    told = event(name)
-    told["detail"]["userIdentity"] = user
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
+def test_any_hint_at_root_is_read_as_root(name: str, user: dict[str, str]) -> None:
+    changed = event(name)
+    changed["detail"]["userIdentity"] = user
+    reading = read_sign_in(changed)
     assert (reading.identity, reading.who) == ("root", "root")
 
 
@@ -138,12 +139,10 @@ def test_whatever_hints_at_root_is_read_as_root(name: str, user: dict[str, str])
         ("", ""),
     ],
 )
-def test_the_role_is_told_of_a_session_of_one_alone(arn: str, role: str) -> None:
-    told = event("federated-user-signs-in")
-    told["detail"]["userIdentity"]["arn"] = arn
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.role == role
+def test_only_a_session_of_a_role_has_a_role(arn: str, role: str) -> None:
+    changed = event("federated-user-signs-in")
+    changed["detail"]["userIdentity"]["arn"] = arn
+    assert read_sign_in(changed).role == role
 
 
 @pytest.mark.parametrize(
@@ -153,52 +152,63 @@ def test_the_role_is_told_of_a_session_of_one_alone(arn: str, role: str) -> None
         ("command-line-gets-role-keys", "AdministratorAccess"),
     ],
 )
-def test_the_role_is_told_of_a_path_that_hands_one_out(name: str, role: str) -> None:
-    reading = signin.read(event(name))
-    assert isinstance(reading, signin.SignIn)
-    assert reading.role == role
+def test_role_is_read_on_a_path_that_hands_one_out(name: str, role: str) -> None:
+    assert read_sign_in(event(name)).role == role
 
 
-@pytest.mark.parametrize("told", ["No", "NO", "no ", "false", "False", False])
-def test_a_missing_second_factor_is_read_however_it_is_written(told: object) -> None:
-    given = event("iam-user-signs-in-with-mfa")
-    given["detail"]["additionalEventData"]["MFAUsed"] = told
-    reading = signin.read(given)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.mfa == "no"
+@pytest.mark.parametrize("recorded", ["No", "NO", "no ", "false", "False", False])
+def test_missing_mfa_is_read_in_any_spelling(recorded: object) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["additionalEventData"]["MFAUsed"] = recorded
+    assert read_sign_in(changed).mfa == "no"
 
 
 @pytest.mark.parametrize(
-    ("recorded", "endpoint"), [("vpce-0123456789abcdef0", "vpce-0123456789abcdef0"), (None, "")]
+    ("recorded", "mfa"), [(True, "yes"), ("true", "yes"), (False, "no"), ("x", "unrecorded")]
 )
-def test_the_vpc_endpoint_is_read_where_the_record_names_one(
-    recorded: str | None, endpoint: str
-) -> None:
-    told = event("iam-user-signs-in-from-a-private-address")
-    told["detail"]["vpcEndpointId"] = recorded
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.endpoint == endpoint
+def test_mfa_of_a_session_is_read_as_a_text_or_a_boolean(recorded: object, mfa: str) -> None:
+    changed = event("aws-login-is-approved-in-the-browser")
+    changed["detail"]["userIdentity"] = {
+        "type": "IAMUser",
+        "userName": "Anaya",
+        "sessionContext": {"attributes": {"mfaAuthenticated": recorded}},
+    }
+    assert read_sign_in(changed).mfa == mfa
 
 
-def test_aws_login_names_its_endpoint_in_another_place() -> None:
-    told = event("aws-login-is-approved-in-the-browser")
-    told["detail"]["additionalEventData"]["x-amzn-vpce-id"] = "vpce-0123456789abcdef0"
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.endpoint == "vpce-0123456789abcdef0"
+@pytest.mark.parametrize(("recorded", "endpoint"), [(ENDPOINT, ENDPOINT), (None, "")])
+def test_vpc_endpoint_is_read_if_the_record_names_one(recorded: str | None, endpoint: str) -> None:
+    changed = event("iam-user-signs-in-from-a-private-address")
+    changed["detail"]["vpcEndpointId"] = recorded
+    assert read_sign_in(changed).endpoint == endpoint
 
 
-def test_the_user_agent_changes_nothing() -> None:
-    told = event("iam-user-signs-in-without-mfa")
-    plain = signin.read(told)
-    for agent in ("Jersey/${project.version}", "AWS Internal", "signin.amazonaws.com", ""):
-        told["detail"]["userAgent"] = agent
-        assert signin.read(told) == plain
+def test_aws_login_names_its_vpc_endpoint_in_another_field() -> None:
+    changed = event("aws-login-is-approved-in-the-browser")
+    changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = ENDPOINT
+    assert read_sign_in(changed).endpoint == ENDPOINT
 
 
-def test_a_fault_of_our_own_is_an_alert_and_not_an_exception() -> None:
-    reading = signin.read({"detail": Trap(eventName="ConsoleLogin")})
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "Jersey/${project.version}",
+        "AWS Internal",
+        "aws-internal/3 aws-sdk-java/1.12 Jersey/2.0 signin.amazonaws.com",
+        "",
+    ],
+)
+def test_user_agent_changes_nothing(agent: str) -> None:
+    """The person who signs in chooses it (CloudTrail record contents, userAgent)."""
+    for name in CASES:
+        changed = event(name)
+        if isinstance(changed, dict) and isinstance(changed.get("detail"), dict):
+            changed["detail"]["userAgent"] = agent
+            assert signin.read(changed) == signin.read(event(name))
+
+
+def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
+    reading = signin.read({"detail": BrokenObject(eventName="ConsoleLogin")})
     assert isinstance(reading, signin.Unreadable)
     assert reading.why == "reading it failed (RuntimeError)"
 
@@ -206,56 +216,31 @@ def test_a_fault_of_our_own_is_an_alert_and_not_an_exception() -> None:
 @pytest.mark.parametrize(
     "value", [None, 7, [], {}, "", "{}", b"x", float("nan"), [[]], {"detail": None}]
 )
-def test_what_is_no_event_at_all_is_unreadable(value: object) -> None:
+def test_value_that_is_no_event_is_unreadable(value: object) -> None:
     assert isinstance(signin.read(value), signin.Unreadable)
 
 
-def test_no_mutant_raises_and_every_field_of_a_reading_is_a_text_or_says_yes_or_no() -> None:
-    chance = random.Random(7)  # noqa: S311 - the same mutants each time, no secret among them
+def test_no_mutant_raises_and_every_field_is_a_text_or_a_boolean() -> None:
+    rng = random.Random(7)  # noqa: S311 - the same mutants each time, no secret among them
     for _ in range(1000):
-        reading = signin.read(mutant(chance))
+        reading = signin.read(mutant(rng))
         assert isinstance(
             reading, signin.SignIn | signin.Step | signin.NotASignIn | signin.Unreadable
         )
-        assert all(isinstance(value, str) for value in reading if not isinstance(value, bool))
+        assert all(isinstance(value, (str, bool)) for value in reading)
         if isinstance(reading, signin.SignIn):
             assert all((reading.source or reading.kind == "anomaly", reading.who, reading.what))
             assert reading.outcome in ("success", "failure")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-11-20", "2026-11-20T10:00:00", "0001-01-01T00:00:00+23:59"]
-)
-def test_a_time_that_names_no_moment_is_none(text: str) -> None:
-    assert parse_time(text) is None
-
-
-def test_a_time_as_cloudtrail_writes_it_is_a_moment() -> None:
-    found = parse_time("1970-01-02T00:00:01Z")
-    assert found
-    assert found.timestamp() == 86401
-
-
-def test_a_change_of_the_user_agent_changes_nothing() -> None:
-    """Whoever signs in chooses it (CloudTrail record contents, userAgent)."""
-    for name in CASES:
-        told = event(name)
-        if isinstance(told, dict) and isinstance(told.get("detail"), dict):
-            told["detail"]["userAgent"] = (
-                "aws-internal/3 aws-sdk-java/1.12 Jersey/2.0 signin.amazonaws.com"
-            )
-            assert signin.read(told) == signin.read(event(name))
-
-
-@pytest.mark.parametrize("kind", ["Sign-in Anomaly Alert", "SIGN-IN ANOMALY ALERT"])
-def test_awss_own_alert_is_told_by_the_detail_type_of_its_envelope_alone(kind: str) -> None:
-    told = event("aws-itself-sees-an-anomaly") | {
-        "detail-type": kind,
-        "detail": {"whatever": ["it", "holds"]},
-    }
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert (reading.kind, reading.event_name, reading.account) == ("anomaly", kind, "111122223333")
+@pytest.mark.parametrize("detail_type", ["Sign-in Anomaly Alert", "SIGN-IN ANOMALY ALERT"])
+def test_anomaly_alert_is_recognised_by_its_detail_type_alone(detail_type: str) -> None:
+    changed = event("aws-itself-sees-an-anomaly")
+    changed |= {"detail-type": detail_type, "detail": {"whatever": ["it", "holds"]}}
+    reading = read_sign_in(changed)
+    assert reading.kind == "anomaly"
+    assert reading.event_name == detail_type
+    assert reading.account == "111122223333"
 
 
 @pytest.mark.parametrize(
@@ -268,79 +253,61 @@ def test_awss_own_alert_is_told_by_the_detail_type_of_its_envelope_alone(kind: s
         "",
     ],
 )
-def test_only_a_role_below_awss_own_path_is_a_step_of_the_portal(arn: str) -> None:
-    told = event("identity-center-opens-an-account-by-saml")
-    assert isinstance(signin.read(told), signin.Step)
-    told["detail"]["requestParameters"]["roleArn"] = arn
-    assert isinstance(signin.read(told), signin.SignIn)
+def test_only_a_role_below_the_reserved_path_is_a_step_of_the_portal(arn: str) -> None:
+    changed = event("identity-center-opens-an-account-by-saml")
+    assert isinstance(signin.read(changed), signin.Step)
+    changed["detail"]["requestParameters"]["roleArn"] = arn
+    assert isinstance(signin.read(changed), signin.SignIn)
 
 
 @pytest.mark.parametrize("grant", ["refresh_token", "REFRESH_TOKEN"])
-@pytest.mark.parametrize("place", ["requestParameters", "additionalEventData"])
+@pytest.mark.parametrize("part", ["requestParameters", "additionalEventData"])
 @pytest.mark.parametrize(
     "name", ["aws-login-gets-a-token", "command-line-gets-a-token-by-device-code"]
 )
-def test_a_refreshed_token_is_a_step_wherever_its_grant_is_told(
-    name: str, place: str, grant: str
-) -> None:
-    told = event(name)
-    for part in ("requestParameters", "additionalEventData"):
-        told["detail"][part] = {
-            key: value
-            for key, value in (told["detail"].get(part) or {}).items()
-            if "grant" not in key.lower()
-        }
-    told["detail"][place]["grant_type"] = grant
-    assert isinstance(signin.read(told), signin.Step)
+def test_refresh_of_a_token_is_a_step_in_either_part(name: str, part: str, grant: str) -> None:
+    changed = event(name)
+    for other_part in ("requestParameters", "additionalEventData"):
+        fields = changed["detail"].get(other_part) or {}
+        without_grant = {key: fields[key] for key in fields if "grant" not in key.lower()}
+        changed["detail"][other_part] = without_grant
+    changed["detail"][part]["grant_type"] = grant
+    assert isinstance(signin.read(changed), signin.Step)
 
 
 @pytest.mark.parametrize(
     ("name", "user", "extra", "who"),
     [
-        ("iam-user-signs-in-with-mfa", {"userName": "\u200b\u2066"}, {}, "Anaya"),
         (
-            "identity-center-user-signs-in-with-totp",
+            "iam-user-signs-in-with-mfa",
+            {"arn": "arn:aws:iam::111122223333:user/Anaya", "userName": "\u200b\u2066"},
             {},
-            {"UserName": "\u200b"},
-            "544894e8-80c1-707f-60e3-3ba6510dfac1",
+            "Anaya",
         ),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u200b"}, ANAYA_ID),
     ],
 )
-def test_a_name_that_shows_nothing_is_none(
+def test_name_of_invisible_characters_is_ignored(
     name: str, user: dict[str, str], extra: dict[str, str], who: str
 ) -> None:
-    told = event(name)
-    told["detail"]["userIdentity"] |= (
-        {"arn": "arn:aws:iam::111122223333:user/Anaya", **user} if user else {}
-    )
-    told["detail"]["additionalEventData"] |= extra
-    reading = signin.read(told)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.who == who
+    changed = event(name)
+    changed["detail"]["userIdentity"] |= user
+    changed["detail"]["additionalEventData"] |= extra
+    assert read_sign_in(changed).who == who
 
 
-@pytest.mark.parametrize("code", signin.WAITING)
-def test_only_a_device_code_can_wait(code: str) -> None:
-    waits, other = event("command-line-waits-for-its-device-code"), event("aws-login-is-refused")
-    waits["detail"]["errorCode"] = other["detail"]["errorCode"] = code
-    assert isinstance(signin.read(waits), signin.Step)
-    assert isinstance(signin.read(other), signin.SignIn)
+# OIDC API Reference, CreateToken, errors
+PENDING_ERRORS = ("AuthorizationPendingException", "SlowDownException")
 
 
-def test_the_codes_of_a_code_that_waits_are_those_that_are_documented() -> None:
-    assert signin.WAITING == ("AuthorizationPendingException", "SlowDownException")
+@pytest.mark.parametrize("code", PENDING_ERRORS)
+def test_pending_error_is_a_step_of_a_device_code_alone(code: str) -> None:
+    pending = event("command-line-waits-for-its-device-code")
+    refused = event("aws-login-is-refused")
+    pending["detail"]["errorCode"] = refused["detail"]["errorCode"] = code
+    assert isinstance(signin.read(pending), signin.Step)
+    assert isinstance(signin.read(refused), signin.SignIn)
 
 
-@pytest.mark.parametrize(
-    ("told", "mfa"), [(True, "yes"), ("true", "yes"), (False, "no"), ("x", "unrecorded")]
-)
-def test_a_session_tells_of_mfa_as_a_text_or_as_a_boolean(told: object, mfa: str) -> None:
-    given = event("aws-login-is-approved-in-the-browser")
-    given["detail"]["userIdentity"] = {
-        "type": "IAMUser",
-        "userName": "Anaya",
-        "sessionContext": {"attributes": {"mfaAuthenticated": told}},
-    }
-    reading = signin.read(given)
-    assert isinstance(reading, signin.SignIn)
-    assert reading.mfa == mfa
+def test_no_other_error_is_pending() -> None:
+    assert signin.DEVICE_CODE_PENDING_ERRORS == PENDING_ERRORS
