@@ -107,10 +107,3 @@ def parse_time(text: str) -> datetime | None:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def digest(text: str, length: int = 64) -> str:
-    """Return the SHA-256 of a text in hex, cut to ``length``; it stands for the text in a name."""
-    import hashlib  # here, so that a recognised sign-in does not load it
-
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
