@@ -17,11 +17,11 @@ from signwatch.detection import signin, verdict
 from tests.support import repository
 from tests.support.repository import ROOT
 from tests.support.sign_ins import event
-from tests.support.task_names import collection, parse, words
+from tests.support.task_names import collection, parse, task_names
 from tooling import errors, templates, terraform
 from tooling.deploy import stack
 from tooling.settings import Settings
-from tooling.terminal.task import INTERRUPTED
+from tooling.terminal.task import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +107,7 @@ def bootstrap_variables() -> dict[str, Any]:
 class TestTasks:
     def test_the_table_names_every_task_and_no_other(self) -> None:
         assert {code(row[0])[0] for row in repository.table(README, "Tasks")} == set(
-            words(collection())
+            task_names(collection())
         )
 
     @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ class TestTasks:
         rows = {
             code(row[0])[0]: documented_flags(row[2]) for row in repository.table(README, "Tasks")
         }
-        (word,) = [word for word, name in words(collection()).items() if name == context.name]
+        (word,) = [word for word, name in task_names(collection()).items() if name == context.name]
         assert rows[word] == flags(context)
 
     @pytest.mark.parametrize("page", PAGES)
@@ -142,7 +142,7 @@ class TestTasks:
         meanings = {
             int(code_): meaning for code_, meaning in repository.table(README, "Exit codes")
         }
-        assert set(meanings) == {0, INTERRUPTED} | {
+        assert set(meanings) == {0, INTERRUPTED_EXIT_CODE} | {
             kind.exit_code for kind in errors.ToolError.__subclasses__()
         }
         for kind in (errors.FailedError, errors.RefusedError, errors.UnknownStateError):
