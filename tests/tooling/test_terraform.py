@@ -1,4 +1,4 @@
-"""Terraform: its files read as data, its errors as sentences, its state kept, and its own tests."""
+"""Terraform: its files as data, its errors as sentences, its state, and its own tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SOURCE = ROOT / "terraform-bootstrap"
 README = (SOURCE / "README.md").read_text(encoding="utf-8")
-ASK_TO_STOP = """
+APPLY_PROGRAM = """
 import sys
 from pathlib import Path
 from tooling.terraform import Terraform
@@ -36,7 +36,7 @@ Terraform(Path(sys.argv[1]), Path(sys.argv[2]), dict(__import__("os").environ)).
 
 
 def blocks(name: str, kind: str) -> dict[str, Any]:
-    """The blocks of one kind in a file of the configuration, by name."""
+    """Return the blocks of one kind in a file of the configuration, by name."""
     options = hcl2.SerializationOptions(strip_string_quotes=True)
     parsed = hcl2.loads((SOURCE / name).read_text(encoding="utf-8"), serialization_options=options)
     return {
@@ -48,17 +48,17 @@ def blocks(name: str, kind: str) -> dict[str, Any]:
 
 
 def resource(name: str, kind: str, label: str) -> dict[str, Any]:
-    """The body of one resource in a file of the configuration."""
+    """Return the body of one resource in a file of the configuration."""
     options = hcl2.SerializationOptions(strip_string_quotes=True)
     parsed = hcl2.loads((SOURCE / name).read_text(encoding="utf-8"), serialization_options=options)
-    found: dict[str, Any] = next(
+    body: dict[str, Any] = next(
         block[kind][label] for block in parsed["resource"] if label in block.get(kind, {})
     )
-    return found
+    return body
 
 
-def sentences() -> set[str]:
-    """Every sentence with which a variable refuses a value."""
+def error_messages() -> set[str]:
+    """Return the error message of every validation of a variable."""
     return {
         rule["error_message"]
         for body in blocks("variables.tf", "variable").values()
@@ -66,14 +66,14 @@ def sentences() -> set[str]:
     }
 
 
-def words(text: str) -> str:
-    """The text without Terraform's frame and line breaks."""
+def plain_text(text: str) -> str:
+    """Return the text without Terraform's frame and line breaks."""
     return " ".join(text.replace("│", " ").split())
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terraform]:
-    """Make a ``terraform`` of the given shell lines the only one on PATH; returns a prepared configuration."""
+    """Return a function that puts shell lines on PATH as ``terraform`` and prepares a copy."""
 
     def make(lines: str) -> Terraform:
         path = tmp_path / "bin" / "terraform"
@@ -94,20 +94,22 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """A copy of the configuration and its tests, with the provider."""
     folder = tmp_path_factory.mktemp("configuration")
-    made = Terraform.prepare(SOURCE, folder / "run", folder / "x.tfstate", _quiet())
-    shutil.copytree(SOURCE / "tests", made.folder / "tests")
-    made.init()
-    return made
+    run = Terraform.prepare(
+        SOURCE, folder / "run", folder / "x.tfstate", environment_without_terraform()
+    )
+    shutil.copytree(SOURCE / "tests", run.folder / "tests")
+    run.init()
+    return run
 
 
 class TestDefaults:
-    def test_each_variable_with_a_default_is_read_with_its_value(self, tmp_path: Path) -> None:
+    def test_defaults_are_read_from_the_variables_that_have_one(self, tmp_path: Path) -> None:
         bodies = {"a": 'default = "x"', "b": "default = [1]", "c": "type = string"}
         text = "".join(f'variable "{name}" {{\n  {body}\n}}\n' for name, body in bodies.items())
         (tmp_path / "variables.tf").write_text(text)
         assert terraform.load_defaults(tmp_path) == {"a": "x", "b": [1]}
 
-    def test_the_bootstrap_asks_for_nothing_but_the_account(self) -> None:
+    def test_only_the_account_has_no_default(self) -> None:
         assert set(blocks("variables.tf", "variable")) - set(terraform.load_defaults(SOURCE)) == {
             "account_id"
         }
@@ -115,7 +117,7 @@ class TestDefaults:
     @pytest.mark.parametrize(
         "text", [None, 'variable "a" {', "\xff"], ids=["missing", "unfinished", "no HCL"]
     )
-    def test_a_file_that_cannot_be_read_is_refused_with_its_name(
+    def test_unreadable_file_is_refused_with_its_name(
         self, tmp_path: Path, text: str | None
     ) -> None:
         if text is not None:
@@ -125,7 +127,7 @@ class TestDefaults:
 
 
 class TestProgram:
-    def test_a_missing_program_is_refused_with_what_to_install(
+    def test_missing_program_is_refused_with_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
@@ -142,123 +144,120 @@ class TestProgram:
             "Invalid provider registry host",
         ],
     )
-    def test_an_init_that_gets_no_provider_says_how_to_get_one(
+    def test_init_without_a_provider_says_how_to_get_one(
         self, program: Callable[[str], Terraform], heading: str
     ) -> None:
-        made = program(f"echo 'Error: {heading}' >&2; exit 1")
+        run = program(f"echo 'Error: {heading}' >&2; exit 1")
         with pytest.raises(
             FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"
         ):
-            made.init()
+            run.init()
 
-    def test_an_init_that_fails_for_another_reason_does_not_blame_the_network(
+    def test_other_failure_of_init_does_not_blame_the_network(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
+        run = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
         with pytest.raises(
             FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform"
         ) as failed:
-            made.init()
-        assert failed.value.remedy.startswith("mend what Terraform names above")
+            run.init()
+        assert failed.value.remedy.startswith("fix what Terraform names above")
 
-    def test_a_failed_plan_says_what_terraform_said(
+    def test_failed_plan_shows_the_output_of_terraform(
         self, program: Callable[[str], Terraform]
     ) -> None:
         with pytest.raises(
             FailedError,
-            match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again",
+            match=r"(?s)terraform plan: failed:\nno such thing.*run the same task again",
         ):
             program("echo 'no such thing' >&2; exit 1").plan({})
 
-    def test_a_plan_without_changes_is_none_and_one_with_changes_is_its_json(
+    def test_plan_is_none_without_changes_and_json_with_changes(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program(
+        run = program(
             'case "$1" in show) echo "{\\"resource_changes\\": []}";; *) exit "${CODE:-0}";; esac'
         )
-        assert made.plan({"prefix": "guard"}) is None
-        assert json.loads((made.folder / "run.auto.tfvars.json").read_text()) == {"prefix": "guard"}
-        changed = Terraform(made.folder, made.state, {**made.environment, "CODE": "2"})
+        assert run.plan({"prefix": "guard"}) is None
+        assert json.loads((run.folder / "run.auto.tfvars.json").read_text()) == {"prefix": "guard"}
+        changed = Terraform(run.folder, run.state, {**run.environment, "CODE": "2"})
         assert changed.plan({}) == {"resource_changes": []}
 
-    def test_settings_of_the_persons_own_terraform_stay_out(
+    def test_terraform_settings_of_the_user_are_removed(
         self, program: Callable[[str], Terraform]
     ) -> None:
-        made = program('env > "environment"')
-        made.apply()
-        seen = dict(
-            line.split("=", 1) for line in (made.folder / "environment").read_text().splitlines()
+        run = program('env > "environment"')
+        run.apply()
+        variables = dict(
+            line.split("=", 1) for line in (run.folder / "environment").read_text().splitlines()
         )
-        assert {name for name in seen if name.startswith("TF_")} == {"TF_IN_AUTOMATION"}
+        assert {name for name in variables if name.startswith("TF_")} == {"TF_IN_AUTOMATION"}
 
-    def test_the_mirror_is_named_by_its_full_path(
+    def test_mirror_is_passed_as_a_full_path(
         self, program: Callable[[str], Terraform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        made = program('echo "$@" > arguments')
+        run = program('echo "$@" > arguments')
         monkeypatch.chdir(tmp_path)
-        Terraform(made.folder, made.state, {**made.environment, MIRROR: "mirror"}).init()
-        assert f"-plugin-dir={tmp_path.resolve()}/mirror" in (made.folder / "arguments").read_text()
+        Terraform(run.folder, run.state, {**run.environment, MIRROR: "mirror"}).init()
+        assert f"-plugin-dir={tmp_path.resolve()}/mirror" in (run.folder / "arguments").read_text()
 
 
-class TestConfigurationOfTheProgram:
-    def test_a_file_that_is_there_is_named_by_its_full_path(
+class TestCliConfiguration:
+    def test_existing_file_is_passed_as_a_full_path(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("rc").write_text("")
-        found = terraform._cli_configuration({"TF_CLI_CONFIG_FILE": "rc"})
-        assert found == {"TF_CLI_CONFIG_FILE": str(tmp_path.resolve() / "rc")}
+        variables = terraform._cli_configuration({"TF_CLI_CONFIG_FILE": "rc"})
+        assert variables == {"TF_CLI_CONFIG_FILE": str(tmp_path.resolve() / "rc")}
 
     @pytest.mark.parametrize(
         "environment", [{}, {"TF_CLI_CONFIG_FILE": ""}, {"TF_CLI_CONFIG_FILE": "/no/such/file"}]
     )
-    def test_no_file_and_a_missing_one_are_left_out(self, environment: dict[str, str]) -> None:
+    def test_missing_file_is_left_out(self, environment: dict[str, str]) -> None:
         assert terraform._cli_configuration(environment) == {}
 
 
 class TestPrepare:
-    def test_a_copy_has_the_files_of_the_source_alone_and_its_own_state(
-        self, tmp_path: Path
-    ) -> None:
+    def test_copy_has_only_the_files_of_the_source_and_its_own_state(self, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "old.tf").write_text("")
-        made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "deep" / "x.tfstate", {})
-        names = {path.name for path in made.folder.glob("*.tf")}
+        run = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "deep" / "x.tfstate", {})
+        names = {path.name for path in run.folder.glob("*.tf")}
         assert names == {path.name for path in SOURCE.glob("*.tf")} | {"backend_override.tf"}
         assert (
-            str(tmp_path / "deep" / "x.tfstate")
-            in (made.folder / "backend_override.tf").read_text()
+            str(tmp_path / "deep" / "x.tfstate") in (run.folder / "backend_override.tf").read_text()
         )
-        assert made.state.parent.is_dir()
+        assert run.state.parent.is_dir()
 
 
 @pytest.mark.joint
 class TestGitHub:
-    """What neither a plan nor the local AWS emulator can show."""
+    """Properties that neither a plan nor the local AWS emulator can show."""
 
-    def test_the_deploy_role_waits_for_the_role_that_it_trusts(self) -> None:
+    def test_deploy_role_depends_on_the_role_that_it_trusts(self) -> None:
         waits = str(resource("roles.tf", "aws_iam_role", "deploy")["depends_on"])
         assert "aws_iam_role.github" in waits
 
-    def test_the_provider_is_never_destroyed(self) -> None:
+    def test_oidc_provider_is_never_destroyed(self) -> None:
         provider = resource("github.tf", "aws_iam_openid_connect_provider", "github")
         assert [block["prevent_destroy"] for block in provider["lifecycle"]] == [True]
 
 
 @pytest.mark.joint
 class TestReadme:
-    def test_its_table_has_every_variable_with_default_and_description(self) -> None:
+    def test_variables_table_has_every_variable_with_default_and_description(self) -> None:
         defaults = terraform.load_defaults(SOURCE)
-        shown = {
+        defaults_column = {
             name: f"`{default}`" if default != "" else '`""`' for name, default in defaults.items()
         }
         expected = [
-            [f"`{name}`", shown.get(name, "required"), body["description"]]
+            [f"`{name}`", defaults_column.get(name, "required"), body["description"]]
             for name, body in blocks("variables.tf", "variable").items()
         ]
         assert repository.table(README, "Variables") == expected
 
-    def test_its_table_has_every_output_with_its_description(self) -> None:
+    def test_outputs_table_has_every_output_with_its_description(self) -> None:
         outputs = blocks("outputs.tf", "output")
         expected = [[f"`{name}`", body["description"]] for name, body in outputs.items()]
         assert repository.table(README, "Outputs") == expected
@@ -266,25 +265,28 @@ class TestReadme:
 
 @pytest.mark.terraform
 class TestWithTheProgram:
-    def test_the_tests_of_the_configuration_pass(self, copy: Terraform) -> None:
-        done = subprocess.run(
+    def test_terraform_test_passes(self, copy: Terraform) -> None:
+        completed = subprocess.run(
             ["terraform", "test", "-no-color"],
             cwd=copy.folder,
-            env=_quiet(),
+            env=environment_without_terraform(),
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert completed.returncode == 0, completed.stdout + completed.stderr
         files = len(list((SOURCE / "tests").glob("*.tftest.hcl")))
-        assert done.stdout.count("... pass\n") > files, done.stdout
+        assert completed.stdout.count("... pass\n") > files, completed.stdout
 
-    def test_each_variable_refuses_with_its_sentence(self, tmp_path: Path) -> None:
-        """Of the variables alone, as a plan of everything starts the provider each time."""
+    def test_every_validation_refuses_a_bad_value_with_its_message(self, tmp_path: Path) -> None:
+        """Plans only the variables, since a plan of everything starts the provider each time."""
         (tmp_path / "variables").mkdir()
         shutil.copy(SOURCE / "variables.tf", tmp_path / "variables")
         alone = Terraform.prepare(
-            tmp_path / "variables", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+            tmp_path / "variables",
+            tmp_path / "run",
+            tmp_path / "x.tfstate",
+            environment_without_terraform(),
         )
         alone.init()
         bad = {
@@ -294,7 +296,7 @@ class TestWithTheProgram:
             "sso_permission_set_names": ["*"],
             "old_version_days": -1,
         }
-        said = ""
+        output = ""
         for values in (
             bad,
             {"account_id": "111122223333"},
@@ -314,32 +316,36 @@ class TestWithTheProgram:
         ):
             with pytest.raises(RefusedError, match="terraform variables: were refused") as refused:
                 alone.plan(values)
-            said += words(str(refused.value)) + " "
-        assert {sentence for sentence in sentences() if sentence not in said} == set()
+            output += plain_text(str(refused.value)) + " "
+        assert {message for message in error_messages() if message not in output} == set()
 
-    def test_a_mirror_without_the_provider_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_mirror_without_the_provider_is_named_in_the_error(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        environment = _quiet() | {MIRROR: str(tmp_path / "empty")}
-        made = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
+        environment = environment_without_terraform() | {MIRROR: str(tmp_path / "empty")}
+        run = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
         with pytest.raises(
             FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"
         ):
-            made.init()
+            run.init()
 
-    def test_a_checkout_that_was_moved_finds_its_state_again(self, tmp_path: Path) -> None:
+    def test_moved_checkout_finds_its_state(self, tmp_path: Path) -> None:
         source, old, new = tmp_path / "source", tmp_path / "old", tmp_path / "new"
         source.mkdir()
         (source / "main.tf").write_text('resource "terraform_data" "made" {}\n')
-        made = Terraform.prepare(source, old / "run", old / "x.tfstate", _quiet())
-        made.init()
-        assert made.plan({}) is not None
-        made.apply()
+        run = Terraform.prepare(
+            source, old / "run", old / "x.tfstate", environment_without_terraform()
+        )
+        run.init()
+        assert run.plan({}) is not None
+        run.apply()
         old.rename(new)
-        moved = Terraform.prepare(source, new / "run", new / "x.tfstate", _quiet())
+        moved = Terraform.prepare(
+            source, new / "run", new / "x.tfstate", environment_without_terraform()
+        )
         moved.init()
         assert moved.plan({}) is None
 
-    def test_what_is_never_deleted_is_refused_with_the_section_that_says_how_to_let_go_of_it(
+    def test_plan_that_deletes_a_protected_resource_is_refused_with_the_page_to_read(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / "source").mkdir()
@@ -348,16 +354,19 @@ class TestWithTheProgram:
             'resource "terraform_data" "kept" {\n  count = var.count_of_it\n'
             "  lifecycle {\n    prevent_destroy = true\n  }\n}\n"
         )
-        made = Terraform.prepare(
-            tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+        run = Terraform.prepare(
+            tmp_path / "source",
+            tmp_path / "run",
+            tmp_path / "x.tfstate",
+            environment_without_terraform(),
         )
-        made.init()
-        made.plan({"count_of_it": 1})
-        made.apply()
+        run.init()
+        run.plan({"count_of_it": 1})
+        run.apply()
         with pytest.raises(
             RefusedError, match=r"(?s)terraform plan: would delete what .*terraform_data\.kept"
         ) as refused:
-            made.plan({"count_of_it": 0})
+            run.plan({"count_of_it": 0})
         (heading, page) = re.findall(r'see "([^"]+)" in (\S+\.md)', refused.value.remedy)[0]
         assert (
             "state rm"
@@ -367,7 +376,7 @@ class TestWithTheProgram:
             .split("\n## ")[0]
         )
 
-    def test_a_signal_lets_it_keep_what_it_has_made_in_its_state(self, tmp_path: Path) -> None:
+    def test_interrupted_apply_saves_its_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
         (tmp_path / "source" / "main.tf").write_text(
             'resource "terraform_data" "made" {}\n'
@@ -375,26 +384,33 @@ class TestWithTheProgram:
             '  depends_on = [terraform_data.made]\n  provisioner "local-exec" {\n'
             '    command = "touch started; exec sleep 60"\n  }\n}\n'
         )
-        made = Terraform.prepare(
-            tmp_path / "source", tmp_path / "run", tmp_path / "x.tfstate", _quiet()
+        run = Terraform.prepare(
+            tmp_path / "source",
+            tmp_path / "run",
+            tmp_path / "x.tfstate",
+            environment_without_terraform(),
         )
-        made.init()
-        made.plan({})
-        command = [sys.executable, "-c", ASK_TO_STOP, str(made.folder), str(made.state)]
+        run.init()
+        run.plan({})
+        command = [sys.executable, "-c", APPLY_PROGRAM, str(run.folder), str(run.state)]
         with subprocess.Popen(
-            command, cwd=ROOT, env=_quiet(), stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=environment_without_terraform(),
+            stderr=subprocess.PIPE,
+            text=True,
         ) as running:
-            _wait_for(made.folder / "started")
+            _wait_for(run.folder / "started")
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
-        assert "KeyboardInterrupt" in said
-        kept = json.loads(made.state.read_text())["resources"]
-        assert "made" in {one["name"] for one in kept}
+            _, errors = running.communicate(timeout=30)
+        assert "KeyboardInterrupt" in errors
+        resources = json.loads(run.state.read_text())["resources"]
+        assert "made" in {entry["name"] for entry in resources}
         assert not (tmp_path / ".x.tfstate.lock.info").exists()
 
 
-def _quiet() -> dict[str, str]:
-    """This process's environment without settings of the person's own Terraform."""
+def environment_without_terraform() -> dict[str, str]:
+    """Return the environment of this process without settings of Terraform."""
     return {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
 
 
