@@ -1,96 +1,36 @@
-"""The words of this project. ``./inv`` lists them; ``./inv --help WORD`` explains one."""
+"""The tasks of this project. ``./inv`` lists them; ``./inv --help TASK`` explains one."""
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from contextlib import nullcontext
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from invoke import Collection, Context, Exit, Program, task
+from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
 
-from tooling import settings, terraform  # noqa: E402 - after the source roots are known
-from tooling.terminal.task import expand_target, map_errors, refuse_dry_run  # noqa: E402 - after the source roots are known
+# ruff: noqa: E402 - the source roots must be known first
+from tooling.terminal.target import (
+    STACK_HELP,
+    TARGET_HELP,
+    Target,
+    load_settings,
+    open_account,
+)
+from tooling.terminal.task import show_result, task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tooling.deploy.account import Account
-    from tooling.deploy.bootstrap import Bootstrap
     from tooling.terminal.screen import Screen
 
-with map_errors("tasks.py", lambda code: Exit(code=code)):
-    DEFAULTS = terraform.load_defaults(ROOT / "terraform-bootstrap")
-TARGET = {
-    "profile": "AWS profile; default: `profile` in signwatch.toml, else the environment's credentials",
-    "account": "12-digit account id; credentials of another are refused; default: `account` in signwatch.toml",
-    "region": f"home Region; default: `region` in signwatch.toml, else {DEFAULTS['region']}",
-    "prefix": f"the stack's name and all names' prefix; default: `prefix` in signwatch.toml, else {DEFAULTS['prefix']}",
-    "config": "configuration file; default: signwatch.toml",
-}
-LIVE = TARGET | {
-    "no_assume_role": "act as the profile itself and not as the deploy role; default: off"
-}
-SWITCHES = ("no_assume_role",)  # those that take no value
-Target = dict[str, Any]  # the values of these flags, by name, as the words take them
-HELP = ("--help", "-h")
-REPLACE = {
+REPLACE_HELP = {
     "allow_replace": "allow what would replace or delete resources that keep evidence; default: off"
 }
-
-
-def word(
-    *,
-    writes: bool,
-    help: dict[str, str],  # noqa: A002 - Invoke's own name
-    name: str | None = None,
-    iterable: tuple[str, ...] = (),
-    positional: tuple[str, ...] = (),
-) -> Callable[..., Any]:
-    """Make a task whose errors end in a sentence and the agreed exit code, and which refuses --dry if it writes.
-
-    ``name`` is what a person types, where it is not the function's name; a family's name comes before the dot.
-    Invoke takes ``--help`` behind a task for the value of a positional that is still missing: given back here. A body
-    that takes a ``target`` gets the flags of LIVE in it, as far as ``help`` has them.
-    """
-
-    def decorate(body: Callable[..., None]) -> Any:
-        called = name or body.__name__
-        taken = (
-            [flag for flag in LIVE if flag in help]
-            if "target" in signature(body).parameters
-            else []
-        )
-        target = dict.fromkeys(taken) | {flag: False for flag in taken if flag in SWITCHES}
-
-        @functools.wraps(body)
-        def run(context: Context, *args: Any, **flags: Any) -> None:
-            if any(flags[name] in HELP for name in positional):
-                made.help = dict(help)  # Invoke has taken the sentences out of it
-                Program(namespace=Collection(made)).run(["invoke", "--help", made.name], exit=False)
-                return
-            with map_errors(called, lambda code: Exit(code=code)):
-                if writes:
-                    refuse_dry_run(called, dry=bool(context.config.run.dry))
-                packed = {flag: flags.pop(flag, default) for flag, default in target.items()}
-                body(context, *args, **({"target": packed} if target else {}), **flags)
-
-        if target:
-            run.__signature__ = expand_target(signature(body), "target", target)  # type: ignore[attr-defined] # what Invoke reads
-        own = called.rpartition(".")[2]
-        made: Any = task(
-            run, name=own, help=dict(help), iterable=list(iterable), positional=list(positional)
-        )
-        return made
-
-    return decorate
 
 
 def _screen() -> Screen:
@@ -99,161 +39,122 @@ def _screen() -> Screen:
     return Screen()
 
 
-def _tell(screen: Screen, lines: list[str], *, passed: bool) -> None:
-    """Show what was found; end in 1 for a finding."""
-    for line in lines:
-        screen.announce(line)
-    if not passed:
-        raise Exit(code=1)
-
-
-class Entered(NamedTuple):
-    """An account that was opened: what was chosen, who acts there, and the bootstrap's contract."""
-
-    chosen: settings.Settings
-    aws: Account
-    made: Bootstrap
-
-
-def _enter(target: Target, chosen: settings.Settings | None = None) -> Entered:
-    """Open the account, read the bootstrap's contract, and act as the deploy role unless told otherwise."""
+@task(writes=True, help=TARGET_HELP | REPLACE_HELP)
+def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
+    """Make buckets and roles with Terraform, and write the contract that deploy reads."""
+    from tooling import terraform
     from tooling.deploy import account, bootstrap
 
-    chosen = chosen or _settings(target)
-    aws = account.open(chosen)
-    made = bootstrap.outputs(aws, chosen.prefix)
-    return Entered(
-        chosen, aws if target["no_assume_role"] else account.assume(aws, made.deploy_role_arn), made
-    )
-
-
-def _settings(target: Target, assignments: list[str] | None = None) -> settings.Settings:
-    chosen = {flag: value for flag, value in target.items() if flag in TARGET}
-    return settings.Settings.load(**chosen, assignments=assignments or ())
-
-
-@word(writes=True, help=TARGET | REPLACE)
-def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
-    """Make the buckets and roles with Terraform (init, plan, apply) and write the contract that deploy reads."""
-    from tooling.deploy import account as accounts
-    from tooling.deploy import bootstrap as bootstraps
-
-    chosen = _settings(target)
+    settings = load_settings(target)
     terraform.find()
-    screen, aws = _screen(), accounts.open(chosen)
-    place = bootstraps.Place.of(chosen)
-    made = bootstraps.apply(
-        chosen, aws, place, announce=screen.announce, show=screen.plan, allow_replace=allow_replace
+    aws = account.open(settings)
+    place = bootstrap.Place.of(settings)
+    screen = _screen()
+    contract = bootstrap.apply(
+        *(settings, aws, place),
+        announce=screen.announce,
+        show=screen.plan,
+        allow_replace=allow_replace,
     )
     screen.heading("Contract")
-    screen.pairs(vars(made))
+    screen.pairs(vars(contract))
 
 
-@word(writes=True, help={})
+@task(writes=True, help={})
 def package(_c: Context) -> None:
-    """Build the function's zip and its layer's zip into dist/; the same inputs give the same bytes."""
-    from tooling.deploy import package as packages
+    """Build the zips of function and layer into dist/; same inputs give the same bytes."""
+    from tooling.deploy import package
 
     screen = _screen()
-    made = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
-    for artifact in (made.code, made.layer):
-        screen.announce(
-            f"{artifact.path.relative_to(ROOT)}  {artifact.size / 1024:.0f} KiB  key {artifact.key}"
-        )
+    packages = package.build(ROOT, ROOT / "dist", announce=screen.announce)
+    for artifact in (packages.code, packages.layer):
+        path, kibibytes = artifact.path.relative_to(ROOT), artifact.size / 1024
+        screen.announce(f"{path}  {kibibytes:.0f} KiB  key {artifact.key}")
 
 
-DEPLOY = {
+DEPLOY_HELP = {
     "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"
 }
 
 
-@word(writes=True, help=LIVE | DEPLOY | REPLACE, iterable=("set",))
+@task(writes=True, help=STACK_HELP | DEPLOY_HELP | REPLACE_HELP, iterable=("set",))
 def deploy(
     _c: Context,
     target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
 ) -> None:
-    """Package, upload what is new, show the change set, execute it, follow it to outputs or first real cause."""
-    from tooling.deploy import package as packages
-    from tooling.deploy import stack
+    """Package, upload what is new, show and execute the change set, print outputs or cause."""
+    from tooling.deploy import package, stack
 
-    chosen = _settings(target, set)
-    stack.check(chosen)
-    here = _enter(target, chosen)
+    settings = load_settings(target, set)
+    stack.check(settings)
+    opened = open_account(target, settings)
     screen = _screen()
-    artifacts = packages.build(ROOT, ROOT / "dist", announce=screen.announce)
-    shown = stack.deploy(
-        here.aws,
-        here.chosen,
-        here.made,
-        artifacts,
+    packages = package.build(ROOT, ROOT / "dist", announce=screen.announce)
+    outputs = stack.deploy(
+        *(opened.aws, settings, opened.bootstrap, packages),
         console=screen.stack(),
         allow_replace=allow_replace,
     )
     screen.heading("Outputs")
-    screen.pairs(shown)
+    screen.pairs(outputs)
 
 
-@word(writes=False, help=LIVE)
+@task(writes=False, help=STACK_HELP)
 def outputs(_c: Context, target: Target) -> None:
     """Show the live stack's outputs."""
     from tooling.deploy import stack
 
-    here = _enter(target)
-    _screen().pairs(stack.outputs(here.aws, here.chosen))
+    opened = open_account(target)
+    _screen().pairs(stack.outputs(opened.aws, opened.settings))
 
 
-@word(writes=False, help=LIVE)
+@task(writes=False, help=STACK_HELP)
 def drift(_c: Context, target: Target) -> None:
-    """Compare the account with the live stacks; end in 1 when a resource was changed or deleted by somebody else."""
-    from tooling.operate import drift as drifts
+    """Show resources that somebody else changed or deleted; end in 1 when there are any."""
+    from tooling.operate import drift
 
-    here = _enter(target)
-    screen = _screen()
-    found = drifts.detect(here.aws, here.chosen, announce=screen.announce)
-    _tell(screen, found.lines(), passed=not found.drifts)
+    opened = open_account(target)
+    result = drift.detect(opened.aws, opened.settings, announce=_screen().announce)
+    show_result(result.lines(), passed=not result.drifts)
 
 
-@word(writes=True, help=LIVE)
+@task(writes=True, help=STACK_HELP)
 def secret(_c: Context, target: Target) -> None:
-    """Fill the Twilio secret from questions that are not echoed, or from one JSON object on standard input."""
-    from tooling.deploy import secret as secrets
-    from tooling.deploy import stack
+    """Fill the Twilio secret from questions, not echoed, or from JSON on standard input."""
+    from tooling.deploy import secret, stack
 
-    here = _enter(target)
-    arn = stack.outputs(here.aws, here.chosen)["TwilioSecretArn"]
-    given = secrets.read(sys.stdin)
-    secrets.put(here.aws, arn, given)
-    _screen().announce(
-        f"The secret is filled; texts go to {len(given['recipients'])} recipients from now on."
-    )
+    opened = open_account(target)
+    arn = stack.outputs(opened.aws, opened.settings)["TwilioSecretArn"]
+    values = secret.read(sys.stdin)
+    secret.put(opened.aws, arn, values)
+    count = len(values["recipients"])
+    show_result([f"The secret is filled; texts go to {count} recipients from now on."])
 
 
-@word(name="networks", writes=False, help=LIVE)
+@task(name="networks", writes=False, help=STACK_HELP)
 def show_networks(_c: Context, target: Target) -> None:
-    """Show both lists of recognised networks, and what ends when; end in 1 when an entry is unusable."""
+    """Show recognised networks and when they end; end in 1 when an entry is unusable."""
     from tooling.operate import networks
 
-    here = _enter(target)
-    lists = networks.load(here.aws, here.chosen)
-    _tell(
-        _screen(),
-        networks.format_lists(lists, time.time()),
-        passed=networks.has_only_usable_entries(lists),
-    )
+    opened = open_account(target)
+    lists = networks.load(opened.aws, opened.settings)
+    lines = networks.format_lists(lists, time.time())
+    show_result(lines, passed=networks.has_only_usable_entries(lists))
 
 
-ALLOW = {
+ALLOW_HELP = {
     "cidr": "the range or address; default: your present public address, after a question",
     "for_": "how long: 90m, 12h, 3d, 2w, or forever; default: 7d",
-    "who": "the one person or role that it is for, by the whole name in the text or in CloudTrail; default: everybody",
+    "who": "the one person or role that it is for, "
+    "by the whole name in the text or in CloudTrail; default: everybody",
     "label": "what it is, for people; default: the day",
     "force_wide": "take a range wider than /8 (IPv4) or /19 (IPv6); default: off",
 }
 
 
-@word(name="networks.allow", writes=True, help=LIVE | ALLOW)
+@task(name="networks.allow", writes=True, help=STACK_HELP | ALLOW_HELP)
 def allow_network(
     _c: Context,
     target: Target,
@@ -263,26 +164,25 @@ def allow_network(
     label: str | None = None,
     force_wide: bool = False,
 ) -> None:
-    """Recognise a network for a time, for everybody or one person, within a minute and without a deploy."""
+    """Recognise a network for a time, for all or one person, within a minute, without a deploy."""
     from tooling.operate import networks
 
-    chosen = _settings(target)
+    settings = load_settings(target)
     seconds, now = networks.parse_duration(for_), time.time()
-    one = networks.make_allowance(
-        cidr or networks.offer_own_address(sys.stdin), label, who, seconds, now, wide=force_wide
-    )
-    here = _enter(target, chosen)
-    _tell(_screen(), networks.allow(here.aws, here.chosen, one, now), passed=True)
+    cidr = cidr or networks.offer_own_address(sys.stdin)
+    allowance = networks.make_allowance(cidr, label, who, seconds, now, wide=force_wide)
+    opened = open_account(target, settings)
+    show_result(networks.allow(opened.aws, settings, allowance, now))
 
 
-REVOKE = {
+REVOKE_HELP = {
     "cidr": "every entry of exactly this range; default: none",
     "label": "every entry with exactly this label; default: none",
     "id": "the entry of this id; default: none",
 }
 
 
-@word(name="networks.revoke", writes=True, help=LIVE | REVOKE)
+@task(name="networks.revoke", writes=True, help=STACK_HELP | REVOKE_HELP)
 def revoke_network(
     _c: Context,
     target: Target,
@@ -294,80 +194,78 @@ def revoke_network(
     from tooling.operate import networks
 
     networks.require_one_selection(cidr=cidr, label=label, id=id)
-    here = _enter(target)
-    _tell(
-        _screen(),
-        networks.revoke(here.aws, here.chosen, time.time(), cidr=cidr, label=label, id=id),
-        passed=True,
-    )
+    opened = open_account(target)
+    choice = {"cidr": cidr, "label": label, "id": id}
+    show_result(networks.revoke(opened.aws, opened.settings, time.time(), **choice))
 
 
-CHECK = {
+CHECK_HELP = {
     "address": "the address, as in the text; it has no default: it must be given",
-    "who": "the person or role that signs in, for entries that are for one alone; default: nobody in particular",
+    "who": "the person or role that signs in, for entries that are for one alone; "
+    "default: nobody in particular",
 }
 
 
-@word(name="networks.check", writes=False, help=LIVE | CHECK)
+@task(name="networks.check", writes=False, help=STACK_HELP | CHECK_HELP)
 def check_network(_c: Context, target: Target, address: str = "", who: str | None = None) -> None:
     """Say which entry recognises an address; end in 1 when none does."""
     from tooling.operate import networks
 
     networks.require_address(address)
-    here = _enter(target)
-    told, is_recognised = networks.check_address(
-        networks.load(here.aws, here.chosen), address, who, time.time()
-    )
-    _tell(_screen(), told, passed=is_recognised)
+    opened = open_account(target)
+    lists = networks.load(opened.aws, opened.settings)
+    lines, is_recognised = networks.check_address(lists, address, who, time.time())
+    show_result(lines, passed=is_recognised)
 
 
-CONFIRM = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
+CONFIRM_HELP = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
 
 
-@word(writes=True, help=LIVE | CONFIRM)
+@task(writes=True, help=STACK_HELP | CONFIRM_HELP)
 def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
     from tooling.deploy import stack
 
-    here = _enter(target)
+    opened = open_account(target)
+    settings = opened.settings
     screen = _screen()
-    stack.confirm(here.chosen.prefix, confirm)
-    kept = stack.destroy(here.aws, here.chosen, here.made, console=screen.stack())
-    screen.announce(f"Stack {here.chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
+    stack.confirm(settings.prefix, confirm)
+    remaining = stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.stack())
+    screen.announce(f"Stack {settings.stack} is gone. Kept: {', '.join(remaining) or 'nothing'}.")
 
 
-SCAN = {
+SCAN_HELP = {
     "fast": "the quick tools only, for while you work; default: off",
     "only": "one tool by its name in the table; default: all of them",
 }
 
 
-@word(writes=False, help=SCAN)
+@task(writes=False, help=SCAN_HELP)
 def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
-    """Check everything static: checkov with the policies of this project, linters, types, workflows, Terraform."""
+    """Check everything static: checkov with our policies, linters, types, workflows, Terraform."""
     _scan(fast=fast, only=only)
 
 
 def _scan(*, fast: bool = False, only: str | None = None) -> None:
-    from tooling.checks import scan as scans
+    from tooling.checks import scan
 
-    screen = _screen()
-    report = scans.run(
-        ROOT, ROOT / "dist", announce=screen.announce, tools=scans.choose_tools(only, fast=fast)
-    )
-    _tell(screen, report.lines(), passed=report.passed)
+    tools = scan.choose_tools(only, fast=fast)
+    report = scan.run(ROOT, ROOT / "dist", announce=_screen().announce, tools=tools)
+    show_result(report.lines(), passed=report.passed)
 
 
-PARTS = {
+TEST_HELP = {
     "unit": "the unit tests only; default: all tests",
     "end_to_end": "the tests on the local AWS emulator only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
-    "fuzz": "as many made-up records and texts, and ten times the addresses (--fuzz 100000); default: all tests",
-    "mutations": "single faults in a copy of the templates, each to be caught by its policy; default: all tests",
+    "fuzz": "this many made-up records and texts, and ten times the addresses (--fuzz 100000); "
+    "default: all tests",
+    "mutations": "single faults in a copy of the templates, each to be caught by its policy; "
+    "default: all tests",
 }
 
 
-@word(writes=False, help=PARTS)
+@task(writes=False, help=TEST_HELP)
 def test(
     _c: Context,
     unit: bool = False,
@@ -376,55 +274,61 @@ def test(
     mutations: bool = False,
     fuzz: str | None = None,
 ) -> None:
-    """Run everything that runs: unit tests, Terraform's tests, and the deployed stacks on the local AWS emulator."""
+    """Run all tests: unit tests, Terraform's, and the stacks on the local AWS emulator."""
     from tooling.checks import test_run
 
+    flags = {"unit": unit, "end_to_end": end_to_end, "terraform": terraform}
+    parts = {part for part, is_chosen in flags.items() if is_chosen}
     count = test_run.parse_count(fuzz)
-    if unit or end_to_end or terraform or not (mutations or count):
-        _test(unit=unit, end_to_end=end_to_end, terraform=terraform)
+    if parts or not (mutations or count):
+        _test(parts)
     if mutations:
-        _mutations()
-    if count and (code := test_run.fuzz(ROOT, count)):
-        raise Exit(code=code)
+        _mutate()
+    if count:
+        _exit_with(test_run.fuzz(ROOT, count))
 
 
-def _mutations() -> None:
-    from tooling import environment
-    from tooling.checks import mutations as faults
-
-    screen = _screen()
-    report = faults.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
-    _tell(screen, report.lines(), passed=report.passed)
-
-
-def _test(**chosen: bool) -> None:
+def _test(parts: set[str]) -> None:
+    from tooling import terraform
     from tooling.checks import test_run
 
-    parts = {name for name, wanted in chosen.items() if wanted}
     if parts != {"unit"}:
         terraform.find()
-    code = test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[])
+    _exit_with(test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[]))
+
+
+def _mutate() -> None:
+    from tooling import environment
+    from tooling.checks import mutations
+
+    report = mutations.run(ROOT, environment.ensure("scan", ROOT), _screen().announce)
+    show_result(report.lines(), passed=report.passed)
+
+
+def _exit_with(code: int) -> None:
     if code:
         raise Exit(code=code)
 
 
-@word(writes=False, help={})
+@task(writes=False, help={})
 def check(_c: Context) -> None:
     """Run scan and then test."""
     _scan()
-    _test()
+    _test(set())
 
 
-EXPLAIN = {
-    "path": "a file or folder of records, or - for standard input; works without --path too; default: none",
+EXPLAIN_HELP = {
+    "path": "a file or folder of records, or - for standard input; works without --path too; "
+    "default: none",
     "also": "one more such file or folder, repeatable; default: none",
-    "networks": "recognised networks, separated by commas; default: `KnownNetworks` in signwatch.toml, else none",
+    "networks": "recognised networks, separated by commas; "
+    "default: `KnownNetworks` in signwatch.toml, else none",
     "json": "one JSON object a line, other events included; default: lines for people",
-    "config": TARGET["config"],
+    "config": TARGET_HELP["config"],
 }
 
 
-@word(writes=False, help=EXPLAIN, iterable=("also",), positional=("path",))
+@task(writes=False, help=EXPLAIN_HELP, iterable=("also",), positional=("path",))
 def explain(
     _c: Context,
     path: str,
@@ -433,64 +337,68 @@ def explain(
     json: bool = False,
     config: str | None = None,
 ) -> None:
-    """Show what Signwatch would do with records that you have (explain PATH); it needs no AWS account."""
-    from tooling.analysis import explain as explains
+    """Show what Signwatch would do with your records (explain PATH); needs no account."""
+    from tooling import settings
+    from tooling.analysis import explain
 
-    chosen = explains.choose(settings.parameters(config), networks)
-    explains.run([path, *(also or [])], chosen, as_json=json)
+    recognised = explain.choose(settings.parameters(config), networks)
+    explain.run([path, *(also or [])], recognised, as_json=json)
 
 
-COVERAGE = {
-    **{name: TARGET[name] for name in ("profile", "account", "region", "config")},
-    "profile": "AWS profile of the account to ask; default: none, and without these four the local AWS emulator answers",
+COVERAGE_HELP = {
+    "profile": "AWS profile of the account to ask; "
+    "default: none, and without these four the local AWS emulator answers",
+    **{flag: TARGET_HELP[flag] for flag in ("account", "region", "config")},
     "templates": "folder of the templates; default: cfn of this checkout",
 }
 
 
-@word(writes=False, help=COVERAGE)
+@task(writes=False, help=COVERAGE_HELP)
 def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
-    """Show each way into an account and whether a rule hands it to the function; end in 1 where none does."""
-    from tooling.analysis import coverage as coverages
+    """Show each way into an account and its rule; end in 1 when one has no rule."""
+    from tooling.analysis import coverage
 
     folder = Path(templates) if templates else ROOT / "cfn"
     eventbridge: AbstractContextManager[Any]
     if any(target.values()):
         from tooling.deploy import account
 
-        chosen = _settings(target)
-        owner, eventbridge = (
-            f"account {chosen.account}",
-            nullcontext(account.open(chosen).client("events")),
-        )
+        settings = load_settings(target)
+        owner = f"account {settings.account}"
+        eventbridge = nullcontext(account.open(settings).client("events"))
     else:
         from tooling.local import rehearsal
 
-        owner, eventbridge = "the local AWS emulator", rehearsal.open_eventbridge()
-    coverages.run(folder, owner, eventbridge, _screen())
+        owner = "the local AWS emulator"
+        eventbridge = rehearsal.open_eventbridge()
+    coverage.run(folder, owner, eventbridge, _screen())
 
 
-DEMO = {
-    "keep": "leave it running afterwards and print how to talk to it with the AWS CLI; default: off",
-    "event": "a file with an EventBridge event or a CloudTrail record of your own to send; default: five sign-ins",
+DEMO_HELP = {
+    "keep": "leave it running afterwards and print how to use it with the AWS CLI; default: off",
+    "event": "a file with an EventBridge event or a CloudTrail record of your own to send; "
+    "default: five sign-ins",
     "port": "port of the local AWS emulator; default: a free one",
 }
 
 
-@word(writes=True, help=DEMO)
+@task(writes=True, help=DEMO_HELP)
 def demo(
     _c: Context, keep: bool = False, event: str | None = None, port: str | None = None
 ) -> None:
-    """Run the whole chain on this machine, with no AWS account: bootstrap, deploy, five sign-ins, the texts."""
-    from tooling.local import demo as demos
+    """Run the whole chain locally, without AWS: bootstrap, deploy, five sign-ins, the texts."""
+    from tooling import terraform
+    from tooling.local import demo
 
     terraform.find()
-    demos.run(ROOT, _screen(), keep=keep, event=event, port=demos.parse_port(port))
+    demo.run(ROOT, _screen(), keep=keep, event=event, port=demo.parse_port(port))
 
 
 networks = Collection("networks")
 networks.add_task(show_networks, name="list", default=True)
-for each in (allow_network, revoke_network, check_network):
-    networks.add_task(each)
+networks.add_task(allow_network)
+networks.add_task(revoke_network)
+networks.add_task(check_network)
 namespace = Collection(
     *(bootstrap, package, deploy, outputs, drift, secret, networks, destroy),
     *(scan, test, check, explain, coverage, demo),

@@ -1,4 +1,4 @@
-"""What holds for every test: no way into a real AWS account, and one local AWS emulator a test process."""
+"""Set-up of every test: no way into a real AWS account, one local AWS emulator a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import botocore.httpsession
 import pytest
 
-from tests.support.measured import Floors
+from tests.support.coverage_floors import CoverageFloors
 from tests.support.repository import ROOT
 from tooling.environment import ensure
 from tooling.signals import ENDING_SIGNALS
@@ -22,67 +22,66 @@ if TYPE_CHECKING:
     from tooling.local.emulator import Emulator
     from tooling.local.twilio_server import TwilioServer
 
-SLOW = ("terraform", "scan", "end_to_end", "local")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SLOW_MARKS = ("terraform", "scan", "end_to_end", "local")
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 class RealEndpointError(BaseException):
-    """A test tried to reach something that is not on this machine; nothing may catch that."""
+    """A test tried to reach another machine. No code under test may catch this."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle what holds for the whole process.
+    """Set up the process.
 
-    Ctrl-C reaches what the tests start: a shell's background job is begun with it ignored, and hands that on.
-    Garbage is looked for less often: with a thousand tests in memory that takes a fifth of the time.
+    A shell starts background jobs with Ctrl-C ignored; programs that tests start would inherit it.
+    Garbage is collected less often: with a thousand tests in memory it takes a fifth of the time.
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("cov_source", None) and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Floors(ROOT / "dist" / "coverage"))
+        config.pluginmanager.register(CoverageFloors(ROOT / "dist" / "coverage"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before marks choose
+@pytest.hookimpl(tryfirst=True)  # before marks select tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count a test that talks to the loopback Twilio as one of parts held together: the unit tests go without.
+    """Mark tests that use the loopback Twilio server as joint: the unit tests run without them.
 
     Files with slow tests come first, so that no process has one left when the others are done.
     """
     for item in items:
         if "loopback" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.joint)
-    slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
-    items.sort(key=lambda item: item.path not in slow)
+    slow_files = {item.path for item in items if any(map(item.get_closest_marker, SLOW_MARKS))}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Ctrl-C as Python has it, the others as deadly as they are; whatever a test does to them ends with it.
+    """Set the default handlers of the ending signals, and restore the present ones after the test.
 
-    Whoever runs the tests may ignore some of them, as nohup does.
+    The tests may have been started with some of them ignored, as nohup does.
     """
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for number in ENDING_SIGNALS:
-        signal.signal(
-            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        )
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    for number, old in before.items():
-        signal.signal(number, old)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide the AWS configuration of the person who runs the tests, and refuse every endpoint but loopback."""
+    """Hide the AWS configuration of this machine, and refuse every endpoint but loopback."""
     folder = tmp_path_factory.mktemp("aws")
-    sent = botocore.httpsession.URLLib3Session.send
+    original_send = botocore.httpsession.URLLib3Session.send
 
     def send(session: Any, request: Any) -> Any:
-        if urlsplit(request.url).hostname not in LOOPBACK:
+        if urlsplit(request.url).hostname not in LOOPBACK_HOSTS:
             raise RealEndpointError(request.url)
-        return sent(session, request)
+        return original_send(session, request)
 
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -99,18 +98,17 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """The local AWS emulator; a test takes an account of its own on it."""
     from tooling.local.emulator import Emulator
 
-    folder = tmp_path_factory.mktemp("cloud")
-    with Emulator.start(ensure("local"), ensure("runtime"), folder / "state") as running:
+    state = tmp_path_factory.mktemp("cloud") / "state"
+    with Emulator.start(ensure("local"), ensure("runtime"), state) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def twilio_server() -> Iterator[TwilioServer]:
-    """The loopback Twilio."""
+    """The loopback Twilio server."""
     from tooling.local import rehearsal
     from tooling.local.twilio_server import TwilioServer
 
-    with TwilioServer.start(
-        accounts={rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}
-    ) as running:
+    accounts = {rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}
+    with TwilioServer.start(accounts=accounts) as running:
         yield running

@@ -18,11 +18,11 @@ from signwatch.detection import signin, verdict
 from tests.support import repository
 from tests.support.repository import ROOT
 from tests.support.sign_ins import event
-from tests.support.task_names import collection, parse, words
+from tests.support.task_names import collection, parse, task_names
 from tooling import errors, templates, terraform
 from tooling.deploy import stack
 from tooling.settings import Settings
-from tooling.terminal.task import INTERRUPTED
+from tooling.terminal.task import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from invoke.parser.context import ParserContext
@@ -112,7 +112,7 @@ def bootstrap_variables() -> dict[str, Any]:
 class TestTasks:
     def test_the_table_names_every_task_and_no_other(self) -> None:
         named = {code(row[0])[0] for row in repository.table(TASKS, "Tasks")}
-        assert named == set(words(collection()))
+        assert named == set(task_names(collection()))
 
     @pytest.mark.parametrize(
         "context", collection().to_contexts(), ids=lambda context: context.name
@@ -123,7 +123,7 @@ class TestTasks:
         rows = {
             code(row[0])[0]: documented_flags(row[2]) for row in repository.table(TASKS, "Tasks")
         }
-        (task,) = [task for task, name in words(collection()).items() if name == context.name]
+        (task,) = [task for task, name in task_names(collection()).items() if name == context.name]
         assert rows[task] == flags(context)
 
     @pytest.mark.parametrize("page", PAGES)
@@ -145,7 +145,7 @@ class TestTasks:
     def test_the_table_of_exit_codes_is_that_of_the_error_classes(self) -> None:
         rows = repository.table(TASKS, "Exit codes")
         meanings = {int(exit_code): meaning for exit_code, meaning in rows}
-        assert set(meanings) == {0, INTERRUPTED} | {
+        assert set(meanings) == {0, INTERRUPTED_EXIT_CODE} | {
             kind.exit_code for kind in errors.ToolError.__subclasses__()
         }
         for kind in (errors.FailedError, errors.RefusedError, errors.UnknownStateError):

@@ -1,1 +1,1 @@
-"""What the words of tasks.py do: plain Python that knows no task runner, one noun a module."""
+"""What the tasks of tasks.py do, in plain Python that knows no task runner outside ``terminal``."""

@@ -1,41 +1,87 @@
 """The project's virtual environments, each made on first use from its hash-locked requirements.
 
-``./inv`` runs this file by path with whatever Python the machine has, before any package is installed, so it
-imports the standard library alone. The same function makes the other environments when a task first needs them.
+``./inv`` runs this file by path, before any package is installed, so it imports the standard
+library alone. A task makes the other environments through ``ensure`` when it first needs them.
 
-An environment is stamped with a digest of what it was made from; another digest makes it anew. Two processes at
-once are kept apart by a lock on the requirements file itself, which leaves no lock file behind.
+A stamp in each environment says what it was made from: its own path and its requirements. When
+either changes, the environment is made again. A lock on the requirements file keeps two processes
+from making it at once; no lock file is left behind.
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
-import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
-STAMP = "signwatch-requirements.sha256"
+STAMP = "signwatch-stamp.txt"  # ./inv reads it too
 NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11")
+LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+# pip's settings that say where packages come from. All others are ignored, since some of them
+# (target, prefix, user) would install the packages elsewhere.
+INDEX_SETTINGS = (
+    "index-url",
+    "extra-index-url",
+    "find-links",
+    "no-index",
+    "trusted-host",
+    "cert",
+    "client-cert",
+    "proxy",
+    "timeout",
+    "default-timeout",
+    "retries",
+    "keyring-provider",
+)
+FALSE_TEXTS = ("0", "f", "false", "n", "no", "off")  # as pip reads a switch
+LIST_SETTINGS = ("extra-index-url", "find-links", "trusted-host")  # values separated by spaces
+# The same for uv: its variable and the separator of its values.
+UV_SETTINGS = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "cert": ("SSL_CERT_FILE", " "),
+    "client-cert": ("SSL_CLIENT_CERT", " "),
+    "proxy": ("ALL_PROXY", " "),
+}
+UV_VARIABLES = (  # uv's own variables that are passed on, by their beginning
+    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INSECURE_HOST"),
+    *("UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_HTTP", "UV_KEYRING", "UV_LINK_MODE", "UV_OFFLINE"),
+    *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_CONCURRENT"),
+)
 
 
 class Environment(NamedTuple):
-    """One virtual environment: its folder, its locked requirements, and what it is for."""
+    """One virtual environment. ``module`` is imported from it to check that it works."""
 
     folder: str
     requirements: str
     purpose: str
+    module: str
 
 
 ENVIRONMENTS = {
-    "tasks": Environment(".venv", "requirements/tasks.txt", "tasks and tests"),
-    "scan": Environment(".venv-scan", "requirements/scan.txt", "checkov, which must live alone"),
-    "local": Environment(".venv-local", "requirements/local.txt", "the local AWS emulator"),
-    "runtime": Environment(".venv-runtime", "requirements/runtime.txt", "the function's runtime"),
+    "tasks": Environment(".venv", "requirements/tasks.txt", "tasks and tests", "invoke"),
+    "scan": Environment(
+        ".venv-scan", "requirements/scan.txt", "checkov, which must live alone", "checkov"
+    ),
+    "local": Environment(
+        ".venv-local", "requirements/local.txt", "the local AWS emulator", "ministack"
+    ),
+    "runtime": Environment(
+        ".venv-runtime", "requirements/runtime.txt", "the function's runtime", "boto3"
+    ),
 }
 
 
@@ -44,99 +90,185 @@ class BrokenEnvironmentError(Exception):
 
 
 def ensure(name: str, root: Path = ROOT) -> Path:
-    """Return the Python of environment ``name``, making the environment first where it is missing or out of date.
+    """Return the Python of environment ``name``; make the environment if it is not current.
 
-    Raises BrokenEnvironmentError when pip cannot install the locked packages, and for a link in the folder's place.
+    Raises BrokenEnvironmentError when its packages cannot be installed, or its folder is a link.
     """
-    environment = ENVIRONMENTS[name]
-    folder, requirements = root / environment.folder, root / environment.requirements
-    python = folder / "bin" / "python"
-    base = find_newest_python() if name == "runtime" else sys.executable
-    stamp = hashlib.sha256(requirements.read_bytes() + str(folder).encode()).hexdigest()
-    if not _is_current(folder, stamp):
-        with requirements.open("rb") as lock:
+    if not _is_current(name, root):
+        with (root / ENVIRONMENTS[name].requirements).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_current(folder, stamp):
-                _make(environment, folder, requirements, base, stamp)
-    return python
+            if not _is_current(name, root):
+                _make(name, root)
+    return _python(root / ENVIRONMENTS[name].folder)
 
 
-def find_newest_python() -> str:
-    """Return the newest Python from 3.11 to 3.14 that really starts; the running one when no other does.
-
-    A name on PATH proves nothing (version managers leave stand-ins there), so each is asked for its version.
-    """
-    for name in NEWEST_FIRST:
-        found = shutil.which(name)
-        if (
-            found
-            and subprocess.run(
-                [found, "-c", "import venv, ensurepip"], capture_output=True, check=False
-            ).returncode
-            == 0
-        ):
-            return found
-    return sys.executable
-
-
-def _is_current(folder: Path, stamp: str) -> bool:
+def _is_current(name: str, root: Path = ROOT) -> bool:
+    """Tell whether the environment was made from these requirements, in this folder."""
+    folder = root / ENVIRONMENTS[name].folder
+    expected = _stamp(name, root)
     try:
-        return (folder / STAMP).read_text() == stamp and (folder / "bin" / "python").exists()
+        return (folder / STAMP).read_bytes() == expected and _python(folder).exists()
     except OSError:
         return False
 
 
-def _make(
-    environment: Environment, folder: Path, requirements: Path, base: str, stamp: str
-) -> None:
-    if folder.is_symlink():  # to clear it would empty whatever it points at
+def find_newest_python() -> str:
+    """Return the newest Python from 3.11 to 3.14 on PATH; the running one if there is none.
+
+    Version managers leave placeholders on PATH that do not start, so each candidate is started.
+    """
+    return next(filter(None, map(_find_python, NEWEST_FIRST)), sys.executable)
+
+
+def find_uv() -> str | None:
+    """Return the path of uv if one is on PATH and starts."""
+    return _find_program("uv", "--version")
+
+
+def _find_python(name: str) -> str | None:
+    return _find_program(name, "-I", "-c", "import venv, ensurepip")
+
+
+def _find_program(name: str, *arguments: str) -> str | None:
+    path = shutil.which(name)
+    if not path:
+        return None
+    trial = subprocess.run([path, *arguments], capture_output=True, check=False)
+    return path if trial.returncode == 0 else None
+
+
+def _stamp(name: str, root: Path) -> bytes:
+    environment = ENVIRONMENTS[name]
+    requirements = (root / environment.requirements).read_bytes()
+    return os.fsencode(root / environment.folder) + b"\n" + requirements
+
+
+def _python(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _make(name: str, root: Path) -> None:
+    environment = ENVIRONMENTS[name]
+    folder, requirements = root / environment.folder, root / environment.requirements
+    if folder.is_symlink():  # making it anew would empty the folder behind the link
         raise BrokenEnvironmentError(
-            f"{environment.folder}: is a link to {folder.resolve()}, which is out of date and is not ours to empty.\n"
+            f"{environment.folder}: is out of date, and is a link to {folder.resolve()}, "
+            f"which ./inv does not empty.\n"
             f"Try: remove the link {environment.folder}, then run ./inv again."
         )
     start = time.monotonic()
-    print(
-        f"inv: making {environment.folder} for {environment.purpose} ...",
-        file=sys.stderr,
-        flush=True,
-    )
-    without = "install Python's venv module (Debian, Ubuntu: apt install python3-venv), then run ./inv again"
+    _say(f"making {environment.folder} for {environment.purpose} ...")
+    base = find_newest_python() if name == "runtime" else sys.executable
+    uv = find_uv()
+    without_pip = ["--without-pip"] if uv else []  # making pip takes longer than all the rest
     _run(
-        [base, "-m", "venv", "--clear", str(folder)],
+        [base, "-I", "-m", "venv", "--clear", *without_pip, str(folder)],
         f"{environment.folder}: could not be made",
-        without,
+        "install Python's venv module (Debian, Ubuntu: apt install python3-venv)",
     )
-    pip = [
-        str(folder / "bin" / "python"),
-        "-I",
-        "-m",
-        "pip",
-        "install",
-        "-qq",
-        "--disable-pip-version-check",
-    ]
-    locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(requirements)]
-    what = (
-        f"{environment.folder}: the packages of {environment.requirements} could not be installed"
+    if uv:
+        tool = "uv"
+        command, variables = _uv_command(uv, _python(folder), base, root)
+    else:
+        tool = "pip"
+        command, variables = _pip_command(_python(folder))
+    _run(
+        [*command, *LOCKED, "-r", str(requirements)],
+        f"{environment.folder}: the packages of {environment.requirements} could not be installed",
+        f"check that {tool} reaches its package index from this machine",
+        variables=variables,
     )
     _run(
-        pip + locked,
-        what,
-        "check that pip reaches its package index from this machine, then run ./inv again",
+        [str(_python(folder)), "-I", "-B", "-c", f"import {environment.module}"],
+        f"{environment.folder}: was made, but {environment.module} cannot be imported from it",
+        "look for a setting of pip or uv that installs packages elsewhere (pip.conf, uv.toml)",
     )
-    (folder / STAMP).write_text(stamp)
-    print(
-        f"inv: made {environment.folder} in {time.monotonic() - start:.0f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+    (folder / STAMP).write_bytes(_stamp(name, root))
+    _say(f"made {environment.folder} in {time.monotonic() - start:.0f} s")
 
 
-def _run(command: list[str], what: str, remedy: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise BrokenEnvironmentError(f"{what}:\n{said}\nTry: {remedy}.")
+def _uv_command(uv: str, python: Path, base: str, root: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the variables with which uv installs packages for ``python``.
+
+    uv reads its own variables and files, those of the checkout and not of the current folder. It
+    gets the index settings of pip where its variables have none.
+    "unsafe-best-match" looks at all indexes, as pip does; the hashes decide which file is right.
+    Byte-code is compiled at once, as pip does: ./inv writes none later.
+    """
+    command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    command += ["--index-strategy", "unsafe-best-match", "--directory", str(root)]
+    settings = _read_index_settings(base)
+    if "no-index" in settings:
+        command.append("--no-index")
+    from_pip = {
+        variable: separator.join(settings[name].split())
+        for name, (variable, separator) in UV_SETTINGS.items()
+        if name in settings
+    }
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(UV_VARIABLES) or not name.startswith("UV_")
+    }
+    return command, from_pip | own
+
+
+def _pip_command(python: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the variables with which pip installs packages for ``python``.
+
+    pip reads no file and no variable of its own; the index settings are passed as flags instead.
+    --isolated alone would still read /etc/pip.conf.
+    """
+    command = [str(python), "-I", "-m", "pip", "install", "--isolated", "-qq"]
+    command.append("--disable-pip-version-check")
+    for name, value in _read_index_settings(str(python)).items():
+        if name == "no-index":
+            command.append("--no-index")
+        elif name in LIST_SETTINGS:
+            command += [f"--{name}={item}" for item in value.split()]
+        else:
+            command.append(f"--{name}={value}")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    return command, variables | {"PIP_CONFIG_FILE": os.devnull}
+
+
+def _read_index_settings(python: str) -> dict[str, str]:
+    """Return pip's index settings from its files and its variables.
+
+    The order is pip's: variables, [install], [global]. Without pip, only the variables count.
+    """
+    listing = subprocess.run(
+        [python, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    settings: dict[str, str] = {}
+    for section in ("global", "install"):
+        for line in listing.stdout.splitlines():
+            key, _, value = line.partition("=")
+            name = key.removeprefix(f"{section}.")
+            if name in INDEX_SETTINGS:
+                settings[name] = ast.literal_eval(value)
+    for name in INDEX_SETTINGS:
+        variable = f"PIP_{name.replace('-', '_').upper()}"
+        settings[name] = os.environ.get(variable) or settings.get(name, "")
+    if settings["no-index"].lower() in FALSE_TEXTS:
+        settings["no-index"] = ""
+    return {name: value for name, value in settings.items() if value}
+
+
+def _run(
+    command: list[str],
+    what: str,
+    remedy: str,
+    variables: Mapping[str, str] | None = None,
+) -> None:
+    completed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        output = (completed.stderr or completed.stdout).strip()
+        raise BrokenEnvironmentError(f"{what}:\n{output}\nTry: {remedy}, then run ./inv again.")
+
+
+def _say(text: str) -> None:
+    print(f"inv: {text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -144,7 +276,7 @@ def main(arguments: list[str]) -> int:
     try:
         print(ensure(arguments[0]))
     except (BrokenEnvironmentError, OSError) as error:
-        print(f"inv: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     except KeyboardInterrupt:
         print("\ninv: interrupted; run the same command again", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The errors a task may end in: each says where, what, and what to try, and carries its kind's exit code."""
+"""The errors that end a task: each says where, what and what to try, and has an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 class ToolError(Exception):
     """A task cannot go on. ``str()`` gives the sentence for the person at the terminal.
 
-    where: the file, resource, account or command concerned; what: what is wrong; remedy: what to try.
+    where: the file, resource, account or command; what: what is wrong; remedy: what to try.
     """
 
     exit_code = 1

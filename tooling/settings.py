@@ -1,7 +1,7 @@
-"""What a run is about: which profile, account, Region and prefix, and which stack parameters the user chose.
+"""The settings of a run: profile, account, Region, prefix, and the parameters that the user chose.
 
-Precedence: flags > signwatch.toml > the live stack's value > the template's default. This module settles the first
-two; the last two are met in tooling.stack, where the live stack is known.
+Order: flags > signwatch.toml > the live stack's value > the template's default. The first two are
+joined here; the last two in tooling.deploy.parameters, where the live stack is known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGURATION = "signwatch.toml"
+CONFIGURATION_FILE = "signwatch.toml"
+COMPARE = "compare it with signwatch.example.toml"
 KEYS = {
     "profile": str,
     "account": str,
@@ -31,11 +32,19 @@ KEYS = {
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
+FORMS = {  # field -> its form and an example
+    "account": (ACCOUNT, "123456789012"),
+    "region": (REGION, "eu-west-1"),
+    "prefix": (PREFIX, "signwatch"),
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One run's settings. ``parameters`` holds only what the user chose, ``bootstrap`` Terraform variables."""
+    """One run's settings.
+
+    parameters: the stack parameters that the user chose; bootstrap: Terraform variables.
+    """
 
     account: str
     region: str
@@ -64,118 +73,105 @@ class Settings:
     ) -> Settings:
         """Join flags and the configuration file; ``assignments`` are ``Name=Value`` texts.
 
-        Raises RefusedError for a file that cannot be read, an unknown key, or a value of the wrong shape.
+        Raises RefusedError for an unreadable file, an unknown key, or a value of the wrong form.
         """
         file = _read(config, root)
         defaults = terraform.load_defaults(root / "terraform-bootstrap")
-        _check_variables(
-            file.get("bootstrap", {}),
-            {k: v for k, v in defaults.items() if k not in ("region", "prefix")},
-        )
+        bootstrap = file.get("bootstrap", {})
+        _check_variables(bootstrap, defaults)
         settings = cls(
             account=account or file.get("account", ""),
             region=region or file.get("region") or defaults["region"],
             prefix=prefix or file.get("prefix") or defaults["prefix"],
             profile=profile or file.get("profile"),
-            parameters={**_texts(file.get("parameters", {})), **_assigned(assignments)},
-            bootstrap=file.get("bootstrap", {}),
+            parameters=_to_texts(file.get("parameters", {})) | _split(assignments),
+            bootstrap=bootstrap,
             root=root,
         )
-        return _checked(settings)
+        _check_forms(settings)
+        return settings
 
 
 def parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str]:
-    """Return the stack's parameters in the configuration file alone, for a word that needs no account.
+    """Return the stack's parameters in the configuration file, for a task that needs no account.
 
     Raises RefusedError as Settings.load does.
     """
-    return _texts(_read(config, root).get("parameters", {}))
+    return _to_texts(_read(config, root).get("parameters", {}))
 
 
 def _read(config: str | None, root: Path) -> dict[str, Any]:
-    path = Path(config) if config else root / CONFIGURATION
+    path = Path(config) if config else root / CONFIGURATION_FILE
     if not config and not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RefusedError(
-            str(path), f"cannot be read ({error})", "compare it with signwatch.example.toml"
-        ) from error
+        raise RefusedError(str(path), f"cannot be read ({error})", COMPARE) from error
     except RecursionError as error:
-        raise RefusedError(
-            str(path), "nests too deeply", "compare it with signwatch.example.toml"
-        ) from error
-    for key, value in found.items():
+        raise RefusedError(str(path), "nests too deeply", COMPARE) from error
+    for key, value in values.items():
         if key not in KEYS or not isinstance(value, KEYS[key]):
             what = f"`{key}` is not a key, or not of the right kind"
-            raise RefusedError(
-                str(path), what, f"use {', '.join(KEYS)} as in signwatch.example.toml"
-            )
-    return found
+            remedy = f"use {', '.join(KEYS)} as in signwatch.example.toml"
+            raise RefusedError(str(path), what, remedy)
+    return values
 
 
 def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Terraform passes over a variable that it does not know; a misspelt one would then trust somebody else."""
+    """Refuse unknown variables, which Terraform ignores: a misspelt one could trust anybody."""
+    allowed = sorted(set(defaults) - {"region", "prefix"})
     for name, value in chosen.items():
-        if name not in defaults:
-            remedy = f"use {', '.join(sorted(defaults))} as in signwatch.example.toml"
-            raise RefusedError(f"[bootstrap] {name}", "is not a variable that is set there", remedy)
-        if not _is_like(value, defaults[name]):
+        where = f"[bootstrap] {name}"
+        if name not in allowed:
+            remedy = f"use {', '.join(allowed)} as in signwatch.example.toml"
+            raise RefusedError(where, "is not a variable that is set there", remedy)
+        if not _has_type_of(value, defaults[name]):
             what = f"is {value!r}, and takes a value like {defaults[name]!r}"
-            raise RefusedError(f"[bootstrap] {name}", what, "write it as in signwatch.example.toml")
+            raise RefusedError(where, what, "write it as in signwatch.example.toml")
 
 
-def _is_like(value: object, default: object) -> bool:
-    """Whether a variable with this default takes the value; lists hold texts."""
+def _has_type_of(value: object, default: object) -> bool:
+    """Tell whether the value has the type of the default; all lists hold texts."""
     if isinstance(default, list):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return type(value) is type(default)
 
 
-def _texts(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """CloudFormation takes texts: lists are joined by commas, numbers written out."""
+def _to_texts(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values as the texts that CloudFormation takes: lists joined by commas."""
+    texts = {}
     for name, value in parameters.items():
-        if not isinstance(value, (str, int, float, list)):
-            raise RefusedError(
-                f"[parameters] {name}", "is not a text, a number or a list", "write it in quotes"
-            )
-    joined = {
-        name: ",".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in parameters.items()
-    }
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in joined.items()
-    }
+        if isinstance(value, bool):
+            texts[name] = str(value).lower()
+        elif isinstance(value, (str, int, float)):
+            texts[name] = str(value)
+        elif isinstance(value, list):
+            texts[name] = ",".join(map(str, value))
+        else:
+            what = "is not a text, a number or a list"
+            raise RefusedError(f"[parameters] {name}", what, "write it in quotes")
+    return texts
 
 
-def _assigned(assignments: Sequence[str]) -> dict[str, str]:
-    pairs = [assignment.partition("=") for assignment in assignments]
-    for name, equals, _ in pairs:
+def _split(assignments: Sequence[str]) -> dict[str, str]:
+    values = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not name or not equals:
-            raise RefusedError(
-                f"--set {name}", "is not of the form Name=Value", "write --set LogRetentionDays=365"
-            )
-    return {name: value for name, _, value in pairs}
+            remedy = "write --set LogRetentionDays=365"
+            raise RefusedError(f"--set {name}", "is not of the form Name=Value", remedy)
+        values[name] = value
+    return values
 
 
-def _checked(settings: Settings) -> Settings:
+def _check_forms(settings: Settings) -> None:
     if not settings.account:
+        what = "is not known, and nothing is written to an account that was not named"
         remedy = "give --account ID, or write account in signwatch.toml"
-        raise RefusedError(
-            "account",
-            "is not known, and nothing is written to an account that was not named",
-            remedy,
-        )
-    for name, shape, example in (
-        ("account", ACCOUNT, "123456789012"),
-        ("region", REGION, "eu-west-1"),
-        ("prefix", PREFIX, "signwatch"),
-    ):
+        raise RefusedError("account", what, remedy)
+    for name, (form, example) in FORMS.items():
         value = getattr(settings, name)
-        if not shape.fullmatch(value):
-            raise RefusedError(
-                f"{name} {value!r}", "is not of the right form", f"write it like {example}"
-            )
-    return settings
+        if not form.fullmatch(value):
+            what = "is not of the right form"
+            raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")

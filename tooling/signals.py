@@ -1,4 +1,4 @@
-"""The signals that end a word: held back while a program starts, or all taken as Ctrl-C by a word that cleans up."""
+"""Delays the signals that end a task while a program starts, or treats all of them as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENDING_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-)  # Ctrl-C, a request to end, a terminal that closes
+# Ctrl-C, a request to end, and a terminal that closes.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def hold_back() -> Iterator[None]:
-    """Hold these signals back to the end of the body: within a start they would leave a program that nobody knows of.
+    """Delay these signals until the body has ended.
 
-    One that is ignored stays so, for the program that starts inherits it.
+    A signal during the start of a program would leave the program running without an owner.
+    An ignored signal stays ignored, since the program inherits that.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return
-    held: list[int] = []
-    before = {number: old for number, old in _handlers().items() if old is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, lambda number, _: held.append(number))
+    delayed: list[int] = []
+    replaced = {
+        number: handler for number, handler in _handlers().items() if handler is not signal.SIG_IGN
+    }
+    for number in replaced:
+        signal.signal(number, lambda number, _: delayed.append(number))
     try:
         yield
     finally:
-        _restore(before)
-    for number in held:
+        _restore(replaced)
+    for number in delayed:
         signal.raise_signal(number)
 
 
@@ -42,30 +42,28 @@ def hold_back() -> Iterator[None]:
 def treat_as_ctrl_c() -> Iterator[None]:
     """Let each of these signals interrupt the body as Ctrl-C does.
 
-    Ctrl-C itself does so even where it was ignored, as it is in the background jobs of a script (POSIX, Shell Command
-    Language, "Signals and Error Handling"). The others stay ignored where they are, for nohup asks for that. After the
-    first signal the clean-up goes on undisturbed, but for a Ctrl-C of somebody who insists.
+    Ctrl-C interrupts even where it was ignored, as in a script's background jobs (POSIX, Shell
+    Command Language, "Signals and Error Handling"). The others stay ignored where they are: nohup
+    asks for that. After the first signal only another Ctrl-C interrupts the clean-up.
     """
 
     def interrupt(*_: object) -> NoReturn:
-        for number in before:
-            signal.signal(
-                number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN
-            )
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in set(replaced) - {signal.SIGINT}:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    found = _handlers()
-    before = {
-        number: old
-        for number, old in found.items()
-        if number == signal.SIGINT or old is not signal.SIG_IGN
+    replaced = {
+        number: handler
+        for number, handler in _handlers().items()
+        if number == signal.SIGINT or handler is not signal.SIG_IGN
     }
-    for number in before:
+    for number in replaced:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        _restore(before)
+        _restore(replaced)
 
 
 def _handlers() -> dict[int, signal._HANDLER]:

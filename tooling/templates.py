@@ -1,4 +1,4 @@
-"""CloudFormation templates, read as plain data: a short-form function ``!Ref X`` becomes ``{"Ref": "X"}``."""
+"""Reads CloudFormation templates as plain data; ``!Ref X`` becomes ``{"Ref": "X"}``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-try:
-    from yaml import (
-        CSafeLoader as SafeLoader,  # ten times faster; some builds of PyYAML come without it
-    )
+try:  # ten times faster, but some builds of PyYAML have no C loader
+    from yaml import CSafeLoader as SafeLoader
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment] # the same loader in Python
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Loader(SafeLoader):
-    """YAML with CloudFormation's short-form functions; refuses a key that stands twice in one mapping."""
+    """YAML with CloudFormation's short forms; refuses a key that stands twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own signature
         keys = [key.value for key, _ in node.value]
@@ -32,28 +30,30 @@ class _Loader(SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+def _construct_short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    value: Any
     if isinstance(node, yaml.ScalarNode):
-        value: Any = loader.construct_scalar(node)
+        value = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = value.split(".", 1)
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type] # scalar and sequence are handled above
-    return {name: value.split(".", 1) if suffix == "GetAtt" and isinstance(value, str) else value}
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type] # the third kind of node
+    return {name: value}
 
 
-_Loader.add_multi_constructor("!", _function)
+_Loader.add_multi_constructor("!", _construct_short_form)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the template at ``path``; RefusedError when it cannot be read."""
+    """Return the template at ``path``. Raises RefusedError when it cannot be read."""
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
+        template = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RefusedError(
-            str(path), f"cannot be read ({error})", "mend the template, then: invoke scan"
-        ) from error
-    if not isinstance(found, dict):
+        remedy = "fix the template, then run: invoke scan"
+        raise RefusedError(str(path), f"cannot be read ({error})", remedy) from error
+    if not isinstance(template, dict):
         raise RefusedError(str(path), "is not a template", "restore the file with git")
-    return found
+    return template

@@ -1,1 +1,1 @@
-"""Signwatch's function: tells the owner of an AWS account of sign-ins from addresses that are not recognised."""
+"""Signwatch's function: alerts the owner of an AWS account to sign-ins from unknown addresses."""

@@ -1,4 +1,4 @@
-"""The repository as its own tests see it: the files that git knows or would take, and the pages among them."""
+"""The repository as its own tests see it: its files, and what is on its pages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @functools.cache
 def files() -> tuple[Path, ...]:
-    """Every file that is tracked or would be by ``git add``, relative to the repository."""
+    """Return every file that git tracks or ``git add`` would, relative to the repository."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    return tuple(sorted(Path(name) for name in set(listed) if name and (ROOT / name).is_file()))
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {name for name in output.split("\0") if name}
+    return tuple(sorted(Path(name) for name in names if (ROOT / name).is_file()))
 
 
 def is_ignored(path: str) -> bool:
-    return (
-        subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
-    )
+    command = ["git", "check-ignore", "-q", path]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def pages() -> list[Path]:
@@ -32,29 +30,25 @@ def pages() -> list[Path]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a page that are marked with ``language``."""
-    return [body for marked, body in FENCE.findall(text) if marked == language]
+    """Return the fenced blocks of a page that are marked with ``language``."""
+    return [body for mark, body in FENCE.findall(text) if mark == language]
 
 
 def section(text: str, heading: str) -> str:
-    """What stands below ``heading`` until the next heading of any level."""
-    found = re.search(
-        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)",
-        FENCE.sub("", text),
-        re.MULTILINE | re.DOTALL,
-    )
-    assert found, f"no heading {heading!r}"
-    return found[1]
+    """Return the text below ``heading`` until the next heading of any level."""
+    pattern = rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)"
+    match = re.search(pattern, FENCE.sub("", text), re.MULTILINE | re.DOTALL)
+    assert match, f"no heading {heading!r}"
+    return match[1]
 
 
 def table(text: str, heading: str) -> list[list[str]]:
-    """The body rows of the tables below ``heading``, as lists of cells."""
+    """Return the body rows of the tables below ``heading``, as lists of cells."""
     lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in lines]
     rules = [
-        number for number, row in enumerate(rows) if all(set(cell) <= set("-: |") for cell in row)
+        index for index, row in enumerate(rows) if all(set(cell) <= set("-: |") for cell in row)
     ]
     assert rules, f"no table below {heading!r}"
-    return [
-        row for number, row in enumerate(rows) if number not in rules and number + 1 not in rules
-    ]
+    headers = [index - 1 for index in rules]
+    return [row for index, row in enumerate(rows) if index not in rules + headers]

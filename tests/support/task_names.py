@@ -1,4 +1,4 @@
-"""The words of this project as Invoke reads them: which there are, and what a command line asks for."""
+"""The tasks of this project as Invoke reads them, and which of them a command line names."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def collection() -> Collection:
     return Collection.from_module(module)
 
 
-def words(found: Collection) -> dict[str, str]:
-    """Each word as a person types it, with its full name: a family's own word is the first of its tasks."""
-    named = found.task_names.items()
-    return {
-        next((alias for alias in aliases if alias in found.collections), name): name
-        for name, aliases in named
-    }
+def task_names(tasks: Collection) -> dict[str, str]:
+    """Return each task as a person types it, with its full name: "networks" for "networks.list"."""
+    names = {}
+    for full_name, aliases in tasks.task_names.items():
+        families = [alias for alias in aliases if alias in tasks.collections]
+        names[families[0] if families else full_name] = full_name
+    return names
 
 
 def parse(command: str) -> list[str]:
-    """Parse as Invoke's program does: its own flags first, then tasks with theirs; return the tasks named."""
-    own = Parser(initial=ParserContext(args=Program().core_args()), ignore_unknown=True)
-    result = own.parse_argv(shlex.split(command, comments=True)[1:])
-    tasks = Parser(contexts=collection().to_contexts()).parse_argv(result.unparsed)
-    asked = result[0].args["help"].value
-    return [context.name or "" for context in tasks] + ([asked] if isinstance(asked, str) else [])
+    """Return the tasks that a command line names, parsed as Invoke does: its own flags first."""
+    own_flags = Parser(initial=ParserContext(args=Program().core_args()), ignore_unknown=True)
+    own = own_flags.parse_argv(shlex.split(command, comments=True)[1:])
+    tasks = Parser(contexts=collection().to_contexts()).parse_argv(own.unparsed)
+    names = [context.name or "" for context in tasks]
+    help_of = own[0].args["help"].value
+    return [*names, help_of] if isinstance(help_of, str) else names

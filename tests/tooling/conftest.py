@@ -1,4 +1,4 @@
-"""What the tests of the tooling share: the command line with a loopback AWS."""
+"""Fixtures of the tooling's tests: a command line on a loopback AWS."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.command_line import Aws, Ended, Run
+    from tests.support.command_line import Aws, Run, TaskEnd
 
-pytest.register_assert_rewrite(
-    "tests.support.command_line"
-)  # so that an end that is not as expected says what it was
-read_defaults = functools.cache(
-    terraform.load_defaults
-)  # every word reads the Terraform files, and here there are many
+pytest.register_assert_rewrite("tests.support.command_line")  # its asserts then show their values
+# Every task reads the Terraform files.
+load_defaults_once = functools.cache(terraform.load_defaults)
 
 
 @pytest.fixture
@@ -28,12 +25,12 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     """Credentials of a made-up user, and every service on the loopback AWS."""
     from botocore.loaders import Loader
 
-    from tests.support.command_line import Aws, ReadOnce, served
+    from tests.support.command_line import Aws, CachingLoader, serve
 
     aws = Aws()
-    monkeypatch.setattr(Loader, "FILE_LOADER_CLASS", ReadOnce)
+    monkeypatch.setattr(Loader, "FILE_LOADER_CLASS", CachingLoader)
     (tmp_path / "aws-config").write_text("[profile known]\nregion = us-east-1\n")
-    with served(aws) as url:
+    with serve(aws) as url:
         for name, value in {
             "AWS_ENDPOINT_URL": url,
             "AWS_CONFIG_FILE": str(tmp_path / "aws-config"),
@@ -47,13 +44,13 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a word as the command line does, in a folder of its own and with no signwatch.toml of anybody."""
+    """Run a task as the command line does, in a folder of its own and without a signwatch.toml."""
     from invoke import Program
 
-    from tests.support.command_line import HELP, NAMESPACE, Ended
+    from tests.support.command_line import HELP, NAMESPACE, TaskEnd
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(terraform, "load_defaults", read_defaults)
+    monkeypatch.setattr(terraform, "load_defaults", load_defaults_once)
     monkeypatch.delenv("SIGNWATCH_DEBUG", raising=False)
     (tmp_path / "empty.toml").touch()
     (tmp_path / "bin").mkdir()
@@ -61,15 +58,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     (tmp_path / "bin" / "terraform").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
-    def run(*typed: str) -> Ended:
-        for word, sentences in HELP.items():
-            NAMESPACE[word].help = dict(sentences)
+    def run(*command_line: str) -> TaskEnd:
+        for task, help_texts in HELP.items():
+            NAMESPACE[task].help = dict(help_texts)
         capsys.readouterr()
         code: Any = 0
         try:
-            Program(namespace=NAMESPACE).run(["inv", *typed])
-        except SystemExit as left:
-            code = left.code
-        return Ended(code or 0, *capsys.readouterr())
+            Program(namespace=NAMESPACE).run(["inv", *command_line])
+        except SystemExit as exit_:
+            code = exit_.code
+        return TaskEnd(code or 0, *capsys.readouterr())
 
     return run

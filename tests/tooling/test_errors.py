@@ -1,4 +1,4 @@
-"""The errors of the tooling: each says where, what and what to try, and has the exit code agreed for its kind."""
+"""The errors of the tooling: each says where, what and what to try, and has an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
 
 
-def test_the_sentence_says_where_what_and_what_to_try() -> None:
+def test_text_says_where_what_and_what_to_try() -> None:
     error = RefusedError("prefix x", "is too short", "write it like signwatch")
     assert str(error) == "prefix x: is too short\nTry: write it like signwatch"
     assert (error.where, error.what, error.remedy) == (
@@ -26,7 +26,7 @@ def test_each_kind_has_its_exit_code(kind: type[ToolError], code: int) -> None:
     assert kind("where", "what", "remedy").exit_code == code
 
 
-def test_a_copy_says_the_same_as_when_an_error_comes_back_from_another_process() -> None:
+def test_copy_is_the_same_as_when_another_process_returns_an_error() -> None:
     error = copy.copy(FailedError("where", "what", "remedy"))
     assert str(error) == "where: what\nTry: remedy"
     assert error.exit_code == 1

@@ -1,4 +1,4 @@
-"""Settings: flags over the file over the Terraform files' defaults, and what is refused."""
+"""Settings: flags win over the file, the file over the Terraform defaults; and what is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACCOUNT = "111122223333"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with its own defaults, so that a default repeated in Python would be seen."""
+    """A checkout with its own defaults, which differ from those in the repository."""
     (tmp_path / "terraform-bootstrap").mkdir()
     (tmp_path / "terraform-bootstrap" / "variables.tf").write_text(VARIABLES)
     return tmp_path
@@ -45,7 +45,7 @@ class TestPrecedence:
             "watch",
         )
 
-    def test_the_file_beats_the_defaults(self, root: Path) -> None:
+    def test_file_wins_over_the_defaults(self, root: Path) -> None:
         write(
             root, f'profile = "p"\naccount = "{ACCOUNT}"\nregion = "eu-west-3"\nprefix = "mine"\n'
         )
@@ -57,7 +57,7 @@ class TestPrecedence:
             "mine",
         )
 
-    def test_flags_beat_the_file(self, root: Path) -> None:
+    def test_flags_win_over_the_file(self, root: Path) -> None:
         write(
             root, 'profile = "p"\naccount = "999999999999"\nregion = "eu-west-3"\nprefix = "mine"\n'
         )
@@ -71,20 +71,20 @@ class TestPrecedence:
             "yours",
         )
 
-    def test_an_assignment_beats_the_file_and_leaves_the_other_parameters(self, root: Path) -> None:
+    def test_assignment_wins_over_the_file_and_leaves_other_parameters(self, root: Path) -> None:
         write(root, '[parameters]\nAlertEmail = "a@example.com"\nLogRetentionDays = 90\n')
         settings = Settings.load(
             account=ACCOUNT, assignments=["AlertEmail=b@example.com"], root=root
         )
         assert settings.parameters == {"AlertEmail": "b@example.com", "LogRetentionDays": "90"}
 
-    def test_a_value_may_hold_an_equals_sign_and_may_be_empty(self, root: Path) -> None:
+    def test_value_may_be_empty_or_contain_an_equals_sign(self, root: Path) -> None:
         settings = Settings.load(
             account=ACCOUNT, assignments=["A=b=c", "KnownNetworks="], root=root
         )
         assert settings.parameters == {"A": "b=c", "KnownNetworks": ""}
 
-    def test_another_file_is_named_with_config(self, root: Path, tmp_path: Path) -> None:
+    def test_config_names_another_file(self, root: Path, tmp_path: Path) -> None:
         write(root, f'account = "{ACCOUNT}"\nprefix = "mine"\n')
         (tmp_path / "other.toml").write_text('account = "444455556666"\n')
         settings = Settings.load(config=str(tmp_path / "other.toml"), root=root)
@@ -99,23 +99,21 @@ class TestPrecedence:
 
 
 @pytest.mark.parametrize(
-    ("written", "text"),
+    ("value", "text"),
     [
         ('["203.0.113.0/24", "2001:db8::/48"]', "203.0.113.0/24,2001:db8::/48"),
         ("365", "365"),
         ("true", "true"),
     ],
 )
-def test_parameters_become_the_texts_that_cloudformation_takes(
-    root: Path, written: str, text: str
-) -> None:
-    write(root, f"[parameters]\nName = {written}\n")
+def test_parameters_become_texts_for_cloudformation(root: Path, value: str, text: str) -> None:
+    write(root, f"[parameters]\nName = {value}\n")
     assert Settings.load(account=ACCOUNT, root=root).parameters == {"Name": text}
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("acount = '1'", "`acount` is not a key"),
             ("account = 111122223333", "`account` is not a key, or not of the right kind"),
@@ -142,34 +140,34 @@ class TestRefusals:
             ("[parameters]\nAlertEmail = 2026-11-24", "[parameters] AlertEmail: is not a text"),
         ],
     )
-    def test_a_broken_file_is_refused_with_what_is_wrong(
-        self, root: Path, text: str, said: str
+    def test_broken_file_is_refused_with_the_reason(
+        self, root: Path, text: str, message: str
     ) -> None:
         write(root, text)
         with pytest.raises(RefusedError) as refused:
             Settings.load(account=ACCOUNT, root=root)
-        assert said in str(refused.value)
+        assert message in str(refused.value)
 
-    def test_bytes_that_are_no_text_are_refused(self, root: Path) -> None:
+    def test_file_that_is_not_utf_8_is_refused(self, root: Path) -> None:
         (root / "signwatch.toml").write_bytes(b"account = '\xff'")
         with pytest.raises(RefusedError, match="cannot be read"):
             Settings.load(account=ACCOUNT, root=root)
 
-    def test_lists_in_lists_without_end_are_refused(self, root: Path) -> None:
+    def test_file_that_nests_too_deeply_is_refused(self, root: Path) -> None:
         write(root, f"account = {'[' * 100_000}{']' * 100_000}")
         with pytest.raises(RefusedError, match=r"signwatch\.toml: nests too deeply"):
             Settings.load(account=ACCOUNT, root=root)
 
-    def test_a_named_file_that_does_not_exist_is_refused(self, root: Path) -> None:
+    def test_missing_file_of_config_is_refused(self, root: Path) -> None:
         with pytest.raises(RefusedError, match=r"nowhere\.toml: cannot be read"):
             Settings.load(account=ACCOUNT, config=str(root / "nowhere.toml"), root=root)
 
-    def test_an_account_must_be_named(self, root: Path) -> None:
+    def test_account_must_be_named(self, root: Path) -> None:
         with pytest.raises(RefusedError, match="--account ID"):
             Settings.load(root=root)
 
     @pytest.mark.parametrize("assignment", ["AlertEmail", "=x", ""])
-    def test_an_assignment_has_a_name_and_an_equals_sign(self, root: Path, assignment: str) -> None:
+    def test_assignment_needs_a_name_and_an_equals_sign(self, root: Path, assignment: str) -> None:
         with pytest.raises(RefusedError, match="is not of the form Name=Value"):
             Settings.load(account=ACCOUNT, assignments=[assignment], root=root)
 
@@ -190,14 +188,14 @@ class TestRefusals:
             {"prefix": "a-b-c-d-e-f-g-h-i-j-k"},
         ],
     )
-    def test_a_value_of_the_wrong_form_is_refused(self, root: Path, wrong: dict[str, Any]) -> None:
+    def test_value_of_the_wrong_form_is_refused(self, root: Path, wrong: dict[str, Any]) -> None:
         with pytest.raises(RefusedError, match="is not of the right form"):
             Settings.load(**{"account": ACCOUNT, **wrong}, root=root)
 
     @pytest.mark.parametrize("prefix", ["abc", "sign-watch", "a1-b2", "a" * 20])
-    def test_a_prefix_that_all_names_can_begin_with_is_taken(self, root: Path, prefix: str) -> None:
+    def test_valid_prefix_is_accepted(self, root: Path, prefix: str) -> None:
         assert Settings.load(account=ACCOUNT, prefix=prefix, root=root).prefix == prefix
 
     @pytest.mark.parametrize("region", ["eu-west-1", "us-gov-west-1", "ap-southeast-4"])
-    def test_every_form_of_region_is_taken(self, root: Path, region: str) -> None:
+    def test_region_of_every_partition_is_accepted(self, root: Path, region: str) -> None:
         assert Settings.load(account=ACCOUNT, region=region, root=root).region == region

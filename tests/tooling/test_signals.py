@@ -1,4 +1,4 @@
-"""Signals: held back while a program starts, and all of them a Ctrl-C for a word that cleans up after itself."""
+"""Signals: delayed while a program starts; treated as Ctrl-C by a task that cleans up."""
 
 from __future__ import annotations
 
@@ -9,83 +9,80 @@ import pytest
 
 from tooling.signals import ENDING_SIGNALS, hold_back, treat_as_ctrl_c
 
-each = pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
+each_signal = pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
 
 
 pytestmark = pytest.mark.usefixtures("handlers")
 
 
-class TestHeldBack:
-    def test_in_the_middle_of_a_start_ctrl_c_waits_for_the_program_and_then_interrupts(
+class TestHoldBack:
+    def test_ctrl_c_interrupts_after_the_program_has_started(
         self,
     ) -> None:
         def start() -> None:
             with hold_back():
                 signal.raise_signal(signal.SIGINT)
-                done.append("started")
+                events.append("started")
 
-        before, done = signal.getsignal(signal.SIGINT), list[str]()
+        before = signal.getsignal(signal.SIGINT)
+        events: list[str] = []
         with pytest.raises(KeyboardInterrupt):
             start()
-        assert done == ["started"]
+        assert events == ["started"]
         assert signal.getsignal(signal.SIGINT) is before
 
-    @each
-    def test_what_is_held_reaches_the_handler_of_before(self, number: signal.Signals) -> None:
-        told: list[object] = []
-        signal.signal(number, lambda *_: told.append("before"))
+    @each_signal
+    def test_delayed_signal_reaches_the_previous_handler(self, number: signal.Signals) -> None:
+        events: list[object] = []
+        signal.signal(number, lambda *_: events.append("before"))
         with hold_back():
             signal.raise_signal(number)
-            told.append("started")
-        assert told == ["started", "before"]
+            events.append("started")
+        assert events == ["started", "before"]
 
-    @each
-    def test_what_is_ignored_stays_so_for_the_program_that_starts(
-        self, number: signal.Signals
-    ) -> None:
+    @each_signal
+    def test_ignored_signal_stays_ignored(self, number: signal.Signals) -> None:
         signal.signal(number, signal.SIG_IGN)
         with hold_back():
             assert signal.getsignal(number) is signal.SIG_IGN
 
-    def test_outside_the_main_thread_there_is_nothing_to_hold_back(self) -> None:
+    def test_other_threads_delay_nothing(self) -> None:
         def body() -> None:
             with hold_back():
-                done.append(threading.current_thread() is threading.main_thread())
+                is_main_thread.append(threading.current_thread() is threading.main_thread())
 
-        done: list[bool] = []
+        is_main_thread: list[bool] = []
         thread = threading.Thread(target=body)
         thread.start()
         thread.join()
-        assert done == [False]
+        assert is_main_thread == [False]
 
 
-class TestTakenAsCtrlC:
-    @each
-    def test_each_interrupts_and_its_handler_comes_back(self, number: signal.Signals) -> None:
+class TestTreatAsCtrlC:
+    @each_signal
+    def test_signal_interrupts_and_its_handler_is_restored(self, number: signal.Signals) -> None:
         before = signal.getsignal(number)
         with pytest.raises(KeyboardInterrupt), treat_as_ctrl_c():
             signal.raise_signal(number)
         assert signal.getsignal(number) is before
 
-    def test_ctrl_c_works_where_a_shell_had_it_ignored(self) -> None:
+    def test_ctrl_c_interrupts_even_if_it_was_ignored(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with pytest.raises(KeyboardInterrupt), treat_as_ctrl_c():
             signal.raise_signal(signal.SIGINT)
 
-    def test_a_closing_terminal_that_nohup_has_ignored_stays_so(self) -> None:
+    def test_hangup_stays_ignored_under_nohup(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        reached = []
+        handlers = []
         with treat_as_ctrl_c():
             signal.raise_signal(signal.SIGHUP)
-            reached.append(signal.getsignal(signal.SIGHUP))
-        assert reached == [signal.SIG_IGN]
+            handlers.append(signal.getsignal(signal.SIGHUP))
+        assert handlers == [signal.SIG_IGN]
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
-    @each
-    def test_after_one_signal_only_a_ctrl_c_disturbs_the_clean_up(
-        self, number: signal.Signals
-    ) -> None:
-        cleaned: list[str] = []
+    @each_signal
+    def test_clean_up_is_interrupted_by_ctrl_c_alone(self, number: signal.Signals) -> None:
+        events: list[str] = []
 
         def clean_up() -> None:
             try:
@@ -93,10 +90,10 @@ class TestTakenAsCtrlC:
             finally:
                 signal.raise_signal(signal.SIGTERM)
                 signal.raise_signal(signal.SIGHUP)
-                cleaned.append("undisturbed")
+                events.append("still cleaning up")
                 signal.raise_signal(signal.SIGINT)
-                cleaned.append("never")
+                events.append("never")
 
         with pytest.raises(KeyboardInterrupt), treat_as_ctrl_c():
             clean_up()
-        assert cleaned == ["undisturbed"]
+        assert events == ["still cleaning up"]

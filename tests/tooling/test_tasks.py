@@ -1,4 +1,4 @@
-"""Words on an account, as a person types them: each mistake is one clear sentence with the agreed exit code."""
+"""Tasks on an account, as a person types them: a mistake is one sentence with its exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import pytest
 
 from signwatch.detection import allowance
 from tests.support.aws import ACCOUNT
-from tests.support.command_line import FAMILY, NEEDED, TARGETED, Aws, Run, expect, target
+from tests.support.command_line import (
+    ACCOUNT_TASKS,
+    NEEDED_FLAGS,
+    NETWORKS_TASKS,
+    Aws,
+    Run,
+    expect,
+    on_account,
+)
 from tests.support.repository import ROOT
 from tooling.deploy import package, stack
 from tooling.deploy.bootstrap import Bootstrap
@@ -27,52 +35,56 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.joint
 
-OTHER = "999999999999"
+OTHER_ACCOUNT = "999999999999"
+CONTRACT = {f"/signwatch/bootstrap/{field.name}": "x" for field in fields(Bootstrap)}
 
 
 class TestAccount:
-    @pytest.mark.parametrize("word", TARGETED)
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
     def test_credentials_of_another_account_are_refused_before_any_write(
-        self, aws: Aws, run: Run, word: str
+        self, aws: Aws, run: Run, task: str
     ) -> None:
-        aws.owner = OTHER
+        aws.owner = OTHER_ACCOUNT
         expect(
-            run(*target(word)),
+            run(*on_account(task)),
             2,
-            word,
-            f"belong to account {OTHER}, not to {ACCOUNT}; nothing was written",
+            task,
+            f"belong to account {OTHER_ACCOUNT}, not to {ACCOUNT}; nothing was written",
         )
-        assert aws.asked == ["GetCallerIdentity"]
+        assert aws.actions == ["GetCallerIdentity"]
 
-    @pytest.mark.parametrize("word", TARGETED)
-    def test_an_unknown_profile_is_refused_by_name(self, aws: Aws, run: Run, word: str) -> None:
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
+    def test_unknown_profile_is_refused_by_name(self, aws: Aws, run: Run, task: str) -> None:
         expect(
-            run(*target(word, "-p", "nosuch")),
+            run(*on_account(task, "-p", "nosuch")),
             2,
-            word,
+            task,
             "profile 'nosuch': is not in your AWS configuration",
         )
-        assert aws.asked == []
+        assert aws.actions == []
 
-    @pytest.mark.parametrize("word", TARGETED)
-    def test_an_account_that_is_not_named_is_refused(self, aws: Aws, run: Run, word: str) -> None:
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
+    def test_account_must_be_named(self, aws: Aws, run: Run, task: str) -> None:
         expect(
-            run(word, "--config", "empty.toml", *NEEDED.get(word, ())), 2, word, "give --account ID"
-        )
-        assert aws.asked == []
-
-    @pytest.mark.parametrize("word", ["deploy", "outputs", "secret", "destroy", *FAMILY])
-    def test_a_missing_bootstrap_says_what_to_run(self, aws: Aws, run: Run, word: str) -> None:
-        expect(
-            run(*target(word)),
+            run(task, "--config", "empty.toml", *NEEDED_FLAGS.get(task, ())),
             2,
-            word,
+            task,
+            "give --account ID",
+        )
+        assert aws.actions == []
+
+    @pytest.mark.parametrize("task", ["deploy", "outputs", "secret", "destroy", *NETWORKS_TASKS])
+    def test_missing_bootstrap_says_which_task_to_run(self, aws: Aws, run: Run, task: str) -> None:
+        expect(
+            run(*on_account(task)),
+            2,
+            task,
             f"account {ACCOUNT} has no bootstrap in eu-west-1",
             "invoke bootstrap",
         )
-        assert aws.asked == ["GetCallerIdentity", "GetParametersByPath"]
+        assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
 
-    def test_a_configuration_file_that_does_not_exist_is_refused(self, run: Run) -> None:
+    def test_missing_configuration_file_is_refused(self, run: Run) -> None:
         expect(
             run("deploy", "--config", "nowhere.toml"), 2, "deploy", "nowhere.toml: cannot be read"
         )
@@ -80,89 +92,90 @@ class TestAccount:
 
 class TestInput:
     @pytest.mark.parametrize("networks", ["203.0.113.0/99", "nonsense", "0.0.0.0/0"])
-    def test_a_bad_range_is_refused_before_aws_is_asked(
+    def test_bad_range_is_refused_before_any_call_to_aws(
         self, aws: Aws, run: Run, networks: str
     ) -> None:
-        ended = run(*target("deploy", "--set", f"KnownNetworks={networks}"))
-        expect(ended, 2, "deploy", "parameter KnownNetworks", repr(networks))
-        assert aws.asked == []
+        end = run(*on_account("deploy", "--set", f"KnownNetworks={networks}"))
+        expect(end, 2, "deploy", "parameter KnownNetworks", repr(networks))
+        assert aws.actions == []
 
-    def test_each_set_counts(self, run: Run) -> None:
-        ended = run(*target("deploy", "--set", "KnownNetworks=203.0.113.0/24", "--set", "Typo=1"))
-        expect(ended, 2, "deploy", "parameter Typo: is not a parameter of the stack")
+    def test_set_can_be_given_several_times(self, run: Run) -> None:
+        end = run(*on_account("deploy", "--set", "KnownNetworks=203.0.113.0/24", "--set", "Typo=1"))
+        expect(end, 2, "deploy", "parameter Typo: is not a parameter of the stack")
 
-    def test_what_is_set_reaches_the_deployment(
+    def test_parameters_of_set_reach_the_deployment(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def deploy(_: object, chosen: Settings, *more: object, **flags: object) -> dict[str, str]:
-            assert chosen.parameters == {"AccountLabel": "acme", "KnownNetworks": "203.0.113.0/24"}
+        def deploy(_: object, settings: Settings, *__: object, **___: object) -> dict[str, str]:
+            assert settings.parameters == {
+                "AccountLabel": "acme",
+                "KnownNetworks": "203.0.113.0/24",
+            }
             return {"FunctionName": "deployed"}
 
-        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
+        aws.contract = dict(CONTRACT)
         monkeypatch.setattr(stack, "deploy", deploy)
         monkeypatch.setattr(package, "build", lambda *_, **__: None)
-        given = (
+        flags = (
             "--set",
             "AccountLabel=acme",
             "--set",
             "KnownNetworks=203.0.113.0/24",
             "--no-assume-role",
         )
-        ended = run(*target("deploy", *given))
-        assert (ended.code, ended.err) == (0, "")
-        assert "deployed" in ended.out
+        end = run(*on_account("deploy", *flags))
+        assert (end.code, end.err) == (0, "")
+        assert "deployed" in end.out
 
-    def test_a_bad_phone_number_is_refused_and_not_repeated(
+    def test_bad_phone_number_is_refused_and_not_printed(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
-        given = {
+        aws.contract = dict(CONTRACT)
+        values = {
             "account_sid": "AC" + "1" * 32,
             "api_key_sid": "SK" + "2" * 32,
             "api_key_secret": "-".join(("made", "up", "secret")),
             "sender": "Signwatch",
             "recipients": ["0151 2345678"],
         }
-        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(given)))
-        ended = run(*target("secret", "--no-assume-role"))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(values)))
+        end = run(*on_account("secret", "--no-assume-role"))
         expect(
-            ended,
+            end,
             2,
             "secret",
             "secret, recipients: number 1 of 1 is not a phone number in E.164 form",
         )
-        assert "2345678" not in (ended.out + ended.err).replace("+4915112345678", "")
-        assert "made-up-secret" not in ended.out + ended.err
-        assert "PutSecretValue" not in aws.asked
+        assert "2345678" not in (end.out + end.err).replace("+4915112345678", "")
+        assert "made-up-secret" not in end.out + end.err
+        assert "PutSecretValue" not in aws.actions
 
-    @pytest.mark.parametrize("word", ["outputs", "secret", *FAMILY])
-    def test_a_stack_of_that_name_that_is_somebody_elses_is_left_alone(
-        self, aws: Aws, run: Run, word: str
-    ) -> None:
-        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
+    @pytest.mark.parametrize("task", ["outputs", "secret", *NETWORKS_TASKS])
+    def test_stack_that_another_tool_made_is_refused(self, aws: Aws, run: Run, task: str) -> None:
+        aws.contract = dict(CONTRACT)
         aws.prefix = "another"
-        ended = run(*target(word, "--no-assume-role"))
-        expect(ended, 2, word, "was not made by this tool")
+        end = run(*on_account(task, "--no-assume-role"))
+        expect(end, 2, task, "was not made by this tool")
 
-    def test_a_stack_is_not_deleted_for_another_word(self, aws: Aws, run: Run) -> None:
-        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
-        ended = run(*target("destroy", "--no-assume-role", "--confirm", "yes"))
-        expect(ended, 2, "destroy", "was not deleted: the prefix was not typed")
-        assert aws.asked == ["GetCallerIdentity", "GetParametersByPath"]
+    def test_stack_is_deleted_only_when_its_prefix_was_typed(self, aws: Aws, run: Run) -> None:
+        aws.contract = dict(CONTRACT)
+        end = run(*on_account("destroy", "--no-assume-role", "--confirm", "yes"))
+        expect(end, 2, "destroy", "was not deleted: the prefix was not typed")
+        assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
 
 
 class TestNetworks:
     @pytest.fixture
     def live(self, aws: Aws) -> Aws:
         """A stack that knows one network, with an allowance and the bootstrap's contract."""
-        one = allowance.make("198.51.100.7", "hotel", "Anaya")
-        aws.contract = {f"/signwatch/bootstrap/{item.name}": "x" for item in fields(Bootstrap)}
-        aws.contract[f"/signwatch/networks/{one.name}"] = allowance.encode(one)
+        hotel = allowance.make("198.51.100.7", "hotel", "Anaya")
+        aws.contract = dict(CONTRACT)
+        aws.contract[f"/signwatch/networks/{hotel.name}"] = allowance.encode(hotel)
         aws.parameters = {"KnownNetworks": "203.0.113.0/24", "AllowedVpcEndpointIds": ""}
         return aws
 
     @pytest.mark.parametrize(
-        ("word", "flags", "said"),
+        ("task", "flags", "text"),
         [
             ("networks.allow", ("--cidr", "0.0.0.0/0"), "is wider than /8"),
             ("networks.allow", ("--cidr", "203.0.113.7/24"), "is not a range in CIDR form"),
@@ -188,45 +201,45 @@ class TestNetworks:
             ("networks.check", ("--address", "203.0.113.0/24"), "is not one address"),
         ],
     )
-    def test_what_no_list_can_hold_is_refused_before_aws_is_asked(
+    def test_unusable_network_is_refused_before_any_call_to_aws(
         self,
         aws: Aws,
         run: Run,
         monkeypatch: pytest.MonkeyPatch,
-        word: str,
+        task: str,
         flags: tuple[str, ...],
-        said: str,
+        text: str,
     ) -> None:
         monkeypatch.setattr(sys, "stdin", io.StringIO())
-        expect(run(*target(word, *flags)), 2, word, said)
-        assert aws.asked == []
+        expect(run(*on_account(task, *flags)), 2, task, text)
+        assert aws.actions == []
 
     @pytest.mark.parametrize(("flags", "times"), [((), 1), (("--no-assume-role",), 0)])
-    def test_a_word_acts_as_the_deploy_role_unless_it_is_told_not_to(
+    def test_task_acts_as_the_deploy_role_unless_no_assume_role_is_set(
         self, live: Aws, run: Run, flags: tuple[str, ...], times: int
     ) -> None:
         live.contract["/signwatch/bootstrap/deploy_role_arn"] = (
             f"arn:aws:iam::{ACCOUNT}:role/signwatch-deploy"
         )
-        assert run(*target("networks", *flags)).code == 0
-        assert live.asked.count("AssumeRole") == times
+        assert run(*on_account("networks", *flags)).code == 0
+        assert live.actions.count("AssumeRole") == times
 
     @pytest.mark.usefixtures("live")
-    def test_both_lists_are_shown_by_the_familys_own_word(self, run: Run) -> None:
-        ended = run(*target("networks", "--no-assume-role"))
-        assert (ended.code, ended.err) == (0, "")
-        assert "203.0.113.0/24" in ended.out
-        assert "198.51.100.7/32  hotel  for Anaya alone  forever" in ended.out
+    def test_networks_shows_both_lists(self, run: Run) -> None:
+        end = run(*on_account("networks", "--no-assume-role"))
+        assert (end.code, end.err) == (0, "")
+        assert "203.0.113.0/24" in end.out
+        assert "198.51.100.7/32  hotel  for Anaya alone  forever" in end.out
 
-    def test_an_unusable_entry_is_a_finding_and_nothing_in_it_reaches_the_terminal_as_it_is(
+    def test_unusable_entry_is_a_finding_and_its_control_characters_are_escaped(
         self, live: Aws, run: Run
     ) -> None:
-        kept = {"cidr": "\x1b[2J", "label": "x", "who": None, "expires": None}
-        live.contract["/signwatch/networks/broken"] = json.dumps(kept)
-        ended = run(*target("networks", "--no-assume-role"))
-        assert ended.code == 1
-        assert "UNUSABLE, matches nothing" in ended.out
-        assert "\x1b" not in ended.out
+        entry = {"cidr": "\x1b[2J", "label": "x", "who": None, "expires": None}
+        live.contract["/signwatch/networks/broken"] = json.dumps(entry)
+        end = run(*on_account("networks", "--no-assume-role"))
+        assert end.code == 1
+        assert "UNUSABLE, matches nothing" in end.out
+        assert "\x1b" not in end.out
 
     @pytest.mark.parametrize(
         ("flags", "code"),
@@ -238,34 +251,44 @@ class TestNetworks:
         ],
     )
     @pytest.mark.usefixtures("live")
-    def test_check_ends_in_1_when_nothing_recognises_the_address(
+    def test_check_ends_in_1_when_no_entry_recognises_the_address(
         self, run: Run, flags: tuple[str, ...], code: int
     ) -> None:
-        ended = run(*target("networks.check", *flags, "--no-assume-role"))
-        assert (ended.code, ended.err) == (code, "")
+        end = run(*on_account("networks.check", *flags, "--no-assume-role"))
+        assert (end.code, end.err) == (code, "")
 
-    def test_allow_writes_and_says_how_to_name_what_it_wrote(self, live: Aws, run: Run) -> None:
-        ended = run(
-            *target("networks.allow", "--cidr", "203.0.114.7", "--for", "12h", "--no-assume-role")
+    def test_allow_writes_an_entry_and_shows_it(self, live: Aws, run: Run) -> None:
+        end = run(
+            *on_account(
+                "networks.allow", "--cidr", "203.0.114.7", "--for", "12h", "--no-assume-role"
+            )
         )
-        assert (ended.code, ended.err) == (0, "")
-        assert "203.0.114.7/32" in ended.out
-        assert "for everybody" in ended.out
-        assert live.asked[-1] == "PutParameter"
+        assert (end.code, end.err) == (0, "")
+        assert "203.0.114.7/32" in end.out
+        assert "for everybody" in end.out
+        assert live.actions[-1] == "PutParameter"
 
-    def test_revoke_deletes_what_it_names(self, live: Aws, run: Run) -> None:
-        ended = run(*target("networks.revoke", "--label", "hotel", "--no-assume-role"))
-        assert (ended.code, ended.err) == (0, "")
-        assert "198.51.100.7/32" in ended.out
-        assert live.asked[-1] == "DeleteParameter"
+    def test_revoke_deletes_the_entry_with_the_label(self, live: Aws, run: Run) -> None:
+        end = run(*on_account("networks.revoke", "--label", "hotel", "--no-assume-role"))
+        assert (end.code, end.err) == (0, "")
+        assert "198.51.100.7/32" in end.out
+        assert live.actions[-1] == "DeleteParameter"
 
 
-def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(
+def test_ctrl_c_during_a_call_to_aws_is_one_sentence_and_exit_code_130(
     aws: Aws, tmp_path: Path
 ) -> None:
     aws.is_silent = True
     (tmp_path / "empty.toml").touch()
-    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *target("deploy")]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "invoke",
+        "--search-root",
+        str(ROOT),
+        *on_account("deploy"),
+    ]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
@@ -273,11 +296,11 @@ def test_ctrl_c_while_a_word_waits_for_aws_is_one_sentence_and_130(
         try:
             assert aws.arrived.wait(20)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=20)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert said.strip().splitlines() == [
-        "invoke deploy: interrupted; what was begun may be half done: run the same word again"
+    assert errors.strip().splitlines() == [
+        "invoke deploy: interrupted; what was begun may be half done: run the same task again"
     ]
-    assert aws.asked == ["GetCallerIdentity"]
+    assert aws.actions == ["GetCallerIdentity"]

@@ -36,17 +36,17 @@ class TestLoad:
             ),
         ],
     )
-    def test_a_short_function_becomes_its_long_form(
+    def test_short_form_becomes_the_long_form(
         self, tmp_path: Path, short: str, long: dict[str, Any]
     ) -> None:
         assert load(tmp_path, f"A: {short}\n") == {"A": long}
 
-    def test_every_template_of_the_repository_is_read(self) -> None:
+    def test_every_template_of_the_repository_can_be_read(self) -> None:
         for path in (ROOT / "cfn").glob("*.yaml"):
             assert templates.load(path)["Resources"]
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("A: 1\nB: {C: 1, C: 2}\n", "the key 'C' stands twice"),
             ("A: [1\n", "cannot be read"),
@@ -55,19 +55,19 @@ class TestLoad:
             ("", "is not a template"),
         ],
     )
-    def test_what_is_no_template_is_refused_by_its_path(
-        self, tmp_path: Path, text: str, said: str
+    def test_invalid_template_is_refused_with_its_path(
+        self, tmp_path: Path, text: str, message: str
     ) -> None:
         with pytest.raises(RefusedError) as refused:
             load(tmp_path, text)
         assert refused.value.where == str(tmp_path / "x.yaml")
-        assert said in refused.value.what
+        assert message in refused.value.what
 
-    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match=r"none\.yaml: cannot be read"):
             templates.load(tmp_path / "none.yaml")
 
-    def test_bytes_that_are_no_text_are_refused(self, tmp_path: Path) -> None:
+    def test_file_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_bytes(b"A: \xff\n")
         with pytest.raises(RefusedError, match=r"x\.yaml: cannot be read"):
             templates.load(tmp_path / "x.yaml")

@@ -162,14 +162,14 @@ class TestProgram:
             FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform"
         ) as failed:
             run.init()
-        assert failed.value.remedy.startswith("mend what Terraform names above")
+        assert failed.value.remedy.startswith("fix what Terraform names above")
 
     def test_a_failed_plan_shows_the_message_of_terraform(
         self, program: Callable[[str], Terraform]
     ) -> None:
         with pytest.raises(
             FailedError,
-            match=r"(?s)terraform plan: failed:\nno such thing.*run the same word again",
+            match=r"(?s)terraform plan: failed:\nno such thing.*run the same task again",
         ):
             program("echo 'no such thing' >&2; exit 1").plan({})
 

@@ -1,1 +1,1 @@
-"""What a person sees of a task: progress, tables, errors, and exit codes."""
+"""What a person sees of a task: progress, tables, errors and exit codes."""

@@ -1,4 +1,4 @@
-"""The summary that a pipeline shows beside a run (GitHub Actions, "Adding a job summary"); elsewhere there is none."""
+"""The summary that GitHub shows beside a run (GitHub Actions, "Adding a job summary")."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tooling.terminal.untrusted import markdown_cell
 
-FILE = "GITHUB_STEP_SUMMARY"  # the environment variable that names it
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PATH_VARIABLE = "GITHUB_STEP_SUMMARY"  # the environment variable with the summary's path
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Add a table in Markdown to the summary; nothing happens where no pipeline asks for one."""
-    if path := os.environ.get(FILE):
-        lines = [
-            f"### {title}",
-            "",
-            _line(columns),
-            _line(["---"] * len(columns)),
-            *map(_line, rows),
-            "",
-        ]
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+    """Add a Markdown table to the summary; does nothing outside GitHub Actions."""
+    path = os.environ.get(PATH_VARIABLE)
+    if not path:
+        return
+    rule = ["---"] * len(columns)
+    lines = [f"### {title}", "", *map(_line, (columns, rule, *rows)), "", ""]
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines))
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(markdown_cell, cells))} |"

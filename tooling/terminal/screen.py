@@ -1,11 +1,11 @@
-"""What a person sees: lines, tables and live events, printed with rich; plain text where there is no terminal."""
+"""Prints lines, tables and live events with rich; plain text where there is no terminal."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console as Rich
+from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tooling.deploy import bootstrap, changeset
     from tooling.deploy.stack_events import StackEvent
 
+WIDTH_WITHOUT_TERMINAL = 120
 MARKS = {
     "create": "+",
     "Add": "+",
@@ -30,17 +31,17 @@ MARKS = {
     "replace": "!",
 }
 COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
+REPLACEMENTS = {"yes": "replaces it", "maybe": "may replace it"}
 
 
 class Screen:
-    """Prints to standard output; the width follows the terminal and is 120 columns elsewhere."""
+    """Prints to standard output. Text is never cut, and never read as rich's markup."""
 
     def __init__(self) -> None:
-        self.rich = (
-            Rich(highlight=False, soft_wrap=True)
-            if sys.stdout.isatty()
-            else Rich(width=120, soft_wrap=True)
-        )
+        if sys.stdout.isatty():
+            self.rich = RichConsole(highlight=False, soft_wrap=True)
+        else:
+            self.rich = RichConsole(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
 
     def announce(self, text: str) -> None:
         """Print one line at once."""
@@ -53,31 +54,29 @@ class Screen:
     def plan(self, changes: Sequence[bootstrap.Change]) -> None:
         """Print what Terraform is going to do."""
         rows = [(MARKS[change.action], change.address, change.action) for change in changes]
-        self._changes(("", "resource", "action"), rows)
+        self._print_changes(("", "resource", "action"), rows)
 
     def change_set(self, changes: Sequence[changeset.Change]) -> None:
-        """Print what CloudFormation is going to do; a pipeline's summary shows it too."""
+        """Print what CloudFormation is going to do, and add it to the job summary."""
+        columns = ("", "resource", "kind", "")
         rows = []
         for change in changes:
-            mark = "!" if change.replacement == "yes" else MARKS.get(change.action, " ")
-            replaced = {"yes": "replaces it", "maybe": "may replace it"}.get(change.replacement, "")
-            rows.append(
-                (
-                    mark,
-                    f"{change.stack}.{change.resource}",
-                    change.kind.removeprefix("AWS::"),
-                    replaced,
-                )
-            )
-        self._changes(("", "resource", "kind", ""), rows)
-        job_summary.table("Change set", ("", "resource", "kind", ""), rows)
+            mark = MARKS.get(change.action, " ")
+            if change.replacement == "yes":
+                mark = "!"
+            resource = f"{change.stack}.{change.resource}"
+            kind = change.kind.removeprefix("AWS::")
+            rows.append((mark, resource, kind, REPLACEMENTS.get(change.replacement, "")))
+        self._print_changes(columns, rows)
+        job_summary.table("Change set", columns, rows)
 
     def event(self, event: StackEvent) -> None:
-        """Print one stack event."""
-        colour = "red" if event.status.endswith("_FAILED") else "dim"
+        """Print one stack event; a failed one in red and with its reason."""
         line = f"  {event.status:<28} {event.stack}.{event.resource}"
-        reason = f"  {event.reason}" if event.status.endswith("_FAILED") else ""
-        self.rich.print(Text(line + reason, style=colour))
+        if event.status.endswith("_FAILED"):
+            self.rich.print(Text(f"{line}  {event.reason}", style="red"))
+        else:
+            self.rich.print(Text(line, style="dim"))
 
     def pairs(self, values: Mapping[str, str]) -> None:
         """Print names and values in two columns."""
@@ -89,25 +88,23 @@ class Screen:
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], wrong: Sequence[bool]
     ) -> None:
         """Print rows as wide as they have to be; those that are wrong are red."""
-        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        for cells, style in zip(
-            (columns, *rows), ("bold", *("red" if one else "" for one in wrong)), strict=True
-        ):
-            line = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-            self.rich.print(Text(line.rstrip(), style=style))
+        lines = [columns, *rows]
+        styles = ["bold", *("red" if is_wrong else "" for is_wrong in wrong)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for cells, style in zip(lines, styles, strict=True):
+            padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
+            self.rich.print(Text("  ".join(padded).rstrip(), style=style))
 
     def phone(self, text: str) -> None:
         """Print a text message as a phone would show it, whole."""
         panel = Panel(Text(text), title="text message", width=44, title_align="left")
-        self.rich.print(
-            panel, soft_wrap=False
-        )  # a panel wraps by itself; soft wrapping would cut its lines
+        self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
 
     def stack(self) -> Console:
         """Return the parts that stack operations need."""
         return Console(announce=self.announce, table=self.change_set, event=self.event)
 
-    def _changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(box=None, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")

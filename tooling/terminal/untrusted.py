@@ -1,4 +1,4 @@
-"""Makes text that strangers wrote safe to show on a terminal or to write as JSON."""
+"""Makes text from outside this project safe to show on a terminal, in a table, or as JSON."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SHOWN_TEXT_MAX_CHARS = 80  # of a text on a line for people; JSON holds all of it
+SHOWN_TEXT_MAX_CHARS = 80  # in a line for people; JSON holds the whole text
 
 
 def printable(text: str, max_chars: int = SHOWN_TEXT_MAX_CHARS) -> str:
-    """Return what a stranger wrote with nothing in it that a terminal obeys, or that shows nothing or turns it round.
+    """Return the text with every unprintable character escaped, cut to ``max_chars``.
 
-    Python counts as printable no control, format (bidirectional and zero-width), surrogate, private or unassigned
-    character, and no space but the plain one.
+    Python counts as unprintable: control, format (bidirectional and zero-width), surrogate, private
+    and unassigned characters, and every space but the plain one.
     """
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[: max_chars + 1])
-    return shown if len(text) <= max_chars else shown[:max_chars] + "..."
+    escaped = "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in text[: max_chars + 1]
+    )
+    return escaped if len(text) <= max_chars else escaped[:max_chars] + "..."
 
 
 def ascii_json(values: Mapping[str, Any]) -> str:
-    """Return one line of JSON in ASCII: json escapes every other character, and of these the control ones but DEL."""
+    """Return one line of JSON in ASCII. json escapes all other control characters, but not DEL."""
     return json.dumps(values).replace("\x7f", "\\u007f")
+
+
+def markdown_cell(text: str) -> str:
+    """Return the text with the column mark of Markdown tables escaped."""
+    return text.replace("|", "\\|")

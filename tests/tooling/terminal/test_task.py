@@ -1,4 +1,4 @@
-"""The manners of a task: every foreseen error is one sentence on standard error and the agreed exit code."""
+"""The decorator of the tasks: an expected error is a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore import exceptions
+from invoke import Exit
 
 from tests.support.aws import client_error
 from tests.support.refusals import refusal_of
@@ -19,14 +20,7 @@ from tooling.terminal import task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SAID = ("here", "is wrong", "mend it")
-
-
-class LeftError(BaseException):
-    """Stands for Invoke's Exit."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
+TEXTS = ("here", "is wrong", "fix it")
 
 
 @pytest.fixture(autouse=True)
@@ -35,20 +29,20 @@ def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def leaving(error: BaseException) -> Iterator[pytest.ExceptionInfo[LeftError]]:
-    """Run a word that raises ``error`` and hand out how it was left."""
-    with pytest.raises(LeftError) as left, task.map_errors("deploy", LeftError):
+def end_with(error: BaseException) -> Iterator[pytest.ExceptionInfo[Exit]]:
+    """Run a task that raises ``error``; the value is its exit."""
+    with pytest.raises(Exit) as exit_info, task.map_errors("deploy"):
         raise error
-    yield left
+    yield exit_info
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "text"),
     [
-        (FailedError(*SAID), 1, "invoke deploy: here: is wrong\nTry: mend it\n"),
-        (RefusedError(*SAID), 2, "invoke deploy: here: is wrong\nTry: mend it\n"),
-        (UnknownStateError(*SAID), 3, "invoke deploy: here: is wrong\nTry: mend it\n"),
-        (stack.InterruptedWatchError(*SAID), 130, "invoke deploy: here: is wrong\nTry: mend it\n"),
+        (FailedError(*TEXTS), 1, "invoke deploy: here: is wrong\nTry: fix it\n"),
+        (RefusedError(*TEXTS), 2, "invoke deploy: here: is wrong\nTry: fix it\n"),
+        (UnknownStateError(*TEXTS), 3, "invoke deploy: here: is wrong\nTry: fix it\n"),
+        (stack.InterruptedWatchError(*TEXTS), 130, "invoke deploy: here: is wrong\nTry: fix it\n"),
         (
             BrokenEnvironmentError(".venv-local: no wheel"),
             2,
@@ -57,25 +51,25 @@ def leaving(error: BaseException) -> Iterator[pytest.ExceptionInfo[LeftError]]:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_an_error_of_ours_is_said_once_and_has_its_exit_code(
-    capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
+def test_our_error_is_printed_once_with_its_exit_code(
+    capsys: pytest.CaptureFixture[str], error: Exception, code: int, text: str
 ) -> None:
-    with leaving(error) as left:
-        assert left.value.code == code
-    assert capsys.readouterr() == ("", said)
+    with end_with(error) as exit_info:
+        assert exit_info.value.code == code
+    assert capsys.readouterr() == ("", text)
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "text"),
     [
         (
             client_error("AccessDenied", "not yours", "PutObject"),
             1,
             "AWS PutObject: An error occurred (AccessDenied)",
         ),
-        (client_error("ExpiredToken"), 3, "AWS credentials: expired on the way"),
-        (client_error("ExpiredTokenException"), 3, "AWS credentials: expired on the way"),
-        (client_error("RequestExpired"), 3, "AWS credentials: expired on the way"),
+        (client_error("ExpiredToken"), 3, "AWS credentials: expired during the task"),
+        (client_error("ExpiredTokenException"), 3, "AWS credentials: expired during the task"),
+        (client_error("RequestExpired"), 3, "AWS credentials: expired during the task"),
         (
             exceptions.EndpointConnectionError(endpoint_url="https://s3"),
             3,
@@ -88,26 +82,26 @@ def test_an_error_of_ours_is_said_once_and_has_its_exit_code(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_an_error_of_aws_or_of_the_system_is_one_sentence_with_a_remedy(
-    capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
+def test_error_of_aws_or_of_the_system_is_one_sentence_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], error: Exception, code: int, text: str
 ) -> None:
-    with leaving(error) as left:
-        assert left.value.code == code
+    with end_with(error) as exit_info:
+        assert exit_info.value.code == code
     shown = capsys.readouterr().err
-    assert shown.startswith(f"invoke deploy: {said}")
+    assert shown.startswith(f"invoke deploy: {text}")
     assert shown.count("\nTry: ") == 1
     assert "Traceback" not in shown
 
 
-def test_the_error_behind_a_sentence_is_not_shown_as_a_traceback() -> None:
-    with leaving(RefusedError(*SAID)) as left:
-        assert left.value.__suppress_context__
-        assert left.value.__cause__ is None
+def test_cause_of_an_exit_is_not_shown_as_a_traceback() -> None:
+    with end_with(RefusedError(*TEXTS)) as exit_info:
+        assert exit_info.value.__suppress_context__
+        assert exit_info.value.__cause__ is None
 
 
-def test_ctrl_c_is_one_sentence_and_130(capsys: pytest.CaptureFixture[str]) -> None:
-    with leaving(KeyboardInterrupt()) as left:
-        assert left.value.code == 130
+def test_ctrl_c_is_one_sentence_and_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    with end_with(KeyboardInterrupt()) as exit_info:
+        assert exit_info.value.code == 130
     assert (
         capsys.readouterr()
         .err.strip()
@@ -115,34 +109,34 @@ def test_ctrl_c_is_one_sentence_and_130(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
-def test_ctrl_c_in_a_word_that_cleans_up_says_what_is_true_of_it(
+def test_ctrl_c_with_a_sentence_of_its_own_prints_that(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with leaving(KeyboardInterrupt("nothing is left")) as left:
-        assert left.value.code == 130
+    with end_with(KeyboardInterrupt("nothing is left")) as exit_info:
+        assert exit_info.value.code == 130
     assert capsys.readouterr().err == "\ninvoke deploy: interrupted; nothing is left\n"
 
 
-def test_what_nobody_foresaw_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), task.map_errors("deploy", LeftError):
+def test_unexpected_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), task.map_errors("deploy"):
         raise ZeroDivisionError
 
 
-def test_debugging_keeps_the_traceback_of_a_foreseen_error_of_aws(
+def test_debugging_keeps_the_traceback_of_an_error_of_aws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SIGNWATCH_DEBUG", "1")
-    with pytest.raises(exceptions.NoRegionError), task.map_errors("deploy", LeftError):
+    with pytest.raises(exceptions.NoRegionError), task.map_errors("deploy"):
         raise exceptions.NoRegionError
 
 
-def test_a_word_that_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with task.map_errors("deploy", LeftError):
+def test_successful_task_prints_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
+    with task.map_errors("deploy"):
         pass
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_dry_run_is_refused_before_anything_is_done() -> None:
+def test_dry_run_is_refused() -> None:
     with pytest.raises(
         RefusedError, match=r"would not keep deploy from writing.*nothing was done"
     ) as refused:
@@ -150,18 +144,26 @@ def test_a_dry_run_is_refused_before_anything_is_done() -> None:
     assert refused.value.where == "--dry"
 
 
-def test_a_run_without_dry_goes_on() -> None:
+def test_run_without_dry_goes_on() -> None:
     assert refusal_of(lambda: task.refuse_dry_run("deploy", dry=False)) == ""
 
 
-def test_flags_stand_in_the_place_of_the_one_parameter_that_takes_them_all() -> None:
-    def body(context: object, target: object, wide: bool = False) -> None:
-        """A word."""
+def test_flags_take_the_place_of_the_target_parameter() -> None:
+    def function(context: object, target: object, wide: bool = False) -> None:
+        """A task."""
 
-    told = inspect.signature(body)
-    found = task.expand_target(told, "target", {"profile": None, "no_role": False}).parameters
-    assert {name: one.default for name, one in found.items() if name in ("profile", "no_role")} == {
-        "profile": None,
-        "no_role": False,
-    }
-    assert list(found) == ["context", "profile", "no_role", "wide"]
+    flags = {"profile": None, "no_role": False}
+    expanded = task.expand_target(inspect.signature(function), flags).parameters
+    assert list(expanded) == ["context", "profile", "no_role", "wide"]
+    assert {name: expanded[name].default for name in flags} == flags
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_result_is_shown_and_a_finding_ends_in_1(
+    capsys: pytest.CaptureFixture[str], passed: bool, code: int
+) -> None:
+    expectation = contextlib.nullcontext() if passed else pytest.raises(Exit)
+    with expectation as exit_info:
+        task.show_result(["first", "second"], passed=passed)
+    assert capsys.readouterr().out == "first\nsecond\n"
+    assert code == (exit_info.value.code if exit_info else 0)

@@ -1,0 +1,65 @@
+"""The flags that choose an account, and how a task gets from them to an open account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tooling.deploy.account import Account
+    from tooling.deploy.bootstrap import Bootstrap
+    from tooling.settings import Settings
+
+# Region and prefix are the defaults in variables.tf. Parsing it takes 0.3 s, so they are repeated
+# here; a test compares them.
+TARGET_HELP = {
+    "profile": "AWS profile; "
+    "default: `profile` in signwatch.toml, else the environment's credentials",
+    "account": "12-digit account id; credentials of another are refused; "
+    "default: `account` in signwatch.toml",
+    "region": "home Region; default: `region` in signwatch.toml, else us-east-1",
+    "prefix": "the stack's name, with which all names begin; "
+    "default: `prefix` in signwatch.toml, else signwatch",
+    "config": "configuration file; default: signwatch.toml",
+}
+STACK_HELP = TARGET_HELP | {
+    "no_assume_role": "act as the profile itself and not as the deploy role; default: off"
+}
+SWITCHES = ("no_assume_role",)  # flags without a value
+Target = dict[str, Any]  # flag name -> value
+
+
+class OpenAccount(NamedTuple):
+    """An account that was checked, with the settings of this run and the bootstrap's contract."""
+
+    settings: Settings
+    aws: Account
+    bootstrap: Bootstrap
+
+
+def load_settings(target: Target, assignments: Sequence[str] | None = None) -> Settings:
+    """Return the settings of this run. ``assignments`` are the texts of --set.
+
+    Raises RefusedError as Settings.load does.
+    """
+    from tooling.settings import Settings
+
+    flags = {flag: value for flag, value in target.items() if flag in TARGET_HELP}
+    return Settings.load(**flags, assignments=assignments or ())
+
+
+def open_account(target: Target, settings: Settings | None = None) -> OpenAccount:
+    """Open the account and read the bootstrap's contract.
+
+    The account acts as the deploy role unless --no-assume-role is set.
+    Raises RefusedError and FailedError as the modules account and bootstrap do.
+    """
+    from tooling.deploy import account, bootstrap
+
+    settings = settings or load_settings(target)
+    aws = account.open(settings)
+    contract = bootstrap.outputs(aws, settings.prefix)
+    if not target["no_assume_role"]:
+        aws = account.assume(aws, contract.deploy_role_arn)
+    return OpenAccount(settings, aws, contract)
