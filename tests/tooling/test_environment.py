@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.repository import ROOT
 from tooling import environment
-from tooling.environment import ENVIRONMENTS, STAMP, BrokenEnvironmentError, ensure
+from tooling.environment import BYTE_CODE_FILE, ENVIRONMENTS, STAMP, BrokenEnvironmentError, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,8 @@ class Programs:
 
 
 def fill(folder: Path) -> None:
-    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "lib/python3/site-packages"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "bin" / "python").touch()
 
 
@@ -153,6 +154,15 @@ class TestEnsure:
         programs.during_venv = lambda: None
         ensure("tasks", root)
         assert len(programs.folders) == 2
+
+    @pytest.mark.parametrize(("name", "is_compiled"), [("scan", False), ("runtime", True)])
+    def test_only_the_runtime_is_compiled_at_once(
+        self, root: Path, programs: Programs, name: str, is_compiled: bool
+    ) -> None:
+        folder = ensure(name, root).parents[1]
+        assert ("--no-compile" in programs.install) != is_compiled
+        file = folder / "lib" / "python3" / "site-packages" / BYTE_CODE_FILE
+        assert file.exists() != is_compiled
 
     def test_folder_behind_a_link_is_never_emptied(
         self, root: Path, programs: Programs, tmp_path: Path
@@ -248,7 +258,7 @@ class TestPip:
     ) -> None:
         ensure("tasks", root)
         assert programs.install[0] == str(root / ".venv" / "bin" / "python")
-        assert {*LOCKED, "-I", "--isolated"} <= set(programs.install)
+        assert {*LOCKED, "-I", "--isolated", "--no-compile"} <= set(programs.install)
         assert programs.install[-2:] == ["-r", str(root / "requirements" / "tasks.txt")]
 
     def test_pip_keeps_index_settings_and_no_other_setting(
@@ -293,13 +303,11 @@ class TestPip:
 
 
 class TestUv:
-    def test_uv_installs_the_same_locked_file_and_compiles_it(
-        self, root: Path, uv: Programs
-    ) -> None:
+    def test_uv_installs_the_same_locked_file(self, root: Path, uv: Programs) -> None:
         python = ensure("tasks", root)
         assert "--without-pip" in uv.venv
         assert uv.install[:3] == ["/bin/uv", "pip", "install"]
-        assert {*LOCKED, "--compile-bytecode", str(python)} <= set(uv.install)
+        assert {*LOCKED, "--no-compile-bytecode", str(python)} <= set(uv.install)
         assert uv.install[-2:] == ["-r", str(root / "requirements" / "tasks.txt")]
 
     def test_stamp_is_the_same_whichever_tool_made_it(
@@ -514,3 +522,8 @@ def test_real_environment_has_the_locked_package_despite_settings_that_redirect_
         [python, "-I", "-c", "import tiny; print(tiny.NUMBER)"], text=True
     )
     assert output == "7\n"
+    (tmp_path / "module.py").write_text("")
+    subprocess.run([python, "-B", "-c", "import module, tiny"], check=True, cwd=tmp_path)
+    assert not (tmp_path / "__pycache__").exists()
+    byte_code = [path.name.partition(".")[0] for path in tmp_path.glob(".venv/pycache/**/*.pyc")]
+    assert {"module", "tiny"} <= set(byte_code)
