@@ -62,7 +62,7 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
 
 @task(writes=True, help={})
 def package(_c: Context) -> None:
-    """Build the zips of function and layer into dist/; same inputs give the same bytes."""
+    """Build the zips of function and layer into dist/; the same inputs are built once."""
     from tooling.deploy import package
 
     screen = _screen()

@@ -6,6 +6,7 @@ checked by the SHA-256 of its bytes.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import shutil
 import stat
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ENTRY_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 UNIX_OWNER_SYSTEM = 3
 DIGEST_LENGTH_CHARS = 32
+DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def digest(parts: Iterable[tuple[str, bytes]]) -> str:
@@ -57,6 +59,31 @@ def copy(files: Mapping[str, Path], folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+
+
+def blank_docstrings(folder: Path) -> None:
+    """Replace each docstring of the Python files in ``folder`` by an empty one of as many lines.
+
+    The line numbers of a traceback stay those of the sources.
+    Raises FailedError if a file is not valid Python.
+    """
+    for path in folder.rglob("*.py"):
+        try:
+            path.write_text(_blank_docstrings(path.read_text(encoding="utf-8")), encoding="utf-8")
+        except SyntaxError as error:
+            where = path.relative_to(folder).as_posix()
+            raise FailedError(where, f"is not valid Python: {error}", "fix this file") from error
+
+
+def _blank_docstrings(source: str) -> str:
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED_NODES) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            first, last = docstring.lineno, docstring.end_lineno or docstring.lineno
+            indent = " " * docstring.col_offset
+            lines[first - 1 : last] = [f'{indent}""\n'] + ["\n"] * (last - first)
+    return "".join(lines)
 
 
 def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:

@@ -164,6 +164,7 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
 
     def fill(_scratch: Path, tree: Path) -> None:
         archive.copy(files, tree)
+        archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
 
     return _reuse_or_make("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
 
@@ -190,7 +191,8 @@ def _reuse_or_make(
     mount_path: str,
 ) -> Artifact:
     """Return the zip of these inputs; ``fill(scratch, tree)`` puts its files into ``tree``."""
-    digest = archive.digest([*inputs, ("runtime", target.runtime.encode())])
+    builder = Path(archive.__file__).read_bytes()  # the same sources give another zip if it changes
+    digest = archive.digest([*inputs, ("runtime", target.runtime.encode()), ("builder", builder)])
     artifact = _find_built(dist, kind, digest, target.variant)
     if artifact:
         return artifact

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -77,6 +77,45 @@ def test_files_are_copied_under_their_relative_names(tree: Path, tmp_path: Path)
     copied = archive.list_files(tmp_path / "copy")
     texts = {name: path.read_text() for name, path in copied.items()}
     assert texts == {name: f"# {name}\n" for name in NAMES}
+
+
+SOURCE = '''"""Module.
+
+More.
+"""
+import json
+
+
+class Empty(Exception):
+    """Nothing else."""
+
+
+def where(value):
+    """Return the value.
+    """
+    text = "kept"
+    return value, text, json
+'''
+
+
+def test_docstrings_are_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
+    path = tmp_path / "package" / "module.py"
+    path.parent.mkdir()
+    path.write_text(SOURCE)
+    before, after = dict[str, Any](), dict[str, Any]()
+    exec(SOURCE, before)  # noqa: S102 - the text above
+    archive.blank_docstrings(tmp_path)
+    exec(path.read_text(), after)  # noqa: S102 - the text above without docstrings
+    assert [after["__doc__"], after["Empty"].__doc__, after["where"].__doc__] == ["", "", ""]
+    assert after["where"](1)[:2] == (1, "kept")
+    numbers = [list(module["where"].__code__.co_lines()) for module in (before, after)]
+    assert [line for *_, line in numbers[0]] == [line for *_, line in numbers[1]]
+
+
+def test_file_that_is_not_python_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    with pytest.raises(FailedError, match=r"broken\.py: is not valid Python"):
+        archive.blank_docstrings(tmp_path)
 
 
 class TestWrite:
