@@ -60,7 +60,7 @@ class TestChooseTools:
         assert [tool.name for tool in scan.choose_tools("checkov", fast=True)] == ["checkov"]
 
     def test_unknown_name_is_refused_with_all_names(self) -> None:
-        with pytest.raises(RefusedError, match="--only checkow: is no tool of the scan") as error:
+        with pytest.raises(RefusedError, match="--only checkow: is not a tool") as error:
             scan.choose_tools("checkow", fast=False)
         assert all(tool.name in error.value.remedy for tool in TOOLS)
 
