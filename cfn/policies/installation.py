@@ -97,6 +97,7 @@ class Installation:
         self._parents[child] = (file, properties.get("Parameters", {}))
 
     def _resource(self, file: str, name: str, body: dict[str, Any]) -> Resource:
+        """Return one resource, with its references resolved."""
         properties = self.resolve(file, body.get("Properties", {}))
         arn, reference = self._arn(file, name), self._reference(file, name)
         return Resource(file, name, str(body.get("Type")), body, properties, arn, reference)

@@ -115,7 +115,7 @@ def test_condition_on_any_kind_of_resource_is_caught() -> None:
 def test_last_line_counts_the_caught_faults(report: mutations.Report) -> None:
     assert len(FAULTS) >= 40
     caught = f"{len(FAULTS)}/{len(FAULTS)}"
-    assert report.lines()[-1] == f"mutations caught {caught}, false alarms on the base 0"
+    assert report.format_lines()[-1] == f"mutations caught {caught}, false alarms on the base 0"
 
 
 @pytest.mark.scan
@@ -134,7 +134,7 @@ def test_fault_that_two_policies_catch_fails_the_report() -> None:
     outcome = mutations.Outcome(fault(), both, ("CKV_SIGNWATCH_2",), ())
     report = mutations.Report((outcome,), ("CKV_SIGNWATCH_3",), ())
     assert not report.passed
-    assert report.lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
+    assert report.format_lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
 
 
 def test_report_without_faults_fails() -> None:

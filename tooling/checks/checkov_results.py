@@ -307,6 +307,7 @@ def _relative_path(root: Path, path: Path) -> str:
 
 
 def _file_name(check: dict[str, Any]) -> str:
+    """Return the path of the file that was checked, relative to the repository's root."""
     return str(check.get("file_path", "")).lstrip("/")
 
 
@@ -321,5 +322,6 @@ def _describe_failure(check: dict[str, Any]) -> str:
 
 
 def _skip_reason(check: dict[str, Any]) -> str:
+    """Return the reason that a skip gives; empty if it gives none."""
     reason = str(check.get("check_result", {}).get("suppress_comment") or "").strip()
     return "" if reason == "No comment provided" else reason

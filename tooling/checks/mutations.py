@@ -43,7 +43,7 @@ class Mutation:
     def apply(self, text: str) -> str:
         """Return the template's text with the mutation applied.
 
-        Raises RefusedError if the text to replace is missing or, without ``after``, repeated.
+        Raises RefusedError if there is nothing to edit, or, without ``after``, ``old`` is repeated.
         """
         if self.remove:
             resource = rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)"
@@ -112,7 +112,7 @@ class Report:
         are_caught = all(outcome.is_caught for outcome in self.outcomes)
         return bool(self.outcomes) and are_caught and not self.false_alarms
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return a sentence for each failure, then a line with the totals."""
         missed = [outcome.describe() for outcome in self.outcomes if not outcome.is_caught]
         false_alarms = [f"the unchanged templates: {alarm}" for alarm in self.false_alarms]
@@ -156,7 +156,7 @@ def run_policies(
 ) -> list[dict[str, Any]]:
     """Return the policies' results for each case; ``case_runner.py`` describes them.
 
-    A case is the templates' texts by file name, and the id of the policy that the second run
+    A case is the templates' contents by file name, and the id of the policy that the second run
     leaves out. Raises RefusedError if the case runner fails.
     """
     request = json.dumps([{"files": files, "without": without} for files, without in cases])

@@ -30,7 +30,7 @@ class Report:
         """At least one tool ran, and none has a finding."""
         return bool(self.results) and not any(result.findings for result in self.results)
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the findings of each failed tool, then a table of all tools."""
         lines = [
             "\n".join((f"--- {result.tool}", *result.findings))

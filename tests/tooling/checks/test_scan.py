@@ -31,7 +31,7 @@ class TestReport:
         assert not Report(()).passed
 
     def test_findings_come_before_the_table(self) -> None:
-        findings, *table = Report((GOOD, BAD)).lines()
+        findings, *table = Report((GOOD, BAD)).format_lines()
         assert findings == "--- mypy\nx.py:1: error: <wrong>\ny.py:2: error"
         assert [line.split()[:4] for line in table] == [
             ["tool", "passed", "failed", "skipped"],
