@@ -251,7 +251,7 @@ def _scan(*, fast: bool = False, only: str | None = None) -> None:
 
     tools = scan.choose_tools(only, fast=fast)
     report = scan.run(ROOT, ROOT / "dist", announce=_screen().announce, tools=tools)
-    show_result(report.lines(), passed=report.passed)
+    show_result(report.format_lines(), passed=report.passed)
 
 
 TEST_HELP = {
@@ -302,7 +302,7 @@ def _mutate() -> None:
     from tooling.checks import mutations
 
     report = mutations.run(ROOT, environment.ensure("scan", ROOT), _screen().announce)
-    show_result(report.lines(), passed=report.passed)
+    show_result(report.format_lines(), passed=report.passed)
 
 
 def _exit_with(code: int) -> None:

@@ -13,7 +13,7 @@ ALARM, STACK, TOPIC = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack", "A
 HEARTBEAT_METRIC = "Heartbeat"
 MESSAGE_COUNT_METRIC = "ApproximateNumberOfMessagesVisible"
 MESSAGE_AGE_METRIC = "ApproximateAgeOfOldestMessage"
-MESSAGE_AGE_MAX_SECONDS = 3600  # in a queue that the function empties
+MESSAGE_AGE_MAX_SECONDS = 3600  # longest wait in a queue from which the function reads
 
 
 class Metric(NamedTuple):
@@ -49,7 +49,7 @@ def alarm_is_allowed_to_publish(alarm: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_83", ALARM)
 def alarm_goes_off_at_once(alarm: Resource, _installation: Installation) -> bool:
-    """An alarm goes off within a minute of the first failure, or of an hour's wait in a queue."""
+    """An alarm goes off within a minute of a failure, or once a message has waited for an hour."""
     settings = alarm.properties
     metric = settings["MetricName"]
     threshold_max = MESSAGE_AGE_MAX_SECONDS if metric == MESSAGE_AGE_METRIC else 1
@@ -74,7 +74,7 @@ def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> 
     """The function, each queue, each rule and the texts have an alarm on their failures."""
     alarms = installation.properties_of(ALARM)
     metrics = _failure_metrics(installation)
-    return all(any(_is_on(metric, alarm) for alarm in alarms) for metric in metrics)
+    return all(any(_watches(metric, alarm) for alarm in alarms) for metric in metrics)
 
 
 @policy("CKV_SIGNWATCH_86", ALARM)
@@ -91,7 +91,7 @@ def _failure_metrics(installation: Installation) -> list[Metric]:
         names = ("Errors", "Throttles", "DeadLetterErrors")
         metrics += [Metric("AWS/Lambda", name, dimensions) for name in names]
     for queue in installation.properties_of("AWS::SQS::Queue"):
-        # With a redrive policy, a message is no failure until it has been there for long.
+        # In a queue with a redrive policy, only a message that waits for long is a failure.
         name = MESSAGE_AGE_METRIC if "RedrivePolicy" in queue else MESSAGE_COUNT_METRIC
         metrics.append(Metric("AWS/SQS", name, {"QueueName": str(queue["QueueName"])}))
     for rule in installation.resources_of("AWS::Events::Rule"):
@@ -100,19 +100,20 @@ def _failure_metrics(installation: Installation) -> list[Metric]:
     return metrics
 
 
-def _is_on(metric: Metric, alarm: dict[str, Any]) -> bool:
-    """Return whether an alarm with these properties is on ``metric``."""
+def _watches(metric: Metric, alarm: dict[str, Any]) -> bool:
+    """Return whether an alarm with the properties ``alarm`` watches ``metric``."""
     if (alarm.get("Namespace"), alarm.get("MetricName")) != (metric.namespace, metric.name):
         return False
     dimensions = alarm.get("Dimensions", [])
     if isinstance(dimensions, list):
         return _by_name(dimensions) == metric.dimensions
     # Metrics of a custom bus have its name as a dimension too (Monitoring Amazon EventBridge).
-    _, on_custom_bus, on_default_bus = dimensions["Fn::If"]
+    _condition, on_custom_bus, on_default_bus = dimensions["Fn::If"]
     bus = {"EventBusName": "${EventBusName}"}
     has_bus = _by_name(on_custom_bus) == {**metric.dimensions, **bus}
     return has_bus and _by_name(on_default_bus) == metric.dimensions
 
 
 def _by_name(dimensions: list[dict[str, str]]) -> dict[str, str]:
+    """Return the dimensions as a mapping of name to value."""
     return {dimension["Name"]: dimension["Value"] for dimension in dimensions}

@@ -1,9 +1,9 @@
 """Runs our policies on many sets of templates in one process, as checkov takes seconds to start.
 
 Started by path with the Python that has checkov. Standard input is JSON, a list of cases with
-``files`` (file name to text) and ``without`` (the id of a policy, or an empty text). Standard
+``files`` (file name to text) and ``without`` (the id of a policy, or an empty string). Standard
 output is JSON: for each case the ids that ``passed`` and that ``failed``, those that failed in a
-second run, ``without`` that policy, and the files ``unreadable`` to checkov.
+second run without that policy (``failed_without``), and the files ``unreadable`` to checkov.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ POLICY_IDS = "CKV_SIGNWATCH_*"
 
 
 class ParsedFile(NamedTuple):
-    """checkov's template and numbered lines of one file, by its path; both empty if unreadable."""
+    """One file as checkov parses it, by its path: the template, and the lines with their numbers.
+
+    Both are empty if the file is unreadable.
+    """
 
     definitions: dict[str, dict[str, Any]]
     lines: dict[str, list[tuple[int, str]]]
@@ -39,7 +42,7 @@ class ParsedFile(NamedTuple):
 def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
     """Return the policies' results for each case."""
     for path in Path(__file__).parent.glob("*_policies.py"):
-        importlib.import_module(path.stem)  # which registers its policies
+        importlib.import_module(path.stem)  # the import registers its policies
     parsed: dict[tuple[str, str], ParsedFile] = {}
     with tempfile.TemporaryDirectory(prefix="signwatch-policies-") as folder:
         return [_run_case(Path(folder), case, parsed) for case in cases]
@@ -48,7 +51,7 @@ def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
 def _run_case(
     folder: Path, case: dict[str, Any], parsed: dict[tuple[str, str], ParsedFile]
 ) -> dict[str, list[str]]:
-    """Run the policies on one case. ``parsed`` holds each file and text that was parsed before."""
+    """Run the policies on one case. ``parsed`` caches parsed files by name and text."""
     for path in folder.iterdir():
         path.unlink()
     for name, text in case["files"].items():
@@ -63,7 +66,7 @@ def _run_case(
     return {
         "passed": _ids(report.passed_checks),
         "failed": _ids(report.failed_checks),
-        "without": _ids(report_without.failed_checks),
+        "failed_without": _ids(report_without.failed_checks),
         "unreadable": [name for name, file in files.items() if not file.definitions],
     }
 
@@ -82,6 +85,7 @@ def _scan(folder: Path, files: Iterable[ParsedFile], *, without: str = "") -> Re
 
 
 def _ids(records: Sequence[Record]) -> list[str]:
+    """Return the id of each policy that appears in checkov's records."""
     return sorted({record.check_id for record in records})
 
 

@@ -23,6 +23,8 @@ HANDLER = "signwatch.handler.handler"
 TIMEOUT_MIN_SECONDS = 30
 EVENT_AGE_MIN_SECONDS = 3600
 RETRIES_MIN = 2
+DEFAULT_RETRIES, DEFAULT_EVENT_AGE_SECONDS = 2, 21600  # of Lambda's asynchronous invocation
+DEFAULT_BATCH_SIZE = 10  # of an event source mapping
 LATEST_VERSION = "$LATEST"  # the version that a plain ARN stands for, as the rules' targets have it
 COMPLETE_LOG_LEVELS = ("TRACE", "DEBUG", "INFO")  # a line without a level counts as INFO
 # Twilio's address, with or without an edge and a Region.
@@ -39,6 +41,7 @@ def function_is_able_to_run(function: Resource, installation: Installation) -> b
     concurrency = function.body["Properties"].get("ReservedConcurrentExecutions", 1)
     if isinstance(concurrency, int):
         return concurrency > 0
+    # Else it is the owner's value unless that is 0, as the condition's definition says.
     condition, value, otherwise = concurrency["Fn::If"]
     definition = installation.templates[function.file]["Conditions"][condition]
     is_not_zero: bool = definition == {"Fn::Not": [{"Fn::Equals": [value, 0]}]}
@@ -61,7 +64,7 @@ def failed_events_are_kept(function: Resource, installation: Installation) -> bo
         if "RedrivePolicy" in properties
     ]
     targets = {queue, *[redrive["deadLetterTargetArn"] for redrive in redrives]}
-    are_ours = targets <= installation.arns_of(QUEUE)
+    are_ours = targets <= installation.arns_of(QUEUE)  # not so if the function has no queue
     return are_ours and _role_allows(function, installation, queue, ["sqs:SendMessage"])
 
 
@@ -74,8 +77,9 @@ def failed_events_are_retried(config: Resource, installation: Installation) -> b
     is_ours = settings["FunctionName"] in names and settings["Qualifier"] == LATEST_VERSION
     return (
         is_ours
-        and int(settings.get("MaximumRetryAttempts", RETRIES_MIN)) >= RETRIES_MIN
-        and int(settings.get("MaximumEventAgeInSeconds", 21600)) >= EVENT_AGE_MIN_SECONDS
+        and int(settings.get("MaximumRetryAttempts", DEFAULT_RETRIES)) >= RETRIES_MIN
+        and int(settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS))
+        >= EVENT_AGE_MIN_SECONDS
     )
 
 
@@ -131,6 +135,7 @@ def _key_uses(installation: Installation) -> list[tuple[Any, str, list[str]]]:
 
 
 def _via(service: str) -> dict[str, str]:
+    """Return the condition key of a request to KMS that ``service`` makes for the function."""
     return {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
 
 
@@ -178,7 +183,7 @@ def second_looks_reach_function(function: Resource, installation: Installation) 
     is_mapped = any(
         mapping["FunctionName"] in (function.reference, function.arn)
         and mapping["EventSourceArn"] == queue.arn
-        and mapping.get("BatchSize", 10) == 1
+        and mapping.get("BatchSize", DEFAULT_BATCH_SIZE) == 1
         and mapping.get("Enabled", True) is True
         and "FilterCriteria" not in mapping
         for mapping in installation.properties_of("AWS::Lambda::EventSourceMapping")
@@ -212,6 +217,7 @@ def no_alert_is_off_by_default(function: Resource, installation: Installation) -
 def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
     """Texts go to Twilio's own address unless the owner chooses another."""
     url = _environment(function)["TWILIO_BASE_URL"]
+    # Compare the default value if the URL is one of the owner's parameters.
     parameters = installation.root_parameters().items()
     defaults = {f"${{{name}}}": parameter.get("Default", "") for name, parameter in parameters}
     return bool(TWILIO_URL.fullmatch(str(defaults.get(url, url))))
@@ -228,7 +234,7 @@ def home_region_is_stack_region(_function: Resource, installation: Installation)
 
 
 def _asserted_pairs(installation: Installation, file: str) -> list[Any]:
-    """Return both sides of each equation that a template's rules assert without a condition."""
+    """Return both arguments of each Fn::Equals that a template's rules assert unconditionally."""
     rules = installation.templates[file].get("Rules", {}).values()
     return [
         installation.resolve(file, assertion["Assert"]["Fn::Equals"])
@@ -240,6 +246,7 @@ def _asserted_pairs(installation: Installation, file: str) -> list[Any]:
 
 
 def _secret_names(names: Iterable[str]) -> list[str]:
+    """Return the names that sound like a secret itself, and not like its ARN or name."""
     return [name for name in names if SECRET_NAME.search(name) and not SECRET_LOCATION.search(name)]
 
 

@@ -43,6 +43,7 @@ class _Loader(SafeLoader):  # type: ignore[misc] # PyYAML is untyped here
 
 
 def _construct_function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    """Return a short-form function in its long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
     if isinstance(node, yaml.ScalarNode):
         argument: Any = loader.construct_scalar(node)
     elif isinstance(node, yaml.SequenceNode):
@@ -57,7 +58,10 @@ _Loader.add_multi_constructor("!", _construct_function)
 
 
 class Resource(NamedTuple):
-    """One resource: ``body`` as written, ``properties`` resolved, ``reference`` is its ``!Ref``."""
+    """One resource of the template ``file``; ``name`` is its logical id, ``kind`` its type.
+
+    ``body`` is as written, ``properties`` are resolved, and ``reference`` is what ``!Ref`` gives.
+    """
 
     file: str
     name: str
@@ -74,8 +78,8 @@ class Installation:
     def __init__(self, texts: Mapping[str, str]) -> None:
         loaded = {file: parse(text) for file, text in texts.items()}
         self.templates = {file: body for file, body in loaded.items() if isinstance(body, dict)}
-        self._parents: dict[str, tuple[str, dict[str, Any]]] = {}  # child: parent, values passed
-        self._children: dict[tuple[str, str], str] = {}  # parent and logical id: child
+        self._parents: dict[str, tuple[str, dict[str, Any]]] = {}  # child's file: parent's, values
+        self._children: dict[tuple[str, str], str] = {}  # parent's file, logical id: child's
         bodies = [
             (file, name, body)
             for file, template in self.templates.items()
@@ -87,11 +91,13 @@ class Installation:
         self.resources = tuple(self._resource(file, name, body) for file, name, body in bodies)
 
     def _register_child(self, file: str, name: str, properties: dict[str, Any]) -> None:
+        """Register the template of a nested stack, which is resource ``name`` of ``file``."""
         child = str(self.resolve(file, properties["TemplateURL"])).rsplit("/", 1)[-1]
         self._children[file, name] = child
         self._parents[child] = (file, properties.get("Parameters", {}))
 
     def _resource(self, file: str, name: str, body: dict[str, Any]) -> Resource:
+        """Return one resource, with its references resolved."""
         properties = self.resolve(file, body.get("Properties", {}))
         arn, reference = self._arn(file, name), self._reference(file, name)
         return Resource(file, name, str(body.get("Type")), body, properties, arn, reference)
@@ -109,11 +115,11 @@ class Installation:
         return {resource.arn for resource in self.resources_of(kind)}
 
     def with_arn(self, kind: str, arn: str) -> Resource:
-        """Return the resource of ``kind`` that has this ARN; StopIteration when there is none."""
+        """Return the resource of ``kind`` that has this ARN; raises StopIteration if none has."""
         return next(resource for resource in self.resources_of(kind) if resource.arn == arn)
 
     def with_reference(self, kind: str, reference: str | None) -> Resource:
-        """Return the resource of ``kind`` with this ``!Ref``; StopIteration when there is none."""
+        """Return the resource of ``kind`` with this ``!Ref``; raises StopIteration if none has."""
         resources = self.resources_of(kind)
         return next(resource for resource in resources if resource.reference == reference)
 
@@ -156,6 +162,7 @@ class Installation:
         return f"${{{path}}}"
 
     def _attribute(self, file: str, name: str, attribute: str) -> Any:
+        """Return an attribute of a resource, or its ``!Ref`` if ``attribute`` is empty."""
         if attribute == "":
             return self._reference(file, name)
         if attribute == "Arn":
@@ -165,16 +172,21 @@ class Installation:
         output = attribute.removeprefix("Outputs.")
         if output != attribute and output in outputs:
             return self.resolve(child, outputs[output]["Value"])
-        return f"${{{file}/{name}.{attribute}}}"
+        return _unique_symbol(file, f"{name}.{attribute}")
 
     def _arn(self, file: str, name: str) -> str:
+        """Return the resource's ARN; for a kind whose ARN format is not known, a unique symbol."""
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS:
-            return f"${{{file}/{name}}}"
-        arn = f"arn:${{AWS::Partition}}:{ARN_FORMATS[kind][1]}{self._physical_name(file, name)}"
-        return f"{arn}:*" if kind == "AWS::Logs::LogGroup" else arn
+            return _unique_symbol(file, name)
+        _, prefix = ARN_FORMATS[kind]
+        arn = f"arn:${{AWS::Partition}}:{prefix}{self._physical_name(file, name)}"
+        if kind == "AWS::Logs::LogGroup":
+            return f"{arn}:*"  # as CloudFormation's GetAtt returns it
+        return arn
 
     def _reference(self, file: str, name: str) -> str:
+        """Return what ``!Ref`` of the resource gives: a topic's ARN, a queue's URL, else a name."""
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS or kind == "AWS::SNS::Topic":
             return self._arn(file, name)
@@ -188,19 +200,28 @@ class Installation:
         return str(self.templates[file]["Resources"][name].get("Type"))
 
     def _physical_name(self, file: str, name: str) -> str:
+        """Return the name that the template gives the resource, or a unique symbol if none."""
         properties = self.templates[file]["Resources"][name].get("Properties", {})
         key, _ = ARN_FORMATS[self._kind(file, name)]
-        return str(self.resolve(file, properties.get(key, f"${{{file}/{name}}}")))
+        return str(self.resolve(file, properties.get(key, _unique_symbol(file, name))))
+
+
+def _unique_symbol(file: str, path: str) -> str:
+    """Return a symbol, for a value that only a deploy knows, that is equal to no other value."""
+    return f"${{{file}/{path}}}"
 
 
 @functools.lru_cache(maxsize=64)
 def parse(text: str) -> Any:
-    """Return one template as plain data, ``!Ref X`` as ``{"Ref": "X"}``; not to be changed."""
+    """Return one template as plain data, in which ``!Ref X`` is ``{"Ref": "X"}``.
+
+    The result is cached and shared: do not modify it.
+    """
     return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
 
 
 @functools.lru_cache(maxsize=2)
 def load_installation(folder: Path) -> Installation:
-    """Return the installation in ``folder``. It is cached: after a change, call cache_clear."""
+    """Return the installation in ``folder``. It is cached: call cache_clear if a file changed."""
     paths = sorted(folder.glob("*.yaml"))
     return Installation({path.name: path.read_text(encoding="utf-8") for path in paths})

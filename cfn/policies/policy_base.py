@@ -35,7 +35,7 @@ def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
 
 
 class _Check(BaseResourceCheck):
-    """One policy, as checkov calls it."""
+    """One policy in the form in which checkov calls it."""
 
     def __init__(self, check_id: str, kinds: Sequence[str], rule: Rule) -> None:
         self.rule = rule
@@ -47,7 +47,7 @@ class _Check(BaseResourceCheck):
         )
 
     def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
-        """Check one resource. An error is a failure, since checkov drops a check that raises."""
+        """Check one resource; ``conf`` is its body. An error counts as a failed check."""
         try:
             path = Path(_source_path(conf))
             installation = load_installation(path.parent)
@@ -61,7 +61,7 @@ class _Check(BaseResourceCheck):
 
 
 def _source_path(node: Any) -> str:
-    """Return the path that checkov notes in every mapping that it reads."""
+    """Return the template's path, which checkov adds to the mappings of a resource."""
     if isinstance(node, dict) and "__file__" in node:
         return str(node["__file__"])
     children = node.values() if isinstance(node, dict) else as_list(node)
@@ -79,7 +79,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[str, Any]]:
-    """Return the Allow statements of access policies, those with this service as principal."""
+    """Return the Allow statements of access policies; with ``service``, only those that name it."""
     return [
         statement
         for document in documents
@@ -90,12 +90,16 @@ def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[s
 
 
 def _names_service(statement: dict[str, Any], service: str) -> bool:
+    """Return whether a statement names this service as a principal."""
     principal = statement.get("Principal")
     return isinstance(principal, dict) and service in as_list(principal.get("Service"))
 
 
 def principals(statement: dict[str, Any]) -> set[tuple[str, str]]:
-    """Return the principals of a statement, each as kind and name. A plain ``*`` raises."""
+    """Return the principals of a statement, each as kind and name.
+
+    Raises AttributeError if the principal is a plain ``*``.
+    """
     return {
         (kind, name) for kind, names in statement["Principal"].items() for name in as_list(names)
     }
@@ -107,9 +111,9 @@ def is_allowed(
     resource: str,
     request: dict[str, str] | None = None,
 ) -> bool:
-    """Return whether a statement allows ``action`` on ``resource``, wildcards understood.
+    """Return whether a statement, which may have wildcards, allows ``action`` on ``resource``.
 
-    request: the condition keys that the caller sends.
+    request: the condition keys of the request, with their values.
     """
     return any(
         any(fnmatch.fnmatchcase(action, name) for name in as_list(statement.get("Action")))
@@ -120,7 +124,7 @@ def is_allowed(
 
 
 def _matches(text: str, pattern: Any) -> bool:
-    """Compare as IAM does: ``*`` stands for anything, and a bracket for itself."""
+    """Return whether a pattern of IAM matches: ``*`` and ``?`` are wildcards, brackets are not."""
     return isinstance(pattern, str) and fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
@@ -128,7 +132,7 @@ def _equals(text: str, value: Any) -> bool:
     return bool(text == value)
 
 
-# IAM understands a wildcard in ArnEquals. Here it is a mistake, as ArnLike says it plainly.
+# IAM accepts wildcards in ArnEquals too. Here they are a mistake: ArnLike says what is meant.
 OPERATORS = {
     "StringEquals": _equals,
     "ArnEquals": _equals,
@@ -149,7 +153,7 @@ def condition_values(statement: dict[str, Any], key: str) -> list[Any]:
 def meets_conditions(request: dict[str, str], statement: dict[str, Any]) -> bool:
     """Return whether a request with these condition keys meets every condition of a statement.
 
-    A key that the request lacks is not met, nor is an operator that is not in OPERATORS.
+    A condition is not met if the request lacks its key, or if OPERATORS lacks its operator.
     """
     for operator, conditions in statement.get("Condition", {}).items():
         for key, values in conditions.items():

@@ -1,4 +1,4 @@
-"""Policies on the rules: what they match, who gets the events, and their permissions there."""
+"""Policies on the rules: what they match, their targets, and their permissions on the targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RULE, PERMISSION = "AWS::Events::Rule", "AWS::Lambda::Permission"
 FUNCTION, LOG_GROUP, QUEUE = "AWS::Lambda::Function", "AWS::Logs::LogGroup", "AWS::SQS::Queue"
 EVENTBRIDGE = "events.amazonaws.com"
 ENABLED_FOR_ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-# The events of each service that record a sign-in or its password (CloudTrail user guide).
+# The events of each service that record a sign-in or a password check (CloudTrail user guide).
 SIGN_IN_EVENTS = {
     "signin": (
         "ConsoleLogin",
@@ -32,10 +32,11 @@ SIGN_IN_EVENTS = {
     "sso-oauth": ("CreateToken",),
     "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
 }
-# The AWS Sign-In user guide gives the type in prose only, so its case is not certain.
+# The AWS Sign-In user guide names the detail-type in prose only, so upper case is not certain.
 ANOMALY_TYPE = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]
 EVENT_AGE_MIN_SECONDS = 3600
 RETRIES_MIN = 10
+DEFAULT_RETRIES, DEFAULT_EVENT_AGE_SECONDS = 185, 86400  # of a target without a RetryPolicy
 
 
 @policy("CKV_SIGNWATCH_20", RULE)
@@ -56,7 +57,7 @@ def pattern_is_not_too_narrow(rule: Resource, _installation: Installation) -> bo
 
 @policy("CKV_SIGNWATCH_22", "AWS::CloudFormation::Stack")
 def all_sign_ins_are_matched(_stack: Resource, installation: Installation) -> bool:
-    """The rules match every kind of sign-in, a right password, and AWS's own anomaly alert."""
+    """The rules match every kind of sign-in, a correct password, and AWS's own anomaly alert."""
     patterns = [rule["EventPattern"] for rule in installation.properties_of(RULE)]
     events = [(service, name) for service, names in SIGN_IN_EVENTS.items() for name in names]
     anomaly_sources = [
@@ -69,6 +70,7 @@ def all_sign_ins_are_matched(_stack: Resource, installation: Installation) -> bo
 
 
 def _matches(pattern: dict[str, Any], service: str, name: str) -> bool:
+    """Return whether an event pattern matches the events of this service and name."""
     detail = pattern.get("detail", {})
     return (
         f"aws.{service}" in pattern.get("source", [])
@@ -100,8 +102,9 @@ def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
     """A rule retries a delivery at least ten times and for at least an hour."""
     retries = [target.get("RetryPolicy", {}) for target in _targets(rule)]
     return all(
-        retry.get("MaximumRetryAttempts", 185) >= RETRIES_MIN
-        and retry.get("MaximumEventAgeInSeconds", 86400) >= EVENT_AGE_MIN_SECONDS
+        retry.get("MaximumRetryAttempts", DEFAULT_RETRIES) >= RETRIES_MIN
+        and retry.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS)
+        >= EVENT_AGE_MIN_SECONDS
         for retry in retries
     )
 

@@ -1,4 +1,4 @@
-"""Policies on resources of many kinds: they are always created, usable, and named apart."""
+"""Policies on resources of many kinds: always created, usable, and each with a name of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAME_PROPERTIES = {
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-ROLE_USERS = (  # the kind that uses a role, its property with the role, the service that assumes it
+ROLE_USERS = (  # kind of resource, its property with the role's ARN, service that assumes the role
     ("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
     ("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
 )
@@ -52,7 +52,7 @@ def only_requests_without_tls_are_denied(resource: Resource, _installation: Inst
 
 
 def _denials(node: Any) -> Iterator[dict[str, Any]]:
-    """Yield each Deny statement below ``node``; a policy of CloudWatch Logs is a text of JSON."""
+    """Yield each Deny statement below ``node``; CloudWatch Logs has policies as JSON strings."""
     if isinstance(node, str) and node.lstrip().startswith("{"):
         node = json.loads(node)
     if isinstance(node, dict):
@@ -82,12 +82,12 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
         if not is_plain or not meets_conditions({}, statement):
             return False
     trusted = {principal for statement in statements for principal in principals(statement)}
-    used_by = {
+    users = {
         ("Service", service)
         for kind, key, service in ROLE_USERS
         for properties in installation.properties_of(kind)
         if properties.get(key) == role.arn
     }
-    if used_by:
-        return trusted == used_by
+    if users:
+        return trusted == users
     return trusted <= {("Service", service) for _, _, service in ROLE_USERS}

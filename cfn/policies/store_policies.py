@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 QUEUE, TOPIC, LOG_GROUP = "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Logs::LogGroup"
 KEY = "AWS::KMS::Key"
 ACCOUNT_PRINCIPAL = ("AWS", "arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
-MESSAGE_RETENTION_MIN_SECONDS = 345600  # four days, the default of SQS
+MESSAGE_RETENTION_MIN_SECONDS = 345600  # four days
+QUEUE_DEFAULT_RETENTION_SECONDS = 345600  # of a queue that sets no MessageRetentionPeriod
+QUEUE_DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 30  # of a queue that sets no VisibilityTimeout
 LOG_RETENTION_MIN_DAYS = 30
-EVENT_MAX_BYTES = 262144  # of EventBridge
+EVENT_MAX_BYTES = 262144  # the largest event of EventBridge
+QUEUE_DEFAULT_MAX_BYTES = 262144  # what a queue takes at least if it sets no MaximumMessageSize
 RETRIES_MAX_SECONDS = 3600  # the alarm on a queue's oldest message goes off after this time
 EXPIRY_ATTRIBUTE = "expires_at"  # the function writes it to each item
 
@@ -30,7 +33,7 @@ EXPIRY_ATTRIBUTE = "expires_at"  # the function writes it to each item
 @policy("CKV_SIGNWATCH_60", QUEUE)
 def queue_keeps_messages(queue: Resource, _installation: Installation) -> bool:
     """A queue keeps its messages for at least four days, so that somebody can look at them."""
-    seconds = queue.properties.get("MessageRetentionPeriod", MESSAGE_RETENTION_MIN_SECONDS)
+    seconds = queue.properties.get("MessageRetentionPeriod", QUEUE_DEFAULT_RETENTION_SECONDS)
     return int(seconds) >= MESSAGE_RETENTION_MIN_SECONDS
 
 
@@ -100,22 +103,22 @@ def log_group_makes_metrics(group: Resource, _installation: Installation) -> boo
 @policy("CKV_SIGNWATCH_68", QUEUE)
 def queue_takes_largest_event(queue: Resource, _installation: Installation) -> bool:
     """A queue takes messages as large as EventBridge's largest event, 256 KiB."""
-    return int(queue.properties.get("MaximumMessageSize", EVENT_MAX_BYTES)) >= EVENT_MAX_BYTES
+    max_bytes = queue.properties.get("MaximumMessageSize", QUEUE_DEFAULT_MAX_BYTES)
+    return int(max_bytes) >= EVENT_MAX_BYTES
 
 
 @policy("CKV_SIGNWATCH_69", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
 def policy_is_attached_to_its_resource(resource: Resource, installation: Installation) -> bool:
-    """The policy of a queue or topic is attached to the one that its statements name."""
-    arns = {
-        target.reference: target.arn
-        for kind in (QUEUE, TOPIC)
-        for target in installation.resources_of(kind)
-    }
+    """A queue or topic policy is attached to exactly the queues or topics its statements name."""
+    targets = [*installation.resources_of(QUEUE), *installation.resources_of(TOPIC)]
+    arns = {target.reference: target.arn for target in targets}
     properties = resource.properties
     references = as_list(properties.get("Queues", properties.get("Topics")))
-    attached = {arns[reference] for reference in references}
-    statements = as_list(properties["PolicyDocument"]["Statement"])
-    return all(set(as_list(statement["Resource"])) == attached for statement in statements)
+    attached_arns = {arns[reference] for reference in references}
+    for statement in as_list(properties["PolicyDocument"]["Statement"]):
+        if set(as_list(statement["Resource"])) != attached_arns:
+            return False
+    return True
 
 
 @policy("CKV_SIGNWATCH_70", "AWS::SecretsManager::Secret")
@@ -142,8 +145,8 @@ def queue_gives_up_in_time(queue: Resource, _installation: Installation) -> bool
     redrive = queue.properties.get("RedrivePolicy")
     if redrive is None:
         return True
-    seconds_per_try = int(queue.properties.get("VisibilityTimeout", 30))
-    seconds = int(redrive["maxReceiveCount"]) * seconds_per_try
+    timeout = queue.properties.get("VisibilityTimeout", QUEUE_DEFAULT_VISIBILITY_TIMEOUT_SECONDS)
+    seconds = int(redrive["maxReceiveCount"]) * int(timeout)  # a failed message waits it out
     return redrive["deadLetterTargetArn"] != queue.arn and seconds <= RETRIES_MAX_SECONDS
 
 

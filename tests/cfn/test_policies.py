@@ -19,7 +19,7 @@ pytestmark = pytest.mark.joint
 
 POLICIES = ROOT / "cfn" / "policies"
 EXAMPLES = sorted((POLICIES / "examples").glob("*.toml"))
-FAULTS = mutations.load(ROOT / mutations.FAULTS)
+FAULTS = mutations.load(ROOT / mutations.MUTATIONS_FILE)
 BASE = {
     path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "cfn").glob("*.yaml"))
 }
@@ -36,9 +36,9 @@ def policies() -> dict[str, str]:
     return sentences
 
 
-def fault(**changes: str) -> mutations.Fault:
+def fault(**changes: str) -> mutations.Mutation:
     fields: dict[str, Any] = {"name": "x", "file": "x.yaml", "policy": "CKV_SIGNWATCH_1", **changes}
-    return mutations.Fault(**fields)
+    return mutations.Mutation(**fields)
 
 
 def run_policies(*cases: tuple[dict[str, str], str]) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def examples() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     cases = []
     for path in EXAMPLES:
         example = tomllib.loads(path.read_text(encoding="utf-8"))
-        edit = mutations.Fault(name=path.stem, policy=path.stem, **example["failing"])
+        edit = mutations.Mutation(name=path.stem, policy=path.stem, **example["failing"])
         files = example["passing"]
         cases += [(files, ""), ({**files, edit.file: edit.apply(files[edit.file])}, path.stem)]
     results = iter(run_policies(*cases))
@@ -79,7 +79,7 @@ def test_policy_passes_its_good_example_and_fails_its_bad_one(
     assert policy in good["passed"]
     assert policy not in good["failed"]
     assert policy in bad["failed"]
-    assert policy not in bad["without"]
+    assert policy not in bad["failed_without"]
     assert good["unreadable"] == bad["unreadable"] == []
 
 
@@ -115,7 +115,7 @@ def test_condition_on_any_kind_of_resource_is_caught() -> None:
 def test_last_line_counts_the_caught_faults(report: mutations.Report) -> None:
     assert len(FAULTS) >= 40
     caught = f"{len(FAULTS)}/{len(FAULTS)}"
-    assert report.lines()[-1] == f"mutations caught {caught}, false alarms on the base 0"
+    assert report.format_lines()[-1] == f"mutations caught {caught}, false alarms on the base 0"
 
 
 @pytest.mark.scan
@@ -134,7 +134,7 @@ def test_fault_that_two_policies_catch_fails_the_report() -> None:
     outcome = mutations.Outcome(fault(), both, ("CKV_SIGNWATCH_2",), ())
     report = mutations.Report((outcome,), ("CKV_SIGNWATCH_3",), ())
     assert not report.passed
-    assert report.lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
+    assert report.format_lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
 
 
 def test_report_without_faults_fails() -> None:

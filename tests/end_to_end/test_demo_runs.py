@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tooling.local.demo import STOPPED
+from tooling.local.demo import STOPPED_MESSAGE
 from tooling.settings import ROOT
 from tooling.signals import ENDING_SIGNALS
 
@@ -113,7 +113,7 @@ def test_signal_ends_it_with_one_sentence_and_exit_code_130(
     os.killpg(process.pid, number)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
-    assert output.strip().splitlines()[-1] == f"invoke demo: interrupted; {STOPPED}"
+    assert output.strip().splitlines()[-1] == f"invoke demo: interrupted; {STOPPED_MESSAGE}"
     assert "Traceback" not in output
     assert_nothing_left(process, tmp_path / "stopped")
 
@@ -129,7 +129,7 @@ def test_kept_demo_in_the_background_of_a_script_stops_at_ctrl_c(
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert output.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED.capitalize()}."
+    assert output.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED_MESSAGE.capitalize()}."
     assert_nothing_left(process, tmp_path / "kept")
 
 

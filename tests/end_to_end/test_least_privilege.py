@@ -149,8 +149,8 @@ def send_sign_ins(deployment: LocalDeployment, twilio_server: TwilioServer) -> N
     twilio_server.fail(503, times=100)
     deployment.emulator.send([make_event(deployment)])
     assert deployment.wait_until(lambda: dead_letter_decisions(deployment))
-    while twilio_server.next_fault().status:
-        """Remove the remaining faults, so that no other test gets them."""
+    while twilio_server.take_failure().status:
+        """Remove the remaining failures, so that no other test gets them."""
 
 
 def dead_letter_decisions(deployment: LocalDeployment) -> list[dict[str, Any]]:

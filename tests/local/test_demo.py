@@ -105,9 +105,9 @@ def interrupt_demo(
         end()
 
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(demo, "_run", run)
+    monkeypatch.setattr(demo, "_run_demo", run)
     screen: Any = None
-    with pytest.raises(KeyboardInterrupt, match=f"^{demo.STOPPED}$"):
+    with pytest.raises(KeyboardInterrupt, match=f"^{demo.STOPPED_MESSAGE}$"):
         demo.run(Path(), screen)
     assert list(folder.iterdir()) == []
     return folders

@@ -95,7 +95,7 @@ def test_emulator_that_does_not_start_is_a_failure_with_its_message(
         raise EmulatorError("it ended at once; its last lines:\nno such module")
         yield
 
-    monkeypatch.setattr(rehearsal, "ensure", lambda *_: ROOT)
+    monkeypatch.setattr("tooling.environment.ensure", lambda *_: ROOT)
     monkeypatch.setattr(Emulator, "start", refuse)
     with (
         pytest.raises(FailedError, match="the local AWS emulator: it ended at once") as raised,

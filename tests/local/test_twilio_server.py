@@ -315,7 +315,7 @@ def test_server_stops_although_clients_are_still_connected() -> None:
             idle.getresponse().read()
             twilio_server.fail(delay_seconds=60)
             waiting = pool.submit(send, twilio_server)
-            wait_until(lambda: not twilio_server._faults)
+            wait_until(lambda: not twilio_server._failures)
             start = time.monotonic()
         assert time.monotonic() - start < 5
         assert waiting.result(timeout=5).state == "transient"

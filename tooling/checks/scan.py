@@ -1,4 +1,7 @@
-"""Runs the static checks of linters.py, two at a time; the report is a table and JUnit's XML."""
+"""Runs the static checks, two at a time; the report is a table and JUnit's XML.
+
+The checks themselves are the tools in ``linters.TOOLS``: to add a tool, add it there.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Report:
         """At least one tool ran, and none has a finding."""
         return bool(self.results) and not any(result.findings for result in self.results)
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the findings of each failed tool, then a table of all tools."""
         lines = [
             "\n".join((f"--- {result.tool}", *result.findings))
@@ -60,14 +63,14 @@ class Report:
 def choose_tools(only: str | None, *, fast: bool) -> tuple[Tool, ...]:
     """Return all tools, the fast ones, or the one named ``only``.
 
-    Raises RefusedError when no tool has that name.
+    Raises RefusedError if no tool has that name.
     """
     if only is None:
         return tuple(tool for tool in TOOLS if tool.fast or not fast)
     tools = tuple(tool for tool in TOOLS if tool.name == only)
     if not tools:
         names = ", ".join(tool.name for tool in TOOLS)
-        raise RefusedError(f"--only {only}", "is no tool of the scan", f"choose one of: {names}")
+        raise RefusedError(f"--only {only}", "is not a tool of the scan", f"choose one of: {names}")
     return tools
 
 
@@ -77,7 +80,7 @@ def run(
     """Run the tools on the repository at ``root`` and write their reports to dist/scan."""
     workspace = Workspace(root, dist / "scan")
     workspace.reports.mkdir(parents=True, exist_ok=True)
-    if any(not tool.fast for tool in tools):  # made one by one, before anything is timed
+    if any(not tool.fast for tool in tools):  # create them before the tools are timed
         for name in ("scan", "local"):
             ensure(name, root)
     announce(f"scanning: {', '.join(tool.name for tool in tools)} ...")

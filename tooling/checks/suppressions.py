@@ -1,4 +1,4 @@
-"""Finds what could hide a finding of the scan: settings of the tools, and marks in the sources."""
+"""Finds what could hide a finding of the scan: tools' settings, and comments in the sources."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tooling.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOV_SETTINGS = ".checkov.yaml"  # the only file of settings that checkov gets
-HARMLESS_SETTINGS = {"compact", "quiet"}  # those of checkov that hide no finding
+CHECKOV_SETTINGS = ".checkov.yaml"  # the only settings file that is passed to checkov
+HARMLESS_SETTINGS = {"compact", "quiet"}  # settings of checkov that hide no finding
 FORBIDDEN_FILES = (
     ".checkov.yml",
     ".cfnlintrc",
@@ -69,6 +69,7 @@ def source_files(root: Path) -> Iterator[Path]:
 
 
 def _has_cfn_lint_settings(path: Path) -> bool:
+    """Return whether the key "cfn-lint" appears anywhere in a template."""
     try:
         return '"cfn-lint"' in json.dumps(templates.load(path), default=str)
     except RefusedError:  # the tools that read templates report it

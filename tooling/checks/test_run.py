@@ -24,8 +24,8 @@ MARKS = {
 # files is kept because the slow ones come first.
 PARALLEL_OPTIONS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 COVERAGE_OPTIONS = ("--cov", "--cov-config", "pyproject.toml", "--cov-report", "")
-# Where the unit tests are, and the files there that have none: to collect those would take longer
-# than to run the unit tests.
+# Where the unit tests are, and the files there that have none. Those are left out, since only
+# collecting them would take longer than the unit tests.
 UNIT_TEST_PATHS = (
     "tests/lambda",
     "tests/tooling",
@@ -46,7 +46,10 @@ def mark_expression(parts: Iterable[str]) -> str:
 
 
 def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[str] = ()) -> int:
-    """Run these parts of the tests, by default everything, and return pytest's exit code."""
+    """Run these parts of the tests, by default everything, and return pytest's exit code.
+
+    ``parts`` are keys of MARKS; ``extra`` are further arguments for pytest.
+    """
     chosen = set(parts)
     command = [sys.executable, "-m", "pytest"]
     if chosen == {"unit"}:
@@ -59,14 +62,14 @@ def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[st
     dist.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
         environment = _environment(folder)
-        done = subprocess.run([*command, *extra], cwd=root, env=environment, check=False)
-    return done.returncode
+        process = subprocess.run([*command, *extra], cwd=root, env=environment, check=False)
+    return process.returncode
 
 
 def parse_count(text: str | None) -> int:
-    """Return the number of records that --fuzz asks for, 0 without it.
+    """Return the number of records that --fuzz asks for, or 0 if the flag is not given.
 
-    Raises RefusedError for anything but a positive number.
+    Raises RefusedError if the value is not a positive number.
     """
     if text is None:
         return 0
@@ -86,7 +89,10 @@ def fuzz(root: Path, count: int) -> int:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """Return this process's environment without anything that leads to a real account."""
+    """Return this process's environment without AWS's variables and files.
+
+    The tests then find no credentials of a real account. ``folder`` must be empty.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()

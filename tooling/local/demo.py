@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tooling.terminal.screen import Screen
 
 RECOGNISED_NETWORKS = "203.0.113.0/24,2001:db8:1::/48"
-STOPPED = "everything that the demo started was stopped, and its files were removed"
-REQUIRED_KEYS = ("eventSource", "eventName")  # the rules match on them
+STOPPED_MESSAGE = "everything that the demo started was stopped, and its files were removed"
+REQUIRED_KEYS = ("eventSource", "eventName")  # the rules compare them
 SIGN_INS = Path(__file__).with_name("demo_sign_ins.json")
 REAL_ACCOUNT_COMMANDS = """\
   ./inv bootstrap -p PROFILE -a ACCOUNT
@@ -60,8 +60,8 @@ def run(
 ) -> None:
     """Show the whole chain; stop and remove everything at the end, also after an interruption.
 
-    Raises RefusedError for a file without a record, FailedError when a sign-in has an unexpected
-    result, and KeyboardInterrupt with a message when interrupted.
+    Raises RefusedError if the file ``event`` has no record, FailedError if a sign-in has an
+    unexpected result, and KeyboardInterrupt with a message if interrupted.
     """
     sign_ins = json.loads(SIGN_INS.read_text(encoding="utf-8"))
     if event is not None:
@@ -69,15 +69,15 @@ def run(
     with treat_as_ctrl_c():
         folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
         try:
-            _run(root, screen, folder, sign_ins, keep=keep, port=port)
+            _run_demo(root, screen, folder, sign_ins, keep=keep, port=port)
         except (KeyboardInterrupt, InterruptedWatchError):
             # InterruptedWatchError says that the deployment continues; the emulator ends here.
-            raise KeyboardInterrupt(STOPPED) from None
+            raise KeyboardInterrupt(STOPPED_MESSAGE) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(
+def _run_demo(
     root: Path,
     screen: Screen,
     folder: Path,
@@ -86,6 +86,10 @@ def _run(
     keep: bool,
     port: int,
 ) -> None:
+    """Take every step of the demo.
+
+    Raises FailedError if a sign-in leads to another number of texts than expected.
+    """
     steps = Steps(screen)
     parameters = {"KnownNetworks": RECOGNISED_NETWORKS, "AccountLabel": "demo"}
     with rehearsal.start(folder, root=root, port=port, parameters=parameters) as deployment:
@@ -96,23 +100,24 @@ def _run(
         with steps.step(f"Sign-ins (recognised: {RECOGNISED_NETWORKS})"):
             for number, sign_in in enumerate(sign_ins, 1):
                 screen.heading(f"{number}. {sign_in['title']}")
-                result = _send(deployment, sign_in)
+                result = _send_sign_in(deployment, sign_in)
                 _print_result(screen, result)
-                expected = sign_in.get("texts", len(result.texts))
-                if len(result.texts) != expected:
-                    count = len(result.texts)
+                count = len(result.texts)
+                expected = sign_in.get("texts", count)  # a person's own record expects no number
+                if count != expected:
                     problems.append(f"sign-in {number} led to {count} texts, not {expected}")
         if problems:
             raise FailedError("demo", "; ".join(problems), "read the function's log lines above")
         _print_summary(screen, steps, outputs)
         if keep:
             _wait_for_ctrl_c(screen, deployment)
-    screen.announce(f"\n{STOPPED.capitalize()}.")
+    screen.announce(f"\n{STOPPED_MESSAGE.capitalize()}.")
 
 
 def _deploy(
     root: Path, screen: Screen, deployment: LocalDeployment, steps: Steps
 ) -> Mapping[str, str]:
+    """Bootstrap, package, deploy and fill the secret; return the stack's outputs."""
     with steps.step("Bootstrap: Terraform makes the buckets and roles"):
         deployment.bootstrap(screen.announce, screen.plan)
     with steps.step("Package: the function and its layer"):
@@ -126,7 +131,8 @@ def _deploy(
     return outputs
 
 
-def _send(deployment: LocalDeployment, sign_in: Mapping[str, Any]) -> SignInResult:
+def _send_sign_in(deployment: LocalDeployment, sign_in: Mapping[str, Any]) -> SignInResult:
+    """Send the sign-in as an event of now and return what it led to."""
     settings = deployment.settings
     event = rehearsal.as_event_now(sign_in["event"], settings.account, settings.region)
     return deployment.sign_in(event)
@@ -154,7 +160,7 @@ def _print_summary(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> 
 
 
 def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
-    """Show how to use the running emulator and wait; a Ctrl-C during the output counts too."""
+    """Show how to use the running emulator, and wait for Ctrl-C, also while showing it."""
     settings = deployment.settings
     variables = deployment.emulator.environment(settings.account, settings.region)
     try:
@@ -170,9 +176,9 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
 
 
 def parse_port(text: str | None) -> int:
-    """Return the port of the flag --port, or 0, which means a free one.
+    """Return the port that the flag --port names, or 0 (any free port) if it is not given.
 
-    Raises RefusedError for a value that is not a port, and for a port in use.
+    Raises RefusedError if the value is not a port, or the port is in use.
     """
     try:
         port = int(text or 0)
@@ -186,7 +192,10 @@ def parse_port(text: str | None) -> int:
 
 
 def _read_sign_in(path: Path) -> dict[str, Any]:
-    """Read a person's own record: an EventBridge event or a bare CloudTrail record."""
+    """Read a record of the user's own: an EventBridge event or a bare CloudTrail record.
+
+    Raises RefusedError if the file has none.
+    """
     try:
         event = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -199,7 +208,7 @@ def _read_sign_in(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not all(
         isinstance(record.get(key), str) for key in REQUIRED_KEYS
     ):
-        what = f"holds no CloudTrail record with {' and '.join(REQUIRED_KEYS)} as texts"
+        what = f"holds no CloudTrail record with {' and '.join(REQUIRED_KEYS)} as strings"
         remedy = "give one EventBridge event or one CloudTrail record as JSON"
         raise RefusedError(str(path), what, remedy)
     return {"title": f"{record['eventName']} from {path.name}", "event": event}

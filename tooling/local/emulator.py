@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 HEALTH_PATH, TOKEN_PATH = "/_ministack/health", "/_emulator/token"
 EVENTS_PATH, DECISIONS_PATH = "/_emulator/events", "/_emulator/decisions"
 HTTP_OK = 200
-SECRET_KEY = "test"  # noqa: S105 - of every root user here; the emulator checks signatures
+SECRET_KEY = "test"  # noqa: S105 - every root user of the emulator has it; signatures are checked
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 5.0
 START_ATTEMPTS = 5  # another process may take the free port in between
@@ -59,7 +59,7 @@ class Emulator:
         """Run the emulator with ``emulator_python`` and its functions with ``runtime_python``.
 
         ``folder`` must not exist yet. It holds all files of the run and is removed at the end.
-        ``port`` 0 takes a free one. Raises EmulatorError when the emulator does not start.
+        ``port`` 0 takes a free one. Raises EmulatorError if the emulator does not start.
         """
         folder.mkdir(parents=True)
         try:
@@ -88,8 +88,8 @@ class Emulator:
     def send(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Emit whole EventBridge events as AWS does; return for each whether it was delivered.
 
-        An answer has ``delivered``, ``reason`` and ``trails``. Raises EmulatorError when the
-        emulator refuses the request.
+        A result has ``delivered``, ``reason`` and ``trails``. Raises EmulatorError if the emulator
+        refuses the request.
         """
         return self._call("POST", EVENTS_PATH, json.dumps(events))
 
@@ -97,11 +97,12 @@ class Emulator:
         """Return each distinct decision of the policy engine on sessions of this account's roles.
 
         A decision has ``account``, ``role``, ``action``, ``resource`` (an ARN, or ``*``) and
-        ``allowed``. Raises EmulatorError when the emulator refuses the request.
+        ``allowed``. Raises EmulatorError if the emulator refuses the request.
         """
         return self._call("GET", f"{DECISIONS_PATH}?{account_id}")
 
     def _call(self, method: str, path: str, body: str | None = None) -> list[dict[str, Any]]:
+        """Call an endpoint of the adapter. Raises EmulatorError unless it answers with 200."""
         status, text = _request(self.endpoint, method, path, body)
         if status != HTTP_OK:
             raise EmulatorError(f"{path} answered {status}: {text}")
@@ -112,6 +113,7 @@ class Emulator:
 def _start(
     emulator_python: Path, runtime_python: Path, folder: Path, fixed_port: int
 ) -> tuple[subprocess.Popen[bytes], Emulator]:
+    """Start the emulator and wait for it; try another free port if its port is taken meanwhile."""
     for attempt in range(1, START_ATTEMPTS + 1):
         port, token = fixed_port or _free_port(), secrets.token_hex(8)
         environment = _environment(runtime_python, folder, port, token)
@@ -130,6 +132,7 @@ def _start(
 
 
 def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the emulator's process, which writes its output to the log file."""
     with _log_file(folder).open("wb") as log:
         return subprocess.Popen(
             [str(python), "-m", "tooling.local.adapter"],
@@ -143,9 +146,9 @@ def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subproces
 
 
 def _environment(runtime_python: Path, folder: Path, port: int, token: str) -> dict[str, str]:
-    """Return the emulator's whole environment.
+    """Return all environment variables of the emulator.
 
-    It has nothing of this process's own, which could lead to a real account.
+    None is inherited from this process, where one could lead to a real account.
     """
     names = ("TMPDIR", "STATE_DIR", "S3_DATA_DIR", "HOME")
     folders = {name: folder / name.lower() for name in names}
@@ -176,6 +179,7 @@ def _environment(runtime_python: Path, folder: Path, port: int, token: str) -> d
 def _wait_until_ready(
     emulator: Emulator, process: subprocess.Popen[bytes], folder: Path, token: str
 ) -> None:
+    """Wait until the emulator answers. Raises EmulatorError if it ends or needs too long."""
     end = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -190,13 +194,14 @@ def _wait_until_ready(
 
 
 def _check_token(emulator: Emulator, folder: Path, token: str) -> None:
-    """Check that the answer is this run's: two runs may choose the same free port."""
+    """Check that this run's emulator answers: another run may have chosen the same free port."""
     if _request(emulator.endpoint, "GET", TOKEN_PATH) != (HTTP_OK, token):
         what = f"is not the process at {emulator.endpoint}, which answers for another run"
         raise _start_error(what, folder)
 
 
 def _start_error(what: str, folder: Path) -> EmulatorError:
+    """Return an error with the last log lines; a _PortTakenError if they say so."""
     lines = _log_file(folder).read_text(errors="replace").splitlines()[-LOG_LINES_IN_ERRORS:]
     message = "\n".join([f"the local AWS emulator {what}", *lines])
     if any(text in message for text in PORT_TAKEN_MESSAGES):
@@ -205,7 +210,7 @@ def _start_error(what: str, folder: Path) -> EmulatorError:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the emulator to end; then kill whatever is left of it and its functions."""
+    """Ask the emulator to end, then kill all that is left of it and its functions."""
     if process.stdin:
         process.stdin.close()
     process.terminate()
@@ -220,6 +225,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _request(endpoint: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    """Send one HTTP request; return the response's status and body."""
     host = endpoint.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=START_TIMEOUT_SECONDS)
     try:
@@ -231,6 +237,7 @@ def _request(endpoint: str, method: str, path: str, body: str | None = None) -> 
 
 
 def _free_port() -> int:
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import environment
 from tooling.deploy import account, bootstrap, package, secret, stack
-from tooling.environment import ensure
 from tooling.errors import FailedError
 from tooling.local.emulator import Emulator, EmulatorError
 from tooling.local.twilio_server import TwilioServer
@@ -44,7 +44,14 @@ LOG_LINES_IN_ERRORS = 20
 
 @dataclass(frozen=True)
 class SignInResult:
-    """What one sign-in led to: matching rules, raw copies, the function's decision, texts."""
+    """What one sign-in led to.
+
+    rules: the names of the rules that match.
+    raw_copies: how many copies of the event the log group of raw events has.
+    decision: the function's log entry with the verdict.
+    texts: the texts that were sent.
+    seconds: from the event to the decision.
+    """
 
     event_id: str
     rules: tuple[str, ...]
@@ -94,7 +101,7 @@ class LocalDeployment:
     def sign_in(self, event: Mapping[str, Any]) -> SignInResult:
         """Let CloudTrail record ``event``, and wait for the function's decision.
 
-        Raises FailedError when there is none; if no rule matches, before anything is sent.
+        Raises FailedError if there is none; if no rule matches, before the event is sent.
         """
         rules = self._matching_rules(event)
         if not rules:
@@ -110,7 +117,7 @@ class LocalDeployment:
         decision = self._wait_for_decision(logs, outputs["FunctionLogGroupName"], event_id)
         seconds = time.monotonic() - start
         raw_group = outputs["RawEventLogGroupName"]
-        raw_copies = self.wait_until(lambda: _log_lines(logs, raw_group, event_id))
+        raw_copies = self.wait_until(lambda: _read_log_lines(logs, raw_group, event_id))
         texts = tuple(message["body"] for message in self.twilio_server.messages[texts_before:])
         return SignInResult(event_id, rules, len(raw_copies), decision, texts, seconds)
 
@@ -118,11 +125,13 @@ class LocalDeployment:
         """Return all log lines of the function."""
         aws = self.as_owner()
         group = stack.outputs(aws, self.settings)["FunctionLogGroupName"]
-        return _log_lines(aws.client("logs"), group)
+        return _read_log_lines(aws.client("logs"), group)
 
     def _wait_for_decision(self, logs: Any, group: str, event_id: str) -> Mapping[str, Any]:
+        """Wait for the function's log entry with its verdict on this event."""
+
         def find_decisions() -> list[dict[str, Any]]:
-            entries = [_parse(line) for line in _log_lines(logs, group, event_id)]
+            entries = [_parse_log_line(line) for line in _read_log_lines(logs, group, event_id)]
             return [
                 entry
                 for entry in entries
@@ -131,7 +140,7 @@ class LocalDeployment:
 
         decisions = self.wait_until(find_decisions)
         if not decisions:
-            last_lines = "\n".join(_log_lines(logs, group)[-LOG_LINES_IN_ERRORS:])
+            last_lines = "\n".join(_read_log_lines(logs, group)[-LOG_LINES_IN_ERRORS:])
             limit = f"{SIGN_IN_TIMEOUT_SECONDS:.0f} s"
             what = f"the function made no decision within {limit}; it logged:\n{last_lines}"
             raise FailedError(f"event {event_id}", what, "read the log above")
@@ -139,6 +148,7 @@ class LocalDeployment:
         return decision
 
     def _matching_rules(self, event: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of this stack's rules that match the event."""
         events, text = self.as_owner().client("events"), json.dumps(event)
         return tuple(
             rule["Name"]
@@ -148,11 +158,13 @@ class LocalDeployment:
 
     @staticmethod
     def wait_until(find: Callable[[], list[Any]]) -> list[Any]:
-        """Call ``find`` until it returns something or the time is up; return the last result."""
+        """Call ``find`` until it returns something, or time is up; return the last result."""
         end = time.monotonic() + SIGN_IN_TIMEOUT_SECONDS
-        while not (results := find()) and time.monotonic() < end:
+        while True:
+            results = find()
+            if results or time.monotonic() >= end:
+                return results
             time.sleep(0.05)
-        return results
 
 
 @contextmanager
@@ -166,7 +178,7 @@ def start(
     """Start the local AWS emulator and the loopback Twilio; stop both at the end.
 
     All their files are below ``folder``. Meanwhile this process's AWS settings point at the
-    emulator only. Raises FailedError when the emulator does not start, or fails later.
+    emulator only. Raises FailedError if the emulator does not start, or fails later.
     """
     keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
     with (
@@ -187,7 +199,7 @@ def use_account(
     account_id: str = ACCOUNT,
     parameters: Mapping[str, str] | None = None,
 ) -> Iterator[LocalDeployment]:
-    """Point this process's AWS settings at an account of a running emulator."""
+    """Yield an account of a running emulator; this process's AWS settings point at it meanwhile."""
     settings = Settings.load(account=account_id, config=os.devnull, root=root)
     stack_parameters = {
         "AlertEmail": "owner@example.com",
@@ -219,7 +231,9 @@ def open_eventbridge() -> Iterator[Any]:
 
 @contextmanager
 def _start_emulator(folder: Path, root: Path, port: int) -> Iterator[Emulator]:
-    emulator_python, runtime_python = ensure("local", root), ensure("runtime", root)
+    """Run the emulator. Raises FailedError if it does not start or fails later."""
+    emulator_python = environment.ensure("local", root)
+    runtime_python = environment.ensure("runtime", root)
     try:
         with Emulator.start(
             emulator_python, runtime_python, folder / "emulator", port=port
@@ -238,7 +252,7 @@ def build_artifacts(root: Path, announce: Callable[[str], None]) -> Artifacts:
 def as_event_now(record: Mapping[str, Any], account_id: str, region: str) -> dict[str, Any]:
     """Return ``record`` (an event or a bare CloudTrail record) as an EventBridge event of now.
 
-    It gets a new id, the current time, and this account and Region; the rest stays.
+    It gets a new id, the current time, and this account and Region; the rest is unchanged.
     """
     detail = dict(record.get("detail", record))
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -265,18 +279,21 @@ def as_event_now(record: Mapping[str, Any], account_id: str, region: str) -> dic
 
 
 def _no_rule_error(record: Mapping[str, Any]) -> FailedError:
+    """Return the error for a record that matches no rule."""
     name = f"{record.get('eventName')} of {record.get('eventSource')}"
     what = "no rule hands it to the function, so no alert can follow"
     return FailedError(name, what, "./inv coverage shows which sign-ins reach the function")
 
 
-def _log_lines(logs: Any, group: str, text: str = "") -> list[str]:
+def _read_log_lines(logs: Any, group: str, text: str = "") -> list[str]:
+    """Return the lines of a log group that contain ``text``."""
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
     lines = [event["message"] for page in pages for event in page["events"]]
     return [line for line in lines if text in line]
 
 
-def _parse(line: str) -> dict[str, Any]:
+def _parse_log_line(line: str) -> dict[str, Any]:
+    """Return the JSON object on a log line; empty if there is none."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -286,7 +303,7 @@ def _parse(line: str) -> dict[str, Any]:
 
 @contextmanager
 def _aws_environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Replace every AWS variable of this process by ``values``, and restore them at the end."""
+    """Replace all AWS variables of this process with ``values``, and restore them at the end."""
     config = folder / "aws-config"
     config.write_text("")
     before = dict(os.environ)

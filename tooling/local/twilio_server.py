@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MESSAGES_PATH = re.compile(
-    r"/2010-04-01/Accounts/(AC[0-9a-fA-F]{32})/Messages(?:/((?:SM|MM)[0-9a-f]{32}))?\.json"
+    r"/2010-04-01/Accounts/(?P<account>AC[0-9a-fA-F]{32})/Messages"
+    r"(?:/(?P<message>(?:SM|MM)[0-9a-f]{32}))?\.json"
 )
 E164 = re.compile(r"\+[1-9]\d{1,14}")
 INVALID_NUMBER, UNSUBSCRIBED_NUMBER = "+15005550001", "+15005550004"  # Twilio, "Test credentials"
@@ -43,10 +44,11 @@ LAST_CHAR_OF_ONE_UTF16_UNIT = "\uffff"
 
 
 @dataclass(frozen=True)
-class Fault:
-    """How one request fails.
+class SimulatedFailure:
+    """How one request fails; with the default values, it does not.
 
-    It is refused with ``status``, answered late by ``delay_seconds``, or cut off without an answer.
+    It is refused with ``status``, answered only after ``delay_seconds``, or, with ``reset``, its
+    connection is closed without an answer.
     """
 
     status: int | None = None
@@ -68,14 +70,14 @@ class ApiError(Exception):
 
 
 class TwilioServer:
-    """Keeps the received texts and the faults to come; safe to use from any thread."""
+    """Keeps the received texts, and the failures to simulate; safe to use from any thread."""
 
     def __init__(self, accounts: Mapping[str, str]) -> None:
         self.url = ""
         self.stopping = threading.Event()
         self._accounts = dict(accounts)
         self._messages: dict[str, dict[str, Any]] = {}
-        self._faults: list[Fault] = []
+        self._failures: list[SimulatedFailure] = []
         self._lock = threading.Lock()
 
     @classmethod
@@ -83,7 +85,7 @@ class TwilioServer:
     def start(cls, *, accounts: Mapping[str, str], port: int = 0) -> Iterator[TwilioServer]:
         """Run a server for the API keys in ``accounts`` (SID to secret) on 127.0.0.1.
 
-        It stops at the end. Raises OSError when ``port`` is in use.
+        It stops at the end. Raises OSError if ``port`` is in use.
         """
         twilio_server = cls(accounts)
         listener = _Listener(twilio_server, port)
@@ -111,7 +113,7 @@ class TwilioServer:
         reset: bool = False,
         times: int = 1,
     ) -> None:
-        """Let the next ``times`` requests of an authenticated client fail.
+        """Simulate a failure of the next ``times`` requests of an authenticated client.
 
         Without ``status`` a request is served after ``delay_seconds``; with ``reset`` it is never
         answered. Twilio's ``code`` is 20000 plus the status by default.
@@ -119,9 +121,9 @@ class TwilioServer:
         if code is None:
             code = 20_000 + (status or 0)
         message = message or f"Scripted failure {status}"
-        fault = Fault(status, code, message, retry_after, delay_seconds, reset)
+        failure = SimulatedFailure(status, code, message, retry_after, delay_seconds, reset)
         with self._lock:
-            self._faults += [fault] * times
+            self._failures += [failure] * times
 
     def set_status(
         self, sid: str, status: str, error_code: int | None = None, error_message: str | None = None
@@ -138,7 +140,10 @@ class TwilioServer:
             }
 
     def is_authorized(self, account_sid: str, authorization: str) -> bool:
-        """Whether the Authorization header (HTTP Basic) has a known key or the account's own."""
+        """Return whether the Authorization header (HTTP Basic) names a known key and its secret.
+
+        The user is the SID of an API key, or of the account itself.
+        """
         kind, _, encoded = authorization.partition(" ")
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -149,21 +154,24 @@ class TwilioServer:
         is_own = not user.startswith("AC") or user == account_sid
         return is_own and self._accounts[user] == password
 
-    def next_fault(self) -> Fault:
-        """Remove and return the fault of the next request; an empty one by default."""
+    def take_failure(self) -> SimulatedFailure:
+        """Remove and return the failure to simulate for the next request.
+
+        If none is queued, return a SimulatedFailure that changes nothing.
+        """
         with self._lock:
-            return self._faults.pop(0) if self._faults else Fault()
+            return self._failures.pop(0) if self._failures else SimulatedFailure()
 
     def receive(self, account_sid: str, form: Mapping[str, str]) -> dict[str, Any]:
-        """Keep the text in ``form`` and return its message; raises ApiError as Twilio refuses."""
-        _check(form)
-        message = _message(account_sid, form)
+        """Store the message in ``form`` and return it. Raises ApiError if Twilio refuses it."""
+        _check_form(form)
+        message = _make_message(account_sid, form)
         with self._lock:
             self._messages[message["sid"]] = message
             return dict(message)
 
     def look_up(self, account_sid: str, sid: str) -> dict[str, Any]:
-        """Return the account's message; raises ApiError 20404 when there is none."""
+        """Return the account's message. Raises ApiError with code 20404 if there is none."""
         with self._lock:
             message = self._messages.get(sid)
             if message is None or message["account_sid"] != account_sid:
@@ -190,8 +198,8 @@ def count_segments(text: str) -> int:
     return count
 
 
-def _check(form: Mapping[str, str]) -> None:
-    """Raise ApiError for the first fault that Twilio finds in the form."""
+def _check_form(form: Mapping[str, str]) -> None:
+    """Raise ApiError for the first problem that Twilio would find in the form."""
     to, sender, text = form.get("To", ""), form.get("From", ""), form.get("Body", "")
     has_sender = sender or form.get("MessagingServiceSid")
     is_valid = E164.fullmatch(to) and to != INVALID_NUMBER
@@ -214,7 +222,8 @@ def _check(form: Mapping[str, str]) -> None:
             raise ApiError(400, code, message)
 
 
-def _message(account_sid: str, form: Mapping[str, str]) -> dict[str, Any]:
+def _make_message(account_sid: str, form: Mapping[str, str]) -> dict[str, Any]:
+    """Return a message as Twilio's API returns it just after it was accepted."""
     sid, now = f"SM{secrets.token_hex(16)}", formatdate().replace("-0000", "+0000")
     uri = f"/2010-04-01/Accounts/{account_sid}/Messages/{sid}"
     service = form.get("MessagingServiceSid") or None
@@ -246,7 +255,7 @@ class _Listener(socketserver.ThreadingTCPServer):
     """Serves each connection in a thread of its own; stop() ends all of them."""
 
     daemon_threads = True
-    allow_reuse_address = True  # of a server that has just stopped
+    allow_reuse_address = True  # so that a fixed port is free again just after a server stopped
     request_queue_size = 128
 
     def __init__(self, twilio_server: TwilioServer, port: int) -> None:
@@ -261,6 +270,7 @@ class _Listener(socketserver.ThreadingTCPServer):
             self.handle_request()  # blocks until a connection; serve_forever would poll
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the connection in a thread that stop() can end."""
         thread = threading.Thread(
             target=self._serve, args=(request, client_address), name="twilio-server", daemon=True
         )
@@ -268,6 +278,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         thread.start()
 
     def _serve(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end; runs in the connection's thread."""
         self.process_request_thread(request, client_address)
         del self._connections[threading.current_thread()]
 
@@ -310,10 +321,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve({name: values[0] for name, values in fields.items()})
 
     def _serve(self, form: Mapping[str, str]) -> None:
+        """Respond to a request for the Messages resource; ``form`` is empty unless it is a POST."""
         twilio_server = self.server.twilio_server
         try:
-            account_sid, sid = self._resource()
-            if self._is_cut_off(twilio_server.next_fault()):
+            account_sid, sid = self._parse_path()
+            gets_no_answer = self._apply_failure(twilio_server.take_failure())
+            if gets_no_answer:
                 self.close_connection = True
             elif sid:
                 self._respond(200, twilio_server.look_up(account_sid, sid))
@@ -322,27 +335,32 @@ class _Handler(BaseHTTPRequestHandler):
         except ApiError as error:
             self._refuse(error)
 
-    def _resource(self) -> tuple[str, str | None]:
-        """Return account and message of the path; raises ApiError for others and for strangers."""
-        path = MESSAGES_PATH.fullmatch(self.path.partition("?")[0])
-        if not path or bool(path[2]) != (self.command == "GET"):
+    def _parse_path(self) -> tuple[str, str | None]:
+        """Return the account's and the message's SID in the path; the latter may be missing.
+
+        Raises ApiError if there is no such resource, or the client is not authorised.
+        """
+        match = MESSAGES_PATH.fullmatch(self.path.partition("?")[0])
+        # GET looks up one message; POST sends a new one, which has no SID yet.
+        if not match or bool(match["message"]) != (self.command == "GET"):
             raise ApiError(404, 20404, f"The requested resource {self.path} was not found")
         authorization = self.headers.get("Authorization", "")
-        if not self.server.twilio_server.is_authorized(path[1], authorization):
+        if not self.server.twilio_server.is_authorized(match["account"], authorization):
             raise ApiError(401, 20003, "Authenticate")
-        return path[1], path[2]
+        return match["account"], match["message"]
 
-    def _is_cut_off(self, fault: Fault) -> bool:
-        """Apply the fault, or raise its ApiError; return whether the request gets no answer."""
+    def _apply_failure(self, failure: SimulatedFailure) -> bool:
+        """Wait, or raise ApiError, as the failure says; return whether to close without answer."""
         stopping = self.server.twilio_server.stopping
-        has_stopped = fault.delay_seconds > 0 and stopping.wait(fault.delay_seconds)
-        if has_stopped or fault.reset:
+        has_stopped = failure.delay_seconds > 0 and stopping.wait(failure.delay_seconds)
+        if has_stopped or failure.reset:
             return True
-        if fault.status is not None:
-            raise ApiError(fault.status, fault.code, fault.message, fault.retry_after)
+        if failure.status is not None:
+            raise ApiError(failure.status, failure.code, failure.message, failure.retry_after)
         return False
 
     def _refuse(self, error: ApiError) -> None:
+        """Respond with an error in Twilio's format."""
         body = {
             "code": error.code,
             "message": error.message,

@@ -31,7 +31,7 @@ class TestReport:
         assert not Report(()).passed
 
     def test_findings_come_before_the_table(self) -> None:
-        findings, *table = Report((GOOD, BAD)).lines()
+        findings, *table = Report((GOOD, BAD)).format_lines()
         assert findings == "--- mypy\nx.py:1: error: <wrong>\ny.py:2: error"
         assert [line.split()[:4] for line in table] == [
             ["tool", "passed", "failed", "skipped"],
@@ -60,7 +60,7 @@ class TestChooseTools:
         assert [tool.name for tool in scan.choose_tools("checkov", fast=True)] == ["checkov"]
 
     def test_unknown_name_is_refused_with_all_names(self) -> None:
-        with pytest.raises(RefusedError, match="--only checkow: is no tool of the scan") as error:
+        with pytest.raises(RefusedError, match="--only checkow: is not a tool") as error:
             scan.choose_tools("checkow", fast=False)
         assert all(tool.name in error.value.remedy for tool in TOOLS)
 

@@ -33,7 +33,7 @@ PARTS = (
 def main() -> None:
     """Check the emulator's version, install the adapter and serve.
 
-    Exits with a message when another version is installed: the adapter replaces private functions.
+    Exits with a message if another version is installed: the adapter replaces private functions.
     """
     installed = version(PACKAGE)
     if installed != PACKAGE_VERSION:
@@ -52,7 +52,7 @@ def _exit_with_parent() -> None:
     """Wait until the parent closes standard input or dies, then end every process started here."""
     while os.read(sys.stdin.fileno(), 1):
         pass
-    while os.getppid() == PARENT_PID:  # the parent is stopping this process, or has not quite ended
+    while os.getppid() == PARENT_PID:  # the parent stops this process itself, or is still ending
         time.sleep(0.05)
     from tooling.local.adapter import lambda_functions
 

@@ -44,12 +44,17 @@ def install() -> None:
 
 
 def invoke(function: dict[str, Any], event: Any) -> None:
-    """Queue the event for the function (the emulator's record of it) and return at once."""
+    """Invoke the function in a thread of its own and return at once.
+
+    ``function`` is the emulator's record: its configuration is under "config", or, from some
+    callers, the record is the configuration itself.
+    """
     run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(_process, function, event), daemon=True).start()
+    threading.Thread(target=run, args=(_run_async_invocation, function, event), daemon=True).start()
 
 
-def _process(function: dict[str, Any], event: Any) -> None:
+def _run_async_invocation(function: dict[str, Any], event: Any) -> None:
+    """Invoke the function and its retries, then send the outcome where AWS sends it."""
     configuration = function.get("config") or function
     account, region = lambda_svc._account_region_from_function_config(configuration)
     with request_scope(account, region):
@@ -62,14 +67,16 @@ def _process(function: dict[str, Any], event: Any) -> None:
 
 
 def _invoke_options(function: dict[str, Any]) -> dict[str, Any]:
+    """Return the function's EventInvokeConfig, empty if it has none."""
+    # The emulator keeps the unqualified configuration apart from those of versions and aliases.
     configs = function.get("event_invoke_configs") or {}
     return function.get("event_invoke_config") or configs.get("$LATEST") or {}
 
 
 def _invoke_with_retries(function: dict[str, Any], event: Any, options: dict[str, Any]) -> Outcome:
-    """Retry until it works, the retries are used up, or the event is too old.
+    """Invoke the function until it succeeds, the retries are used up, or the event is too old.
 
-    A throttled invocation does not count.
+    A throttled invocation does not count as a retry.
     """
     name = (function.get("config") or function)["FunctionName"]
     retries = options.get("MaximumRetryAttempts")
@@ -78,7 +85,7 @@ def _invoke_with_retries(function: dict[str, Any], event: Any, options: dict[str
     queued, invocations = time.time(), 0
     while True:
         start = time.time()
-        result = lambda_svc._execute_function(_reload(function), event)
+        result = lambda_svc._execute_function(_reload_function(function), event)
         if not result.get("throttle"):
             invocations += 1
             failed, duration_ms = bool(result.get("error")), (time.time() - start) * 1000
@@ -94,7 +101,7 @@ def _invoke_with_retries(function: dict[str, Any], event: Any, options: dict[str
         time.sleep(pause)
 
 
-def _reload(function: dict[str, Any]) -> dict[str, Any]:
+def _reload_function(function: dict[str, Any]) -> dict[str, Any]:
     """Return the function as it is now: it may have changed while the event waited."""
     arn = (function.get("config") or function)["FunctionArn"]
     record, configuration, _ = lambda_svc._get_func_record_for_ref(arn)
@@ -104,6 +111,7 @@ def _reload(function: dict[str, Any]) -> dict[str, Any]:
 def _send_to_destination(
     configuration: dict[str, Any], options: dict[str, Any], event: Any, outcome: Outcome
 ) -> None:
+    """Send the invocation record to the destination for this outcome, if there is one."""
     kind = "OnSuccess" if outcome.condition == SUCCESS else "OnFailure"
     arn = ((options.get("DestinationConfig") or {}).get(kind) or {}).get("Destination")
     if arn:
@@ -135,7 +143,7 @@ def _invocation_record(
 
 
 def _send_to_dead_letters(configuration: dict[str, Any], event: Any, outcome: Outcome) -> None:
-    """Send the event itself, with the three attributes that Lambda adds."""
+    """Send the event to the dead-letter queue, with the three attributes that Lambda adds."""
     arn = (configuration.get("DeadLetterConfig") or {}).get("TargetArn")
     body = outcome.result.get("body")
     message = str(body.get("errorMessage", "")) if isinstance(body, dict) else ""
@@ -151,7 +159,10 @@ def _send_to_dead_letters(configuration: dict[str, Any], event: Any, outcome: Ou
 def _send_as_role(
     configuration: dict[str, Any], arn: str, body: str, attributes: dict[str, tuple[str, str]]
 ) -> None:
-    """Write to a queue as the function's role; without permission AWS drops the message."""
+    """Write to a queue with the permissions of the function's role.
+
+    Like AWS, drop the message if the role lacks them. The log says so.
+    """
     queue = sqs._queue_by_arn(arn)
     if queue is None or not is_role_allowed(configuration["Role"], "sqs:SendMessage", arn):
         message = "%s: the failed event was dropped, its role may not write to %s"

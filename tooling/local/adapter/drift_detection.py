@@ -38,6 +38,7 @@ def install() -> None:
 
 
 def _read_rule(physical_id: str, properties: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the live properties of a rule to compare, or None if the rule is gone."""
     bus = str(properties.get("EventBusName") or "default")
     rule = eventbridge._rules.get(eventbridge._rule_key(physical_id.rpartition("|")[2], bus))
     if not rule:

@@ -30,7 +30,10 @@ def install() -> None:
 
 
 def dispatch(event: dict[str, Any], view: Any = None) -> None:
-    """Send the event to each target of each enabled rule of its bus that matches it."""
+    """Send the event to each target of each enabled rule of its bus that matches it.
+
+    ``view`` is the emulator's form of the event, as patterns see it and targets get it.
+    """
     view = view or eventbridge._pattern_event_view(event)
     bus, passed_rules = event.get("EventBusName", "default"), event.get("_DispatchPath") or ()
     for key, rule in eventbridge._rules.items():
@@ -44,12 +47,15 @@ def dispatch(event: dict[str, Any], view: Any = None) -> None:
 
 
 def _is_enabled_for(rule: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Return whether the rule's state lets it receive this event."""
     state = rule.get("State")
-    return state in ENABLED_STATES and (state == ENABLED_WITH_READS or not is_read_only(event))
+    if state == ENABLED_WITH_READS:
+        return True
+    return state in ENABLED_STATES and not is_read_only(event)
 
 
 def is_read_only(event: dict[str, Any]) -> bool:
-    """Whether this is CloudTrail's record of a management call that changes nothing."""
+    """Return whether this is CloudTrail's record of a management call that changes nothing."""
     detail = eventbridge._decoded_detail(event.get("Detail"))
     if event.get("DetailType") != "AWS API Call via CloudTrail" or not isinstance(detail, dict):
         return False
@@ -73,6 +79,7 @@ def put_events(put: Any, data: dict[str, Any], allow_aws_source: bool) -> Any:  
 
 
 def _refusal(entry: dict[str, Any]) -> dict[str, str] | None:
+    """Return the error with which AWS refuses an entry of PutEvents, or None if it accepts it."""
     if not entry.get("Source") or not entry.get("DetailType") or entry.get("Detail") is None:
         reason = "Reason: it is a required argument."
         message = f"Parameter Source, DetailType or Detail is not valid. {reason}"

@@ -18,7 +18,7 @@ ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 
 def install() -> None:
-    """Let a mapping read no message while its function's role lacks one of the permissions."""
+    """Patch the emulator: a mapping reads no message if its function's role lacks a permission."""
     get_concurrency = lambda_svc._sqs_esm_concurrency
 
     def get_allowed_concurrency(
@@ -27,6 +27,6 @@ def install() -> None:
         role, queue = configuration["Role"], mapping["EventSourceArn"]
         if all(is_role_allowed(role, action, queue) for action in ACTIONS):
             return int(get_concurrency(mapping, function, configuration, *args))
-        return 0
+        return 0  # then the emulator reads no message
 
     lambda_svc._sqs_esm_concurrency = get_allowed_concurrency

@@ -24,7 +24,7 @@ from ministack.core.responses import get_account_id, get_region, new_uuid, reque
 from ministack.services import cloudwatch_logs, eventbridge, lambda_svc, sqs
 
 from tooling.local.adapter import async_invocation
-from tooling.local.adapter.log_streams import append
+from tooling.local.adapter.log_streams import append_to_log_stream
 from tooling.local.adapter.permissions import is_role_allowed, is_service_allowed
 
 EVENTBRIDGE = "events.amazonaws.com"
@@ -46,7 +46,10 @@ class UndeliverableError(Exception):
 def start_delivery(
     target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
 ) -> None:
-    """Deliver in a thread of its own, in the account and Region of the caller."""
+    """Deliver an event in a thread of its own, in the account and Region of the caller.
+
+    ``view`` is the emulator's form of the event, with its detail decoded.
+    """
     run = contextvars.copy_context().run
     threading.Thread(target=run, args=(_deliver, target, event, rule, view), daemon=True).start()
 
@@ -54,7 +57,10 @@ def start_delivery(
 def _deliver(
     target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
 ) -> None:
-    """Retry until it works, the retries are used up, the event is too old, or it can never work."""
+    """Send the event until it is delivered, its retries are used up, or it is too old.
+
+    An event that cannot be delivered goes to the target's dead-letter queue.
+    """
     event_text = json.dumps(view.event_with_detail())
     policy = target.get("RetryPolicy") or {}
     max_retries = int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES))
@@ -84,6 +90,7 @@ def _deliver(
 
 
 def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, event_text: str) -> str:
+    """Return what the target gets: the event, or what the target's input settings make of it."""
     if target.get("InputTransformer"):
         return str(eventbridge._apply_input_transformer(target["InputTransformer"], rule, view))
     if target.get("Input"):
@@ -99,6 +106,7 @@ def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, event_text
 def _send(
     target: dict[str, Any], payload: str, event: dict[str, Any], rule: dict[str, Any], view: Any
 ) -> None:
+    """Send the payload once. Raises UndeliverableError, or what the target's service raises."""
     arn = parse_arn(target["Arn"])
     if arn.service == "lambda":
         _send_to_function(target["Arn"], payload, rule)
@@ -113,6 +121,7 @@ def _send(
 
 
 def _send_to_function(arn: str, payload: str, rule: dict[str, Any]) -> None:
+    """Invoke the function, if its policy lets the rule do so."""
     function, configuration, _ = lambda_svc._get_func_record_for_ref(arn)
     if not function:
         raise UndeliverableError("RESOURCE_NOT_FOUND", f"Function not found: {arn}")
@@ -123,6 +132,7 @@ def _send_to_function(arn: str, payload: str, rule: dict[str, Any]) -> None:
 
 
 def _send_to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
+    """Send a message, if the queue's policy lets the rule do so."""
     queue = sqs._queue_by_arn(arn)
     if queue is None:
         raise UndeliverableError("RESOURCE_NOT_FOUND", "The specified queue does not exist.")
@@ -132,11 +142,13 @@ def _send_to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
 
 
 def _can_write_to(queue: dict[str, Any], arn: str, rule: dict[str, Any]) -> bool:
+    """Return whether the queue's policy lets the rule send messages."""
     policy = queue["attributes"].get("Policy")
     return is_service_allowed(policy, EVENTBRIDGE, "sqs:SendMessage", arn, rule["Arn"])
 
 
 def _send_to_log_group(arn: Any, payload: str, rule: dict[str, Any]) -> None:
+    """Write to a new stream, if a resource policy of CloudWatch Logs lets the rule do so."""
     group = arn.resource.partition("log-group:")[2].removesuffix(":*")
     if group not in cloudwatch_logs._log_groups:
         message = f"The specified log group does not exist: {group}"
@@ -151,10 +163,11 @@ def _send_to_log_group(arn: Any, payload: str, rule: dict[str, Any]) -> None:
             for policy in policies
         ):
             raise UndeliverableError("NO_PERMISSIONS", _denial(action, stream_arn))
-    append(group, stream, [payload])
+    append_to_log_stream(group, stream, [payload])
 
 
 def _denial(action: str, arn: str) -> str:
+    """Return AWS's message for an action that is not allowed."""
     return f"User: {EVENTBRIDGE} is not authorized to perform: {action} on resource: {arn}"
 
 
@@ -191,9 +204,9 @@ def _send_to_bus(
 def _send_to_dead_letters(
     target: dict[str, Any], rule: dict[str, Any], event_text: str, details: dict[str, str]
 ) -> None:
-    """Put the event into the target's dead-letter queue, if it has one that lets this rule write.
+    """Put the event into the target's dead-letter queue, if there is one and the rule may write.
 
-    ``details`` are AWS's message attributes that say why; empty ones are left out.
+    ``details`` are the message attributes with which AWS says why; empty ones are left out.
     """
     log.warning(
         "rule %s could not deliver to %s: %s %s",

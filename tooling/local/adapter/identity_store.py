@@ -55,7 +55,7 @@ class RefusedError(Exception):
         self.response: Response = (400, {"__type": code, "Message": message, **details})
 
 
-def operation(headers: Headers) -> str:
+def parse_operation(headers: Headers) -> str:
     """Return the identity store operation that the request names; empty for any other request."""
     target = dict(headers).get(b"x-amz-target", b"")
     return target.removeprefix(TARGET_PREFIX).decode() if target.startswith(TARGET_PREFIX) else ""
@@ -66,27 +66,32 @@ def respond(headers: Headers, body: bytes) -> Response:
     handlers = {"CreateUser": _create_user, "DescribeUser": _describe_user}
     try:
         _set_request_context(headers, body)
-        handle = handlers.get(operation(headers), _refuse_operation)
+        handle = handlers.get(parse_operation(headers), _refuse_operation)
         return 200, handle(headers, _parse(body))
     except RefusedError as error:
         return error.response
 
 
 def _set_request_context(headers: Headers, body: bytes) -> None:
-    """Act as the signer in this thread's context; ``_authorize`` checks the signature."""
-    texts = _decode(headers)
-    set_request_account_id(app._request_account_scope(extract_access_key_id(texts)))
-    set_request_region(extract_region(texts))
+    """Set the account and Region of this thread to those of the signer.
+
+    Also pass the request to the policy engine, whose signature check ``_authorize`` calls.
+    """
+    header_values = _decode(headers)
+    set_request_account_id(app._request_account_scope(extract_access_key_id(header_values)))
+    set_request_region(extract_region(header_values))
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     iam_evaluator.pin_signed_request("POST", "/", {}, headers)
     iam_evaluator.pin_signed_body(body)
 
 
 def _decode(headers: Headers) -> dict[str, str]:
+    """Return the headers as strings, with lower-case names."""
     return {name.decode().lower(): value.decode() for name, value in headers}
 
 
 def _parse(body: bytes) -> dict[str, Any]:
+    """Return the request; refuse a body that is not a JSON object."""
     try:
         request = json.loads(body)
     except ValueError:
@@ -97,7 +102,8 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _refuse_operation(headers: Headers, _: Mapping[str, Any]) -> dict[str, Any]:
-    message = f"the local identity store has no operation {operation(headers)}"
+    """Refuse an operation that is not implemented."""
+    message = f"the local identity store has no operation {parse_operation(headers)}"
     raise RefusedError("UnknownOperationException", message)
 
 
@@ -124,6 +130,7 @@ def _describe_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, An
 
 
 def _valid_value(pattern: re.Pattern[str], request: Mapping[str, Any], key: str) -> str:
+    """Return the request's value of ``key``; refuse it, as AWS does, unless ``pattern`` matches."""
     value = request.get(key)
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
@@ -137,7 +144,10 @@ def _store_arn(store: str) -> str:
 
 
 def _authorize(headers: Headers, name: str, resources: Sequence[str]) -> None:
-    """Check the signature and each resource; like AWS, refuse once with all that is missing."""
+    """Refuse the request unless its signature is valid and the signer may act on each resource.
+
+    Like AWS, name all missing permissions in one error.
+    """
     key, action = extract_access_key_id(_decode(headers)), f"{SERVICE}:{name}"
     denials = []
     for resource in resources:

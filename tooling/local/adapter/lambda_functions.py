@@ -22,7 +22,7 @@ from ministack.core.iam_evaluator import pin_request_origin
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import cloudwatch_logs, lambda_svc
 
-from tooling.local.adapter.log_streams import append
+from tooling.local.adapter.log_streams import append_to_log_stream
 from tooling.local.adapter.permissions import Credentials, get_credentials, is_role_allowed
 from tooling.local.adapter.sandbox_pool import Owner, Pool
 from tooling.local.sandbox.execution_environment import Result, Sandbox
@@ -87,6 +87,7 @@ def run(
 
 
 def _revision(configuration: dict[str, Any], credentials: Credentials) -> str:
+    """Return a digest that changes if the function needs a new sandbox."""
     values = [configuration.get(key) for key in REVISION_KEYS]
     return hashlib.sha256(json.dumps([values, credentials], sort_keys=True).encode()).hexdigest()
 
@@ -97,6 +98,7 @@ def _make_sandbox(
     owner: Owner,
     credentials: Credentials,
 ) -> Sandbox:
+    """Return a new sandbox for the function of the emulator's ``record``."""
     layers = [lambda_svc._resolve_layer_zip(layer) for layer in configuration.get("Layers") or ()]
     package = Package(record["code_zip"], [layer for layer in layers if layer])
     function = Function(
@@ -115,6 +117,7 @@ def _make_sandbox(
 
 
 def _environment(configuration: dict[str, Any], credentials: Credentials) -> dict[str, str]:
+    """Return the function's own variables, with the emulator's URL and the role's credentials."""
     variables: dict[str, str] = (configuration.get("Environment") or {}).get("Variables") or {}
     return {
         **variables,
@@ -126,12 +129,16 @@ def _environment(configuration: dict[str, Any], credentials: Credentials) -> dic
 
 
 def _log_group(configuration: dict[str, Any]) -> str:
+    """Return the name of the function's log group."""
     log_group = (configuration.get("LoggingConfig") or {}).get("LogGroup")
     return str(log_group or f"/aws/lambda/{configuration['FunctionName']}")
 
 
 def _write_log(configuration: dict[str, Any], result: Result) -> None:
-    """Write the log as the function's role; without permission AWS drops it silently."""
+    """Write the log with the permissions of the function's role.
+
+    Like AWS, silently drop it if the role lacks them.
+    """
     group, role = _log_group(configuration), configuration["Role"]
     arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}"
     stream_arn = f"{arn}:log-stream:{result.stream}"
@@ -141,4 +148,4 @@ def _write_log(configuration: dict[str, Any], result: Result) -> None:
         cloudwatch_logs._create_log_group({"logGroupName": group})
     actions = ("logs:CreateLogStream", "logs:PutLogEvents")
     if all(is_role_allowed(role, action, stream_arn) for action in actions):
-        append(group, result.stream, result.log)
+        append_to_log_stream(group, result.stream, result.log)

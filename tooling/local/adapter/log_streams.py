@@ -12,8 +12,11 @@ from ministack.services import cloudwatch_logs
 _lock = threading.Lock()
 
 
-def append(group: str, stream: str, messages: list[str]) -> None:
-    """Append messages to a stream and create it if needed; do nothing without the log group."""
+def append_to_log_stream(group: str, stream: str, messages: list[str]) -> None:
+    """Append messages to a stream, which is created if needed.
+
+    Do nothing if the log group does not exist.
+    """
     if group not in cloudwatch_logs._log_groups:
         return
     now = int(time.time() * 1000)

@@ -64,8 +64,8 @@ def create(
 ) -> tuple[str, dict[str, str]]:
     """Deploy a new child; return its id and its outputs as ``Outputs.NAME``.
 
-    Raises ValueError when it fails, after it was rolled back and deleted, as by the parent's
-    rollback.
+    Raises ValueError if it fails, after it was rolled back and deleted, as the parent's rollback
+    would do.
     """
     child = _new_stack(logical_id, parent)
     child |= _revision(properties, parent)
@@ -80,7 +80,7 @@ def create(
         _delete(child)
         what = f"Embedded stack {child['StackId']} was not successfully created"
         raise ValueError(f"{what}: {reason}")
-    return child["StackId"], _attributes(child)
+    return child["StackId"], _output_attributes(child)
 
 
 def update(
@@ -88,14 +88,15 @@ def update(
 ) -> tuple[str, dict[str, str]]:
     """Update the child to ``new``; return its id and outputs.
 
-    Raises ValueError when it fails, after its rollback. Like AWS, does nothing without a change.
+    Like AWS, does nothing if nothing has changed. If it fails, it is rolled back; then raises
+    ValueError.
     """
-    child = _find(stack_id)
+    child = _find_stack(stack_id)
     if child is None:
         raise ValueError(f"Stack [{stack_id}] does not exist")
     revision, is_rollback = _revision(new, parent), _is_rolling_back(child)
     if all(child[key] == revision[key] for key in ("_template", "_resolved_params", "Tags")):
-        return child["StackId"], _attributes(child)
+        return child["StackId"], _output_attributes(child)
     previous = {key: copy.deepcopy(child[key]) for key in ROLLBACK_KEYS}
     child |= {**revision, "StackStatus": "UPDATE_IN_PROGRESS", "LastUpdatedTime": now_iso()}
     _add_event(child, child["StackName"], "UPDATE_IN_PROGRESS", child)
@@ -108,16 +109,16 @@ def update(
     if is_rollback:
         child["StackStatus"] = "UPDATE_ROLLBACK_COMPLETE"
         _add_event(child, child["StackName"], "UPDATE_ROLLBACK_COMPLETE", child)
-    return child["StackId"], _attributes(child)
+    return child["StackId"], _output_attributes(child)
 
 
 def delete(stack_id: str, _properties: Mapping[str, Any]) -> None:
-    """Delete the child by its DeletionPolicies. Raises ValueError when a deletion fails.
+    """Delete the child as its DeletionPolicies say. Raises ValueError if a deletion fails.
 
     RetainExceptOnCreate retains nothing while the operation that created the child is rolled back
     (DeletionPolicy attribute, "RetainExceptOnCreate").
     """
-    child = _find(stack_id)
+    child = _find_stack(stack_id)
     if child is None or child["StackStatus"] == "DELETE_COMPLETE":
         return
     if _is_rolling_back(child):
@@ -129,6 +130,7 @@ def delete(stack_id: str, _properties: Mapping[str, Any]) -> None:
 
 
 def _new_stack(logical_id: str, parent: str) -> Stack:
+    """Return the emulator's record of a new child stack, without template and parameters."""
     suffix = new_uuid().replace("-", "")[:NAME_SUFFIX_CHARS].upper()
     name = f"{parent}-{logical_id}-{suffix}"
     arn_prefix = f"arn:aws:cloudformation:{get_region()}:{get_account_id()}"
@@ -153,7 +155,10 @@ def _new_stack(logical_id: str, parent: str) -> Stack:
 
 
 def _revision(properties: Mapping[str, Any], parent: str) -> Stack:
-    """Return what the template and the parent's properties determine; raises ValueError."""
+    """Return the keys of the child's record that its template and its parent's properties set.
+
+    Raises ValueError if the template or a parameter is not valid.
+    """
     body = _template_body(str(properties.get("TemplateURL", "")))
     template = engine._parse_template(body)
     provisioners._check_nested_stack_capabilities(parent, template)
@@ -180,6 +185,7 @@ def _revision(properties: Mapping[str, Any], parent: str) -> Stack:
 
 
 def _template_body(url: str) -> str:
+    """Return the text of the template at a URL. Raises ValueError if it cannot be read."""
     body, refusal = helpers._resolve_template({"TemplateURL": [url]})
     if refusal is not None or not body:
         reason = "S3 error: The specified key does not exist."
@@ -204,10 +210,12 @@ def _deploy(child: Stack, previous: Stack | None) -> None:
 
 
 def _delete(child: Stack) -> None:
+    """Run the emulator's deletion to its end."""
     asyncio.run(stacks._delete_stack_async(child["StackName"], child["StackId"]))
 
 
-def _find(stack_id: str) -> Stack | None:
+def _find_stack(stack_id: str) -> Stack | None:
+    """Return the stack with this id, or None."""
     for stack in cloudformation._stacks.values():
         if stack["StackId"] == stack_id:
             child: Stack = stack
@@ -215,12 +223,13 @@ def _find(stack_id: str) -> Stack | None:
     return None
 
 
-def _attributes(child: Stack) -> dict[str, str]:
+def _output_attributes(child: Stack) -> dict[str, str]:
+    """Return the stack's outputs as attributes of its resource in the parent."""
     return {f"Outputs.{output['OutputKey']}": output["OutputValue"] for output in child["Outputs"]}
 
 
 def _failure_reason(child: Stack) -> str:
-    """Return AWS's sentence about the first resource that failed in the last operation."""
+    """Return AWS's message about the first resource that failed in the last operation."""
     verbs = {"CREATE_FAILED": "create", "UPDATE_FAILED": "update"}
     events = cloudformation._stack_events[child["StackId"]]
     starts = [
@@ -238,19 +247,22 @@ def _failure_reason(child: Stack) -> str:
 
 
 def _is_about_stack(event: Stack) -> bool:
+    """Return whether an event is about the stack itself and not about a resource in it."""
     return bool(event["PhysicalResourceId"] == event["StackId"])
 
 
 def _is_rolling_back(child: Stack) -> bool:
-    """Whether a stack above the child is being rolled back."""
-    stack: Stack | None = child
-    while stack and (stack := cloudformation._stacks.get(stack.get("_parent_stack_name", ""))):
-        if stack["StackStatus"] in ROLLBACK_STATUSES:
+    """Return whether a stack above the child is being rolled back."""
+    parent: Stack | None = cloudformation._stacks.get(child.get("_parent_stack_name", ""))
+    while parent:
+        if parent["StackStatus"] in ROLLBACK_STATUSES:
             return True
+        parent = cloudformation._stacks.get(parent.get("_parent_stack_name", ""))
     return False
 
 
 def _without_retain_except_on_create(template: Stack) -> Stack:
+    """Return a copy of the template that does not retain such resources."""
     template = copy.deepcopy(template)
     for resource in template.get("Resources", {}).values():
         if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
@@ -259,11 +271,13 @@ def _without_retain_except_on_create(template: Stack) -> Stack:
 
 
 def _add_event(stack: Stack, logical_id: str, status: str, child: Stack, reason: str = "") -> None:
+    """Add an event about the child to a stack: its parent, or the child itself."""
     stack_id, name, child_id = stack["StackId"], stack["StackName"], child["StackId"]
     stacks._add_event(stack_id, name, logical_id, STACK_TYPE, status, reason, child_id)
 
 
 def _add_child_ids_to_events() -> None:
+    """Patch the emulator: a parent's events name the child's id from the start."""
     add_event = stacks._add_event
 
     def add_event_with_child_id(
@@ -284,6 +298,7 @@ def _add_child_ids_to_events() -> None:
 
 
 def _newest_child_id(parent_id: str, logical_id: str) -> str:
+    """Return the id of the last child created for a resource; empty if there is none."""
     for stack in reversed(list(cloudformation._stacks.values())):
         if stack.get("ParentId") == parent_id and stack.get("_logical_id") == logical_id:
             return str(stack["StackId"])
@@ -291,6 +306,7 @@ def _newest_child_id(parent_id: str, logical_id: str) -> str:
 
 
 def _add_parents_to_descriptions() -> None:
+    """Patch DescribeStacks: its response has ParentId and RootId."""
     describe = handlers._ACTION_HANDLERS["DescribeStacks"]
 
     def describe_with_parents(params: Stack) -> tuple[int, Any, Any]:

@@ -29,7 +29,7 @@ _decisions: set[Decision] = set()
 
 
 class Decision(NamedTuple):
-    """The policy engine's answer to a role session; ``resource`` is an ARN, or * without one."""
+    """Whether a role's session may do something; ``resource`` is an ARN, or * if there is none."""
 
     account: str
     role: str
@@ -55,12 +55,13 @@ def install() -> None:
     - calls on a log group: stock is its ARN; here, except for tags, the ARN of its content
       (CloudWatch Logs, "CloudWatch Logs resources and operations": policies end in :*)
     """
-    _record_decisions()
-    _correct_resource_arns()
-    _correct_principal_arns()
+    _patch_enforce()
+    _patch_resource_arns()
+    _patch_principal_arns()
 
 
-def _correct_resource_arns() -> None:
+def _patch_resource_arns() -> None:
+    """Patch the policy engine to see the resource's ARN as AWS sees it."""
     extract = iam_actions.extract_resource_arn
 
     def extract_corrected(
@@ -79,21 +80,23 @@ def _correct_resource_arns() -> None:
     iam_actions.extract_resource_arn = extract_corrected
 
 
-def _correct_principal_arns() -> None:
+def _patch_principal_arns() -> None:
+    """Patch the policy engine to see a role session as its role."""
     resolve = iam_evaluator._resolve_condition_key
 
     def resolve_corrected(key: str, context: Any) -> Any:
         arn = context.principal_arn
         if key.lower() == "aws:principalarn" and ":assumed-role/" in arn:
             name = iam_evaluator._role_name_from_assumed_arn(arn)
-            if role := iam._roles.get_scoped(arn.split(":")[4], None, name):
+            if role := iam._roles.get_scoped(_account_of(arn), None, name):
                 return role["Arn"]
         return resolve(key, context)
 
     iam_evaluator._resolve_condition_key = resolve_corrected
 
 
-def _record_decisions() -> None:
+def _patch_enforce() -> None:
+    """Patch the policy engine to record each decision."""
     enforce = iam_evaluator.enforce
 
     def enforce_and_record(
@@ -113,15 +116,20 @@ def _record_decisions() -> None:
 
 
 def _record(key: str, action: str, resource: str, *, allowed: bool) -> None:
+    """Add a decision to the recorded ones, if a role's session made the request."""
     arn = str(sts._sessions.get(key, {}).get("Arn", ""))
     if ":assumed-role/" in arn:
         role = iam_evaluator._role_name_from_assumed_arn(arn)
         with _lock:
-            _decisions.add(Decision(arn.split(":")[4], role, action, resource, allowed))
+            _decisions.add(Decision(_account_of(arn), role, action, resource, allowed))
+
+
+def _account_of(arn: str) -> str:
+    return arn.split(":")[4]
 
 
 def list_decisions(account: str) -> list[dict[str, Any]]:
-    """Return each distinct decision on sessions of this account's roles once."""
+    """Return the recorded decisions on roles of this account, without repeats."""
     with _lock:
         decisions = sorted(_decisions)
     return [decision._asdict() for decision in decisions if decision.account == account]
@@ -135,7 +143,7 @@ def is_service_allowed(
     source_arn: str,
     **keys: str,
 ) -> bool:
-    """Whether a resource's policy lets an AWS service act for ``source_arn``.
+    """Return whether a resource's policy lets an AWS service act for ``source_arn``.
 
     ``keys`` are further condition context keys.
     """
@@ -158,14 +166,14 @@ def is_service_allowed(
 
 
 def is_role_allowed(role_arn: str, action: str, resource: str) -> bool:
-    """Whether a session of the role may do this, by its policies, its boundary and the resource."""
+    """Return whether the role's policies and boundary, and the resource's policy, allow this."""
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     key, service = get_credentials(role_arn, "check").access_key_id, action.partition(":")[0]
     return iam_evaluator.enforce(key, action, service, get_region(), resource) is None
 
 
 def get_credentials(role_arn: str, session_name: str) -> Credentials:
-    """Return credentials of the role's session, the same ones until they are about to expire."""
+    """Return credentials of the role's session; new ones only if the last are about to expire."""
     with _lock:
         credentials = _sessions.get((role_arn, session_name))
         if credentials is None or _expires_soon(credentials):
@@ -180,7 +188,8 @@ def _expires_soon(credentials: Credentials) -> bool:
 
 
 def _start_session(role_arn: str, session_name: str) -> Credentials:
-    account, role_name = role_arn.split(":")[4], role_arn.rpartition("/")[2]
+    """Register a session of the role with the emulator and return its credentials."""
+    account, role_name = _account_of(role_arn), role_arn.rpartition("/")[2]
     role = iam._roles.get_scoped(account, None, role_name) or {}
     credentials = Credentials(
         f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)

@@ -1,4 +1,4 @@
-"""Routes the emulator's HTTP requests: own endpoints and identity stores first, then the emulator.
+"""Routes HTTP requests: the adapter's endpoints, identity stores, and the emulator for the rest.
 
 AWS's endpoints use TLS; here, plain HTTP counts as TLS, so that policies on aws:SecureTransport
 decide as they do on AWS.
@@ -34,7 +34,7 @@ def install() -> None:
 
 
 def route(inner: Application) -> Application:
-    """Return an application that serves the own endpoints and hands the rest to ``inner``."""
+    """Return an ASGI application that serves the adapter's endpoints, and the rest by ``inner``."""
 
     async def application(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,7 +48,7 @@ def route(inner: Application) -> Application:
         elif endpoint == "GET /_emulator/decisions":
             decisions = permissions.list_decisions(scope["query_string"].decode())
             await _respond(send, 200, json.dumps(decisions))
-        elif identity_store.operation(scope["headers"]):
+        elif identity_store.parse_operation(scope["headers"]):
             body = await _read_body(receive)
             status, content = await asyncio.to_thread(
                 identity_store.respond, scope["headers"], body
@@ -61,6 +61,7 @@ def route(inner: Application) -> Application:
 
 
 async def _deliver_events(receive: Receive, send: Send) -> None:
+    """Respond to POST /_emulator/events: deliver each event in the body."""
     try:
         events = json.loads(await _read_body(receive))
         answers = await asyncio.to_thread(
@@ -73,6 +74,7 @@ async def _deliver_events(receive: Receive, send: Send) -> None:
 
 
 async def _read_body(receive: Receive) -> bytes:
+    """Return the whole body of a request."""
     body = bytearray()
     while True:
         message = await receive()
@@ -82,6 +84,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 async def _respond(send: Send, status: int, text: str) -> None:
+    """Send a whole response."""
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

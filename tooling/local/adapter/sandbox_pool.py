@@ -22,7 +22,10 @@ class Owner(NamedTuple):
 
 @dataclass
 class PooledSandbox:
-    """A sandbox and its function; ``revision`` is a digest of its code and configuration."""
+    """A sandbox and its function; ``revision`` is a digest of its code and configuration.
+
+    A ``stale`` one is closed as soon as it is given back.
+    """
 
     owner: Owner
     revision: str
@@ -54,6 +57,7 @@ class Pool:
                 self._changed.wait()
 
     def _take_idle(self, owner: Owner, revision: str) -> PooledSandbox | None:
+        """Remove and return the last used idle sandbox of this revision; None if there is none."""
         for pooled in reversed(self._idle):
             if (pooled.owner, pooled.revision) == (owner, revision):
                 self._idle.remove(pooled)
@@ -80,7 +84,7 @@ class Pool:
                 pooled.stale = pooled.stale or pooled.owner == owner
 
     def kill(self) -> None:
-        """Close every sandbox at once, busy or not: the emulator ends."""
+        """Close every sandbox at once, busy or not, because the emulator ends."""
         with self._changed:
             sandboxes = [pooled.sandbox for pooled in (*self._idle, *self._busy)]
         for sandbox in sandboxes:

@@ -21,12 +21,13 @@ VIRTUAL_HOST = re.compile(r"(?P<bucket>.+)\.s3[.-][a-z0-9.-]*amazonaws\.com(\.cn
 
 
 def install() -> None:
-    """Refuse undeclared parameters (stock: ignored); read virtual-hosted URLs (stock: 404)."""
+    """Refuse undeclared parameters, which the emulator ignores; read virtual-hosted URLs."""
     _refuse_undeclared_parameters()
     _accept_virtual_hosted_urls()
 
 
 def _refuse_undeclared_parameters() -> None:
+    """Patch the emulator: a parameter that the template does not declare is refused."""
     resolve = engine._resolve_parameters
 
     def check_and_resolve(
@@ -46,6 +47,7 @@ def _refuse_undeclared_parameters() -> None:
 
 
 def _accept_virtual_hosted_urls() -> None:
+    """Patch the emulator: a TemplateURL may be virtual-hosted."""
     resolve = helpers._resolve_document
 
     def resolve_path_style(

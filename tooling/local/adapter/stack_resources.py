@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     Check = Callable[[Properties], None]
 
 MAX_TARGETS_PER_RULE = 5  # EventBridge quotas
+# By resource type, the functions that "create", "update" and "delete".
 HANDLERS: dict[str, dict[str, Any]] = provisioners._RESOURCE_HANDLERS
 
 
 def install() -> None:
-    """Replace what these stock provisioners do.
+    """Replace what the emulator's stock provisioners do.
 
     - a name that another resource has: stock adopts or overwrites it; here the create fails
     - Secret: stock Ref is the name, a missing value is empty, and a missing name is the stack's;
@@ -70,6 +71,7 @@ def install() -> None:
 
 
 def _check_before_create(kind: str, check: Check) -> None:
+    """Patch the handler of a resource type: ``check`` runs before each create and may raise."""
     create: Create = HANDLERS[kind]["create"]
 
     def check_and_create(logical_id: str, properties: Properties, stack: str) -> Result:
@@ -80,7 +82,10 @@ def _check_before_create(kind: str, check: Check) -> None:
 
 
 def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
-    """Run ``complete`` with physical id and new properties after a create or update in place."""
+    """Patch the handler of a resource type: ``complete`` runs after each create and update.
+
+    It gets the physical id and the new properties.
+    """
     stock_create: Create = HANDLERS[kind]["create"]
     stock_update: Callable[..., Result] = HANDLERS[kind]["update"]
 
@@ -98,6 +103,8 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
 
 
 def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
+    """Return a check that raises ValueError if another resource has the name."""
+
     def check(properties: Properties) -> None:
         name = properties.get(key)
         if name and is_taken(name):
@@ -128,6 +135,7 @@ _NAMED_TYPES: dict[str, tuple[str, Callable[[str], bool]]] = {
 
 
 def _use_arns_for_secrets() -> None:
+    """Patch the handlers of secrets: the physical id is the ARN, as in AWS."""
     handlers = HANDLERS["AWS::SecretsManager::Secret"]
     stock_create, stock_update, stock_delete = _stock_handlers(handlers)
 
@@ -150,6 +158,7 @@ def _use_arns_for_secrets() -> None:
 
 
 def _stock_handlers(handlers: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the emulator's own functions that create, update and delete."""
     return handlers["create"], handlers["update"], handlers["delete"]
 
 
@@ -162,6 +171,7 @@ def secret_name(arn: str) -> str:
 
 
 def _complete_function(name: str, properties: Properties) -> None:
+    """Set the dead-letter queue and the reserved concurrency, which the emulator drops."""
     function, queue = lambda_svc._functions[name], properties.get("DeadLetterConfig") or {}
     if refusal := lambda_svc._validate_dead_letter_config(queue):
         raise ValueError(json.loads(refusal[2])["message"])
@@ -179,6 +189,7 @@ def _check_object(location: Properties) -> None:
 
 
 def _check_boundary(properties: Properties) -> None:
+    """Check that the permissions boundary exists, if the template names one."""
     boundary = properties.get("PermissionsBoundary")
     if boundary and iam._boundary_policy_error(boundary):
         what = f"Scope ARN: {boundary} does not exist or is not attachable."
@@ -186,6 +197,7 @@ def _check_boundary(properties: Properties) -> None:
 
 
 def _complete_role(name: str, properties: Properties) -> None:
+    """Set the permissions boundary, which the emulator drops."""
     iam._roles[name]["PermissionsBoundary"] = properties.get("PermissionsBoundary")
 
 
@@ -209,6 +221,7 @@ def _check_rule(properties: Properties) -> None:
 
 
 def _accept_aws_queue_urls() -> None:
+    """Patch the handlers of queue policies: a queue may be given by AWS's URL."""
     handlers = HANDLERS["AWS::SQS::QueuePolicy"]
     stock_create, stock_update, stock_delete = _stock_handlers(handlers)
 
@@ -235,7 +248,7 @@ def _with_emulator_urls(properties: Properties) -> dict[str, Any]:
 
 
 def _with_existing_queues(properties: Properties) -> dict[str, Any]:
-    """Return the properties with the emulator's URLs; raises ValueError without such a queue."""
+    """Return the properties with the emulator's URLs. Raises ValueError if a queue is missing."""
     properties = _with_emulator_urls(properties)
     for url in properties["Queues"]:
         if url not in sqs._queues:
@@ -245,6 +258,7 @@ def _with_existing_queues(properties: Properties) -> dict[str, Any]:
 
 
 def _refuse_to_delete_full_buckets() -> None:
+    """Patch the handler of buckets: only an empty bucket is deleted."""
     handlers = HANDLERS["AWS::S3::Bucket"]
     stock_delete = handlers["delete"]
 

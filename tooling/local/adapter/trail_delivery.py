@@ -1,4 +1,4 @@
-"""Delivers a CloudTrail record: to EventBridge, and to the trail's bucket, log group and history.
+"""Delivers a CloudTrail record: to EventBridge, the trail's bucket and log group, the history.
 
 AWS does so only where a trail logs; the emulator records its own API calls only.
 Sources: EventBridge user guide, "AWS service events delivered via AWS CloudTrail"; CloudTrail user
@@ -21,7 +21,7 @@ from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudtrail, eventbridge, s3
 
 from tooling.local.adapter.event_bus import dispatch
-from tooling.local.adapter.log_streams import append
+from tooling.local.adapter.log_streams import append_to_log_stream
 from tooling.local.adapter.permissions import is_role_allowed, is_service_allowed
 
 NO_TRAIL = "no trail logs in this account and Region"
@@ -50,6 +50,7 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _emit(event: dict[str, Any], account: str, region: str) -> None:
+    """Send the event to the rules of the default bus."""
     dispatch(
         {
             "EventId": event["id"],
@@ -68,6 +69,7 @@ def _emit(event: dict[str, Any], account: str, region: str) -> None:
 def _write_record(
     record: dict[str, Any], trails: list[dict[str, Any]], account: str, region: str
 ) -> None:
+    """Write the record to the event history, and to bucket and log group of each trail."""
     cloudtrail._get_event_queue().append(_history_entry(record))
     for trail in trails:
         _write_to_bucket(trail, record, account, region)
@@ -95,19 +97,26 @@ def _history_entry(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_to_log_group(trail: dict[str, Any], record: dict[str, Any], account: str) -> None:
-    """Write as the trail's role; without permission AWS drops the record."""
-    group = str(trail["CloudWatchLogsLogGroupArn"]).removesuffix(":*")
+    """Write the record with the permissions of the trail's role.
+
+    Like AWS, silently drop it if the role lacks them.
+    """
+    group_arn = str(trail["CloudWatchLogsLogGroupArn"]).removesuffix(":*")
     stream = f"{account}_CloudTrail_{trail['HomeRegion']}"
-    role, stream_arn = trail["CloudWatchLogsRoleArn"], f"{group}:log-stream:{stream}"
+    role, stream_arn = trail["CloudWatchLogsRoleArn"], f"{group_arn}:log-stream:{stream}"
     actions = ("logs:CreateLogStream", "logs:PutLogEvents")
     if all(is_role_allowed(role, action, stream_arn) for action in actions):
-        append(group.partition(":log-group:")[2], stream, [json.dumps(record)])
+        group = group_arn.partition(":log-group:")[2]
+        append_to_log_stream(group, stream, [json.dumps(record)])
 
 
 def _write_to_bucket(
     trail: dict[str, Any], record: dict[str, Any], account: str, region: str
 ) -> None:
-    """Write as CloudTrail; without permission in the bucket's policy AWS drops the record."""
+    """Write the record to a new object; like AWS, drop it if the bucket's policy does not allow it.
+
+    The object's key is the one that CloudTrail gives its log files.
+    """
     now, suffix = datetime.now(UTC), new_uuid().replace("-", "")[:16]
     prefix = str(trail.get("S3KeyPrefix") or "").strip("/")
     folder = f"{prefix}/AWSLogs/{account}/CloudTrail/{region}/{now:%Y/%m/%d}".lstrip("/")

@@ -35,7 +35,7 @@ BOOLEAN_KEYS = (
     "IsOrganizationTrail",
     "EnableLogFileValidation",
 )
-TEXT_KEYS = (
+STRING_KEYS = (
     "S3BucketName",
     "S3KeyPrefix",
     "SnsTopicName",
@@ -65,7 +65,10 @@ def install() -> None:
 def create(
     logical_id: str, properties: Mapping[str, Any], stack: str
 ) -> tuple[str, dict[str, Any]]:
-    """Create the trail and return its name and attributes. Raises ValueError as AWS refuses."""
+    """Create the trail and return its name and attributes.
+
+    Raises ValueError, with AWS's message, for properties that AWS would refuse.
+    """
     for key in REQUIRED_KEYS:
         if key not in properties:
             what = f"Properties validation failed for resource {logical_id}"
@@ -73,11 +76,12 @@ def create(
     name = properties.get("TrailName") or provisioners._physical_name(stack, logical_id)
     if not TRAIL_NAME.fullmatch(name):
         raise TrailError(f"Trail name {name!r} is not valid", "InvalidTrailNameException")
-    _check(properties, name)
-    request = _request(properties, name)
-    _call(cloudtrail._create_trail, request)
-    _call(cloudtrail._update_trail, request)  # the emulator's CreateTrail drops log group and role
-    return _configure(name, properties)
+    _check_properties(properties, name)
+    request = _make_request(properties, name)
+    _call_cloudtrail(cloudtrail._create_trail, request)
+    # The emulator's CreateTrail drops the log group and the role.
+    _call_cloudtrail(cloudtrail._update_trail, request)
+    return _configure_trail(name, properties)
 
 
 def update(
@@ -86,50 +90,53 @@ def update(
     """Update the trail; with a new name, create another one, and CloudFormation deletes the old."""
     if new.get("TrailName", name) != name:
         return create(logical_id, new, stack)
-    _check(new, name)
-    _call(cloudtrail._update_trail, _request(new, name))
-    return _configure(name, new)
+    _check_properties(new, name)
+    _call_cloudtrail(cloudtrail._update_trail, _make_request(new, name))
+    return _configure_trail(name, new)
 
 
 def delete(name: str, _properties: Mapping[str, Any]) -> None:
     """Delete the trail, if it still exists."""
     if cloudtrail._find_visible_trail(name)[2] is not None:
-        _call(cloudtrail._delete_trail, {"Name": name})
+        _call_cloudtrail(cloudtrail._delete_trail, {"Name": name})
 
 
-def _configure(name: str, properties: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Set what CreateTrail does not take: selectors, logging and tags."""
+def _configure_trail(name: str, properties: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Set what CreateTrail does not take: selectors, logging, tags. Return name and attributes."""
     selectors = {key: properties[key] for key in SELECTOR_KEYS if key in properties}
     if selectors:
-        _call(cloudtrail._put_event_selectors, {"TrailName": name, **selectors})
+        _call_cloudtrail(cloudtrail._put_event_selectors, {"TrailName": name, **selectors})
     if _is_true(properties["IsLogging"]):
-        _call(cloudtrail._start_logging, {"Name": name})
+        _call_cloudtrail(cloudtrail._start_logging, {"Name": name})
     else:
-        _call(cloudtrail._stop_logging, {"Name": name})
+        _call_cloudtrail(cloudtrail._stop_logging, {"Name": name})
     arn = cloudtrail._trail_arn(name)
     cloudtrail._trail_tags[arn] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags") or []}
     return name, {"Arn": arn, "SnsTopicArn": properties.get("SnsTopicName", "")}
 
 
-def _request(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the API's request; a property that the template lacks gets its default."""
-    texts = {key: properties.get(key, "") for key in TEXT_KEYS}
+def _make_request(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the request of CreateTrail and UpdateTrail; a missing property gets its default."""
+    strings = {key: properties.get(key, "") for key in STRING_KEYS}
     booleans = {key: _is_true(properties.get(key, False)) for key in BOOLEAN_KEYS}
-    return {"Name": name, "KmsKeyId": properties.get("KMSKeyId", ""), **texts, **booleans}
+    return {"Name": name, "KmsKeyId": properties.get("KMSKeyId", ""), **strings, **booleans}
 
 
 def _is_true(value: object) -> bool:
+    """Return whether a template's boolean, which may be a string, is true."""
     return str(value).lower() == "true"
 
 
-def _call(operation: Callable[[dict[str, Any]], Any], request: dict[str, Any]) -> None:
+def _call_cloudtrail(operation: Callable[[dict[str, Any]], Any], request: dict[str, Any]) -> None:
+    """Call an operation of the emulator's CloudTrail. Raises TrailError if it refuses."""
     status, _, body = operation(request)
     if status >= MIN_ERROR_STATUS:
         error = json.loads(body)
         raise TrailError(error["message"], error["__type"])
 
 
-def _check(properties: Mapping[str, Any], name: str) -> None:
+def _check_properties(properties: Mapping[str, Any], name: str) -> None:
+    """Raise TrailError if AWS would refuse the bucket, the key, the log group or the role."""
     arn, bucket = cloudtrail._trail_arn(name), properties["S3BucketName"]
     _check_bucket(bucket, str(properties.get("S3KeyPrefix") or "").strip("/"), arn)
     if key := properties.get("KMSKeyId"):
@@ -170,7 +177,7 @@ def _check_key(key: str, trail: str, bucket: str) -> None:
 
 
 def _check_log_group(arn: str, role: str) -> None:
-    """Check that the role exists, and the log group by an ARN that ends in ``:*``, as GetAtt's."""
+    """Check that the role and the log group exist, and that the group's ARN ends in ``:*``."""
     name = arn.partition(":log-group:")[2]
     if not name.endswith(":*") or name.removesuffix(":*") not in cloudwatch_logs._log_groups:
         what = "Access denied. The log group does not exist, or its ARN does not end in :*"

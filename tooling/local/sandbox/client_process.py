@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 INIT_TIMEOUT_SECONDS = 10.0
 PROBE_TIMEOUT_SECONDS = 60.0
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
-PROBE = """
+# Python code that an interpreter runs to print the fields of its RuntimeClient as JSON.
+PROBE_CODE = """
 import json, os, sys
 try:
     import awslambdaric
@@ -43,23 +44,26 @@ print(json.dumps(["%d.%d" % sys.version_info[:2], *client]))
 
 
 class RuntimeClient(NamedTuple):
-    """An interpreter's version ("3.13"), and awslambdaric's version and folder, else ""."""
+    """An interpreter's version, such as "3.13", and the version and folder of its awslambdaric.
+
+    The last two are empty if awslambdaric is not installed.
+    """
 
     python_version: str
     version: str
     folder: str
 
     @property
-    def title(self) -> str:
-        """The runtime's name in the log."""
-        name = f"awslambdaric {self.version}" if self.version else "plain child process"
-        return f"{name}, Python {self.python_version}"
+    def log_name(self) -> str:
+        """The name and versions of the client and the interpreter, as the log shows them."""
+        client = f"awslambdaric {self.version}" if self.version else "plain child process"
+        return f"{client}, Python {self.python_version}"
 
 
 @functools.lru_cache
 def find_client(python: str) -> RuntimeClient:
     """Return the runtime client of the interpreter ``python``."""
-    command = [python, "-I", "-c", PROBE]
+    command = [python, "-I", "-c", PROBE_CODE]
     probe = subprocess.run(
         command, env={}, capture_output=True, check=True, timeout=PROBE_TIMEOUT_SECONDS
     )
@@ -74,7 +78,7 @@ class ClientProcess:
         self.stream = f"{datetime.now(UTC):%Y/%m/%d}/[{function.version}]{uuid.uuid4().hex}"
         self.init_outcome = Outcome("gone")
         self.init_seconds = self.run_seconds = 0.0
-        self.init_log = [f"INIT_START Runtime Version: {client.title}"]
+        self.init_log = [f"INIT_START Runtime Version: {client.log_name}"]
         self._api = RuntimeApi(function.arn)
         environment = _environment(function, python, client, root) | {
             "AWS_LAMBDA_RUNTIME_API": self._api.address,
@@ -117,11 +121,11 @@ class ClientProcess:
         return outcome
 
     def take_records(self) -> list[str]:
-        """Return the log records since the last call, including all before the last answer."""
+        """Return the log records since the last call, with all that precede the last response."""
         return self._log.take()
 
     def peak_memory_mb(self) -> str:
-        """Return the maximum memory used so far; empty where the system does not report it."""
+        """Return the maximum memory used so far; empty if the system does not report it."""
         with suppress(OSError):
             status = Path(f"/proc/{self._child.pid}/status").read_text()
             if peak_kb := re.search(r"VmHWM:\s+(\d+) kB", status):
@@ -141,11 +145,12 @@ class ClientProcess:
         self._api.stop()
 
     def _kill_group(self) -> None:
-        # When the group is empty already, macOS raises PermissionError.
+        # If the group is empty already, macOS raises PermissionError.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
 
     def _watch(self) -> None:
+        """Wait for the end of the process; kill its children and report the exit."""
         return_code = self._child.wait()
         self._kill_group()
         self._api.outcomes.put(Outcome("exit", return_code))
@@ -154,7 +159,10 @@ class ClientProcess:
 def _environment(
     function: Function, python: Path, client: RuntimeClient, root: Path
 ) -> dict[str, str]:
-    """Return the child's environment; the function's own can replace ``defaults`` only."""
+    """Return the environment variables of the child process.
+
+    The function's variables override the defaults, but not the variables that Lambda reserves.
+    """
     task, opt, temporary = root / "task", root / "opt", root / "tmp"
     site_packages = opt / "python" / "lib" / f"python{client.python_version}" / "site-packages"
     module_paths = [str(site_packages), str(opt / "python")]

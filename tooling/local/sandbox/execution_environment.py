@@ -1,6 +1,6 @@
 """One Lambda execution environment: runs a packaged function with its layers as Lambda does.
 
-The emulator runs this inside its own process: standard library alone.
+The emulator runs this inside its own process, so it imports the standard library only.
 
     sandbox = Sandbox(Package("code.zip", ["layer.zip"]), Function(name="f", ...), python, folder)
     result = sandbox.invoke({"source": "aws.signin"}, request_id)
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """One invocation; ``payload`` is the handler's answer or Lambda's error object.
+    """One invocation; ``payload`` is the handler's result or Lambda's error object.
 
-    ``error`` is "" or "Unhandled". ``log`` has one log record an entry, for the stream ``stream``.
+    ``error`` is "" or "Unhandled". ``log`` is a list of log records for the log stream ``stream``.
+    ``cold`` says whether a new process was started for the invocation.
     """
 
     payload: Any
@@ -60,12 +61,13 @@ class Sandbox:
     def invoke(self, event: Any, request_id: str) -> Result:
         """Run the handler on ``event`` (any JSON value) and return the result; one call at a time.
 
-        Raises RuntimeError when the sandbox is closed, and OSError, BadZipFile or SubprocessError
-        when it cannot start.
+        Raises RuntimeError if the sandbox is closed, and OSError, BadZipFile or SubprocessError
+        if it cannot start.
         """
         body = json.dumps(event).encode()
         with self._lock:
             start, process = time.monotonic(), self._process
+            # "gone", as for a process that ended before it took the event: both need a new process.
             outcome = self._run(process, request_id, body) if process else Outcome("gone")
             cold = process is None or outcome.kind == "gone"
             if process is None or cold:
@@ -76,7 +78,7 @@ class Sandbox:
             peak_memory = process.peak_memory_mb()
             if outcome.kind not in ("response", "error"):
                 self._stop_process()
-            payload, failure_record = _payload(outcome, request_id)
+            payload, failure_record = _make_payload(outcome, request_id)
             log = self._log_records(process, request_id, failure_record, peak_memory, cold=cold)
             error = "" if outcome.kind == "response" else "Unhandled"
             return Result(payload, error, log, cold, time.monotonic() - start, process.stream)
@@ -93,12 +95,14 @@ class Sandbox:
                 self._root = None
 
     def _run(self, process: ClientProcess, request_id: str, body: bytes) -> Outcome:
+        """Let the process handle the event; if it had already ended, stop it for good."""
         outcome = process.run(request_id, body, self.function.timeout_seconds)
         if outcome.kind == "gone":
             self._stop_process()
         return outcome
 
     def _start_process(self) -> ClientProcess:
+        """Unpack the package if needed, start a process, and wait until its handler is loaded."""
         if self._closed:
             raise RuntimeError(f"the sandbox of {self.function.name} is closed")
         if self._root is None:
@@ -106,7 +110,7 @@ class Sandbox:
             unpack(self.package, root)
             self._root = root
         self._process = process = ClientProcess(self.function, self.python, self._root)
-        if self._closed:  # close() may have looked just before the process was there
+        if self._closed:  # close() may have looked just before the process was started
             process.kill()
         process.wait_for_init()
         return process
@@ -146,8 +150,8 @@ class Sandbox:
         return [*records, f"END RequestId: {request_id}", "\t".join(report)]
 
 
-def _payload(outcome: Outcome, request_id: str) -> tuple[Any, str]:
-    """Return the payload, and the record that Lambda itself adds to the log, if any."""
+def _make_payload(outcome: Outcome, request_id: str) -> tuple[Any, str]:
+    """Return the payload, and the log record that Lambda itself adds after a failure, or ""."""
     if outcome.kind == "timeout":
         reason = f"Task timed out after {outcome.detail:.2f} seconds"
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
@@ -164,6 +168,7 @@ def _error_payload(kind: str, request_id: str, reason: str) -> dict[str, str]:
 
 
 def _exit_reason(return_code: int) -> str:
+    """Return Lambda's words for the end of a process."""
     if return_code == 0:
         return "Runtime exited without providing a reason"
     if return_code > 0:

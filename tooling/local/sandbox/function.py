@@ -27,8 +27,8 @@ class Package:
 class Function:
     """A function's configuration.
 
-    ``environment`` is added to the reserved variables (Lambda docs, "Defined runtime environment
-    variables"); of these it can only set the credentials.
+    ``environment`` is added to the variables that Lambda reserves (Lambda docs, "Defined runtime
+    environment variables"); of those, it can set the credentials only.
     """
 
     name: str
@@ -72,6 +72,7 @@ def remove(root: Path) -> None:
 
 
 def _extract(archive: bytes | str | Path, folder: Path) -> None:
+    """Extract a zip file, with the permissions of its files."""
     with zipfile.ZipFile(io.BytesIO(archive) if isinstance(archive, bytes) else archive) as content:
         for entry in content.infolist():
             path = content.extract(entry, folder)

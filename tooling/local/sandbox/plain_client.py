@@ -72,7 +72,10 @@ def write_record(text: str) -> None:
 
 
 def load_handler(name: str) -> Handler:
-    """Return the handler called ``module.function``; raises UnusableHandlerError."""
+    """Return the handler called ``module.function``.
+
+    Raises UnusableHandlerError if it cannot be loaded.
+    """
     module, _, function = name.rpartition(".")
     if not module:
         message = f"Bad handler '{name}': no module in it"
@@ -129,7 +132,7 @@ def handle_next_event(api: http.client.HTTPConnection, handler: Handler, log: Lo
 
 
 def main(handler_name: str) -> None:
-    """Handle events until the API stops; exit with 1 when the handler cannot be loaded."""
+    """Handle events until the API stops; exit with 1 if the handler cannot be loaded."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the task root; saves the import of pathlib
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     log = LogHandler()

@@ -21,7 +21,7 @@ class ProcessLog:
     """The output of ``process``, which must be a pipe.
 
     A thread reads it all the time, so that the process never blocks. ``take`` also reads it, so
-    that no record comes late.
+    that it returns every record written so far.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -41,12 +41,16 @@ class ProcessLog:
         return [line.rstrip("\r").replace("\r", "\n") for line in text.split("\n") if line]
 
     def close(self) -> None:
-        """Stop reading: at the end of the output, or soon if a detached process keeps it open."""
+        """Wait for the end of the output, but at most CLOSE_TIMEOUT_SECONDS, and stop reading.
+
+        A detached process may keep the pipe open longer.
+        """
         self._thread.join(CLOSE_TIMEOUT_SECONDS)
         self._ended = True
         self._thread.join()
 
     def _follow(self) -> None:
+        """Read until the output ends or close() stops it; runs in a thread of its own."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         while not self._ended:
@@ -56,6 +60,7 @@ class ProcessLog:
         self._pipe.close()
 
     def _read(self) -> None:
+        """Read all output that the pipe holds now."""
         with suppress(BlockingIOError):
             while not self._ended:
                 chunk = os.read(self._pipe.fileno(), CHUNK_BYTES)

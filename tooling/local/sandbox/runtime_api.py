@@ -1,4 +1,4 @@
-"""Lambda's Runtime API for one process, which fetches its events here and posts its answers.
+"""Lambda's Runtime API for one process, which fetches its events and posts its results here.
 
 Source: Lambda developer guide, "Using the Lambda runtime API for custom runtimes".
 """
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PATH_PREFIX = "/2018-06-01/runtime"
-POST_PATH = re.compile(rf"{PATH_PREFIX}/(?:invocation/([^/]+)/(response|error)|(init)/error)")
+POST_PATH = re.compile(
+    rf"{PATH_PREFIX}/(?:invocation/(?P<request_id>[^/]+)/(?P<kind>response|error)|init/error)"
+)
 
 
 class Outcome(NamedTuple):
@@ -66,14 +68,17 @@ class RuntimeApi(socketserver.ThreadingTCPServer):
         self.events.put(event)
 
     def wait_for_outcome(self, timeout_seconds: float) -> Outcome:
-        """Return the process's next outcome, or "timeout"."""
+        """Return the process's next outcome, or one of the kind "timeout"."""
         try:
             return self.outcomes.get(timeout=timeout_seconds)
         except queue.Empty:
             return Outcome("timeout", timeout_seconds)
 
     def next_event(self) -> Event | None:
-        """Wait for an event on behalf of the process; None when the API stops."""
+        """Wait for an event and return it for the process; None if the API stops.
+
+        The first call means that the process has loaded the handler.
+        """
         if not self._ready:
             self._ready = True
             self.outcomes.put(Outcome("ready"))
@@ -83,7 +88,10 @@ class RuntimeApi(socketserver.ThreadingTCPServer):
         return event
 
     def accept(self, request_id: str | None, kind: str, body: bytes) -> bool:
-        """Accept a posted answer; False when its request is not the current one."""
+        """Accept a posted result. Return False if it does not belong to the current event.
+
+        ``request_id`` is None for the kind "init".
+        """
         if kind != "init" and request_id != self._request_id:
             return False
         self._request_id = ""
@@ -120,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        """Respond to a request for the next event; it waits until there is one."""
         if self.path != f"{PATH_PREFIX}/invocation/next":
             self._respond(404)
             return
@@ -138,20 +147,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(200, event.body, headers)
 
     def do_POST(self) -> None:
-        body, path = self._read_body(), POST_PATH.fullmatch(self.path)
-        if path and self.server.accept(path[1], path[2] or path[3], body):
+        """Respond to a posted result, error or failed init."""
+        body, match = self._read_body(), POST_PATH.fullmatch(self.path)
+        if match and self.server.accept(match["request_id"], match["kind"] or "init", body):
             self._respond(202, b'{"status":"OK"}')
         else:
             error = b'{"errorType":"InvalidRequestID","errorMessage":"Invalid request ID"}'
             self._respond(400, error)
 
     def handle_expect_100(self) -> bool:
+        """Send the status 100 (Continue) at once, although responses are buffered."""
         continues = super().handle_expect_100()
         self.wfile.flush()
         return continues
 
     def _client_is_gone(self) -> bool:
-        """Whether the waiting process died: its connections close before it is reaped."""
+        """Return whether the waiting process has died; only its connection tells that at once."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -160,6 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             return True
 
     def _read_body(self) -> bytes:
+        """Return the request's body, which may be sent in chunks."""
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         chunks = []
