@@ -207,7 +207,7 @@ def revoke_network(
 
 
 CHECK_HELP = {
-    "address": "the address, as in the text; required, without a default",
+    "address": "the address, as in the text; default: none, it is required",
     "who": "the person or role that signs in, for entries that are for one person or role; "
     "default: only entries that are for everybody",
 }
