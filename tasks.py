@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
-sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # two source roots: this folder and the function's
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # the source roots of tooling and of signwatch
 
 # ruff: noqa: E402 - the source roots must be known first
 from tooling.terminal.target import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tooling.terminal.screen import Screen
 
 REPLACE_HELP = {
-    "allow_replace": "allow what would replace or delete resources that keep evidence; default: off"
+    "allow_replace": "replace or delete even resources that keep evidence; default: off"
 }
 
 
@@ -41,17 +41,18 @@ def _screen() -> Screen:
 
 @task(writes=True, help=TARGET_HELP | REPLACE_HELP)
 def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
-    """Make buckets and roles with Terraform, and write the contract that deploy reads."""
+    """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap
 
     settings = load_settings(target)
-    terraform.find()
+    terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
-    place = bootstrap.Place.of(settings)
     screen = _screen()
     contract = bootstrap.apply(
-        *(settings, aws, place),
+        settings,
+        aws,
+        bootstrap.TerraformPaths.for_settings(settings),
         announce=screen.announce,
         show=screen.plan,
         allow_replace=allow_replace,
@@ -62,7 +63,7 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
 
 @task(writes=True, help={})
 def package(_c: Context) -> None:
-    """Build the zips of function and layer into dist/; the same inputs are built once."""
+    """Build the zips of the function and its layer in dist/; the same inputs are built once."""
     from tooling.deploy import package
 
     screen = _screen()
@@ -84,7 +85,7 @@ def deploy(
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
 ) -> None:
-    """Package, upload what is new, show and execute the change set, print outputs or cause."""
+    """Package, upload new files, show and execute the change set; print outputs or the cause."""
     from tooling.deploy import package, stack
 
     settings = load_settings(target, set)
@@ -93,8 +94,11 @@ def deploy(
     screen = _screen()
     packages = package.build(ROOT, ROOT / "dist", announce=screen.announce)
     outputs = stack.deploy(
-        *(opened.aws, settings, opened.bootstrap, packages),
-        console=screen.stack(),
+        opened.aws,
+        settings,
+        opened.bootstrap,
+        packages,
+        console=screen.stack_console(),
         allow_replace=allow_replace,
     )
     screen.heading("Outputs")
@@ -103,7 +107,7 @@ def deploy(
 
 @task(writes=False, help=STACK_HELP)
 def outputs(_c: Context, target: Target) -> None:
-    """Show the live stack's outputs."""
+    """Show the outputs of the deployed stack."""
     from tooling.deploy import stack
 
     opened = open_account(target)
@@ -112,17 +116,17 @@ def outputs(_c: Context, target: Target) -> None:
 
 @task(writes=False, help=STACK_HELP)
 def drift(_c: Context, target: Target) -> None:
-    """Show resources that somebody else changed or deleted; end in 1 when there are any."""
+    """Show resources that somebody else changed or deleted; exit with status 1 if there are any."""
     from tooling.operate import drift
 
     opened = open_account(target)
     result = drift.detect(opened.aws, opened.settings, announce=_screen().announce)
-    show_result(result.lines(), passed=not result.drifts)
+    show_result(result.format_lines(), passed=not result.drifts)
 
 
 @task(writes=True, help=STACK_HELP)
 def secret(_c: Context, target: Target) -> None:
-    """Fill the Twilio secret from questions, not echoed, or from JSON on standard input."""
+    """Store the Twilio secret: ask for its values without echoing them, or read JSON from stdin."""
     from tooling.deploy import secret, stack
 
     opened = open_account(target)
@@ -135,7 +139,7 @@ def secret(_c: Context, target: Target) -> None:
 
 @task(name="networks", writes=False, help=STACK_HELP)
 def show_networks(_c: Context, target: Target) -> None:
-    """Show recognised networks and when they end; end in 1 when an entry is unusable."""
+    """Show recognised networks and when they expire; exit with status 1 if an entry is unusable."""
     from tooling.operate import networks
 
     opened = open_account(target)
@@ -145,12 +149,12 @@ def show_networks(_c: Context, target: Target) -> None:
 
 
 ALLOW_HELP = {
-    "cidr": "the range or address; default: your present public address, after a question",
+    "cidr": "the range or address; default: your present public address, if you confirm it",
     "for_": "how long: 90m, 12h, 3d, 2w, or forever; default: 7d",
-    "who": "the one person or role that it is for, "
-    "by the whole name in the text or in CloudTrail; default: everybody",
-    "label": "what it is, for people; default: the day",
-    "force_wide": "take a range wider than /8 (IPv4) or /19 (IPv6); default: off",
+    "who": "the one person or role that it is for: "
+    "the whole name, as in the text or in CloudTrail; default: everybody",
+    "label": "a note on what it is; default: the day",
+    "force_wide": "allow a range wider than /8 (IPv4) or /19 (IPv6); default: off",
 }
 
 
@@ -164,7 +168,10 @@ def allow_network(
     label: str | None = None,
     force_wide: bool = False,
 ) -> None:
-    """Recognise a network for a time, for all or one person, within a minute, without a deploy."""
+    """Temporarily recognise a network, for everybody or for one person.
+
+    Takes effect within a minute; no deploy is needed.
+    """
     from tooling.operate import networks
 
     settings = load_settings(target)
@@ -176,9 +183,9 @@ def allow_network(
 
 
 REVOKE_HELP = {
-    "cidr": "every entry of exactly this range; default: none",
+    "cidr": "every entry with exactly this range; default: none",
     "label": "every entry with exactly this label; default: none",
-    "id": "the entry of this id; default: none",
+    "id": "the entry with this id; default: none",
 }
 
 
@@ -190,25 +197,25 @@ def revoke_network(
     label: str | None = None,
     id: str | None = None,  # noqa: A002 - the flag is called --id
 ) -> None:
-    """Take back what networks.allow recognised, named by its range, its label or its id."""
+    """Delete entries that networks.allow wrote, selected by range, label or id."""
     from tooling.operate import networks
 
     networks.require_one_selection(cidr=cidr, label=label, id=id)
     opened = open_account(target)
-    choice = {"cidr": cidr, "label": label, "id": id}
-    show_result(networks.revoke(opened.aws, opened.settings, time.time(), **choice))
+    selection = {"cidr": cidr, "label": label, "id": id}
+    show_result(networks.revoke(opened.aws, opened.settings, time.time(), **selection))
 
 
 CHECK_HELP = {
-    "address": "the address, as in the text; it has no default: it must be given",
-    "who": "the person or role that signs in, for entries that are for one alone; "
-    "default: nobody in particular",
+    "address": "the address, as in the text; default: none, it is required",
+    "who": "the person or role that signs in, for entries that are for one person or role; "
+    "default: only entries that are for everybody",
 }
 
 
 @task(name="networks.check", writes=False, help=STACK_HELP | CHECK_HELP)
 def check_network(_c: Context, target: Target, address: str = "", who: str | None = None) -> None:
-    """Say which entry recognises an address; end in 1 when none does."""
+    """Show which entry recognises an address; exit with status 1 if none does."""
     from tooling.operate import networks
 
     networks.require_address(address)
@@ -218,31 +225,37 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     show_result(lines, passed=is_recognised)
 
 
-CONFIRM_HELP = {"confirm": "the prefix, typed as a confirmation, for scripts; default: asked for"}
+CONFIRM_HELP = {
+    "confirm": "the prefix, as a confirmation in scripts; default: the task asks for it"
+}
 
 
 @task(writes=True, help=STACK_HELP | CONFIRM_HELP)
 def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
-    """Delete the stack after its prefix was typed; the trail's bucket and its key stay."""
+    """Delete the stack, after you confirm its prefix; the trail's bucket and its key are kept."""
     from tooling.deploy import stack
 
     opened = open_account(target)
     settings = opened.settings
     screen = _screen()
     stack.confirm(settings.prefix, confirm)
-    remaining = stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.stack())
-    screen.announce(f"Stack {settings.stack} is gone. Kept: {', '.join(remaining) or 'nothing'}.")
+    remaining = stack.destroy(
+        opened.aws, settings, opened.bootstrap, console=screen.stack_console()
+    )
+    screen.announce(
+        f"Stack {settings.stack} is deleted. Kept: {', '.join(remaining) or 'nothing'}."
+    )
 
 
 SCAN_HELP = {
-    "fast": "the quick tools only, for while you work; default: off",
+    "fast": "the quick tools only; default: off",
     "only": "one tool by its name in the table; default: all of them",
 }
 
 
 @task(writes=False, help=SCAN_HELP)
 def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
-    """Check everything static: checkov with our policies, linters, types, workflows, Terraform."""
+    """Run every static check: checkov with our policies, linters, types, workflows, Terraform."""
     _scan(fast=fast, only=only)
 
 
@@ -258,9 +271,9 @@ TEST_HELP = {
     "unit": "the unit tests only; default: all tests",
     "end_to_end": "the tests on the local AWS emulator only; default: all tests",
     "terraform": "the tests that run Terraform only; default: all tests",
-    "fuzz": "this many made-up records and texts, and ten times the addresses (--fuzz 100000); "
+    "fuzz": "this many random records and texts, and ten times the addresses (--fuzz 100000); "
     "default: all tests",
-    "mutations": "single faults in a copy of the templates, each to be caught by its policy; "
+    "mutations": "single errors put into a copy of the templates; a policy must catch each; "
     "default: all tests",
 }
 
@@ -281,19 +294,20 @@ def test(
     parts = {part for part, is_chosen in flags.items() if is_chosen}
     count = test_run.parse_count(fuzz)
     if parts or not (mutations or count):
-        _test(parts)
+        _test(parts=parts)
     if mutations:
         _mutate()
     if count:
         _exit_with(test_run.fuzz(ROOT, count))
 
 
-def _test(parts: set[str]) -> None:
+def _test(*, parts: set[str]) -> None:
+    """Run these parts of the tests; all of them if the set is empty."""
     from tooling import terraform
     from tooling.checks import test_run
 
     if parts != {"unit"}:
-        terraform.find()
+        terraform.require_program()  # before the tests begin
     _exit_with(test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[]))
 
 
@@ -314,7 +328,7 @@ def _exit_with(code: int) -> None:
 def check(_c: Context) -> None:
     """Run scan and then test."""
     _scan()
-    _test(set())
+    _test(parts=set())
 
 
 EXPLAIN_HELP = {
@@ -323,7 +337,7 @@ EXPLAIN_HELP = {
     "also": "one more such file or folder, repeatable; default: none",
     "networks": "recognised networks, separated by commas; "
     "default: `KnownNetworks` in signwatch.toml, else none",
-    "json": "one JSON object a line, other events included; default: lines for people",
+    "json": "one JSON object a line, other events included; default: readable lines",
     "config": TARGET_HELP["config"],
 }
 
@@ -341,13 +355,13 @@ def explain(
     from tooling import settings
     from tooling.analysis import explain
 
-    recognised = explain.choose(settings.parameters(config), networks)
-    explain.run([path, *(also or [])], recognised, as_json=json)
+    criteria = explain.choose_criteria(settings.parameters(config), networks)
+    explain.run([path, *(also or [])], criteria, as_json=json)
 
 
 COVERAGE_HELP = {
     "profile": "AWS profile of the account to ask; "
-    "default: none, and without these four the local AWS emulator answers",
+    "default: none; without any of these four flags, the local AWS emulator is asked",
     **{flag: TARGET_HELP[flag] for flag in ("account", "region", "config")},
     "templates": "folder of the templates; default: cfn of this checkout",
 }
@@ -355,7 +369,7 @@ COVERAGE_HELP = {
 
 @task(writes=False, help=COVERAGE_HELP)
 def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
-    """Show each way into an account and its rule; end in 1 when one has no rule."""
+    """Show each way to sign in and the rule for it; exit with status 1 if one has no rule."""
     from tooling.analysis import coverage
 
     folder = Path(templates) if templates else ROOT / "cfn"
@@ -375,7 +389,7 @@ def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
 
 
 DEMO_HELP = {
-    "keep": "leave it running afterwards and print how to use it with the AWS CLI; default: off",
+    "keep": "keep the emulator running and print how to use it with the AWS CLI; default: off",
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; "
     "default: five sign-ins",
     "port": "port of the local AWS emulator; default: a free one",
@@ -386,11 +400,14 @@ DEMO_HELP = {
 def demo(
     _c: Context, keep: bool = False, event: str | None = None, port: str | None = None
 ) -> None:
-    """Run the whole chain locally, without AWS: bootstrap, deploy, five sign-ins, the texts."""
+    """Run the whole chain locally, without AWS.
+
+    Bootstraps, deploys, simulates five sign-ins and shows the texts that are sent.
+    """
     from tooling import terraform
     from tooling.local import demo
 
-    terraform.find()
+    terraform.require_program()  # before anything is started
     demo.run(ROOT, _screen(), keep=keep, event=event, port=demo.parse_port(port))
 
 

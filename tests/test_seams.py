@@ -380,7 +380,7 @@ class TestJoints:
     def test_the_runtime_is_the_same_everywhere(self) -> None:
         runtimes = {body["Runtime"] for body in functions()}
         layers = resources("lambda", "AWS::Lambda::LayerVersion")
-        assert runtimes == {environment.NEWEST_FIRST[0]}
+        assert runtimes == {environment.PYTHONS_NEWEST_FIRST[0]}
         assert [body["CompatibleRuntimes"] for body in layers] == [sorted(runtimes)]
         (layer,) = layers
         for body in functions():

@@ -127,7 +127,7 @@ class TestTasks:
     @every_job
     def test_a_job_has_the_newest_python_and_terraform_if_its_task_needs_it(self, job: Job) -> None:
         versions = [step["with"]["python-version"] for step in job.using("actions/setup-python")]
-        assert [f"python{version}" for version in versions] == [environment.NEWEST_FIRST[0]]
+        assert [f"python{version}" for version in versions] == [environment.PYTHONS_NEWEST_FIRST[0]]
         wrappers = [
             step["with"]["terraform_wrapper"] for step in job.using("hashicorp/setup-terraform")
         ]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
-STAMP = "signwatch-stamp.txt"  # ./inv reads it too
-NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11")
+STAMP_FILE_NAME = "signwatch-stamp.txt"  # ./inv reads it too
+PYTHONS_NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11")
 # Python runs this line of a .pth file when it starts. Compiling all packages takes ten times as
 # long as installing them, so byte-code is written when a module is first imported. Where writing
 # is off (./inv keeps the checkout clean), it goes to the environment's folder.
@@ -35,7 +35,7 @@ BYTE_CODE_LINE = (
     "setattr(sys, 'pycache_prefix', sys.prefix + '/pycache'), "
     "setattr(sys, 'dont_write_bytecode', False))\n"
 )
-LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+LOCKED_FLAGS = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
 # pip's settings that say where packages come from. All others are ignored, since some of them
 # (target, prefix, user) would install the packages elsewhere.
 INDEX_SETTINGS = (
@@ -52,9 +52,9 @@ INDEX_SETTINGS = (
     "retries",
     "keyring-provider",
 )
-FALSE_TEXTS = ("0", "f", "false", "n", "no", "off")  # as pip reads a switch
+FALSE_VALUES = ("0", "f", "false", "n", "no", "off")  # what pip reads as "off" in a switch
 LIST_SETTINGS = ("extra-index-url", "find-links", "trusted-host")  # values separated by spaces
-# The same for uv: its variable and the separator of its values.
+# For each setting of pip: the variable that uv reads instead, and the separator of its values.
 UV_SETTINGS = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
@@ -64,7 +64,7 @@ UV_SETTINGS = {
     "client-cert": ("SSL_CLIENT_CERT", " "),
     "proxy": ("ALL_PROXY", " "),
 }
-UV_VARIABLES = (  # uv's own variables that are passed on, by their beginning
+UV_VARIABLE_PREFIXES = (  # how the names of those variables of uv begin that are passed on
     *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INSECURE_HOST"),
     *("UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_HTTP", "UV_KEYRING", "UV_LINK_MODE", "UV_OFFLINE"),
     *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_CONCURRENT"),
@@ -74,8 +74,8 @@ UV_VARIABLES = (  # uv's own variables that are passed on, by their beginning
 class Environment(NamedTuple):
     """One virtual environment.
 
-    module: is imported to check that the environment works; is_compiled: whether all packages are
-    compiled at once.
+    module: a module whose import shows that the environment works; is_compiled: whether all
+    packages are compiled when they are installed, not when they are first imported.
     """
 
     folder: str
@@ -106,34 +106,35 @@ class BrokenEnvironmentError(Exception):
 
 
 def ensure(name: str, root: Path = ROOT) -> Path:
-    """Return the Python of environment ``name``; make the environment if it is not current.
+    """Return the path of the environment's Python; make the environment first if it is not current.
 
-    Raises BrokenEnvironmentError when its packages cannot be installed, or its folder is a link.
+    Raises BrokenEnvironmentError if its packages cannot be installed, or if its folder is a link.
     """
     if not _is_current(name, root):
         with (root / ENVIRONMENTS[name].requirements).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_current(name, root):
                 _make(name, root)
-    return _python(root / ENVIRONMENTS[name].folder)
+    return _python_path(root / ENVIRONMENTS[name].folder)
 
 
 def _is_current(name: str, root: Path = ROOT) -> bool:
-    """Tell whether the environment was made from these requirements, in this folder."""
+    """Return whether it exists, and was made from the present requirements in this same folder."""
     folder = root / ENVIRONMENTS[name].folder
-    expected = _stamp(name, root)
+    expected = _expected_stamp(name, root)
     try:
-        return (folder / STAMP).read_bytes() == expected and _python(folder).exists()
+        return (folder / STAMP_FILE_NAME).read_bytes() == expected and _python_path(folder).exists()
     except OSError:
         return False
 
 
 def find_newest_python() -> str:
-    """Return the newest Python from 3.11 to 3.14 on PATH; the running one if there is none.
-
-    Version managers leave placeholders on PATH that do not start, so each candidate is started.
-    """
-    return next(filter(None, map(_find_python, NEWEST_FIRST)), sys.executable)
+    """Return the path of the newest Python from 3.11 to 3.14 on PATH; else of the running one."""
+    for name in PYTHONS_NEWEST_FIRST:
+        path = _find_program(name, "-I", "-c", "import venv, ensurepip")
+        if path:
+            return path
+    return sys.executable
 
 
 def find_uv() -> str | None:
@@ -141,25 +142,26 @@ def find_uv() -> str | None:
     return _find_program("uv", "--version")
 
 
-def _find_python(name: str) -> str | None:
-    return _find_program(name, "-I", "-c", "import venv, ensurepip")
-
-
 def _find_program(name: str, *arguments: str) -> str | None:
+    """Return the path of a program on PATH, or None if it is missing or fails with ``arguments``.
+
+    Version managers leave placeholders on PATH that do not start.
+    """
     path = shutil.which(name)
     if not path:
         return None
-    trial = subprocess.run([path, *arguments], capture_output=True, check=False)
-    return path if trial.returncode == 0 else None
+    process = subprocess.run([path, *arguments], capture_output=True, check=False)
+    return path if process.returncode == 0 else None
 
 
-def _stamp(name: str, root: Path) -> bytes:
+def _expected_stamp(name: str, root: Path) -> bytes:
+    """Return what the stamp of a current environment contains: its path, then its requirements."""
     environment = ENVIRONMENTS[name]
     requirements = (root / environment.requirements).read_bytes()
     return os.fsencode(root / environment.folder) + b"\n" + requirements
 
 
-def _python(folder: Path) -> Path:
+def _python_path(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
@@ -173,24 +175,25 @@ def _make(name: str, root: Path) -> None:
             f"Try: remove the link {environment.folder}, then run ./inv again."
         )
     start = time.monotonic()
-    _say(f"making {environment.folder} for {environment.purpose} ...")
-    base = find_newest_python() if name == "runtime" else sys.executable
+    _announce(f"making {environment.folder} for {environment.purpose} ...")
+    base_python = find_newest_python() if name == "runtime" else sys.executable
     uv = find_uv()
     without_pip = ["--without-pip"] if uv else []  # making pip takes longer than all the rest
     _run(
-        [base, "-I", "-m", "venv", "--clear", *without_pip, str(folder)],
+        [base_python, "-I", "-m", "venv", "--clear", *without_pip, str(folder)],
         f"{environment.folder}: could not be made",
         "install Python's venv module (Debian, Ubuntu: apt install python3-venv)",
     )
     if uv:
         tool, compile_flag = "uv", "compile-bytecode"
-        command, variables = _uv_command(uv, _python(folder), base, root)
+        command, variables = _uv_install_command(uv, _python_path(folder), base_python, root)
     else:
         tool, compile_flag = "pip", "compile"
-        command, variables = _pip_command(_python(folder))
+        command, variables = pip_install_command(_python_path(folder))
+        command.append("-qq")
     command.append(f"--{compile_flag}" if environment.is_compiled else f"--no-{compile_flag}")
     _run(
-        [*command, *LOCKED, "-r", str(requirements)],
+        [*command, *LOCKED_FLAGS, "-r", str(requirements)],
         f"{environment.folder}: the packages of {environment.requirements} could not be installed",
         f"check that {tool} reaches its package index from this machine",
         variables=variables,
@@ -199,46 +202,49 @@ def _make(name: str, root: Path) -> None:
         for packages in folder.glob("lib/python*/site-packages"):
             (packages / BYTE_CODE_FILE).write_text(BYTE_CODE_LINE)
     _run(
-        [str(_python(folder)), "-I", "-B", "-c", f"import {environment.module}"],
+        [str(_python_path(folder)), "-I", "-B", "-c", f"import {environment.module}"],
         f"{environment.folder}: was made, but {environment.module} cannot be imported from it",
         "look for a setting of pip or uv that installs packages elsewhere (pip.conf, uv.toml)",
     )
-    (folder / STAMP).write_bytes(_stamp(name, root))
-    _say(f"made {environment.folder} in {time.monotonic() - start:.0f} s")
+    (folder / STAMP_FILE_NAME).write_bytes(_expected_stamp(name, root))
+    _announce(f"made {environment.folder} in {time.monotonic() - start:.0f} s")
 
 
-def _uv_command(uv: str, python: Path, base: str, root: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the variables with which uv installs packages for ``python``.
+def _uv_install_command(
+    uv: str, python: Path, base_python: str, root: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment variables for uv to install packages for ``python``.
 
-    uv reads its own variables and files, those of the checkout and not of the current folder. It
-    gets the index settings of pip where its variables have none.
+    ``base_python`` has a pip, whose index settings uv gets unless its own variables set the same.
+    --directory makes uv read the settings files of the checkout, not of the current folder.
     "unsafe-best-match" looks at all indexes, as pip does; the hashes decide which file is right.
     """
     command = [uv, "pip", "install", "--quiet", "--python", str(python)]
     command += ["--index-strategy", "unsafe-best-match", "--directory", str(root)]
-    settings = _read_index_settings(base)
+    settings = _read_index_settings(base_python)
     if "no-index" in settings:
         command.append("--no-index")
-    from_pip = {
+    pip_variables = {
         variable: separator.join(settings[name].split())
         for name, (variable, separator) in UV_SETTINGS.items()
         if name in settings
     }
-    own = {
+    own_variables = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(UV_VARIABLES) or not name.startswith("UV_")
+        if name.startswith(UV_VARIABLE_PREFIXES) or not name.startswith("UV_")
     }
-    return command, from_pip | own
+    return command, pip_variables | own_variables
 
 
-def _pip_command(python: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the variables with which pip installs packages for ``python``.
+def pip_install_command(python: str | Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command ``pip install`` of ``python``, without packages, and its variables.
 
-    pip reads no file and no variable of its own; the index settings are passed as flags instead.
-    --isolated alone would still read /etc/pip.conf.
+    pip reads no settings file and no PIP_ variable: PIP_TARGET, for one, would install the packages
+    elsewhere. The index settings are passed as flags instead. --isolated alone would still read
+    /etc/pip.conf.
     """
-    command = [str(python), "-I", "-m", "pip", "install", "--isolated", "-qq"]
+    command = [str(python), "-I", "-m", "pip", "install", "--isolated"]
     command.append("--disable-pip-version-check")
     for name, value in _read_index_settings(str(python)).items():
         if name == "no-index":
@@ -254,14 +260,15 @@ def _pip_command(python: Path) -> tuple[list[str], dict[str, str]]:
 def _read_index_settings(python: str) -> dict[str, str]:
     """Return pip's index settings from its files and its variables.
 
-    The order is pip's: variables, [install], [global]. Without pip, only the variables count.
+    As in pip, a variable overrides the section [install] of a file, and this overrides [global].
+    If ``python`` has no pip, only the variables count.
     """
-    listing = subprocess.run(
+    process = subprocess.run(
         [python, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     settings: dict[str, str] = {}
     for section in ("global", "install"):
-        for line in listing.stdout.splitlines():
+        for line in process.stdout.splitlines():  # such as: global.index-url='https://...'
             key, _, value = line.partition("=")
             name = key.removeprefix(f"{section}.")
             if name in INDEX_SETTINGS:
@@ -269,7 +276,7 @@ def _read_index_settings(python: str) -> dict[str, str]:
     for name in INDEX_SETTINGS:
         variable = f"PIP_{name.replace('-', '_').upper()}"
         settings[name] = os.environ.get(variable) or settings.get(name, "")
-    if settings["no-index"].lower() in FALSE_TEXTS:
+    if settings["no-index"].lower() in FALSE_VALUES:
         settings["no-index"] = ""
     return {name: value for name, value in settings.items() if value}
 
@@ -280,22 +287,23 @@ def _run(
     remedy: str,
     variables: Mapping[str, str] | None = None,
 ) -> None:
-    completed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    if completed.returncode:
-        output = (completed.stderr or completed.stdout).strip()
+    """Run a command to its end. If it fails, raise BrokenEnvironmentError with its output."""
+    process = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if process.returncode:
+        output = (process.stderr or process.stdout).strip()
         raise BrokenEnvironmentError(f"{what}:\n{output}\nTry: {remedy}, then run ./inv again.")
 
 
-def _say(text: str) -> None:
+def _announce(text: str) -> None:
     print(f"inv: {text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
-    """Make the named environment and print the path of its Python; 2 when it cannot be made."""
+    """Make the named environment and print the path of its Python; return the exit code."""
     try:
         print(ensure(arguments[0]))
     except (BrokenEnvironmentError, OSError) as error:
-        _say(str(error))
+        _announce(str(error))
         return 2
     except KeyboardInterrupt:
         print("\ninv: interrupted; run the same command again", file=sys.stderr)

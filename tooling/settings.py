@@ -1,7 +1,7 @@
 """The settings of a run: profile, account, Region, prefix, and the parameters that the user chose.
 
 Order: flags > signwatch.toml > the live stack's value > the template's default. The first two are
-joined here; the last two in tooling.deploy.parameters, where the live stack is known.
+joined here, the last two in tooling.deploy.parameters, which reads the live stack.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION_FILE = "signwatch.toml"
-COMPARE = "compare it with signwatch.example.toml"
-KEYS = {
+COMPARE_REMEDY = "compare it with signwatch.example.toml"
+KEYS = {  # key of the configuration file -> its type
     "profile": str,
     "account": str,
     "region": str,
@@ -32,7 +32,7 @@ KEYS = {
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
-FORMS = {  # field -> its form and an example
+FORMS = {  # field -> the pattern of its value, and an example
     "account": (ACCOUNT, "123456789012"),
     "region": (REGION, "eu-west-1"),
     "prefix": (PREFIX, "signwatch"),
@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def stack(self) -> str:
-        """The root stack is named like the prefix."""
+        """The name of the root stack, which is the prefix."""
         return self.prefix
 
     @classmethod
@@ -71,9 +71,9 @@ class Settings:
         assignments: Sequence[str] = (),
         root: Path = ROOT,
     ) -> Settings:
-        """Join flags and the configuration file; ``assignments`` are ``Name=Value`` texts.
+        """Join flags and the configuration file; ``assignments`` are ``Name=Value`` strings.
 
-        Raises RefusedError for an unreadable file, an unknown key, or a value of the wrong form.
+        Raises RefusedError for an unreadable file, an unknown key, or a malformed value.
         """
         file = _read(config, root)
         defaults = terraform.load_defaults(root / "terraform-bootstrap")
@@ -84,7 +84,7 @@ class Settings:
             region=region or file.get("region") or defaults["region"],
             prefix=prefix or file.get("prefix") or defaults["prefix"],
             profile=profile or file.get("profile"),
-            parameters=_to_texts(file.get("parameters", {})) | _split(assignments),
+            parameters=_to_strings(file.get("parameters", {})) | _parse_assignments(assignments),
             bootstrap=bootstrap,
             root=root,
         )
@@ -97,7 +97,7 @@ def parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str
 
     Raises RefusedError as Settings.load does.
     """
-    return _to_texts(_read(config, root).get("parameters", {}))
+    return _to_strings(_read(config, root).get("parameters", {}))
 
 
 def _read(config: str | None, root: Path) -> dict[str, Any]:
@@ -107,9 +107,9 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RefusedError(str(path), f"cannot be read ({error})", COMPARE) from error
+        raise RefusedError(str(path), f"cannot be read ({error})", COMPARE_REMEDY) from error
     except RecursionError as error:
-        raise RefusedError(str(path), "nests too deeply", COMPARE) from error
+        raise RefusedError(str(path), "nests too deeply", COMPARE_REMEDY) from error
     for key, value in values.items():
         if key not in KEYS or not isinstance(value, KEYS[key]):
             what = f"`{key}` is not a key, or not of the right kind"
@@ -119,7 +119,7 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
 
 
 def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse unknown variables, which Terraform ignores: a misspelt one could trust anybody."""
+    """Refuse unknown variables. Terraform ignores them, so a misspelt restriction is lost."""
     allowed = sorted(set(defaults) - {"region", "prefix"})
     for name, value in chosen.items():
         where = f"[bootstrap] {name}"
@@ -132,29 +132,29 @@ def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
 
 def _has_type_of(value: object, default: object) -> bool:
-    """Tell whether the value has the type of the default; all lists hold texts."""
+    """Return whether the value has the type of the default; every list is a list of strings."""
     if isinstance(default, list):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return type(value) is type(default)
 
 
-def _to_texts(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values as the texts that CloudFormation takes: lists joined by commas."""
-    texts = {}
+def _to_strings(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values as the strings that CloudFormation takes: lists joined by commas."""
+    strings = {}
     for name, value in parameters.items():
         if isinstance(value, bool):
-            texts[name] = str(value).lower()
+            strings[name] = str(value).lower()
         elif isinstance(value, (str, int, float)):
-            texts[name] = str(value)
+            strings[name] = str(value)
         elif isinstance(value, list):
-            texts[name] = ",".join(map(str, value))
+            strings[name] = ",".join(map(str, value))
         else:
-            what = "is not a text, a number or a list"
+            what = "is not a string, a number or a list"
             raise RefusedError(f"[parameters] {name}", what, "write it in quotes")
-    return texts
+    return strings
 
 
-def _split(assignments: Sequence[str]) -> dict[str, str]:
+def _parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     values = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -173,5 +173,5 @@ def _check_forms(settings: Settings) -> None:
     for name, (form, example) in FORMS.items():
         value = getattr(settings, name)
         if not form.fullmatch(value):
-            what = "is not of the right form"
+            what = "is malformed"
             raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")

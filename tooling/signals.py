@@ -25,15 +25,15 @@ def hold_back() -> Iterator[None]:
         yield
         return
     delayed: list[int] = []
-    replaced = {
+    replaced_handlers = {
         number: handler for number, handler in _handlers().items() if handler is not signal.SIG_IGN
     }
-    for number in replaced:
+    for number in replaced_handlers:
         signal.signal(number, lambda number, _: delayed.append(number))
     try:
         yield
     finally:
-        _restore(replaced)
+        _restore(replaced_handlers)
     for number in delayed:
         signal.raise_signal(number)
 
@@ -43,30 +43,37 @@ def treat_as_ctrl_c() -> Iterator[None]:
     """Let each of these signals interrupt the body as Ctrl-C does.
 
     Ctrl-C interrupts even where it was ignored, as in a script's background jobs (POSIX, Shell
-    Command Language, "Signals and Error Handling"). The others stay ignored where they are: nohup
-    asks for that. After the first signal only another Ctrl-C interrupts the clean-up.
+    Command Language, "Signals and Error Handling"). The other signals stay ignored where they are
+    ignored: nohup asks for that.
     """
 
     def interrupt(*_: object) -> NoReturn:
+        """Raise KeyboardInterrupt, and let only Ctrl-C interrupt the clean-up that follows.
+
+        A closed terminal often sends several signals, and the second would stop the clean-up. A
+        person who does not want to wait for it can press Ctrl-C once more.
+        """
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in set(replaced) - {signal.SIGINT}:
-            signal.signal(number, signal.SIG_IGN)
+        for number in replaced_handlers:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    replaced = {
+    replaced_handlers = {
         number: handler
         for number, handler in _handlers().items()
         if number == signal.SIGINT or handler is not signal.SIG_IGN
     }
-    for number in replaced:
+    for number in replaced_handlers:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        _restore(replaced)
+        _restore(replaced_handlers)
 
 
 def _handlers() -> dict[int, signal._HANDLER]:
+    """Return the present handler of each signal."""
     return {number: signal.getsignal(number) for number in ENDING_SIGNALS}
 
 

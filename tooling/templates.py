@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Loader(SafeLoader):
-    """YAML with CloudFormation's short forms; refuses a key that stands twice in one mapping."""
+    """YAML with CloudFormation's short forms; refuses a mapping that contains a key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own signature
         keys = [key.value for key, _ in node.value]
@@ -31,6 +31,7 @@ class _Loader(SafeLoader):
 
 
 def _construct_short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    """Return ``!Ref X`` as ``{"Ref": "X"}``, and another ``!Name X`` as ``{"Fn::Name": "X"}``."""
     name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
     value: Any
     if isinstance(node, yaml.ScalarNode):
@@ -48,7 +49,7 @@ _Loader.add_multi_constructor("!", _construct_short_form)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the template at ``path``. Raises RefusedError when it cannot be read."""
+    """Return the template at ``path``. Raises RefusedError if it cannot be read."""
     try:
         template = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

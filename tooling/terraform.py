@@ -1,4 +1,4 @@
-"""Reads the Terraform files with python-hcl2, and runs Terraform in a folder of each run."""
+"""Reads Terraform files with python-hcl2, and runs Terraform, each run in its own folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tooling.signals import hold_back
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MIRROR = "SIGNWATCH_PROVIDER_MIRROR"  # an environment variable that names a folder
+# The environment variable with the path of a folder that Terraform's providers are taken from.
+MIRROR_VARIABLE = "SIGNWATCH_PROVIDER_MIRROR"
 # Parts of Terraform's own messages.
 INVALID_VALUE = "Invalid value for variable"  # a validation in variables.tf refused a value
 NO_PROVIDER = re.compile(
@@ -31,7 +32,7 @@ UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 def load_defaults(folder: Path) -> dict[str, Any]:
     """Return the default of each variable of ``folder``/variables.tf that has one.
 
-    Raises RefusedError when the file is missing or cannot be parsed.
+    Raises RefusedError if the file is missing or cannot be parsed.
     """
     from lark.exceptions import LarkError
 
@@ -51,7 +52,7 @@ def load_defaults(folder: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def parse_hcl(text: str) -> dict[str, Any]:
-    """Return a Terraform file's content as hcl2 gives it; cached, since a task asks many times."""
+    """Return a Terraform file's content as hcl2 gives it; cached, since a task parses it often."""
     import hcl2
 
     options = hcl2.SerializationOptions(strip_string_quotes=True)
@@ -59,8 +60,8 @@ def parse_hcl(text: str) -> dict[str, Any]:
     return content
 
 
-def find() -> str:
-    """Return the path of the terraform program. Raises RefusedError when there is none."""
+def require_program() -> str:
+    """Return the path of the terraform program. Raises RefusedError if it is missing."""
     path = shutil.which("terraform")
     if not path:
         remedy = "install Terraform 1.9 or newer, then run the same task again"
@@ -70,7 +71,7 @@ def find() -> str:
 
 @dataclass(frozen=True)
 class Terraform:
-    """A copy of a configuration in ``folder``, with its own data and lock file."""
+    """A copy of a Terraform configuration in ``folder``, which keeps its state in ``state``."""
 
     folder: Path
     state: Path
@@ -80,14 +81,18 @@ class Terraform:
     def prepare(
         cls, source: Path, folder: Path, state: Path, environment: Mapping[str, str]
     ) -> Terraform:
-        """Copy the configuration to ``folder``; two runs never share data or a lock file."""
+        """Copy the .tf files to ``folder``, replacing older ones; keep the state in ``state``.
+
+        A local backend is configured for that. Each run has its own folder, so runs share neither
+        the .terraform folder nor the lock file.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         state.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.tf"):
-            old.unlink()
+        for old_file in folder.glob("*.tf"):
+            old_file.unlink()
         for file in source.glob("*.tf"):
             shutil.copy(file, folder / file.name)
-        path = json.dumps(str(state.resolve()))
+        path = json.dumps(str(state.resolve()))  # a string of HCL is quoted as in JSON
         backend = f'terraform {{\n  backend "local" {{\n    path = {path}\n  }}\n}}\n'
         (folder / "backend_override.tf").write_text(backend)
         return cls(folder, state, environment)
@@ -95,20 +100,19 @@ class Terraform:
     def init(self) -> None:
         """Fetch the provider, from the folder in SIGNWATCH_PROVIDER_MIRROR or by download.
 
-        The folder stores the state's full path, which changes when the checkout is moved. The state
-        moves along, so the stored path is dropped (Terraform, "terraform init": -reconfigure
-        migrates no state).
+        Terraform remembers the state's full path, which is wrong after the checkout was moved with
+        its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
         """
-        mirror = self.environment.get(MIRROR)
+        mirror = self.environment.get(MIRROR_VARIABLE)
         offline = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
         self._run("init", "-reconfigure", "-input=false", "-no-color", *offline)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Plan with ``variables``; return Terraform's JSON, or None when nothing changes."""
+        """Make a plan; return it in Terraform's JSON form, or None if nothing changes."""
         (self.folder / "run.auto.tfvars.json").write_text(json.dumps(dict(variables)))
         options = ("-input=false", "-no-color", "-detailed-exitcode", "-out=run.plan")
-        planned = self._run("plan", *options, good=(UNCHANGED, CHANGED))
-        if planned.returncode == UNCHANGED:
+        process = self._run("plan", *options, success_codes=(UNCHANGED, CHANGED))
+        if process.returncode == UNCHANGED:
             return None
         plan: dict[str, Any] = json.loads(self._run("show", "-json", "run.plan").stdout)
         return plan
@@ -118,25 +122,26 @@ class Terraform:
         self._run("apply", "-input=false", "-no-color", "run.plan")
 
     def _run(
-        self, *arguments: str, good: tuple[int, ...] = (0,)
+        self, *arguments: str, success_codes: tuple[int, ...] = (0,)
     ) -> subprocess.CompletedProcess[str]:
+        """Run a terraform command; raise FailedError or RefusedError for any other exit code."""
         environment = {
             name: value for name, value in self.environment.items() if not name.startswith("TF_")
         }
         environment |= _cli_configuration(self.environment) | {"TF_IN_AUTOMATION": "1"}
-        completed = _run_to_end([find(), *arguments], self.folder, environment)
-        if completed.returncode not in good:
-            raise _failure(arguments[0], (completed.stderr or completed.stdout).strip())
-        return completed
+        process = _run_to_end([require_program(), *arguments], self.folder, environment)
+        if process.returncode not in success_codes:
+            raise _failure(arguments[0], (process.stderr or process.stdout).strip())
+        return process
 
 
 def _run_to_end(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. On Ctrl-C, ask it once to stop, so that it saves its state.
+    """Run a command to its end. On Ctrl-C, interrupt it once, and wait while it saves its state.
 
-    Its own process group keeps the terminal's Ctrl-C away: a second signal would make Terraform
-    drop its state.
+    It has its own process group, so that the terminal does not send it the Ctrl-C as well: after a
+    second interrupt Terraform stops without saving its state.
     """
     process: subprocess.Popen[str] | None = None
     try:
@@ -167,27 +172,31 @@ def _start(
 
 
 def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that names Terraform's own configuration file, by its full path.
+    """Return the variable with the full path of Terraform's own configuration file.
 
-    Terraform warns on every command when the file is missing, so the variable is left out then.
+    It is left out if the file is missing, since Terraform would warn of that on every command.
     """
     path = Path(environment.get("TF_CLI_CONFIG_FILE", ""))
     return {"TF_CLI_CONFIG_FILE": str(path.resolve())} if path.is_file() else {}
 
 
 def _failure(command: str, output: str) -> ToolError:
-    """Return the error for Terraform's output. A refused value or plan has written nothing."""
+    """Return the error that explains Terraform's output.
+
+    It is a RefusedError if Terraform refused a value or the plan: nothing was written then.
+    """
     where = f"terraform {command}"
     if INVALID_VALUE in output:
         remedy = "fix [bootstrap] in signwatch.toml"
         return RefusedError("terraform variables", f"were refused:\n{output}", remedy)
     if PREVENTED_DESTROY in output:
-        what = f"would delete what is never deleted:\n{output}"
+        what = f"would delete a resource that is protected from deletion:\n{output}"
         remedy = 'see "GitHub" in terraform-bootstrap/README.md, or set the variables as before'
         return RefusedError(where, what, remedy)
     remedy = (
         "fix what Terraform names above and run the same task again; it goes on where it stopped"
     )
     if NO_PROVIDER.search(output):
-        remedy = f"check the network, or set {MIRROR} to a folder that holds registry.terraform.io"
+        folder = "a folder that contains registry.terraform.io"
+        remedy = f"check the network, or set {MIRROR_VARIABLE} to {folder}"
     return FailedError(where, f"failed:\n{output}", remedy)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.aws import ACCOUNT, REGION, account
 from tests.support.repository import ROOT
-from tooling.deploy.bootstrap import Place
+from tooling.deploy.bootstrap import TerraformPaths
 from tooling.errors import FailedError
 from tooling.local import rehearsal
 from tooling.local.emulator import Emulator, EmulatorError
@@ -60,7 +60,7 @@ def failing_sign_in(emulator: Any, source: str, name: str) -> FailedError:
     event = rehearsal.as_event_now({"eventSource": source, "eventName": name}, ACCOUNT, REGION)
     settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
     deployment = LocalDeployment(
-        emulator, twilio_server, settings, Place(Path("terraform"), Path("state"))
+        emulator, twilio_server, settings, TerraformPaths(Path("terraform"), Path("state"))
     )
     with pytest.raises(FailedError) as raised:
         deployment.sign_in(event)

@@ -17,7 +17,13 @@ import pytest
 
 from tests.support.repository import ROOT
 from tooling import environment
-from tooling.environment import BYTE_CODE_FILE, ENVIRONMENTS, STAMP, BrokenEnvironmentError, ensure
+from tooling.environment import (
+    BYTE_CODE_FILE,
+    ENVIRONMENTS,
+    STAMP_FILE_NAME,
+    BrokenEnvironmentError,
+    ensure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,7 +206,7 @@ class TestEnsure:
         )
         programs.install_result = SUCCESS
         ensure("local", root)
-        assert (root / ".venv-local" / STAMP).exists()
+        assert (root / ".venv-local" / STAMP_FILE_NAME).exists()
 
     def test_packages_that_were_installed_elsewhere_are_an_error(
         self, root: Path, programs: Programs
@@ -212,7 +218,7 @@ class TestEnsure:
             ".venv: was made, but invoke cannot be imported from it:\n"
             "No module named 'invoke'\nTry: look for a setting of pip or uv"
         )
-        assert not (root / ".venv" / STAMP).exists()
+        assert not (root / ".venv" / STAMP_FILE_NAME).exists()
 
     def test_missing_venv_module_says_what_to_install(self, root: Path, programs: Programs) -> None:
         output = "ensurepip is not available\n"
@@ -459,7 +465,7 @@ class TestInv:
         if change == "requirements":
             (checkout / "requirements" / "tasks.txt").write_text("tiny==2.0\n")
         elif change == "stamp":
-            (checkout / ".venv" / STAMP).unlink()
+            (checkout / ".venv" / STAMP_FILE_NAME).unlink()
         else:
             (checkout / ".venv" / "bin" / "python").unlink()
         made = write_program(checkout, "new-python", 'echo "new $@"')
@@ -472,7 +478,7 @@ class TestInv:
     def test_inv_without_a_usable_python_says_what_to_install(
         self, checkout: Path, run: Any
     ) -> None:
-        (checkout / ".venv" / STAMP).unlink()
+        (checkout / ".venv" / STAMP_FILE_NAME).unlink()
         for name in ("python3", "python3.12"):  # placeholders of version managers
             write_program(checkout / "path", name, "exit 1")
         end = run("demo")

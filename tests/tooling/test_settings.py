@@ -136,8 +136,8 @@ class TestRefusals:
                 "[bootstrap] trusted_principal_arns: is [5]",
             ),
             ("[bootstrap]\nregion = 'eu-west-1'", "[bootstrap] region: is not a variable"),
-            ("[parameters]\nAlertEmail = {a = 1}", "[parameters] AlertEmail: is not a text"),
-            ("[parameters]\nAlertEmail = 2026-11-24", "[parameters] AlertEmail: is not a text"),
+            ("[parameters]\nAlertEmail = {a = 1}", "[parameters] AlertEmail: is not a string"),
+            ("[parameters]\nAlertEmail = 2026-11-24", "[parameters] AlertEmail: is not a string"),
         ],
     )
     def test_broken_file_is_refused_with_the_reason(
@@ -189,7 +189,7 @@ class TestRefusals:
         ],
     )
     def test_value_of_the_wrong_form_is_refused(self, root: Path, wrong: dict[str, Any]) -> None:
-        with pytest.raises(RefusedError, match="is not of the right form"):
+        with pytest.raises(RefusedError, match="is malformed"):
             Settings.load(**{"account": ACCOUNT, **wrong}, root=root)
 
     @pytest.mark.parametrize("prefix", ["abc", "sign-watch", "a1-b2", "a" * 20])

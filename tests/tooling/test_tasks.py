@@ -197,8 +197,8 @@ class TestNetworks:
                 "takes exactly one of --cidr, --label, --id",
             ),
             ("networks.revoke", ("--cidr", "office"), "is not an address"),
-            ("networks.check", ("--address", "AWS Internal"), "is not one address"),
-            ("networks.check", ("--address", "203.0.113.0/24"), "is not one address"),
+            ("networks.check", ("--address", "AWS Internal"), "is not a single IP address"),
+            ("networks.check", ("--address", "203.0.113.0/24"), "is not a single IP address"),
         ],
     )
     def test_unusable_network_is_refused_before_any_call_to_aws(

@@ -20,7 +20,7 @@ from tests.support import repository
 from tests.support.repository import ROOT
 from tooling import terraform
 from tooling.errors import FailedError, RefusedError
-from tooling.terraform import MIRROR, Terraform
+from tooling.terraform import MIRROR_VARIABLE, Terraform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ class TestProgram:
         with pytest.raises(
             RefusedError, match=r"(?s)terraform: was not found on PATH.*install Terraform 1\.9"
         ):
-            terraform.find()
+            terraform.require_program()
 
     @pytest.mark.parametrize(
         "heading",
@@ -150,7 +150,8 @@ class TestProgram:
     ) -> None:
         run = program(f"echo 'Error: {heading}' >&2; exit 1")
         with pytest.raises(
-            FailedError, match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR}"
+            FailedError,
+            match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR_VARIABLE}",
         ):
             run.init()
 
@@ -198,7 +199,7 @@ class TestProgram:
     ) -> None:
         run = program('echo "$@" > arguments')
         monkeypatch.chdir(tmp_path)
-        Terraform(run.folder, run.state, {**run.environment, MIRROR: "mirror"}).init()
+        Terraform(run.folder, run.state, {**run.environment, MIRROR_VARIABLE: "mirror"}).init()
         assert f"-plugin-dir={tmp_path.resolve()}/mirror" in (run.folder / "arguments").read_text()
 
 
@@ -319,10 +320,10 @@ class TestWithTerraform:
 
     def test_a_mirror_without_the_provider_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        environment = clean_environment() | {MIRROR: str(tmp_path / "empty")}
+        environment = clean_environment() | {MIRROR_VARIABLE: str(tmp_path / "empty")}
         run = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
         with pytest.raises(
-            FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR}"
+            FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR_VARIABLE}"
         ):
             run.init()
 
@@ -355,7 +356,8 @@ class TestWithTerraform:
         run.plan({"instances": 1})
         run.apply()
         with pytest.raises(
-            RefusedError, match=r"(?s)terraform plan: would delete what .*terraform_data\.protected"
+            RefusedError,
+            match=r"(?s)terraform plan: would delete a resource .*terraform_data\.protected",
         ) as refused:
             run.plan({"instances": 0})
         (heading, page) = re.findall(r'see "([^"]+)" in (\S+\.md)', refused.value.remedy)[0]

@@ -1,8 +1,8 @@
-"""``invoke coverage``: shows each sign-in path and whether a rule hands its event to the function.
+"""``invoke coverage``: shows each sign-in path and whether a rule sends its event to the function.
 
-The sign-in paths are in ``sign_in_paths.json``, the rules in the templates. EventBridge says what a
-pattern matches (TestEventPattern): that of the local AWS emulator, or of an account. The function's
-own modules say what it makes of each event.
+The sign-in paths are in ``sign_in_paths.json``, the rules in the templates. EventBridge tells
+which events a pattern matches (TestEventPattern): that of the local AWS emulator, or of an account.
+The function's own modules tell the verdict on each event.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from tooling.terminal.screen import Screen
 
-    Matcher = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]  # of a pattern and an event
+    # Gets a pattern and an event, and returns whether the pattern matches the event.
+    Matcher = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 
 PATHS_FILE = Path(__file__).with_name("sign_in_paths.json")
 RULE_TYPE = "AWS::Events::Rule"
@@ -77,7 +78,8 @@ class Rule:
 class Row:
     """One sign-in path with its class, its verdict by kind of source, and the rules that match it.
 
-    ``rules`` hand it to the function; the state of ``disabled_rules`` keeps it from them.
+    ``rules`` send its event to the function. ``disabled_rules`` match it too, but their state keeps
+    them from receiving it.
     """
 
     path: SignInPath
@@ -86,7 +88,7 @@ class Row:
     recognised: str
     rules: tuple[str, ...]
     disabled_rules: tuple[str, ...]
-    is_pending: bool = False  # a step that the function looks at a second time
+    is_pending: bool = False  # a step that the function checks again later
 
     @property
     def is_required(self) -> bool:
@@ -95,11 +97,11 @@ class Row:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the function needs the event and no rule hands it over."""
+        """Whether the function needs the event and no rule sends it."""
         return self.is_required and not self.rules
 
     def cells(self) -> tuple[str, ...]:
-        """Return the cells of the table, one a column."""
+        """Return one cell for each of COLUMNS."""
         rules = ", ".join(self.rules) or "; ".join(self.disabled_rules)
         if not rules:
             rules = "none" if self.is_required else "-"
@@ -111,13 +113,16 @@ class Row:
 def load_paths(file: Path = PATHS_FILE) -> list[SignInPath]:
     """Return every sign-in path in the order of the file."""
     return [
-        SignInPath(path["name"], tuple(path["regions"]), path["certainty"], _event(path))
+        SignInPath(path["name"], tuple(path["regions"]), path["certainty"], _build_event(path))
         for path in json.loads(file.read_text(encoding="utf-8"))
     ]
 
 
-def _event(path: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event with the whole envelope, which TestEventPattern requires (API reference)."""
+def _build_event(path: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the example event, with all the envelope's fields that TestEventPattern requires.
+
+    Amazon EventBridge API Reference, TestEventPattern.
+    """
     return {
         "version": "0",
         "id": "00000000-0000-0000-0000-000000000000",
@@ -141,13 +146,13 @@ def load_rules(folder: Path) -> list[Rule]:
     files = sorted(folder.glob("*.yaml"))
     if not files:
         remedy = "name a folder like cfn with --templates"
-        raise RefusedError(str(folder), "holds no template", remedy)
+        raise RefusedError(str(folder), "contains no template", remedy)
     rules = []
     for file in files:
         for name, value in as_object(templates.load(file).get("Resources")).items():
             resource = as_object(value)
             if _is_rule_of_function(resource):
-                rules.append(_rule(file, name, resource["Properties"]))
+                rules.append(_build_rule(file, name, resource["Properties"]))
     return rules
 
 
@@ -160,32 +165,41 @@ def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
     return any(as_object(target).get("Arn") == FUNCTION_ARN for target in targets)
 
 
-def _rule(file: Path, name: str, properties: Mapping[str, Any]) -> Rule:
+def _build_rule(file: Path, name: str, properties: Mapping[str, Any]) -> Rule:
+    """Return the rule. Raises RefusedError if only CloudFormation can resolve it."""
     state, pattern = properties.get("State", "ENABLED"), properties.get("EventPattern", {})
-    if function := _find_function([state, pattern]):
-        what = f"rule {name} holds {function}, which only CloudFormation can resolve"
+    if function := _find_intrinsic_function([state, pattern]):
+        what = f"rule {name} contains {function}, which only CloudFormation can resolve"
         raise RefusedError(str(file), what, "write its pattern and its state as plain values")
     return Rule(name, str(state), as_object(pattern))
 
 
-def _find_function(node: object) -> str:
-    """Return the name of the first CloudFormation function in part of a template, or ""."""
+def _find_intrinsic_function(node: object) -> str:
+    """Search part of a template; return the first intrinsic function (Ref or Fn::...) found, or "".
+
+    ``node`` is a mapping, a list or a single value of the template.
+    """
+    children: list[object] = []
     if isinstance(node, dict):
         for key in map(str, node):
             if key == "Ref" or key.startswith("Fn::"):
                 return key
-        node = list(node.values())
-    if isinstance(node, list):
-        return next(filter(None, map(_find_function, node)), "")
+        children = list(node.values())
+    elif isinstance(node, list):
+        children = node
+    for child in children:
+        function = _find_intrinsic_function(child)
+        if function:
+            return function
     return ""
 
 
 def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matcher) -> list[Row]:
-    """Return a row for each sign-in path; ``matches`` tells whether a pattern matches an event."""
-    return [_row(path, rules, matches) for path in paths]
+    """Return a row for each sign-in path; ``matches`` says if a pattern matches an event."""
+    return [_build_row(path, rules, matches) for path in paths]
 
 
-def _row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
+def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
     reading = read(path.event)
     is_recognised = isinstance(reading, SignIn) and networks.recognises_sign_in(
         networks.parse(KNOWN_NETWORKS), reading.source, reading.endpoint, allowed_endpoints=()

@@ -1,7 +1,7 @@
 """``invoke explain``: shows what the function would do with a person's own records.
 
-The function's own modules judge them. AWS is not asked, and earlier events are not known: an alert
-that is sent once a day is shown each time here.
+The function's own modules judge them, without AWS and without earlier events. An alert that the
+function sends once a day is therefore shown each time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tooling.errors import FailedError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Reasons that are added to a verdict, since the function also considers other events. A line for
-# people shows at most 80 characters of a reason.
+# Reasons that are added to a verdict, since the function also considers other events. A printed
+# line shows at most 80 characters of a reason.
 ONCE_A_DAY = "reported once a day; shown each time here"
 FAILURES = "texted from the third failure in 15 minutes on; shown each time here"
 ROOT_FAILURES = "texted at the first and from the third in 15 minutes on; shown each time here"
@@ -43,8 +43,8 @@ class Criteria:
     time_zone: str = ""
 
 
-def choose(parameters: Mapping[str, str], networks: str | None) -> Criteria:
-    """Return what to judge by; ``networks`` replaces the parameter KnownNetworks if it is given.
+def choose_criteria(parameters: Mapping[str, str], networks: str | None) -> Criteria:
+    """Return the criteria; ``networks`` overrides the parameter KnownNetworks unless it is None.
 
     Raises RefusedError for a network that matches nothing.
     """
@@ -67,10 +67,10 @@ def choose(parameters: Mapping[str, str], networks: str | None) -> Criteria:
 
 
 def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRecord:
-    """Judge one record as the function does if it knows no other event; compose an alert's text."""
+    """Judge one record as the function does if it has no other; compose the text of an alert."""
     reading = read(record.value)
     verdict = _judge(reading, criteria)
-    if isinstance(reading, Step) and reading.pending:  # a right password
+    if isinstance(reading, Step) and reading.pending:  # a right password, without a sign-in yet
         unfinished = read_unfinished(record.value)
         unfinished_verdict = _judge(unfinished, criteria)
         if unfinished_verdict.level == "alert":
@@ -87,6 +87,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
 
 
 def _judge(reading: Reading, criteria: Criteria) -> Verdict:
+    """Return the verdict on a reading, which is any result of ``signin.read``."""
     is_recognised = isinstance(reading, SignIn) and recognition.recognises_sign_in(
         recognition.parse(criteria.networks),  # which is cached
         reading.source,
@@ -118,26 +119,26 @@ def run(
 ) -> None:
     """Show what the function would do with each record in the files at ``paths``.
 
-    Raises RefusedError for a path that does not exist or holds no record, FailedError if anything
+    Raises RefusedError for a path that does not exist or has no record, FailedError if anything
     cannot be read.
     """
     files = record_files.find_files(paths)
     report = Report(streams or Streams.standard(), criteria.networks, as_json=as_json)
-    non_empty: set[str] = set()  # the paths with a record or a fault in one of their files
+    non_empty: set[str] = set()  # the paths with a record or a problem in one of their files
     try:
         for file in files:
-            if isinstance(file, record_files.Fault):
-                report.add_fault(file)
+            if isinstance(file, record_files.FileProblem):
+                report.add_problem(file)
             else:
                 _explain_file(file, criteria, report, non_empty)
         report.close()
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         _discard_output(report.streams.out)
         non_empty.update(paths)  # the other files were not read
-    if report.faults:
-        places = "1 place" if report.faults == 1 else f"{report.faults} places"
+    if report.problems:
+        places = "1 place" if report.problems == 1 else f"{report.problems} places"
         what = f"{places} named above could not be read; everything else was judged"
-        remedy = "do what is said there, then run the same task again"
+        remedy = "follow the advice there, then run the same task again"
         raise FailedError("records", what, remedy)
     record_files.refuse_empty_arguments(files, non_empty)
 
@@ -148,8 +149,8 @@ def _explain_file(
     report.files += 1
     for entry in record_files.read(file, report.streams.stdin):
         non_empty.add(file.argument)
-        if isinstance(entry, record_files.Fault):
-            report.add_fault(entry)
+        if isinstance(entry, record_files.FileProblem):
+            report.add_problem(entry)
         else:
             report.add_record(explain(entry, criteria))
 

@@ -1,6 +1,6 @@
-"""Prints what ``invoke explain`` finds, for people or as JSON: records, faults, progress, totals.
+"""Prints what ``invoke explain`` finds, as readable lines or as JSON.
 
-Records hold text that strangers wrote, so control characters are escaped before they are printed.
+Strangers can write strings into records, so control characters are escaped before they are printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from signwatch.detection.verdict import Verdict
-    from tooling.analysis.record_files import Fault, FileRecord
+    from tooling.analysis.record_files import FileProblem, FileRecord
 
 CLASS_NAMES = {SignIn: "sign-in", Step: "step", NotASignIn: "other", Unreadable: "unreadable"}
 LEVEL_NAMES = {"alert": "alert", "note": "noted", "recognised": "recognised", "ignored": "ignored"}
@@ -31,7 +31,7 @@ CLEAR_LINE = "\r\x1b[K"
 
 @dataclass(frozen=True)
 class Streams:
-    """Standard input, opened on demand; where lines and faults are printed; the clock."""
+    """Standard input, opened on demand; the streams for lines and for problems; the clock."""
 
     stdin: Callable[[], BinaryIO]
     out: TextIO
@@ -55,7 +55,7 @@ class ExplainedRecord:
 
     @property
     def class_name(self) -> str:
-        """What kind of event it is."""
+        """The class of the event: one of CLASS_NAMES."""
         return CLASS_NAMES[type(self.reading)]
 
     def json_values(self) -> dict[str, Any]:
@@ -73,21 +73,26 @@ class ExplainedRecord:
             "text": self.text,
         }
 
-    def lines(self) -> list[str]:
-        """Return the lines for people: a summary, then the indented text of an alert."""
-        at = untrusted.printable(open_record(self.record.value).time, 20) or "time unknown"
-        columns = [f"{at:<20}", f"{format_level(self.verdict):<10}", self._event()]
+    def format_lines(self) -> list[str]:
+        """Return the readable lines (not JSON): a summary, then the alert's text, indented."""
+        time = untrusted.escape_unprintable(open_record(self.record.value).time, 20)
+        columns = [f"{time or 'time unknown':<20}", f"{format_level(self.verdict):<10}"]
+        columns.append(self._event_name())
         if isinstance(self.reading, (SignIn, Unreadable)):
-            columns.append(f'"{untrusted.printable(self.reading.who)}"')
-            columns.append(untrusted.printable(self.reading.source) or "source not recorded")
-        columns.append("; ".join(map(untrusted.printable, self.verdict.reasons)))
-        text = [f"    {untrusted.printable(line)}" for line in self.text.splitlines()]
+            columns.append(f'"{untrusted.escape_unprintable(self.reading.who)}"')
+            source = untrusted.escape_unprintable(self.reading.source)
+            columns.append(source or "source not recorded")
+        columns.append("; ".join(map(untrusted.escape_unprintable, self.verdict.reasons)))
+        text = [f"    {untrusted.escape_unprintable(line)}" for line in self.text.splitlines()]
         return ["  ".join(columns), *text]
 
-    def _event(self) -> str:
-        if isinstance(self.reading, SignIn):
-            return self.reading.what + (" FAILED" if self.reading.outcome == "failure" else "")
-        return untrusted.printable(self.reading.event_name) or "unnamed event"
+    def _event_name(self) -> str:
+        """Return the kind of sign-in and whether it failed; the event's name if it is not one."""
+        if not isinstance(self.reading, SignIn):
+            return untrusted.escape_unprintable(self.reading.event_name) or "unnamed event"
+        if self.reading.outcome == "failure":
+            return f"{self.reading.what} FAILED"
+        return self.reading.what
 
 
 def format_level(verdict: Verdict) -> str:
@@ -97,13 +102,13 @@ def format_level(verdict: Verdict) -> str:
 
 @dataclass
 class Report:
-    """Prints each record and fault as it is added, and the totals at the end."""
+    """Prints each record and problem when it is added, and the totals at the end."""
 
     streams: Streams
-    networks: str  # as they were given
+    networks: str  # the recognised ones, separated by commas
     as_json: bool = False
     files: int = 0
-    faults: int = 0
+    problems: int = 0
     levels: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
 
@@ -111,21 +116,22 @@ class Report:
         self.progress = Progress(self.streams)
 
     def add_record(self, explained: ExplainedRecord) -> None:
-        """Count a record and print it; for people, events of class "other" are only counted."""
+        """Count a record and print it. Readable lines leave out events of class "other"."""
         self.levels[explained.verdict.level] += 1
         self.classes[explained.class_name] += 1
         if self.as_json:
             self._print(untrusted.ascii_json(explained.json_values()))
         elif explained.class_name != "other":
-            for line in explained.lines():
+            for line in explained.format_lines():
                 self._print(line)
         self.progress.show(self.files, self.levels.total())
 
-    def add_fault(self, fault: Fault) -> None:
-        """Count what could not be read and print it to standard error."""
-        self.faults += 1
+    def add_problem(self, problem: FileProblem) -> None:
+        """Count a place that could not be read, and print it to standard error."""
+        self.problems += 1
         self.progress.clear()
-        self.streams.err.write(f"{untrusted.printable(str(fault), 500)}\nTry: {fault.remedy}\n")
+        line = untrusted.escape_unprintable(str(problem), 500)
+        self.streams.err.write(f"{line}\nTry: {problem.remedy}\n")
 
     def close(self) -> None:
         """Print the totals, unless the output is JSON or there was no record."""
@@ -142,10 +148,11 @@ class Report:
             total += f" (steps {self.classes['step']}, other events {self.classes['other']})"
         self._print(total)
         networks = ", ".join(split_list(self.networks))
-        shown = untrusted.printable(networks, len(networks))
+        shown = untrusted.escape_unprintable(networks, len(networks))
         self._print(f"recognised networks: {shown or 'none, so every source is unrecognised'}")
 
     def _print(self, line: str) -> None:
+        """Print a line; characters that the stream cannot encode are escaped."""
         self.progress.clear()
         encoding = getattr(self.streams.out, "encoding", None) or "utf-8"
         self.streams.out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

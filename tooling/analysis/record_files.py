@@ -30,7 +30,7 @@ GZIP_CHUNK_BYTES = 1024  # unpacked at once; damage is located to this precision
 LINE = re.compile(r"[^\n]+")  # str.splitlines splits at characters that JSON allows in strings
 UNDECODED_BYTE = re.compile("[\udc80-\udcff]")  # the error handler "surrogateescape" makes these
 WHITESPACE = re.compile(r"[ \t\n\r]*")  # RFC 8259, insignificant whitespace
-DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # of a digest file, which holds no record
+DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
 JSON_DECODER = json.JSONDecoder()
 REMEDY = "fetch the file again, or fix that place"
 FETCH_REMEDY = "fetch the file again"
@@ -54,8 +54,8 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A file, or a place in it, that cannot be read, and what to try."""
+class FileProblem:
+    """A file, or a place in it, that cannot be read; ``remedy`` says what to try."""
 
     path: str
     place: str
@@ -78,13 +78,13 @@ class DecodeError(Exception):
         self.offset, self.problem, self.remedy = offset, problem, remedy
 
 
-def find_files(paths: Sequence[str]) -> list[SourceFile | Fault]:
-    """Return the files at the paths and in folders below them, in order and each once.
+def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
+    """Return the files at the paths and in the folders below them, in order and each once.
 
-    Hidden files of a folder are skipped. Raises RefusedError for a path that does not exist or
-    holds nothing.
+    Hidden files in a folder are skipped. Raises RefusedError for a path that does not exist, for an
+    empty file, and for a folder without files.
     """
-    files: dict[str, SourceFile | Fault] = {}
+    files: dict[str, SourceFile | FileProblem] = {}
     for argument in paths:
         for file in _expand(argument):
             is_stdin = file.path == STANDARD_INPUT
@@ -92,8 +92,8 @@ def find_files(paths: Sequence[str]) -> list[SourceFile | Fault]:
     return list(files.values())
 
 
-def _expand(argument: str) -> list[SourceFile | Fault]:
-    """Return the files that one path on the command line stands for."""
+def _expand(argument: str) -> list[SourceFile | FileProblem]:
+    """Return the file at one path of the command line, or the files below it."""
     if argument == STANDARD_INPUT:
         return [SourceFile(argument, argument)]
     if not (argument and os.path.exists(argument)):  # noqa: PTH110 - pathlib raises for long names
@@ -107,12 +107,12 @@ def _expand(argument: str) -> list[SourceFile | Fault]:
     else:  # a file with content, or a pipe
         files = [SourceFile(argument, argument)]
     if not files:
-        raise _no_record(argument)
+        raise _no_record_error(argument)
     return files
 
 
-def _walk(folder: str) -> Iterator[SourceFile | Fault]:
-    """Yield each file below a folder, and a fault for each folder that cannot be opened."""
+def _walk(folder: str) -> Iterator[SourceFile | FileProblem]:
+    """Yield each file below a folder, and a problem for each folder that cannot be opened."""
     errors: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -121,44 +121,48 @@ def _walk(folder: str) -> Iterator[SourceFile | Fault]:
             if not name.startswith(".") and path.is_file():
                 yield SourceFile(str(path), folder)
     for error in errors:
-        yield _cannot_open(str(error.filename), error)
+        yield _open_problem(str(error.filename), error)
 
 
-def _no_record(argument: str) -> RefusedError:
+def _no_record_error(argument: str) -> RefusedError:
     remedy = "name a file of CloudTrail records, or a folder of such files"
-    return RefusedError(argument, "holds no record", remedy)
+    return RefusedError(argument, "contains no record", remedy)
 
 
-def refuse_empty_arguments(files: Sequence[SourceFile | Fault], non_empty: set[str]) -> None:
-    """Raise RefusedError if a file belongs to an argument that is not among the ``non_empty``."""
+def refuse_empty_arguments(files: Sequence[SourceFile | FileProblem], non_empty: set[str]) -> None:
+    """Raise RefusedError if an argument led to files, and is not among the ``non_empty`` ones."""
     for file in files:
         if isinstance(file, SourceFile) and file.argument not in non_empty:
-            raise _no_record(file.argument)
+            raise _no_record_error(file.argument)
 
 
-def _cannot_open(path: str, error: OSError) -> Fault:
+def _open_problem(path: str, error: OSError) -> FileProblem:
     problem = f"cannot be opened ({error.strerror or error})"
-    return Fault(path, "", problem, "check that you may read it")
+    return FileProblem(path, "", problem, "check that you may read it")
 
 
-def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileRecord | Fault]:
-    """Yield the records of one file, and a fault for each place that cannot be read.
+def read(
+    file: SourceFile, open_stdin: Callable[[], BinaryIO]
+) -> Iterator[FileRecord | FileProblem]:
+    """Yield the records of one file, and a problem for each place that cannot be read.
 
     Only this file is held in memory. ``open_stdin`` is called only to read standard input.
     """
     try:
         text = _decode_text(_decompress(_read_bytes(file, open_stdin)))
     except OSError as error:
-        yield _cannot_open(file.path, error)
+        yield _open_problem(file.path, error)
         return
     except DecodeError as error:
-        yield Fault(file.path, f"byte {error.offset}", error.problem, error.remedy)
+        yield FileProblem(file.path, f"byte {error.offset}", error.problem, error.remedy)
         return
     for index, item in enumerate(_split_text(text)):
         if isinstance(item, DecodeError):
-            yield Fault(file.path, _format_place(text, item.offset), item.problem, item.remedy)
+            yield FileProblem(
+                file.path, _format_place(text, item.offset), item.problem, item.remedy
+            )
         else:
-            yield _unwrap_lookup(file.path, index, item)
+            yield _unwrap_lookup_event(file.path, index, item)
 
 
 def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
@@ -167,7 +171,7 @@ def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
     else:
         with Path(file.path).open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
-    if not data and file.path != file.argument:  # an empty argument is refused as a whole
+    if not data and file.path != file.argument:  # refuse_empty_arguments reports an empty argument
         raise DecodeError(0, "the file is empty")
     _check_size(len(data))
     return data
@@ -238,15 +242,15 @@ def _split_text(text: str) -> Iterator[object]:
 def _is_json_lines(text: str) -> bool:
     """Return whether each line is a document of its own.
 
-    It is if the first line is a whole record, or if the second one is and the first is broken.
+    It is if the first line is a JSON object, or if the second one is and the first line is broken.
     """
     lines = (match for match in LINE.finditer(text) if match[0].strip())
     first, second = next(lines, None), next(lines, None)
     if not first or not second:
         return False
-    if _is_record(first[0]):
+    if _is_json_object_line(first[0]):
         return True
-    if first[0].strip() in ("[", "{") or not _is_record(second[0]):
+    if first[0].strip() in ("[", "{") or not _is_json_object_line(second[0]):
         return False
     try:
         _, end = _decode_json(text, 0)
@@ -255,11 +259,12 @@ def _is_json_lines(text: str) -> bool:
     return end < first.end()
 
 
-def _is_record(line: str) -> bool:
+def _is_json_object_line(line: str) -> bool:
+    """Return whether the line is a JSON object that is not empty, and nothing else."""
     if not line.strip().startswith("{"):
         return False
     try:
-        return bool(_decode_whole(line))
+        return bool(_decode_single(line))
     except DecodeError:
         return False
 
@@ -274,7 +279,7 @@ def _decode_lines(text: str) -> Iterator[object]:
 
 
 def _decode_sequence(text: str) -> Iterator[object]:
-    """Yield documents in a row, up to a broken one: what follows it cannot be located."""
+    """Yield documents that follow each other. Stop at a broken one: it has no certain end."""
     position = _skip_whitespace(text, 0)
     while position < len(text):
         try:
@@ -285,7 +290,8 @@ def _decode_sequence(text: str) -> Iterator[object]:
         yield value
 
 
-def _decode_whole(text: str) -> object:
+def _decode_single(text: str) -> object:
+    """Return the one document in ``text``. Raises DecodeError unless there is exactly one."""
     value, end = _decode_json(text, 0)
     if end < len(text):
         raise DecodeError(end, "something follows the JSON on this line")
@@ -304,7 +310,7 @@ def _decode_json(text: str, position: int) -> tuple[object, int]:
         remedy = "leave it out: no CloudTrail record is like that"
         raise DecodeError(start, "the JSON nests too deeply", remedy) from None
     except ValueError as error:  # a number of more digits than Python converts
-        remedy = "leave it out: no CloudTrail record holds such a number"
+        remedy = "leave it out: no CloudTrail record contains such a number"
         raise DecodeError(start, f"cannot be read ({error})", remedy) from None
     _check_bytes_decoded(text, start, end)
     return value, _skip_whitespace(text, end)
@@ -316,6 +322,7 @@ def _skip_whitespace(text: str, position: int) -> int:
 
 
 def _check_bytes_decoded(text: str, start: int, end: int) -> None:
+    """Raise DecodeError if this part of the text has a byte that is not UTF-8."""
     match = UNDECODED_BYTE.search(text, start, end + 1)
     if match:
         remedy = "save it as UTF-8, as with: iconv -t UTF-8"
@@ -323,27 +330,33 @@ def _check_bytes_decoded(text: str, start: int, end: int) -> None:
 
 
 def _split_document(document: object) -> Iterator[object]:
-    """Yield the records in one document. A document in no known form is judged as a record."""
+    """Yield the records in one document. Anything else is yielded as it is, as one record."""
     if isinstance(document, list):
         for item in document:
-            yield from _split_document(item) if isinstance(item, dict) else [item]
-    elif not isinstance(document, dict):
+            if isinstance(item, dict):
+                yield from _split_document(item)
+            else:
+                yield item
+        return
+    if not isinstance(document, dict):
         yield document
-    elif isinstance(document.get("Records"), list):
-        yield from document["Records"]
-    elif isinstance(document.get("Events"), list):
-        yield from document["Events"]
-    elif not document.keys() >= DIGEST_KEYS:
-        yield document
+        return
+    for key in ("Records", "Events"):
+        if isinstance(document.get(key), list):
+            yield from document[key]
+            return
+    if document.keys() >= DIGEST_KEYS:
+        return  # a digest file lists log files and has no records
+    yield document
 
 
-def _unwrap_lookup(path: str, index: int, item: object) -> FileRecord | Fault:
-    """Return the record, which lookup-events wraps as a string of JSON."""
+def _unwrap_lookup_event(path: str, index: int, item: object) -> FileRecord | FileProblem:
+    """Return the record; lookup-events wraps it as a string of JSON in ``CloudTrailEvent``."""
     wrapped = item.get("CloudTrailEvent") if isinstance(item, dict) else None
     if not isinstance(wrapped, str):
         return FileRecord(path, index, item)
     try:
-        return FileRecord(path, index, _decode_whole(wrapped))
+        return FileRecord(path, index, _decode_single(wrapped))
     except DecodeError as error:
         place = f"CloudTrailEvent of event {index}, {_format_place(wrapped, error.offset)}"
-        return Fault(path, place, error.problem, error.remedy)
+        return FileProblem(path, place, error.problem, error.remedy)

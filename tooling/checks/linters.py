@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tooling.checks import checkov_results, suppressions
 from tooling.environment import ensure
 from tooling.errors import RefusedError
-from tooling.terraform import MIRROR, find
+from tooling.terraform import MIRROR_VARIABLE, require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -310,13 +310,13 @@ def _list_files(workspace: Workspace, pattern: str) -> list[str]:
 
 
 def _terraform_format(workspace: Workspace) -> Outcome:
-    command = [find(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
+    command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
     return check_by_exit_code(workspace, command, file_count=1)
 
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
     """Validate a copy, so that nothing is written beside the sources."""
-    program, mirror = find(), os.environ.get(MIRROR)
+    program, mirror = require_program(), os.environ.get(MIRROR_VARIABLE)
     plugins = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
         copy = Path(folder) / "configuration"

@@ -51,18 +51,18 @@ class Account:
 
 
 def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
-    """Sign in with the settings' profile and refuse any account but the one they name.
+    """Open a boto3 session with the settings' profile; check that it belongs to their account.
 
-    Nothing has been written by then. Raises RefusedError for an unknown profile, for missing or
-    expired credentials, and for another account.
+    Makes no change in AWS. Raises RefusedError if the profile is unknown, if the credentials are
+    missing or expired, or if they belong to another account.
     """
     import boto3
     from botocore import exceptions
 
     try:
         session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        unchecked = Account(session, settings.account, settings.region, "")
-        caller = unchecked.client("sts").get_caller_identity()
+        account = Account(session, settings.account, settings.region, caller_arn="")
+        caller = account.client("sts").get_caller_identity()
     except exceptions.ProfileNotFound as error:
         where = f"profile {error.kwargs['profile']!r}"
         remedy = "list the known ones with: aws configure list-profiles"

@@ -1,7 +1,8 @@
 """Runs the bootstrap: Terraform makes the buckets, the roles, and the contract that deploys read.
 
-The contract is the set of Terraform outputs. Terraform also writes it to SSM below
-``/<prefix>/bootstrap/``, so that a second machine and a pipeline deploy without the state.
+The contract is the agreement between Terraform and the deploys: the Terraform outputs, which are
+names of buckets and ARNs of roles. Terraform also writes it to SSM below ``/<prefix>/bootstrap/``,
+so that a second machine and a pipeline deploy without the state.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PLAN_ACTIONS = {("create",): "create", ("update",): "update", ("delete",): "dele
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What the bootstrap made; the fields are named like the Terraform outputs."""
+    """The contract; the fields are named like the Terraform outputs."""
 
     template_bucket_name: str
     artifact_bucket_name: str
@@ -52,15 +53,15 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where Terraform works (``folder``, disposable) and keeps its state (``state``, precious)."""
+class TerraformPaths:
+    """The folder where Terraform runs, which can be deleted, and its state file, which must not."""
 
     folder: Path
     state: Path
 
     @classmethod
-    def of(cls, settings: Settings) -> Place:
-        """Return the places of a real account: one state for each account, Region and prefix."""
+    def for_settings(cls, settings: Settings) -> TerraformPaths:
+        """Return the paths for a real account: one state for each account, Region, prefix."""
         name = f"{settings.account}-{settings.region}-{settings.prefix}"
         state = settings.root / "terraform-bootstrap" / "state" / f"{name}.tfstate"
         return cls(settings.root / "dist" / "bootstrap" / name, state)
@@ -122,7 +123,7 @@ def _list_trusted(variables: Mapping[str, Any]) -> list[str]:
 def apply(
     settings: Settings,
     aws: Account,
-    place: Place,
+    paths: TerraformPaths,
     *,
     announce: Callable[[str], None],
     show: Callable[[list[Change]], None],
@@ -136,7 +137,7 @@ def apply(
     variables = resolve_variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
-    terraform = Terraform.prepare(source, place.folder, place.state, aws.environment())
+    terraform = Terraform.prepare(source, paths.folder, paths.state, aws.environment())
     announce("terraform init")
     terraform.init()
     announce("terraform plan")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tooling import environment
 from tooling.deploy import archive
 from tooling.errors import FailedError, RefusedError
 
@@ -60,9 +61,10 @@ DOWNLOAD_FAILURE = (
 
 
 def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
-    """Return what the layer is made from, named for a digest: pins and pruning rules, no comments.
+    """Return the layer's inputs as names and contents, for a digest.
 
-    Raises RefusedError when the file cannot be read or holds no pin.
+    They are the pinned requirements without comments, and the rules which files are left out.
+    Raises RefusedError if the file cannot be read or contains no pinned package.
     """
     try:
         text = requirements.read_text(encoding="utf-8")
@@ -79,22 +81,26 @@ def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
 
 
 def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None:
-    """Install the pins for Python ``version`` in ``scratch``; copy what is needed to ``folder``.
+    """Install the pinned requirements, for Python ``version``, into the folder ``scratch``.
 
-    Raises FailedError when pip cannot install them.
+    Copy only the files that are needed at run time to ``folder``.
+    Raises FailedError if pip cannot install the requirements.
     """
     install(requirements, version, scratch)
     archive.copy(prune(archive.list_files(scratch)), folder / PACKAGES_FOLDER)
 
 
 def install(requirements: Path, version: str, folder: Path) -> None:
-    """Install the pins with pip: pure wheels only, checked by hash (pip: "Secure installs")."""
-    command = [sys.executable, "-I", "-m", "pip", "install", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input"]
+    """Install the pinned requirements with pip: pure wheels only, checked by their hashes.
+
+    pip documentation, "Secure installs".
+    """
+    command, variables = environment.pip_install_command(sys.executable)
+    command += ["--quiet", "--no-input"]
     command += ["--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:"]
     command += ["--platform", "any", "--implementation", "py", "--python-version", version]
     command += ["--target", str(folder), "-r", str(requirements)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if process.returncode:
         raise _failure(requirements, (process.stderr or process.stdout).strip())
 
@@ -115,7 +121,7 @@ def _explain(output: str) -> tuple[str, str]:
 
 
 def prune(files: dict[str, Path]) -> dict[str, Path]:
-    """Return the files that belong in the layer."""
+    """Return the files that the function needs at run time."""
     return {name: path for name, path in files.items() if _is_needed(name)}
 
 

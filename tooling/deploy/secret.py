@@ -28,11 +28,14 @@ PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
 
 
 def read(stdin: TextIO, *, ask: Callable[[str], str] = getpass.getpass) -> dict[str, Any]:
-    """Return the checked secret: the answers on a terminal, without echo, else one JSON object.
+    """Read the secret and check it.
 
-    Raises RefusedError, which never repeats the input.
+    On a terminal, ask for each value without echoing it; otherwise read one JSON object from stdin.
+    Raises RefusedError, whose message never contains the input.
     """
-    return _check(_ask_questions(ask) if stdin.isatty() else _parse(stdin))
+    if stdin.isatty():
+        return _check(_ask_questions(ask))
+    return _check(_parse(stdin))
 
 
 def put(aws: Account, secret_arn: str, secret: dict[str, Any]) -> None:

@@ -69,8 +69,8 @@ class Console:
 
 
 @dataclass(frozen=True)
-class Live:
-    """The stack as it is now."""
+class LiveStack:
+    """A stack as AWS describes it."""
 
     stack_id: str
     status: str
@@ -85,7 +85,7 @@ class InterruptedWatchError(UnknownStateError):
     exit_code = 130
 
 
-def describe(aws: Account, name: str) -> Live | None:
+def describe(aws: Account, name: str) -> LiveStack | None:
     """Return the stack called ``name``, or None when there is none."""
     try:
         stack = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
@@ -95,7 +95,7 @@ def describe(aws: Account, name: str) -> Live | None:
         raise
     if stack["StackStatus"] == "DELETE_COMPLETE":
         return None
-    return Live(
+    return LiveStack(
         stack_id=stack["StackId"],
         status=stack["StackStatus"],
         parameters={
@@ -106,12 +106,15 @@ def describe(aws: Account, name: str) -> Live | None:
     )
 
 
-def require_deployed(aws: Account, settings: Settings) -> Live:
-    """Return the live stack; RefusedError when it was never deployed, or is not this tool's."""
+def require_deployed(aws: Account, settings: Settings) -> LiveStack:
+    """Return the deployed stack.
+
+    Raises RefusedError if it is not deployed, or if another tool created it.
+    """
     live = describe(aws, settings.stack)
     if live:
         _refuse_foreign(settings, live)
-    if live is None or not live.outputs:
+    if live is None or not live.outputs:  # a stack whose first deploy failed has no outputs
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
     return live
@@ -179,7 +182,7 @@ def deploy(
 def destroy(
     aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console
 ) -> tuple[str, ...]:
-    """Delete the stack; return what AWS kept, as "type physical-id" texts.
+    """Delete the stack; return the resources that AWS retained, each as "type physical-id".
 
     Raises RefusedError when there is no stack of this tool, FailedError with the cause.
     """
@@ -276,7 +279,7 @@ def _upload(
     return values, upload.upload(aws, files, announce=announce)
 
 
-def _refuse_unusable(settings: Settings, live: Live) -> None:
+def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
     """Refuse before any write a stack that a deploy cannot change."""
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
@@ -286,14 +289,14 @@ def _refuse_unusable(settings: Settings, live: Live) -> None:
         raise FailedError(f"stack {settings.stack}", what, remedy)
 
 
-def _refuse_busy(settings: Settings, live: Live) -> None:
+def _refuse_busy(settings: Settings, live: LiveStack) -> None:
     if live.status != EMPTY_STATUS and live.status.endswith("_IN_PROGRESS"):
         what = f"is busy ({live.status}): another operation is running"
         remedy = "wait until it has ended, then run the same task again"
         raise UnknownStateError(f"stack {settings.stack}", what, remedy)
 
 
-def _refuse_foreign(settings: Settings, live: Live) -> None:
+def _refuse_foreign(settings: Settings, live: LiveStack) -> None:
     if live.status != EMPTY_STATUS and live.tags.get(PREFIX_TAG) != settings.prefix:
         what = (
             f"({live.status}) was not made by this tool: it has no tag"
@@ -304,7 +307,7 @@ def _refuse_foreign(settings: Settings, live: Live) -> None:
 
 
 def _make_request(
-    settings: Settings, bootstrap: Bootstrap, values: dict[str, str], live: Live | None
+    settings: Settings, bootstrap: Bootstrap, values: dict[str, str], live: LiveStack | None
 ) -> changeset.Request:
     is_new = live is None or live.status == EMPTY_STATUS
     domain = "amazonaws.com.cn" if settings.region.startswith("cn-") else "amazonaws.com"
@@ -357,8 +360,10 @@ def _execute(
         raise _failure(operation, status, where)
 
 
-def _delete(aws: Account, live: Live, role_arn: str | None, console: Console) -> tuple[str, ...]:
-    """Delete the stack; return what AWS kept, as "type physical-id" texts."""
+def _delete(
+    aws: Account, live: LiveStack, role_arn: str | None, console: Console
+) -> tuple[str, ...]:
+    """Delete the stack; return the resources that AWS retained, each as "type physical-id"."""
     cloudformation = aws.client("cloudformation")
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False

@@ -124,7 +124,7 @@ def _deploy(
         artifacts = rehearsal.build_artifacts(root, screen.announce)
         screen.announce(f"{artifacts.code.key}, {artifacts.layer.key}")
     with steps.step("Deploy: CloudFormation makes the stacks"):
-        outputs = deployment.deploy(artifacts, screen.stack())
+        outputs = deployment.deploy(artifacts, screen.stack_console())
     with steps.step("Secret: Twilio's key goes where only the function reads it"):
         deployment.fill_secret()
         screen.announce("filled")

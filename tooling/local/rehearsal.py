@@ -68,7 +68,7 @@ class LocalDeployment:
     emulator: Emulator
     twilio_server: TwilioServer
     settings: Settings
-    place: bootstrap.Place
+    paths: bootstrap.TerraformPaths
 
     def as_owner(self) -> Account:
         """Open the account as its root user."""
@@ -85,7 +85,7 @@ class LocalDeployment:
     ) -> bootstrap.Bootstrap:
         """Run the bootstrap."""
         return bootstrap.apply(
-            self.settings, self.as_owner(), self.place, announce=announce, show=show
+            self.settings, self.as_owner(), self.paths, announce=announce, show=show
         )
 
     def deploy(self, artifacts: Artifacts, console: Console) -> dict[str, str]:
@@ -208,9 +208,9 @@ def use_account(
     }
     trust = {"trusted_principal_arns": [f"arn:aws:iam::{account_id}:root"], "old_version_days": 0}
     settings = replace(settings, parameters=stack_parameters, bootstrap=trust)
-    place = bootstrap.Place(folder / "terraform", folder / "terraform.tfstate")
+    paths = bootstrap.TerraformPaths(folder / "terraform", folder / "terraform.tfstate")
     with _aws_environment(emulator.environment(account_id, settings.region), folder):
-        yield LocalDeployment(emulator, twilio_server, settings, place)
+        yield LocalDeployment(emulator, twilio_server, settings, paths)
 
 
 @contextmanager

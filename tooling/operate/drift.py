@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from tooling.deploy.account import Account
     from tooling.settings import Settings
 
-FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.2, 5.0
+FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 5.0
 DETECTION_TIMEOUT_SECONDS = 900.0  # for one stack
-DRIFTED = ("MODIFIED", "DELETED")
+DRIFTED_STATUSES = ("MODIFIED", "DELETED")
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One resource that differs. ``differences`` has a line a property; none if it was deleted."""
+    """One resource that differs from its template, or was deleted.
+
+    ``differences`` has a line for each property; it is empty if the resource was deleted.
+    """
 
     stack: str
     resource: str
@@ -36,7 +39,7 @@ class Drift:
     status: str
     differences: tuple[str, ...]
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the lines to print."""
         return [
             f"{self.status.lower()}: {self.stack}.{self.resource} ({self.kind})",
@@ -51,12 +54,11 @@ class DriftReport:
     drifts: tuple[Drift, ...]
     compared: int
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the lines to print: each drift, then the totals."""
-        total = (
-            f"{self.compared} resources compared, {len(self.drifts)} differ from what was deployed."
-        )
-        return [*[line for drift in self.drifts for line in drift.lines()], total]
+        lines = [line for drift in self.drifts for line in drift.format_lines()]
+        differing = f"{len(self.drifts)} differ from what was deployed"
+        return [*lines, f"{self.compared} resources compared, {differing}."]
 
 
 def detect(
@@ -66,12 +68,12 @@ def detect(
     announce: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> DriftReport:
-    """Compare the live stack and its nested stacks with their templates.
+    """Compare the deployed stack and its nested stacks with their templates.
 
     Raises RefusedError if Signwatch is not deployed, FailedError if AWS cannot compare the stack
     or compares no resource, UnknownStateError if a stack takes longer than 15 minutes.
     """
-    stack.outputs(aws, settings)  # refuses a stack that is missing or belongs to something else
+    stack.require_deployed(aws, settings)
     cloudformation = aws.client("cloudformation")
     drifts: list[Drift] = []
     compared = 0
@@ -80,8 +82,8 @@ def detect(
         _run_detection(cloudformation, name, sleep)
         for resource in _compared_resources(cloudformation, name):
             compared += 1
-            if resource["StackResourceDriftStatus"] in DRIFTED:
-                drifts.append(_drift(name, resource))
+            if resource["StackResourceDriftStatus"] in DRIFTED_STATUSES:
+                drifts.append(_build_drift(name, resource))
     if not compared:
         what = "has no resource that AWS can compare"
         raise FailedError(f"stack {settings.stack}", what, "look at the stack in the console")
@@ -89,10 +91,12 @@ def detect(
 
 
 def _stack_names(cloudformation: Any, root: str) -> Iterator[str]:
+    """Yield the name of a stack and of every stack nested in it."""
     yield root
     for resource in cloudformation.describe_stack_resources(StackName=root)["StackResources"]:
         if resource["ResourceType"] == STACK_TYPE:
-            yield from _stack_names(cloudformation, resource["PhysicalResourceId"].split("/")[1])
+            stack_arn = resource["PhysicalResourceId"]  # arn:...:stack/NAME/ID
+            yield from _stack_names(cloudformation, stack_arn.split("/")[1])
 
 
 def _run_detection(cloudformation: Any, name: str, sleep: Callable[[float], None]) -> None:
@@ -111,18 +115,18 @@ def _run_detection(cloudformation: Any, name: str, sleep: Callable[[float], None
             raise FailedError(f"stack {name}", f"could not be compared: {reason}", remedy)
         sleep(pause)
         waited += pause
-        pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
+        pause = min(pause * 1.4, MAX_POLL_SECONDS)
     what = f"is still being compared after {DETECTION_TIMEOUT_SECONDS / 60:.0f} minutes"
     raise UnknownStateError(f"stack {name}", what, "look at the stack's drift in the console")
 
 
 def _compared_resources(cloudformation: Any, name: str) -> Iterator[dict[str, Any]]:
-    """Yield each resource that AWS compared; nested stacks are compared on their own."""
+    """Yield each resource of one stack that AWS compared, without the nested stacks themselves."""
     request = {"StackName": name}
     while True:
         page = cloudformation.describe_stack_resource_drifts(**request)
         for resource in page["StackResourceDrifts"]:
-            is_compared = resource["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED)
+            is_compared = resource["StackResourceDriftStatus"] in ("IN_SYNC", *DRIFTED_STATUSES)
             if is_compared and resource["ResourceType"] != STACK_TYPE:
                 yield resource
         if not page.get("NextToken"):
@@ -130,7 +134,7 @@ def _compared_resources(cloudformation: Any, name: str) -> Iterator[dict[str, An
         request["NextToken"] = page["NextToken"]
 
 
-def _drift(name: str, resource: dict[str, Any]) -> Drift:
+def _build_drift(name: str, resource: dict[str, Any]) -> Drift:
     differences = []
     for difference in resource.get("PropertyDifferences", []):
         actual = difference.get("ActualValue") or "nothing"

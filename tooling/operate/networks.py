@@ -1,9 +1,14 @@
 """``invoke networks``: shows the recognised networks, and writes and revokes allowances.
 
-There are two lists. KnownNetworks is a parameter of the stack, changed by ``invoke deploy``.
-Allowances are in Systems Manager, changed here without a deploy; the function reads them with the
-same code. Other people and programs may write to Systems Manager too, so text from there is
-untrusted.
+A network, or range, is written as a CIDR: 203.0.113.0/24, or 203.0.113.7 for a single address. A
+sign-in is recognised if its address is in an entry of one of two lists:
+
+- KnownNetworks is a parameter of the stack, changed by ``invoke deploy``. An entry is a CIDR.
+- Allowances are parameters in Systems Manager, changed here without a deploy. An allowance is a
+  CIDR with a label, and optionally an expiry and the one person or role that it is for.
+
+The function decodes them with the same code. Other people and programs may write to Systems Manager
+too, so what is read from there is untrusted.
 """
 
 from __future__ import annotations
@@ -31,19 +36,19 @@ if TYPE_CHECKING:
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"  # answers with the caller's public address
 ADDRESS_SERVICE_TIMEOUT_SECONDS = 5.0
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
-FAULT_MAX_CHARS = 300  # of a sentence or list in a message
+LONG_VALUE_MAX_CHARS = 300  # of an error or a list of endpoints on the terminal
 WHEN_EFFECTIVE = "within a minute, without a deploy"
-RANGE_REMEDY = "write a range like 203.0.113.0/24"
-CIDR_REMEDY = "give --cidr 203.0.113.7"
+CIDR_FORMAT_REMEDY = "write a range like 203.0.113.0/24"
+GIVE_CIDR_REMEDY = "give --cidr 203.0.113.7"
 
 
 @dataclass(frozen=True)
 class StoredAllowance:
-    """One parameter in Systems Manager: an allowance, or the reason (``fault``) why it is none."""
+    """One parameter in Systems Manager: an allowance, or the ``problem`` why it cannot be used."""
 
     path: str
     allowance: Allowance | None
-    fault: str = ""
+    problem: str = ""
 
     @property
     def id(self) -> str:
@@ -53,12 +58,12 @@ class StoredAllowance:
 
 @dataclass(frozen=True)
 class RecognisedNetworks:
-    """Both lists of the live account, and the VPC endpoints that allow private addresses."""
+    """Both lists, as deployed, and the VPC endpoints through which private addresses may come."""
 
     known: str
     endpoints: tuple[str, ...]
     allowances: tuple[StoredAllowance, ...]
-    has_allowance_support: bool  # whether the deployed version reads allowances
+    has_allowance_support: bool  # False if the deployed function is too old to read allowances
 
 
 def load(aws: Account, settings: Settings) -> RecognisedNetworks:
@@ -67,7 +72,7 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     allowances = [
         _decode(parameter["Name"], parameter["Value"])
-        for page in paginator.paginate(Path=_folder(settings), Recursive=False)
+        for page in paginator.paginate(Path=_parameter_path(settings), Recursive=False)
         for parameter in page["Parameters"]
     ]
     return RecognisedNetworks(
@@ -78,7 +83,7 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
     )
 
 
-def _folder(settings: Settings) -> str:
+def _parameter_path(settings: Settings) -> str:
     return f"/{settings.prefix}/{allowance.PARAMETER_FOLDER}"
 
 
@@ -99,7 +104,9 @@ def parse_duration(text: str) -> int | None:
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text, re.ASCII)
     if not match:
         remedy = "write it like 90m, 12h, 3d, 2w, or: forever"
-        raise RefusedError(f"--for {untrusted.printable(text)}", "is not a duration", remedy)
+        raise RefusedError(
+            f"--for {untrusted.escape_unprintable(text)}", "is not a duration", remedy
+        )
     return int(match[1]) * UNIT_SECONDS[match[2]]
 
 
@@ -113,16 +120,20 @@ def make_allowance(
     try:
         return allowance.make(cidr, label, who or "", expires, wide=wide)
     except ValueError as error:
-        remedy = f"{RANGE_REMEDY} and short names; --force-wide allows a range of any width"
-        raise _refusal(f"allowance for {untrusted.printable(cidr)}", error, remedy) from error
+        remedy = f"{CIDR_FORMAT_REMEDY} and short names; --force-wide allows a range of any width"
+        raise _refusal(
+            f"allowance for {untrusted.escape_unprintable(cidr)}", error, remedy
+        ) from error
 
 
 def _refusal(where: str, error: ValueError, remedy: str) -> RefusedError:
-    return RefusedError(where, untrusted.printable(str(error), FAULT_MAX_CHARS), remedy)
+    return RefusedError(
+        where, untrusted.escape_unprintable(str(error), LONG_VALUE_MAX_CHARS), remedy
+    )
 
 
 def find_own_address() -> str:
-    """Return the caller's public address as AWS sees it. Raises RefusedError without an answer."""
+    """Return the caller's public address as AWS sees it. Raises RefusedError on failure."""
     try:
         with urllib.request.urlopen(
             ADDRESS_SERVICE, timeout=ADDRESS_SERVICE_TIMEOUT_SECONDS
@@ -130,7 +141,7 @@ def find_own_address() -> str:
             return str(response.read(64).decode("ascii").strip())
     except (OSError, ValueError) as error:
         what = f"did not return your address ({error})"
-        raise RefusedError(ADDRESS_SERVICE, what, CIDR_REMEDY) from error
+        raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY) from error
 
 
 def offer_own_address(
@@ -141,41 +152,45 @@ def offer_own_address(
 ) -> str:
     """Ask whether to allow the caller's public address, and return it.
 
-    Raises RefusedError without a terminal, without a public address, or if the answer is not yes.
+    Raises RefusedError if there is no terminal or no public address, or if the answer is not yes.
     """
     if not stdin.isatty():
         what = "is missing, and there is no terminal to ask at"
-        raise RefusedError("--cidr", what, CIDR_REMEDY)
+        raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     address = find_address()
     if recognition.pack(address) is None or recognition.is_private(address):
-        what = f"did not return a public address ({untrusted.printable(address)})"
-        raise RefusedError(ADDRESS_SERVICE, what, CIDR_REMEDY)
+        what = f"did not return a public address ({untrusted.escape_unprintable(address)})"
+        raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY)
     try:
         answer = ask(f"Your address is {address}, according to {ADDRESS_SERVICE}. Allow it? [y/N] ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         what = "is missing, and the offered address was declined"
-        raise RefusedError("--cidr", what, CIDR_REMEDY)
+        raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     return address
 
 
 def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[str]:
     """Write an allowance, replacing one for the same range and person; return the lines to print.
 
-    Raises RefusedError if it would have no effect: the deployed version does not read allowances,
-    or the range is private and no VPC endpoint is allowed.
+    Raises RefusedError if it would have no effect: the deployed function is too old to read
+    allowances, or the range is private and no VPC endpoint is allowed.
     """
     networks = load(aws, settings)
     if not networks.has_allowance_support:
-        what = "runs a version that does not read allowances; nothing was written"
+        what = "has a function that is too old to read allowances; nothing was written"
         remedy = "run: invoke bootstrap, then invoke deploy"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
     if recognition.is_wholly_private(new.ranges.usable[0]) and not networks.endpoints:
-        what = "is private, and the stack allows no VPC endpoint to bring private addresses"
+        what = (
+            "is private; the stack allows no VPC endpoint, and a private address is recognised"
+            " only through one"
+        )
         remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
-    path = f"{_folder(settings)}/{new.name}"
+    # The name is made from range and person, so this overwrites an allowance for the same.
+    path = f"{_parameter_path(settings)}/{new.name}"
     aws.client("ssm").put_parameter(
         Name=path, Value=allowance.encode(new), Type="String", Overwrite=True
     )
@@ -183,12 +198,12 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
 
 
 def require_one_selection(**flags: str | None) -> None:
-    """Raise RefusedError unless exactly one flag selects what to revoke, and its range is valid."""
+    """Raise RefusedError unless exactly one flag is set, and its range is valid."""
     if sum(value is not None for value in flags.values()) != 1:
         what = f"takes exactly one of {', '.join(f'--{name}' for name in flags)}"
         raise RefusedError("networks.revoke", what, "see all entries with: invoke networks")
     if flags.get("cidr") is not None:
-        _parse_range(str(flags["cidr"]))
+        _parse_cidr(str(flags["cidr"]))
 
 
 def revoke(
@@ -204,15 +219,15 @@ def revoke(
 
     Raises RefusedError if there is none.
     """
-    network = None if cidr is None else _parse_range(cidr)
+    canonical_cidr = None if cidr is None else _parse_cidr(cidr)
     revoked = []
     for stored in load(aws, settings).allowances:
         entry = stored.allowance
-        if stored.id == id or (entry and (entry.cidr == network or entry.label == label)):
+        if stored.id == id or (entry and (entry.cidr == canonical_cidr or entry.label == label)):
             revoked.append(stored)
     if not revoked:
-        selection = untrusted.printable(cidr or label or id or "")
-        what = f"selects no allowance below {_folder(settings)}; nothing was changed"
+        selection = untrusted.escape_unprintable(cidr or label or id or "")
+        what = f"selects no allowance below {_parameter_path(settings)}; nothing was changed"
         remedy = "see all entries with: invoke networks; change KnownNetworks with: invoke deploy"
         raise RefusedError(selection, what, remedy)
     for stored in revoked:
@@ -220,11 +235,13 @@ def revoke(
     return [f"Revoked {WHEN_EFFECTIVE}: {_format_allowance(stored, now)}" for stored in revoked]
 
 
-def _parse_range(text: str) -> str:
+def _parse_cidr(text: str) -> str:
+    """Return the range as an allowance stores it. Raises RefusedError if it is malformed."""
     try:
+        # wide=True, since an allowance that was written with --force-wide can be revoked as well.
         return str(recognition.parse_network(text, wide=True))
     except ValueError as error:
-        raise _refusal("--cidr", error, RANGE_REMEDY) from error
+        raise _refusal("--cidr", error, CIDR_FORMAT_REMEDY) from error
 
 
 def _delete(aws: Account, path: str) -> None:
@@ -241,19 +258,19 @@ def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
     unusable = recognition.parse(networks.known).unusable
     for entry in recognition.split_list(networks.known):
         mark = "  UNUSABLE: matches nothing" if entry in unusable else ""
-        known.append(f"  {untrusted.printable(entry)}{mark}")
+        known.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
     allowances = [
         f"  {_format_allowance(stored, now)}"
-        for stored in sorted(networks.allowances, key=_expiry_order)
+        for stored in sorted(networks.allowances, key=_expiry_sort_key)
     ]
     lines = ["KnownNetworks, changed by invoke deploy:", *(known or ["  none"])]
     lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowances or ["  none"])]
     if not networks.has_allowance_support:
         remedy = "run invoke bootstrap and invoke deploy"
-        lines.append(f"  The deployed version does not read allowances: {remedy}.")
+        lines.append(f"  The deployed function is too old to read allowances: {remedy}.")
     endpoints = ", ".join(networks.endpoints) or "none, so no private address is recognised"
-    shown = untrusted.printable(endpoints, FAULT_MAX_CHARS)
-    return [*lines, f"VPC endpoints that allow private addresses: {shown}"]
+    endpoints = untrusted.escape_unprintable(endpoints, LONG_VALUE_MAX_CHARS)
+    return [*lines, f"VPC endpoints that allow private addresses: {endpoints}"]
 
 
 def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
@@ -263,7 +280,7 @@ def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     return all(stored.allowance for stored in networks.allowances)
 
 
-def _expiry_order(stored: StoredAllowance) -> float:
+def _expiry_sort_key(stored: StoredAllowance) -> float:
     """Return the sort key: unusable entries first, then by expiry, those without expiry last."""
     if stored.allowance is None:
         return float("-inf")
@@ -273,13 +290,15 @@ def _expiry_order(stored: StoredAllowance) -> float:
 
 
 def _format_allowance(stored: StoredAllowance, now: float) -> str:
-    id_ = untrusted.printable(stored.id)
+    """Return the line that describes an allowance, or says why it is unusable."""
+    id_ = untrusted.escape_unprintable(stored.id)
     entry = stored.allowance
     if entry is None:
-        return f"UNUSABLE, matches nothing: {untrusted.printable(stored.fault, 200)}  id {id_}"
+        problem = untrusted.escape_unprintable(stored.problem, 200)
+        return f"UNUSABLE, matches nothing: {problem}  id {id_}"
     wide = "  WIDE" if entry.wide else ""
-    label = untrusted.printable(entry.label)
-    who = f"for {untrusted.printable(entry.who)} alone" if entry.who else "for everybody"
+    label = untrusted.escape_unprintable(entry.label)
+    who = f"for {untrusted.escape_unprintable(entry.who)} alone" if entry.who else "for everybody"
     return f"{entry.cidr}{wide}  {label}  {who}  {_format_expiry(entry, now)}  id {id_}"
 
 
@@ -300,11 +319,11 @@ def _format_duration(seconds: float) -> str:
 
 
 def require_address(text: str) -> None:
-    """Raise RefusedError unless ``text`` is one plain address; nothing else can be recognised."""
+    """Raise RefusedError unless ``text`` is a single IP address, without a prefix length."""
     if recognition.pack(text) is None:
-        where = f"--address {untrusted.printable(text)}"
+        where = f"--address {untrusted.escape_unprintable(text)}"
         remedy = "write it like 203.0.113.7 or 2001:db8::7"
-        raise RefusedError(where, "is not one address", remedy)
+        raise RefusedError(where, "is not a single IP address", remedy)
 
 
 def check_address(
@@ -312,35 +331,36 @@ def check_address(
 ) -> tuple[list[str], bool]:
     """Check whether a sign-in from ``address`` by ``who`` is recognised.
 
-    Returns the lines to print, and whether it is recognised.
+    Returns the lines to print, and whether it is certainly recognised. A private address never is:
+    that also depends on the VPC endpoint.
     """
     matches = [
-        f"KnownNetworks, {untrusted.printable(entry)}"
+        f"KnownNetworks, {untrusted.escape_unprintable(entry)}"
         for entry in recognition.split_list(networks.known)
         if _contains(recognition.parse(entry), address)
     ]
-    personal = []  # entries that are only for another person or role
+    matches_of_others = []  # allowances for another person or role
     for stored in networks.allowances:
-        entry = stored.allowance
-        if not (entry and entry.is_current(now) and _contains(entry.ranges, address)):
+        allowed = stored.allowance
+        if not (allowed and allowed.is_current(now) and _contains(allowed.ranges, address)):
             continue
         line = _format_allowance(stored, now)
-        if entry.is_for(who or ""):
+        if allowed.is_for(who or ""):
             matches.append(line)
         else:
-            personal.append(f"Only for another person or role (--who): {line}")
+            matches_of_others.append(f"Only for another person or role (--who): {line}")
     if recognition.is_private(address):
-        endpoints = untrusted.printable(", ".join(networks.endpoints) or "none", FAULT_MAX_CHARS)
+        endpoints = ", ".join(networks.endpoints) or "none"
+        endpoints = untrusted.escape_unprintable(endpoints, LONG_VALUE_MAX_CHARS)
         rule = "it is recognised only if it is listed and comes through an allowed VPC endpoint"
-        listed = [f"Listed in: {line}" for line in (*matches, *personal)]
-        return [f"{address} is private: {rule} (allowed: {endpoints}).", *listed], False
+        entries = [f"Listed in: {line}" for line in (*matches, *matches_of_others)]
+        return [f"{address} is private: {rule} (allowed: {endpoints}).", *entries], False
     if not matches:
-        return [
-            f"{address} is not recognised: a sign-in from it causes an alert.",
-            *personal,
-        ], False
-    others = [f"and by: {line}" for line in matches[1:]]
-    return [f"{address} is recognised by: {matches[0]}", *others, *personal], True
+        line = f"{address} is not recognised: a sign-in from it causes an alert."
+        return [line, *matches_of_others], False
+    first_line = f"{address} is recognised by: {matches[0]}"
+    further_lines = [f"and by: {line}" for line in matches[1:]]
+    return [first_line, *further_lines, *matches_of_others], True
 
 
 def _contains(networks: recognition.Networks, address: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tooling.deploy.stack_events import StackEvent
 
 WIDTH_WITHOUT_TERMINAL = 120
-MARKS = {
+ACTION_MARKS = {  # action of Terraform or CloudFormation -> the mark that stands before its line
     "create": "+",
     "Add": "+",
     "update": "~",
@@ -30,8 +30,8 @@ MARKS = {
     "Remove": "-",
     "replace": "!",
 }
-COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
-REPLACEMENTS = {"yes": "replaces it", "maybe": "may replace it"}
+MARK_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
+REPLACEMENT_NOTES = {"yes": "replaces it", "maybe": "may replace it"}
 
 
 class Screen:
@@ -44,7 +44,7 @@ class Screen:
             self.rich = RichConsole(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
 
     def announce(self, text: str) -> None:
-        """Print one line at once."""
+        """Print one line immediately."""
         self.rich.print(Text(text))
 
     def heading(self, text: str) -> None:
@@ -52,21 +52,21 @@ class Screen:
         self.rich.print(f"\n[bold]{escape(text)}[/bold]")
 
     def plan(self, changes: Sequence[bootstrap.Change]) -> None:
-        """Print what Terraform is going to do."""
-        rows = [(MARKS[change.action], change.address, change.action) for change in changes]
+        """Print the changes that Terraform is going to make."""
+        rows = [(ACTION_MARKS[change.action], change.address, change.action) for change in changes]
         self._print_changes(("", "resource", "action"), rows)
 
     def change_set(self, changes: Sequence[changeset.Change]) -> None:
-        """Print what CloudFormation is going to do, and add it to the job summary."""
+        """Print the changes that CloudFormation is going to make; add them to the job summary."""
         columns = ("", "resource", "kind", "")
         rows = []
         for change in changes:
-            mark = MARKS.get(change.action, " ")
+            mark = ACTION_MARKS.get(change.action, " ")
             if change.replacement == "yes":
                 mark = "!"
             resource = f"{change.stack}.{change.resource}"
             kind = change.kind.removeprefix("AWS::")
-            rows.append((mark, resource, kind, REPLACEMENTS.get(change.replacement, "")))
+            rows.append((mark, resource, kind, REPLACEMENT_NOTES.get(change.replacement, "")))
         self._print_changes(columns, rows)
         job_summary.table("Change set", columns, rows)
 
@@ -87,21 +87,21 @@ class Screen:
     def matrix(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], wrong: Sequence[bool]
     ) -> None:
-        """Print rows as wide as they have to be; those that are wrong are red."""
-        lines = [columns, *rows]
+        """Print a table without cutting any cell; a row is red if its flag in ``wrong`` is set."""
+        rows = [columns, *rows]
         styles = ["bold", *("red" if is_wrong else "" for is_wrong in wrong)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for cells, style in zip(lines, styles, strict=True):
-            padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
-            self.rich.print(Text("  ".join(padded).rstrip(), style=style))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for cells, style in zip(rows, styles, strict=True):
+            padded_cells = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
+            self.rich.print(Text("  ".join(padded_cells).rstrip(), style=style))
 
     def phone(self, text: str) -> None:
         """Print a text message as a phone would show it, whole."""
         panel = Panel(Text(text), title="text message", width=44, title_align="left")
         self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
 
-    def stack(self) -> Console:
-        """Return the parts that stack operations need."""
+    def stack_console(self) -> Console:
+        """Return a Console with the three output functions that the stack operations use."""
         return Console(announce=self.announce, table=self.change_set, event=self.event)
 
     def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -109,5 +109,5 @@ class Screen:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row), style=COLOURS.get(row[0]))
+            table.add_row(*map(escape, row), style=MARK_COLOURS.get(row[0]))
         self.rich.print(table)

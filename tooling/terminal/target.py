@@ -1,4 +1,4 @@
-"""The flags that choose an account, and how a task gets from them to an open account."""
+"""The flags that choose an account, and the functions that open the account they name."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ STACK_HELP = TARGET_HELP | {
     "no_assume_role": "act as the profile itself and not as the deploy role; default: off"
 }
 SWITCHES = ("no_assume_role",)  # flags without a value
-Target = dict[str, Any]  # flag name -> value
+# The values of the flags of one task, by their names; None or False if a flag is not set.
+Target = dict[str, Any]
 
 
 class OpenAccount(NamedTuple):
-    """An account that was checked, with the settings of this run and the bootstrap's contract."""
+    """The settings of this run, the account they name, and the contract that bootstrap wrote."""
 
     settings: Settings
     aws: Account
@@ -39,7 +40,7 @@ class OpenAccount(NamedTuple):
 
 
 def load_settings(target: Target, assignments: Sequence[str] | None = None) -> Settings:
-    """Return the settings of this run. ``assignments`` are the texts of --set.
+    """Return the settings of this run. ``assignments`` are the values of --set.
 
     Raises RefusedError as Settings.load does.
     """
@@ -50,10 +51,10 @@ def load_settings(target: Target, assignments: Sequence[str] | None = None) -> S
 
 
 def open_account(target: Target, settings: Settings | None = None) -> OpenAccount:
-    """Open the account and read the bootstrap's contract.
+    """Open the account and read the contract that bootstrap wrote: names of buckets, ARNs of roles.
 
-    The account acts as the deploy role unless --no-assume-role is set.
-    Raises RefusedError and FailedError as the modules account and bootstrap do.
+    Requests are made as the deploy role, unless --no-assume-role is set.
+    Raises RefusedError and FailedError as account.open, bootstrap.outputs and account.assume do.
     """
     from tooling.deploy import account, bootstrap
 

@@ -1,4 +1,4 @@
-"""The decorator of every task, and what it does: errors become a sentence and an exit code."""
+"""The decorator of every task. It turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 HELP_FLAGS = ("--help", "-h")
-HALF_DONE = "what was begun may be half done: run the same task again"
+HALF_DONE_ADVICE = "what was begun may be half done: run the same task again"
 EXPIRED_CREDENTIALS_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
 
@@ -34,11 +34,11 @@ def task(
 ) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator that makes an Invoke task of a function.
 
-    Errors end in a sentence and an exit code (``map_errors``). A task that ``writes`` refuses
+    Errors become a message and an exit code (``map_errors``). A task that ``writes`` refuses
     --dry. ``name`` is what a person types if it is not the function's name ("networks.allow").
 
-    A function with a parameter ``target`` gets in it those flags of STACK_HELP that ``help`` has.
-    Invoke takes --help for the value of a positional that is missing; the help is still shown.
+    If the function has a parameter ``target``, the task has in its place those flags of STACK_HELP
+    that ``help`` explains; the function gets them as one dictionary.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -51,6 +51,7 @@ def task(
 
         @functools.wraps(function)
         def run(context: invoke.Context, **flags: Any) -> None:
+            # If a positional is missing, Invoke takes --help for its value.
             if any(flags[flag] in HELP_FLAGS for flag in positional):
                 _show_help(invoke_task, help)
                 return
@@ -75,7 +76,9 @@ def task(
 
 
 def _target_defaults(help: Mapping[str, str]) -> dict[str, object]:  # noqa: A002 - as in task
-    return {flag: False if flag in SWITCHES else None for flag in STACK_HELP if flag in help}
+    """Return the target flags that ``help`` explains, with their defaults."""
+    flags = [flag for flag in STACK_HELP if flag in help]
+    return {flag: False if flag in SWITCHES else None for flag in flags}
 
 
 def _show_help(task: Any, help: Mapping[str, str]) -> None:  # noqa: A002 - as in task
@@ -97,34 +100,38 @@ def show_result(lines: Iterable[str], *, passed: bool = True) -> None:
 
 @contextmanager
 def map_errors(task_name: str) -> Iterator[None]:
-    """Turn an error of the body into a sentence on standard error and an exit code.
+    """Turn an error of the body into a message on standard error and an exit code.
 
-    A KeyboardInterrupt may carry a sentence of its own. An unexpected error keeps its traceback;
-    with SIGNWATCH_DEBUG set to any text, errors of AWS and of the operating system do too.
+    A KeyboardInterrupt may have a message of its own. An unexpected error keeps its traceback. If
+    SIGNWATCH_DEBUG is set, errors of AWS and of the operating system keep theirs too.
     """
     try:
         yield
     except ToolError as error:
-        raise _exit(task_name, error, error.exit_code) from None
+        _print_error(task_name, error)
+        raise invoke.Exit(code=error.exit_code) from None
     except BrokenEnvironmentError as error:
-        raise _exit(task_name, error, RefusedError.exit_code) from None
+        _print_error(task_name, error)
+        raise invoke.Exit(code=RefusedError.exit_code) from None
     except KeyboardInterrupt as error:
-        print(f"\ninvoke {task_name}: interrupted; {str(error) or HALF_DONE}", file=sys.stderr)
+        print(
+            f"\ninvoke {task_name}: interrupted; {str(error) or HALF_DONE_ADVICE}", file=sys.stderr
+        )
         raise invoke.Exit(code=INTERRUPTED_EXIT_CODE) from None
     except Exception as error:
-        known = translate(error)
-        if known is None or os.environ.get("SIGNWATCH_DEBUG"):
+        tool_error = to_tool_error(error)
+        if tool_error is None or os.environ.get("SIGNWATCH_DEBUG"):
             raise
-        raise _exit(task_name, known, known.exit_code) from None
+        _print_error(task_name, tool_error)
+        raise invoke.Exit(code=tool_error.exit_code) from None
 
 
-def _exit(task_name: str, error: Exception, code: int) -> invoke.Exit:
+def _print_error(task_name: str, error: Exception) -> None:
     print(f"invoke {task_name}: {error}", file=sys.stderr)
-    return invoke.Exit(code=code)
 
 
 def refuse_dry_run(task_name: str, *, dry: bool) -> None:
-    """Refuse ``invoke --dry``, which stops shell commands alone: a task writes in other ways."""
+    """Refuse ``invoke --dry``: it stops only shell commands, and a task writes in other ways."""
     if dry:
         what = f"would not keep {task_name} from writing: it stops shell commands alone"
         remedy = "leave --dry out: bootstrap and deploy show what they change before they do it"
@@ -144,8 +151,11 @@ def expand_target(signature: inspect.Signature, flags: Mapping[str, object]) -> 
     return signature.replace(parameters=parameters)
 
 
-def translate(error: Exception) -> ToolError | None:
-    """Return the sentence for an error of boto3 or of the operating system; None for any other."""
+def to_tool_error(error: Exception) -> ToolError | None:
+    """Return the ToolError that explains an error of boto3 or of the operating system.
+
+    Return None for any other error.
+    """
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
@@ -161,5 +171,7 @@ def translate(error: Exception) -> ToolError | None:
         return FailedError("AWS", str(error), "check --profile and --region")
     if isinstance(error, OSError):
         where = str(error.filename or "this machine")
-        return FailedError(where, error.strerror or str(error), "check the path and its rights")
+        return FailedError(
+            where, error.strerror or str(error), "check the path and its permissions"
+        )
     return None

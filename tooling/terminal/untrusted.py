@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SHOWN_TEXT_MAX_CHARS = 80  # in a line for people; JSON holds the whole text
+SHOWN_MAX_CHARS = 80  # of one string on the terminal; JSON output contains the whole string
 
 
-def printable(text: str, max_chars: int = SHOWN_TEXT_MAX_CHARS) -> str:
-    """Return the text with every unprintable character escaped, cut to ``max_chars``.
+def escape_unprintable(text: str, max_chars: int = SHOWN_MAX_CHARS) -> str:
+    """Return the text with unprintable characters escaped, cut to ``max_chars``.
 
-    Python counts as unprintable: control, format (bidirectional and zero-width), surrogate, private
-    and unassigned characters, and every space but the plain one.
+    These are control, format (bidirectional and zero-width), surrogate, private and unassigned
+    characters, and every space except the plain one (Python, str.isprintable).
     """
     escaped = "".join(
         character if character.isprintable() else ascii(character)[1:-1]
@@ -25,10 +25,10 @@ def printable(text: str, max_chars: int = SHOWN_TEXT_MAX_CHARS) -> str:
 
 
 def ascii_json(values: Mapping[str, Any]) -> str:
-    """Return one line of JSON in ASCII. json escapes all other control characters, but not DEL."""
+    """Return one line of JSON in ASCII, with DEL escaped, which json.dumps leaves as it is."""
     return json.dumps(values).replace("\x7f", "\\u007f")
 
 
 def markdown_cell(text: str) -> str:
-    """Return the text with the column mark of Markdown tables escaped."""
+    """Return the text with "|" escaped, which separates the columns of a Markdown table."""
     return text.replace("|", "\\|")

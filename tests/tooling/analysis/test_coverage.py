@@ -197,11 +197,11 @@ class TestLoadRules:
         self, tmp_path: Path, old: str, new: str, function: str
     ) -> None:
         message = refusal_of(lambda: coverage.load_rules(write_template(tmp_path, old, new)))
-        what = f"rule Rule holds {function}, which only CloudFormation can resolve"
+        what = f"rule Rule contains {function}, which only CloudFormation can resolve"
         assert f"eventbridge.yaml: {what}" in message
 
     def test_a_folder_without_templates_is_refused(self, tmp_path: Path) -> None:
-        assert "holds no template" in refusal_of(lambda: coverage.load_rules(tmp_path))
+        assert "contains no template" in refusal_of(lambda: coverage.load_rules(tmp_path))
 
     def test_the_real_templates_have_three_rules(self) -> None:
         assert [rule.state for rule in coverage.load_rules(ROOT / "cfn")] == [WITH_READS] * 3

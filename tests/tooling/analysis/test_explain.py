@@ -44,7 +44,7 @@ class Buffers(Streams):
 
 
 def criteria(networks: str = "", label: str = "") -> explain.Criteria:
-    return explain.choose({"AccountLabel": label}, networks)
+    return explain.choose_criteria({"AccountLabel": label}, networks)
 
 
 def buffers(
@@ -92,7 +92,7 @@ class TestExplain:
     ) -> None:
         record = event(case)
         record["detail"]["vpcEndpointId"] = endpoint
-        by = explain.choose(ENDPOINT, networks)
+        by = explain.choose_criteria(ENDPOINT, networks)
         assert explain_value(record, by).verdict.level == level
 
     @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ class TestExplain:
 
     @pytest.mark.parametrize("networks", NETWORKS.values())
     def test_a_right_password_is_an_alert_if_alert_on_names_it(self, networks: str) -> None:
-        by = explain.choose({"AlertOn": "right-password-without-a-sign-in"}, networks)
+        by = explain.choose_criteria({"AlertOn": "right-password-without-a-sign-in"}, networks)
         explained = explain_value(event("second-factor-is-asked-for"), by)
         assert (explained.class_name, explained.verdict.level) == ("sign-in", "alert")
         assert explained.verdict.reasons[-1] == explain.UNFINISHED_ALERT
@@ -168,16 +168,16 @@ class TestExplain:
 class TestChoose:
     def test_networks_of_the_flag_replace_those_of_the_configuration(self) -> None:
         parameters = {"KnownNetworks": OFFICE, "AccountLabel": "production"}
-        assert explain.choose(parameters, None).networks == OFFICE
-        assert explain.choose(parameters, "192.0.2.1").networks == "192.0.2.1"
-        assert explain.choose(parameters, "").networks == ""
-        assert explain.choose({}, None).networks == ""
-        assert explain.choose(parameters, None).account_label == "production"
+        assert explain.choose_criteria(parameters, None).networks == OFFICE
+        assert explain.choose_criteria(parameters, "192.0.2.1").networks == "192.0.2.1"
+        assert explain.choose_criteria(parameters, "").networks == ""
+        assert explain.choose_criteria({}, None).networks == ""
+        assert explain.choose_criteria(parameters, None).account_label == "production"
 
     def test_an_unusable_network_is_refused_with_its_origin(self) -> None:
-        message = refusal_of(lambda: explain.choose({}, "10.0.0.0/99"))
+        message = refusal_of(lambda: explain.choose_criteria({}, "10.0.0.0/99"))
         assert "--networks: '10.0.0.0/99'" in message
-        message = refusal_of(lambda: explain.choose({"KnownNetworks": "office"}, None))
+        message = refusal_of(lambda: explain.choose_criteria({"KnownNetworks": "office"}, None))
         assert "parameter KnownNetworks: 'office'" in message
 
 
@@ -300,7 +300,7 @@ class TestRun:
     @pytest.mark.parametrize("text", ['{"Records": []}', " \n", "[]", '{"Events": []}'])
     def test_a_file_without_a_record_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "a.json").write_text(text)
-        with pytest.raises(RefusedError, match=r"a\.json: holds no record"):
+        with pytest.raises(RefusedError, match=r"a\.json: contains no record"):
             explain.run([str(tmp_path / "a.json")], criteria(), buffers())
 
     def test_a_file_that_is_named_twice_is_not_refused_as_empty(self, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.refusals import refusal_of
 from tooling.analysis import record_files
-from tooling.analysis.record_files import Fault, FileRecord, SourceFile
+from tooling.analysis.record_files import FileProblem, FileRecord, SourceFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ LOG = {"Records": [A, B]}
 DEEP = "[" * 200_000
 
 
-Entries = list[FileRecord | Fault]
+Entries = list[FileRecord | FileProblem]
 
 
 def no_stdin() -> BinaryIO:
@@ -34,7 +34,7 @@ def no_stdin() -> BinaryIO:
 def read_all(*paths: str | Path) -> Entries:
     entries: Entries = []
     for file in record_files.find_files([str(path) for path in paths]):
-        entries += [file] if isinstance(file, Fault) else record_files.read(file, no_stdin)
+        entries += [file] if isinstance(file, FileProblem) else record_files.read(file, no_stdin)
     return entries
 
 
@@ -52,7 +52,7 @@ def indexes(entries: Entries) -> list[int]:
 
 
 def faults(entries: Entries) -> list[tuple[str, str]]:
-    return [(entry.place, entry.problem) for entry in entries if isinstance(entry, Fault)]
+    return [(entry.place, entry.problem) for entry in entries if isinstance(entry, FileProblem)]
 
 
 def to_json(*documents: object, between: str = "\n") -> str:
@@ -187,7 +187,7 @@ class TestFindFiles:
         (tmp_path / "file").touch()
         for name in ("folder", "file"):
             path = tmp_path / name
-            assert f"{name}: holds no record" in refusal_of(functools.partial(read_all, path))
+            assert f"{name}: contains no record" in refusal_of(functools.partial(read_all, path))
 
     def test_an_empty_file_in_a_folder_is_a_fault(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").touch()
@@ -212,7 +212,7 @@ class TestFindFiles:
         ]
 
 
-class TestFaults:
+class TestProblems:
     def test_a_gzip_file_that_is_cut_off_is_reported_at_its_end(self, tmp_path: Path) -> None:
         data = gzip.compress(os.urandom(9000))[:5000]
         assert faults(read(tmp_path, data)) == [

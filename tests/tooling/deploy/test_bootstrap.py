@@ -14,7 +14,7 @@ from tests.support.aws import ACCOUNT, CALLER, REGION, Parameters, account, clie
 from tests.support.listener import Listener
 from tooling.deploy import bootstrap
 from tooling.deploy.account import Account
-from tooling.deploy.bootstrap import Bootstrap, Change, Place
+from tooling.deploy.bootstrap import Bootstrap, Change, TerraformPaths
 from tooling.errors import RefusedError
 from tooling.settings import Settings
 
@@ -126,10 +126,10 @@ def test_each_target_has_its_own_state_and_folder(tmp_path: Path) -> None:
         replace(target, prefix="another"),
         replace(target, account="444455556666"),
     ]
-    places = [Place.of(target) for target in targets]
+    paths = [TerraformPaths.for_settings(target) for target in targets]
     state = tmp_path / "terraform-bootstrap" / "state" / f"{ACCOUNT}-{REGION}-signwatch.tfstate"
-    assert places[0].state == state
-    assert len({path for place in places for path in (place.state, place.folder)}) == 8
+    assert paths[0].state == state
+    assert len({path for pair in paths for path in (pair.state, pair.folder)}) == 8
 
 
 def plan_of(*changes: tuple[str, list[str]]) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class TestApply:
         contract = bootstrap.apply(
             chosen,
             Account(session, ACCOUNT, REGION, CALLER),
-            Place.of(chosen),
+            TerraformPaths.for_settings(chosen),
             announce=listener.announce,
             show=listener.plan,
             allow_replace=allow_replace,
@@ -250,7 +250,9 @@ class TestApply:
         self.run(monkeypatch, terraform)
         source, folder, state, environment = terraform.prepared
         assert source == Path("checkout/terraform-bootstrap")
-        assert Place(folder, state) == Place.of(settings(Path("checkout")))
+        assert TerraformPaths(folder, state) == TerraformPaths.for_settings(
+            settings(Path("checkout"))
+        )
         assert environment["AWS_ACCESS_KEY_ID"] == "AKIAEXAMPLE"
         assert environment["AWS_REGION"] == REGION
 

@@ -167,7 +167,9 @@ class TestInstall:
 
         monkeypatch.setattr(subprocess, "run", run)
         layer.install(requirements, "3.14", tmp_path / "out")
-        assert {"--require-hashes", "--no-deps", "--no-compile", "-I"} <= set(arguments)
+        assert {"--require-hashes", "--no-deps", "--no-compile", "-I", "--isolated"} <= set(
+            arguments
+        )
         for flag, value in (
             ("--only-binary", ":all:"),
             ("--platform", "any"),
@@ -272,6 +274,25 @@ class TestRealPip:
         layer.install(requirements, "3.14", tmp_path / "out")
         assert (tmp_path / "out" / "tiny.py").read_text() == "X = 1\n"
         assert list((tmp_path / "out").rglob("*.pyc")) == []
+
+    def test_settings_of_pip_do_not_install_the_packages_elsewhere(
+        self,
+        requirements: Path,
+        tmp_path: Path,
+        checksum: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        (tmp_path / "pip.conf").write_text(
+            f"[global]\nroot = {elsewhere}\n[install]\ntarget = {elsewhere}\nuser = true\n"
+        )
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+        monkeypatch.setenv("PIP_PREFIX", str(elsewhere))
+        monkeypatch.setenv("PIP_TARGET", str(elsewhere))
+        requirements.write_text(f"tiny==1.0 --hash=sha256:{checksum}\n")
+        layer.install(requirements, "3.14", tmp_path / "out")
+        assert (tmp_path / "out" / "tiny.py").exists()
+        assert not elsewhere.exists()
 
     @pytest.mark.parametrize(
         ("pin", "what"),

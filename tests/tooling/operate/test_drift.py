@@ -75,7 +75,7 @@ class CloudFormation:
 
 @pytest.fixture
 def cloudformation(monkeypatch: pytest.MonkeyPatch) -> CloudFormation:
-    monkeypatch.setattr(stack, "outputs", lambda *_: {"FunctionName": "x"})
+    monkeypatch.setattr(stack, "require_deployed", lambda *_: None)
     return CloudFormation()
 
 
@@ -100,7 +100,7 @@ def test_drift_on_any_page_is_reported_with_both_values(cloudformation: CloudFor
         resource("MODIFIED", PropertyDifferences=[difference]),
         resource("DELETED", "AWS::SNS::Topic", "Topic"),
     ]
-    assert detect(cloudformation).lines() == [
+    assert detect(cloudformation).format_lines() == [
         "modified: signwatch-grandchild-1.Rule (AWS::Events::Rule)",
         "  /State: DISABLED, not ENABLED",
         "deleted: signwatch-grandchild-1.Topic (AWS::SNS::Topic)",

@@ -99,7 +99,7 @@ class TestList:
         lines = networks.format_lists(load(parameters={}), NOW)
         assert lines.count("  none") == 2
         remedy = "run invoke bootstrap and invoke deploy"
-        assert f"  The deployed version does not read allowances: {remedy}." in lines
+        assert f"  The deployed function is too old to read allowances: {remedy}." in lines
 
     def test_a_wide_range_is_marked(self) -> None:
         lines = networks.format_lists(load(allowance.make("::/0", "all", wide=True)), NOW)
@@ -272,7 +272,7 @@ class TestAllow:
 
     def test_nothing_is_written_if_the_deployed_version_does_not_read_it(self) -> None:
         aws = account_with(parameters={"KnownNetworks": ""})
-        assert "does not read allowances" in refusal_of(
+        assert "too old to read allowances" in refusal_of(
             lambda: networks.allow(aws, SETTINGS, HOTEL, NOW)
         )
         assert stored(aws) == {}
@@ -406,6 +406,6 @@ class TestCheckAddress:
 
     @pytest.mark.parametrize("text", ["", "AWS Internal", "203.0.113.0/24", "203.0.113.7 ", "\x1b"])
     def test_a_text_that_is_not_one_address_is_refused(self, text: str) -> None:
-        with pytest.raises(RefusedError, match="is not one address") as refusal:
+        with pytest.raises(RefusedError, match="is not a single IP address") as refusal:
             networks.require_address(text)
         assert str(refusal.value).replace("\n", "").isprintable()

@@ -133,7 +133,7 @@ def test_other_event_is_shown_without_its_reason(
 def test_stack_operation_is_shown_on_the_same_screen(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console = screen.stack()
+    console = screen.stack_console()
     console.announce("line")
     console.table((change("Add"),))
     console.event(stack_event("no"))
