@@ -33,7 +33,7 @@ def make_networks(rng: random.Random) -> networks.Networks:
     """Return twenty networks, half of them IPv6, that hold none of the addresses tried."""
     ipv4 = [f"{11 + number}.{rng.randrange(256)}.{rng.randrange(256)}.0/24" for number in range(10)]
     ipv6 = [f"2a00:{rng.randrange(1, 1 << 16):x}:{number:x}::/48" for number in range(10)]
-    return networks.parse(",".join(ipv4 + ipv6))
+    return networks.parse_list(",".join(ipv4 + ipv6))
 
 
 def make_addresses(rng: random.Random) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the function needs from outside: settings, clock, AWS clients and the time left to it."""
+"""The function's dependencies: settings, clock, AWS clients and the time until its timeout."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ if TYPE_CHECKING:
 
     from signwatch.settings import Settings
 
-DEFAULT_SECONDS_LEFT = 60.0  # where no Lambda context tells the time left
+DEFAULT_SECONDS_LEFT = 60.0  # if the Lambda context does not provide it
 
-_clients: dict[tuple[str, str, bool], Any] = {}  # by service, Region and quick
+_clients: dict[tuple[str, str, bool], Any] = {}  # by service, Region, quick
 
 
 class Dependencies(NamedTuple):
-    """What the pipeline needs from outside.
+    """The dependencies of the pipeline; tests replace them.
 
-    ``client`` returns the AWS client of a service: for another Region with ``region``, and with
-    short timeouts and no retry with ``quick``. ``seconds_left`` returns the time until Lambda's
-    timeout.
+    ``client`` is ``get_client``. ``seconds_left`` returns the time until Lambda's timeout.
     """
 
     settings: Settings
@@ -43,7 +41,11 @@ class Dependencies(NamedTuple):
 
 
 def get_client(service: str, *, region: str = "", quick: bool = False) -> Any:
-    """Return the AWS client of a service; each is made once in a process, which takes long."""
+    """Return the AWS client of a service. It is cached, since making one takes long.
+
+    ``region`` is empty for the function's own Region. A ``quick`` client has short timeouts and
+    does not retry.
+    """
     key = (service, region, quick)
     if key not in _clients:
         _clients[key] = _make_client(service, region, quick=quick)
@@ -59,7 +61,7 @@ def close_idle_connections() -> None:
     try:
         for client in _clients.values():
             client.close()
-    except Exception:  # noqa: BLE001 - nothing here may stop an alert, and new clients always work
+    except Exception:  # noqa: BLE001 - this must not stop an alert; new clients are made then
         _clients.clear()
 
 

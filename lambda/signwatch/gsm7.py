@@ -1,17 +1,18 @@
-"""Makes untrusted text safe to show in a text message: GSM-7, nothing to tap on, a limited length.
+"""Makes untrusted text safe to show in a text message: GSM-7, not clickable, of limited length.
 
-A record holds text that strangers chose: names, user agents, error messages. Here it is mapped to
-GSM-7, freed of control and direction characters, made unclickable, and truncated to a number of
-septets, the unit in which a text message is counted. Alphabet: GSM 03.38 (3GPP TS 23.038).
+A record holds text that strangers chose: names, user agents, error messages. It is mapped to GSM-7,
+the 7-bit alphabet of text messages. Control and direction characters are removed, links and phone
+numbers are made unclickable, and the result is truncated. The length of a text message is counted
+in septets (units of 7 bits). Alphabet: GSM 03.38 (3GPP TS 23.038).
 """
 
 from __future__ import annotations
 
 import re
 
-NAME_MAX_SEPTETS = 36  # of a person or a role
-# The part of a recorded text that is looked at; no name in AWS is longer than 128 characters.
-RECORDED_TEXT_MAX_CHARS = 256
+NAME_MAX_SEPTETS = 36  # for the name of a person or a role
+# Untrusted text is cut to this before any other work. No name in AWS is longer than 128 characters.
+UNTRUSTED_TEXT_MAX_CHARS = 256
 BASIC_CHARACTERS = frozenset(  # one septet each
     "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -27,24 +28,28 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "\u2014": "-",
     "\u2026": "...",  # ellipsis
 }
-# Unicode categories of characters that show nothing by themselves: controls, formats, marks, ...
+# Unicode categories of characters that are not visible by themselves: controls, formats, marks, ...
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Mc", "Me"})
-CLICKABLE_MARKS = {".": ". ", "@": " at ", ":": ": "}  # in hosts, e-mail addresses and schemes
-PHONE_NUMBER = re.compile(r"\d(?:[ ()./-]*\d){6,}")  # a phone makes seven digits or more a link
+CLICKABLE_CHARACTERS = {".": ". ", "@": " at ", ":": ": "}  # in hosts, e-mail addresses, URLs
+PHONE_NUMBER = re.compile(r"\d(?:[ ()./-]*\d){6,}")  # a phone turns 7 digits or more into a link
 
 
 def count_septets(text: str) -> int:
-    """Return how many septets ``text`` takes; it must hold characters of GSM-7 alone."""
+    """Return how many septets ``text`` takes. An extension character takes two.
+
+    ``text`` must contain only GSM-7 characters.
+    """
     return len(text) + sum(character in EXTENSION_CHARACTERS for character in text)
 
 
 def to_gsm7(text: str) -> str:
     """Return ``text`` as one line of GSM-7.
 
-    An accent that GSM-7 lacks is dropped, an invisible character too; any other becomes ``?``.
+    A letter with an accent that GSM-7 lacks loses the accent. An invisible character is dropped.
+    Any other character that GSM-7 lacks becomes ``?``.
     """
     if not text.isascii():
-        # Here and below: the import takes time, and a text of ASCII alone needs nothing of it.
+        # Imported here and in _map_character because it takes time; ASCII text does not need it.
         import unicodedata
 
         text = unicodedata.normalize("NFC", text)
@@ -69,24 +74,27 @@ def _map_character(character: str) -> str:
 
 
 def sanitise_name(name: str) -> str:
-    """Return the name of a person or a role as a text message shows it."""
+    """Return the name of a person or a role in the form that a text message shows."""
     return sanitise(name, NAME_MAX_SEPTETS)
 
 
 def sanitise(text: str, max_septets: int) -> str:
-    """Return untrusted text as GSM-7 without quotation marks and with nothing to tap on."""
-    text = to_gsm7(text[:RECORDED_TEXT_MAX_CHARS]).replace('"', "'")
+    """Return untrusted text in GSM-7, in at most ``max_septets``.
+
+    Double quotes become apostrophes; links and phone numbers are made unclickable.
+    """
+    text = to_gsm7(text[:UNTRUSTED_TEXT_MAX_CHARS]).replace('"', "'")
     return truncate(_make_unclickable(text), max_septets)
 
 
 def quote(text: str, max_septets: int) -> str:
-    """Return the sanitised text between quotation marks, which come on top of ``max_septets``."""
+    """Return the sanitised text in quotation marks, which are not counted in ``max_septets``."""
     return f'"{sanitise(text, max_septets)}"'
 
 
 def truncate(text: str, max_septets: int) -> str:
-    """Return ``text`` in at most ``max_septets``, with three dots where something was cut off."""
-    # A character takes a septet at least. Cut first: the loop takes time by the length's square.
+    """Return ``text``; if it takes more than ``max_septets``, cut it and append three dots."""
+    # A character takes at least one septet. Cut first, because the loop takes quadratic time.
     shortened = text[: max_septets + 1]
     if shortened == text and count_septets(text) <= max_septets:
         return text
@@ -96,11 +104,16 @@ def truncate(text: str, max_septets: int) -> str:
 
 
 def _make_unclickable(text: str) -> str:
+    """Break up links and phone numbers so that a phone does not make them clickable.
+
+    Whitespace is collapsed too.
+    """
     text = PHONE_NUMBER.sub(_split_phone_number, text)
-    for mark, harmless in CLICKABLE_MARKS.items():
-        text = text.replace(mark, harmless)
+    for character, replacement in CLICKABLE_CHARACTERS.items():
+        text = text.replace(character, replacement)
     return " ".join(text.split())
 
 
 def _split_phone_number(match: re.Match[str]) -> str:
+    """Return the digits in groups of four at most, joined by underscores."""
     return "_".join(re.findall(r"\d{1,4}", match[0]))

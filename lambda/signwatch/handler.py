@@ -11,7 +11,7 @@ from signwatch.settings import Settings
 
 
 def handler(event: object, context: Any) -> dict[str, str]:
-    """Judge one event and send an alert if needed. An error is raised, so that Lambda retries."""
+    """Judge one event and send an alert if needed. Raises any error, so that Lambda retries."""
     settings = Settings.load(os.environ)
     dependencies = Dependencies.make(settings, context)
     return process(event, dependencies)

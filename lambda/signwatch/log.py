@@ -1,6 +1,6 @@
-"""The function's log: one line of JSON a decision, with CloudWatch metrics in it (EMF).
+"""The function's log: one JSON object per line, with CloudWatch metrics in it (EMF).
 
-Every line is written by json.dumps, so a recorded text cannot start a line of its own.
+json.dumps escapes line breaks, so a string from a record cannot start a new log line.
 Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 """
 
@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 NAMESPACE = "Signwatch"
-LOG_TEXT_MAX_CHARS = 200
+LOG_TEXT_MAX_CHARS = 200  # for each string
 
 
 def write(
@@ -24,8 +24,11 @@ def write(
     print(format_line(values, metrics, now, dimensions=dimensions), flush=True)
 
 
-def failure(problem: str, error: Exception, now: float, **context: object) -> None:
-    """Log that one part failed and the rest goes on; ``context`` adds values such as event_id."""
+def write_failure(problem: str, error: Exception, now: float, **context: object) -> None:
+    """Log an error that does not stop the function.
+
+    ``problem`` names the part that failed; ``context`` adds values such as event_id.
+    """
     error_name = type(error).__name__
     write({"level": "ERROR", **context, "problem": problem, "error": error_name}, {}, now)
 
@@ -37,7 +40,10 @@ def format_line(
     *,
     dimensions: dict[str, str] | None = None,
 ) -> str:
-    """Return one log line with ``values`` and ``metrics``; ``now`` is in seconds since 1970."""
+    """Return one log line with ``values`` and ``metrics``; ``now`` is in seconds since 1970.
+
+    ``dimensions`` are the CloudWatch dimensions of the metrics.
+    """
     dimensions = dimensions or {}
     line = {name: _truncate(value) for name, value in values.items()} | dimensions | metrics
     if metrics:

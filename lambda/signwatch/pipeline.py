@@ -1,9 +1,9 @@
-"""The hub: read an event, judge it, log the decision and, if needed, send the alert.
+"""The main sequence: read an event, judge it, log the decision and, if needed, send an alert.
 
-Read this file and you know the product. A sign-in from a known network ends after one log line: it
-makes no AWS call and imports neither boto3 nor twilio. The rooms that may need these are therefore
-imported inside functions. Only a portal sign-in and a device code always use DynamoDB: each looks
-up the address of the other.
+Most sign-ins come from a known network. For these the function only writes one log line: it makes
+no AWS call and imports neither boto3 nor twilio. Modules that need these are therefore imported
+inside functions. The exceptions are a portal sign-in and a device code: they always use DynamoDB,
+because the address of each is compared with that of the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from signwatch.detection.record import parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import (
     DEVICE_CODE_GRANT,
-    Reading,
+    ParsedEvent,
     SignIn,
     Step,
     Unreadable,
@@ -29,113 +29,124 @@ if TYPE_CHECKING:
 
 
 def process(event: object, dependencies: Dependencies) -> dict[str, str]:
-    """Process one event from reading to the last mark in the ledger; return its id and verdict.
+    """Process one event, including the alert if it needs one; return its id and verdict.
 
-    Raises DeliveryError when an alert has not reached everybody yet, so that Lambda retries.
+    Raises DeliveryError if an alert has not reached everybody yet, so that Lambda retries.
     """
     now = dependencies.clock()
-    reading = _read(event, now, dependencies)
+    parsed_event = _read(event, now, dependencies)
     recognised_by = ""
-    if isinstance(reading, SignIn):
-        recognised_by = _find_recognition(reading, now, dependencies)
-    verdict = _judge(reading, now, dependencies, recognised=bool(recognised_by))
-    delay = _delay_seconds(reading, now)
-    _log_decision(reading, verdict, delay, recognised_by, now, dependencies)
-    if verdict.level == "alert" and isinstance(reading, (SignIn, Unreadable)):
-        _alert(reading, verdict, delay, now, dependencies)
-    return {"event_id": reading.event_id, "verdict": verdict.level}
+    if isinstance(parsed_event, SignIn):
+        recognised_by = _find_recognition(parsed_event, now, dependencies)
+    verdict = _judge(parsed_event, now, dependencies, recognised=bool(recognised_by))
+    delay = _delay_seconds(parsed_event, now)
+    _log_decision(parsed_event, verdict, delay, recognised_by, now, dependencies)
+    if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
+        _send_alert(parsed_event, verdict, delay, now, dependencies)
+    return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
-def _read(event: object, now: float, dependencies: Dependencies) -> Reading:
-    """Read an event. A right password waits in a queue; later, the queue hands its event back."""
-    reading = read(event)
-    if isinstance(reading, Step) and reading.pending:
+def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+    """Parse an event; this includes both halves of the second look at a right password.
+
+    The event of a right password is put into a queue, which delivers it again 15 minutes later.
+    """
+    parsed_event = read(event)
+    if isinstance(parsed_event, Step) and parsed_event.pending:
         from signwatch.enrichment.second_look import enqueue
 
-        return enqueue(event, reading, now, dependencies)
-    if isinstance(reading, Unreadable):
+        return enqueue(event, parsed_event, now, dependencies)
+    if isinstance(parsed_event, Unreadable):
         from signwatch.enrichment.second_look import recheck, unwrap
 
         queued_event = unwrap(event)
         if queued_event is not None:
             return recheck(queued_event, now, dependencies)
-    return reading
+    return parsed_event
 
 
 def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
-    """Return what recognises the source: the known networks, else an allowance; "" for neither.
+    """Return what recognises the source: the known networks or an allowance; "" if neither does.
 
-    The allowances are only asked about a source that one of them could hold.
+    The allowances are loaded only if one of them could recognise the source.
     """
-    settings = dependencies.settings
-    known = networks.parse(settings.known_networks)
-    origin = (sign_in.source, sign_in.endpoint, settings.allowed_vpc_endpoint_ids)
-    if networks.recognises_sign_in(known, *origin):
+    known = networks.parse_list(dependencies.settings.known_networks)
+    allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
+    source, vpc_endpoint = sign_in.source, sign_in.endpoint
+    if networks.recognises_sign_in(known, source, vpc_endpoint, allowed_endpoints):
         return "KnownNetworks"
-    if not networks.can_be_recognised(*origin):
+    if not networks.can_be_recognised(source, vpc_endpoint, allowed_endpoints):
         return ""
-    from signwatch.enrichment.allowance_store import find
+    from signwatch.enrichment.allowance_store import find_allowance
 
-    allowance = find(sign_in, now, dependencies)
+    allowance = find_allowance(sign_in, now, dependencies)
     return f"{allowance.label} (networks/{allowance.name})" if allowance else ""
 
 
 def _judge(
-    reading: Reading, now: float, dependencies: Dependencies, *, recognised: bool
+    parsed_event: ParsedEvent, now: float, dependencies: Dependencies, *, recognised: bool
 ) -> Verdict:
-    """Judge a reading; earlier events can change the verdict of an alert."""
+    """Judge a parsed event. Earlier events can change the verdict of an alert."""
     approved_elsewhere = None
-    if isinstance(reading, SignIn) and _has_approval(reading):
+    if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
         from signwatch.enrichment.correlation import is_approved_elsewhere
 
-        approved_elsewhere = is_approved_elsewhere(reading, now, dependencies)
+        approved_elsewhere = is_approved_elsewhere(parsed_event, now, dependencies)
     verdict = judge(
-        reading,
+        parsed_event,
         recognised=recognised,
         approved_elsewhere=approved_elsewhere,
         off=dependencies.settings.alert_off,
         on=dependencies.settings.alert_on,
     )
-    if verdict.level != "alert" or not isinstance(reading, (SignIn, Unreadable)):
+    if verdict.level != "alert" or not isinstance(parsed_event, (SignIn, Unreadable)):
         return verdict
     from signwatch.enrichment.correlation import apply_correlation
 
-    return apply_correlation(verdict, reading, now, dependencies)
+    return apply_correlation(verdict, parsed_event, now, dependencies)
 
 
-def _has_approval(sign_in: SignIn) -> bool:
+def _is_device_code_or_approval(sign_in: SignIn) -> bool:
     """Return whether this is a device code, or a portal sign-in, which can approve one."""
     if sign_in.outcome != "success":
         return False
     return sign_in.kind == IDENTITY_CENTER or sign_in.grant == DEVICE_CODE_GRANT
 
 
-def _delay_seconds(reading: Reading, now: float) -> int | None:
-    """Return the seconds from the sign-in to now; None if its time cannot be read."""
-    at = parse_time(reading.time) if isinstance(reading, (SignIn, Unreadable)) else None
-    return max(0, round(now - at.timestamp())) if at else None
+def _delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
+    """Return the seconds from the sign-in to now; None if there is no readable time."""
+    if not isinstance(parsed_event, (SignIn, Unreadable)):
+        return None
+    event_time = parse_time(parsed_event.time)
+    return max(0, round(now - event_time.timestamp())) if event_time else None
 
 
 def _log_decision(
-    reading: Reading,
+    parsed_event: ParsedEvent,
     verdict: Verdict,
     delay: int | None,
     recognised_by: str,
     now: float,
     dependencies: Dependencies,
 ) -> None:
+    """Write the one log line of this event."""
+    kind = type(parsed_event).__name__
+    if isinstance(parsed_event, SignIn):
+        kind = parsed_event.what
     values: dict[str, Any] = {
         "level": "WARNING" if verdict.level == "alert" else "INFO",
-        "event_id": reading.event_id,
-        "kind": reading.what if isinstance(reading, SignIn) else type(reading).__name__,
-        "who": getattr(reading, "who", ""),  # a step, or what is no sign-in, has neither
-        "source": getattr(reading, "source", ""),
+        "event_id": parsed_event.event_id,
+        "kind": kind,
+        # Step and NotASignIn have neither of these two fields.
+        "who": getattr(parsed_event, "who", ""),
+        "source": getattr(parsed_event, "source", ""),
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
         "delay_s": delay,
     }
-    unusable = networks.parse(dependencies.settings.known_networks).unusable
+    # Reported here because this line is written for every event, from the first one on.
+    unusable = networks.parse_list(dependencies.settings.known_networks).unusable
     if unusable:
         values |= {"level": "ERROR", "problem": "networks", "unusable_networks": list(unusable)}
     if recognised_by:
@@ -146,28 +157,32 @@ def _log_decision(
     log.write(values, metrics, now, dimensions={"Verdict": verdict.level})
 
 
-def _alert(
-    reading: SignIn | Unreadable,
+def _send_alert(
+    sign_in: SignIn | Unreadable,
     verdict: Verdict,
     delay: int | None,
     now: float,
     dependencies: Dependencies,
 ) -> None:
-    """Compose and deliver an alert; record for deduplication whether it reached everybody."""
+    """Compose and deliver an alert, then record whether it reached everybody.
+
+    The record lets apply_correlation suppress a repeat of the alert.
+    """
     from signwatch.alerting.delivery import deliver
     from signwatch.alerting.message import compose
-    from signwatch.enrichment.correlation import record_alerted
+    from signwatch.enrichment.correlation import record_alert
     from signwatch.enrichment.identity_store import with_name
 
     settings = dependencies.settings
+    sign_in_to_show = sign_in
     reached_everybody = False
     try:
-        named = with_name(reading, dependencies) if isinstance(reading, SignIn) else reading
-        message = compose(
-            named, verdict, label=settings.account_label, zone=settings.time_zone, delay=delay
-        )
-        ledger_key = f"{reading.account}#{reading.event_id}" if reading.event_id else ""
+        if isinstance(sign_in, SignIn):
+            sign_in_to_show = with_name(sign_in, dependencies)
+        label, zone = settings.account_label, settings.time_zone
+        message = compose(sign_in_to_show, verdict, label=label, zone=zone, delay=delay)
+        ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
-        reached_everybody = True
+        reached_everybody = True  # deliver raises DeliveryError if a channel must be retried
     finally:
-        record_alerted(verdict, reading, now, dependencies, reached_everybody=reached_everybody)
+        record_alert(verdict, sign_in, now, dependencies, reached_everybody=reached_everybody)

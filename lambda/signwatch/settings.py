@@ -1,6 +1,6 @@
 """The function's settings, read from its environment.
 
-Each key is the field's name in capitals, and a parameter of the stack in capitals.
+The key of each setting is the name of its field in capitals.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """The function's settings. A text or a list is empty where the environment lacks its key."""
+    """The function's settings. A field is empty if the environment lacks its key."""
 
     name_prefix: str
-    known_networks: str  # read by networks.parse, which caches its result by this text
+    known_networks: str  # a string, by which networks.parse_list caches its result
     account_label: str
     alert_off: tuple[str, ...]
     alert_on: tuple[str, ...]
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the settings. A missing key is no error: an alert with less in it beats no alert."""
+        """Read the settings. A missing key is not an error, so that it never prevents an alert."""
         values: dict[str, Any] = {
             field: environment.get(field.upper(), "") for field in cls._fields
         }

@@ -54,7 +54,7 @@ class TestFuzzer:
         "reading", [signin.NotASignIn("", "", ""), signin.Step("", "", "", "x")]
     )
     def test_sign_in_that_is_read_as_something_else_is_counted(
-        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random, reading: signin.Reading
+        self, monkeypatch: pytest.MonkeyPatch, rng: random.Random, reading: signin.ParsedEvent
     ) -> None:
         monkeypatch.setattr(signin, "read", lambda _: reading)
         assert fuzzing.fuzz_records(300, rng).silent > 50
@@ -80,7 +80,7 @@ class TestFuzzer:
     def test_recognised_private_address_is_counted(
         self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
     ) -> None:
-        monkeypatch.setattr(networks, "_private_networks", lambda: networks.index(()))
+        monkeypatch.setattr(networks, "_private_networks", lambda: networks.build_networks(()))
         monkeypatch.setattr(
             fuzzing, "_address", lambda rng: f"10.0.{rng.randrange(256)}.{rng.randrange(256)}"
         )

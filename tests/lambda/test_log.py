@@ -71,7 +71,7 @@ def test_write_prints_the_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_failure_names_the_problem_and_the_type_of_the_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    log.failure("state", TimeoutError("a number"), 0.0, event_id="event-1")
+    log.write_failure("state", TimeoutError("a number"), 0.0, event_id="event-1")
     assert json.loads(capsys.readouterr().out) == {
         "level": "ERROR",
         "event_id": "event-1",

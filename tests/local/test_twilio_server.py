@@ -172,7 +172,7 @@ def test_status_429_has_retry_after(twilio_server: TwilioServer) -> None:
 def test_scripted_failures_happen_in_order_and_then_stop(twilio_server: TwilioServer) -> None:
     twilio_server.fail(503, times=2)
     twilio_server.fail(400, 21408, "Permission to send has not been enabled")
-    assert [send(twilio_server).why for _ in range(4)] == [
+    assert [send(twilio_server).reason for _ in range(4)] == [
         "Twilio answered 503, error 20503",
         "Twilio answered 503, error 20503",
         "Twilio answered 400, error 21408",
@@ -197,7 +197,7 @@ def test_reset_connection_has_no_answer_and_no_message(twilio_server: TwilioServ
     twilio_server.fail(reset=True)
     outcome = send(twilio_server)
     assert (outcome.state, twilio_server.messages) == ("transient", [])
-    assert "could not be reached" in outcome.why
+    assert "could not be reached" in outcome.reason
 
 
 def test_slow_answer_is_late_and_the_text_is_accepted(twilio_server: TwilioServer) -> None:
@@ -213,7 +213,7 @@ def test_answer_after_the_functions_timeout_is_transient(
 ) -> None:
     monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.2)
     twilio_server.fail(delay_seconds=30)
-    assert send(twilio_server).why == sms.NO_ANSWER
+    assert send(twilio_server).reason == sms.NO_ANSWER
 
 
 def test_message_can_be_looked_up_at_its_uri(twilio_server: TwilioServer) -> None:

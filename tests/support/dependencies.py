@@ -118,9 +118,9 @@ class Table(Client):
     def _add(self, key: dict[str, Any], values: dict[str, Any]) -> None:
         item = self.items.setdefault(key["alert"]["S"], {**key, "events": {"SS": []}})
         events, event = item["events"]["SS"], values[":event"]["S"]
-        if len(events) >= int(values[":most"]["N"]) and event not in events:
+        if len(events) >= int(values[":max"]["N"]) and event not in events:
             raise ConditionalCheckFailedException
-        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":gone"]}
+        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":expiry"]}
 
 
 @dataclass

@@ -145,7 +145,7 @@ def _is_on_path(record: Any) -> bool:
     return (service, name.strip().lower()) in sign_in_paths.PATHS
 
 
-def _may_be_step(record: Any, reading: signin.Reading) -> bool:
+def _may_be_step(record: Any, reading: signin.ParsedEvent) -> bool:
     """Return whether it was read as a step and holds something that makes it one."""
     if not isinstance(reading, signin.Step):
         return False
@@ -228,7 +228,7 @@ def fuzz_recognition(count: int, rng: random.Random) -> Recognition:
     for number in range(count):
         if number % 50 == 0:  # one list for 50 addresses, since parsing takes most of the time
             entries = [_list_entry(rng) for _ in range(rng.randint(0, 6))]
-            listed = networks.parse(",".join(entries))
+            listed = networks.parse_list(",".join(entries))
             ranges = [parsed for entry in entries if (parsed := _parse_entry(entry))]
         source = _source(rng, entries)
         actual, expected = networks.recognises(listed, source), _is_recognised(ranges, source)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from signwatch.alerting.message import compose
 from signwatch.detection import networks as recognition
-from signwatch.detection.signin import Reading, SignIn, Step, Unreadable, read, read_unfinished
+from signwatch.detection.signin import ParsedEvent, SignIn, Step, Unreadable, read, read_unfinished
 from signwatch.detection.verdict import ROOT_FAILURE, Verdict, judge
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
@@ -52,7 +52,7 @@ def choose_criteria(parameters: Mapping[str, str], networks: str | None) -> Crit
     if networks is None:
         where, networks = "parameter KnownNetworks", parameters.get("KnownNetworks", "")
     try:
-        recognition.parse_strictly(networks)
+        recognition.parse_list_strictly(networks)
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError(where, str(error), remedy) from error
@@ -86,10 +86,9 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     return ExplainedRecord(record, reading, verdict, text)
 
 
-def _judge(reading: Reading, criteria: Criteria) -> Verdict:
-    """Return the verdict on a reading, which is any result of ``signin.read``."""
+def _judge(reading: ParsedEvent, criteria: Criteria) -> Verdict:
     is_recognised = isinstance(reading, SignIn) and recognition.recognises_sign_in(
-        recognition.parse(criteria.networks),  # which is cached
+        recognition.parse_list(criteria.networks),  # which is cached
         reading.source,
         reading.endpoint,
         criteria.allowed_endpoints,

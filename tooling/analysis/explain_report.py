@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from signwatch.detection.networks import split_list
 from signwatch.detection.record import open_record
-from signwatch.detection.signin import NotASignIn, Reading, SignIn, Step, Unreadable
+from signwatch.detection.signin import NotASignIn, ParsedEvent, SignIn, Step, Unreadable
 from tooling.terminal import untrusted
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ExplainedRecord:
     """A record, what was read from it, the verdict, and the text of an alert (else empty)."""
 
     record: FileRecord
-    reading: Reading
+    reading: ParsedEvent
     verdict: Verdict
     text: str
 

@@ -71,7 +71,7 @@ def list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> lis
 
 def _check_values(declared: Declared, values: Mapping[str, str]) -> None:
     try:
-        networks.parse_strictly(values.get("KnownNetworks", ""))
+        networks.parse_list_strictly(values.get("KnownNetworks", ""))
     except ValueError as error:
         remedy = "write addresses and ranges like 203.0.113.0/24,2001:db8::/48, separated by commas"
         raise RefusedError("parameter KnownNetworks", str(error), remedy) from error

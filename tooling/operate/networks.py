@@ -255,7 +255,7 @@ def _delete(aws: Account, path: str) -> None:
 def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
     """Return both lists as lines to print; entries that match nothing are marked."""
     known = []
-    unusable = recognition.parse(networks.known).unusable
+    unusable = recognition.parse_list(networks.known).unusable
     for entry in recognition.split_list(networks.known):
         mark = "  UNUSABLE: matches nothing" if entry in unusable else ""
         known.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
@@ -275,7 +275,7 @@ def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
 
 def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     """Return whether every entry of both lists can match something."""
-    if recognition.parse(networks.known).unusable:
+    if recognition.parse_list(networks.known).unusable:
         return False
     return all(stored.allowance for stored in networks.allowances)
 
@@ -337,7 +337,7 @@ def check_address(
     matches = [
         f"KnownNetworks, {untrusted.escape_unprintable(entry)}"
         for entry in recognition.split_list(networks.known)
-        if _contains(recognition.parse(entry), address)
+        if _contains(recognition.parse_list(entry), address)
     ]
     matches_of_others = []  # allowances for another person or role
     for stored in networks.allowances:
@@ -365,4 +365,4 @@ def check_address(
 
 def _contains(networks: recognition.Networks, address: str) -> bool:
     """Return whether one of the networks contains the address, be it public or private."""
-    return recognition.recognises(networks, address, by_endpoint=True)
+    return recognition.recognises(networks, address, by_vpc_endpoint=True)

@@ -1,1 +1,1 @@
-"""Composes an alert and sends it. The only room that sends; a failure here raises."""
+"""Composes an alert and sends it. Only this package sends anything to people."""

@@ -1,7 +1,7 @@
-"""Delivers an alert by two full channels, text and e-mail, so that losing one silences nobody.
+"""Delivers an alert by text and by e-mail, so that the failure of one does not stop the other.
 
-A channel is marked in the ledger after it was used. A crash in between repeats a message, which is
-better than losing one.
+The e-mail and each recipient of texts are channels. A delivery is recorded in the ledger after it
+succeeded: a crash in between repeats a message, which is better than losing one.
 """
 
 from __future__ import annotations
@@ -26,48 +26,47 @@ class DeliveryError(Exception):
     """The alert has not reached everybody yet; raised so that Lambda retries."""
 
 
-class Report(NamedTuple):
-    """The result of the texts.
+class TextReport(NamedTuple):
+    """The result of sending the texts."""
 
-    ``sent`` counts the texts of this invocation, ``reached`` the recipients reached now or before;
-    ``failures`` holds a sentence each. ``can_retry`` says that a retry may help.
-    """
-
-    sent: int = 0
-    reached: int = 0
-    failures: tuple[str, ...] = ()
-    can_retry: bool = False
+    sent: int = 0  # texts sent by this invocation
+    reached: int = 0  # recipients who have the text, from this invocation or an earlier one
+    failures: tuple[str, ...] = ()  # one sentence for each
+    can_retry: bool = False  # a retry may help
 
 
-EMAIL_ONLY = Report()  # for an alert that is not texted
+EMAIL_ONLY = TextReport()  # for an alert without a text
 
 
 def deliver(
     message: Message, key: str, dependencies: Dependencies, *, send_text: bool = True
 ) -> None:
-    """Text each recipient and e-mail the topic; a channel that has the alert is left out.
+    """Text each recipient and e-mail the topic, except the channels that already have the alert.
 
-    ``key`` is the alert's key in the ledger, empty for an event without an id. Without
-    ``send_text`` only the e-mail is sent. Raises DeliveryError if a retry may help.
+    ``key`` is the alert's key in the ledger, empty for an event without an id. If ``send_text`` is
+    false, only the e-mail is sent. Raises DeliveryError if a retry may help.
     """
     ledger = _SafeLedger(key, dependencies)
     if ledger.entry.finished:
         return
-    report = _send_texts(message, ledger, dependencies) if send_text else EMAIL_ONLY
+    report = _try_texts(message, ledger, dependencies) if send_text else EMAIL_ONLY
     email = _send_email(message, report, ledger, dependencies)
-    _log(ledger.event_id, report, email, dependencies)
+    _log_delivery(ledger.event_id, report, email, dependencies)
     if report.can_retry or email == "failed":
         raise DeliveryError("; ".join((*report.failures, f"e-mail: {email}")))
     ledger.finish()
 
 
 def channel_name(recipient: str) -> str:
-    """Return the name of a recipient's channel in the ledger; a digest, to store no number."""
+    """Return the name under which the ledger records delivery to this recipient.
+
+    It contains a hash, so that the phone number itself is not stored.
+    """
     return f"text_{digest(recipient, 12)}"
 
 
 class _SafeLedger:
-    """The ledger; its failures are logged and never stop an alert."""
+    """A Ledger that never raises: its errors are logged, so that they do not stop the alert."""
 
     def __init__(self, key: str, dependencies: Dependencies) -> None:
         self.event_id = key.partition("#")[2]
@@ -78,24 +77,25 @@ class _SafeLedger:
             dynamodb = dependencies.client("dynamodb")
             ledger = Ledger(dynamodb, dependencies.settings.ledger_table_name, key)
             self.entry = ledger.claim(self.now)
-            self._ledger = ledger  # a ledger that failed is not used again: it would only wait
+            self._ledger = ledger  # only after success: a second failure would waste time
         except Exception as error:  # noqa: BLE001 - a failed ledger must never stop an alert
             self.log_failure("ledger", error)
 
-    def has(self, channel: str) -> bool:
-        """Return whether ``channel`` had the alert before."""
+    def has_delivered(self, channel: str) -> bool:
+        """Return whether an earlier invocation delivered the alert to ``channel``."""
         return channel in self.entry.channels
 
-    def mark(self, channel: str) -> None:
-        self._write(lambda ledger: ledger.mark(channel))
+    def mark_delivered(self, channel: str) -> None:
+        self._write(lambda ledger: ledger.mark_delivered(channel))
 
     def finish(self) -> None:
         self._write(Ledger.finish)
 
     def log_failure(self, problem: str, error: Exception) -> None:
-        log.failure(problem, error, self.now, event_id=self.event_id)
+        log.write_failure(problem, error, self.now, event_id=self.event_id)
 
     def _write(self, write: Callable[[Ledger], None]) -> None:
+        """Call ``write`` unless the ledger failed before; log its error."""
         if self._ledger is None:
             return
         try:
@@ -103,44 +103,45 @@ class _SafeLedger:
         except Exception as error:  # noqa: BLE001 - the next write may still succeed
             self.log_failure("ledger", error)
             if type(error).__name__.endswith("TimeoutError"):
-                self._ledger = None  # a second wait would take the time of a text or the e-mail
+                self._ledger = None  # another wait would leave no time for a text or the e-mail
 
 
-def _send_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies) -> Report:
-    """Text everybody. No failure here stops the e-mail."""
+def _try_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
+    """Send the texts. Never raises, so that the e-mail is sent in any case."""
     try:
-        return _text_everybody(message.text, ledger, dependencies)
-    except Exception as error:  # noqa: BLE001 - even if the layer cannot be imported
+        return _send_texts(message.text, ledger, dependencies)
+    except Exception as error:  # noqa: BLE001 - including an ImportError if the layer is missing
         ledger.log_failure("texts", error)
         failure = f"the texts failed ({type(error).__name__})"
-        return Report(failures=(failure,), can_retry=True)
+        return TextReport(failures=(failure,), can_retry=True)
 
 
-def _text_everybody(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> Report:
+def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
+    """Send the text to every recipient who does not have it; may raise anything."""
     from signwatch.alerting import sms
 
     arn = dependencies.settings.twilio_secret_arn
     try:
         secret = sms.load_secret(dependencies.client, arn, ledger.now)
     except sms.NoSecretError as error:
-        return Report(failures=(f"no text was sent: {error}",), can_retry=error.can_retry)
+        return TextReport(failures=(f"no text was sent: {error}",), can_retry=error.can_retry)
     recipients = secret.recipients
     sent, failures, can_retry = 0, [], False
     for number, recipient in enumerate(recipients, 1):
         channel = channel_name(recipient)
-        if ledger.has(channel):
+        if ledger.has_delivered(channel):
             continue
         outcome, secret = _send_text(text, recipient, secret, dependencies)
         if outcome.state == "accepted":
             sent += 1
-            ledger.mark(channel)
+            ledger.mark_delivered(channel)
             continue
         is_transient = outcome.state == "transient"
         retry = ", and is tried again" if is_transient else ""
-        place = f"recipient {number} of {len(recipients)}"  # no number in a log
-        failures.append(f"the text to {place} was not sent{retry}: {outcome.why}")
+        position = f"recipient {number} of {len(recipients)}"  # no phone number in the log
+        failures.append(f"the text to {position} was not sent{retry}: {outcome.reason}")
         can_retry = can_retry or is_transient
-    return Report(sent, len(recipients) - len(failures), tuple(failures), can_retry)
+    return TextReport(sent, len(recipients) - len(failures), tuple(failures), can_retry)
 
 
 def _send_text(
@@ -159,7 +160,7 @@ def _send_text(
     now = dependencies.clock()
     try:
         rotated = sms.load_secret(
-            dependencies.client, settings.twilio_secret_arn, now, use_cache=False
+            dependencies.client, settings.twilio_secret_arn, now, prefer_cache=False
         )
     except sms.NoSecretError:
         return outcome, secret
@@ -169,10 +170,13 @@ def _send_text(
 
 
 def _send_email(
-    message: Message, report: Report, ledger: _SafeLedger, dependencies: Dependencies
+    message: Message, report: TextReport, ledger: _SafeLedger, dependencies: Dependencies
 ) -> str:
-    """E-mail the alert and the failures of the texts; return "sent", "had" (before) or "failed"."""
-    if ledger.has(EMAIL):
+    """E-mail the alert and the failures of the texts.
+
+    Return "sent", "failed", or "had" if it was sent by an earlier invocation.
+    """
+    if ledger.has_delivered(EMAIL):
         return "had"
     body = message.body
     if report.failures:
@@ -185,11 +189,13 @@ def _send_email(
     except Exception as error:  # noqa: BLE001 - the caller raises after the outcome is logged
         ledger.log_failure("e-mail", error)
         return "failed"
-    ledger.mark(EMAIL)
+    ledger.mark_delivered(EMAIL)
     return "sent"
 
 
-def _log(event_id: str, report: Report, email: str, dependencies: Dependencies) -> None:
+def _log_delivery(
+    event_id: str, report: TextReport, email: str, dependencies: Dependencies
+) -> None:
     metrics = {"TextsSent": float(report.sent)}
     if report.failures:
         metrics["TextsFailed"] = float(len(report.failures))

@@ -1,33 +1,34 @@
-"""The ledger: who already has an alert, so that a repeated event or a retry sends nothing twice.
+"""The ledger records which channels received an alert, so that a retry does not send it twice.
 
-If the ledger cannot be used, the caller sends the alert anyway.
+If the ledger cannot be used, the caller sends the alert anyway. A channel is the e-mail or one
+recipient of texts.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-RETENTION_SECONDS = 14 * 24 * 3600  # as long as any of the queues keeps an event
+RETENTION_SECONDS = 14 * 24 * 3600  # no queue keeps an event for longer
 
 
 class Entry(NamedTuple):
-    """What the ledger holds of an alert: the channels that have it, and whether all is done."""
+    """The entry of one alert in the ledger."""
 
-    channels: frozenset[str] = frozenset()
-    finished: bool = False
+    channels: frozenset[str] = frozenset()  # those that received the alert
+    finished: bool = False  # nothing is left to send or to retry
 
 
 class Ledger(NamedTuple):
-    """The ledger of one alert. ``key`` is empty for an event without an id: nothing is recorded."""
+    """The ledger of one alert. If ``key`` is empty (an event without an id), it records nothing."""
 
     dynamodb: Any
     table: str
     key: str
 
     def claim(self, now: float) -> Entry:
-        """Record the alert, or return its entry if it is known; ``now`` in seconds since 1970.
+        """Record the alert and return an empty Entry; if it was recorded before, return its Entry.
 
-        Raises what the table raises.
+        ``now`` is in seconds since 1970. Errors of DynamoDB are passed on.
         """
         if not self.key:
             return Entry()
@@ -46,12 +47,12 @@ class Ledger(NamedTuple):
             return self._get_entry()
         return Entry()
 
-    def mark(self, channel: str) -> None:
-        """Record that ``channel`` has the alert."""
+    def mark_delivered(self, channel: str) -> None:
+        """Record that ``channel`` received the alert."""
         self._update("SET channels.#name = :state", channel, "delivered")
 
     def finish(self) -> None:
-        """Record that nothing is left to do."""
+        """Record that nothing is left to send or to retry."""
         self._update("SET #name = :state", "state", "done")
 
     def _get_entry(self) -> Entry:
@@ -63,6 +64,7 @@ class Ledger(NamedTuple):
         return Entry(channels, item.get("state", {}).get("S") == "done")
 
     def _update(self, expression: str, name: str, state: str) -> None:
+        """Update the entry; ``#name`` and ``:state`` in the expression stand for the arguments."""
         if self.key:
             self.dynamodb.update_item(
                 TableName=self.table,

@@ -1,8 +1,8 @@
 """Composes the text message and the e-mail of an alert from an allow-list of fields. Pure.
 
-A record holds text that strangers chose. Only the fields named here are shown, each made safe and
-truncated (see gsm7), and the trusted ones come first. Sizes: GSM 03.38, two concatenated segments
-of 153 septets.
+A record contains strings that strangers chose. Only the fields named here are shown, each made safe
+and truncated (see gsm7), and the trusted ones come first. A text is at most two concatenated
+segments of 153 septets (GSM 03.38).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from signwatch.detection.verdict import Verdict
 
 TEXT_MAX_SEPTETS = 306
-# Of the fields in it; with the longest of everything else they still fit.
+# For the fields of the text. All of them at full length fit into TEXT_MAX_SEPTETS.
 LABEL_MAX_SEPTETS = 20
 EVENT_NAME_MAX_SEPTETS = 20
-WHY_MAX_SEPTETS = 39
+REASON_MAX_SEPTETS = 39
 SOURCE_MAX_SEPTETS = 45  # the longest IPv6 address
 REGION_MAX_SEPTETS = 16
-ID_MAX_SEPTETS = 8  # enough to find the event by
-EVENT_ID_MAX_CHARS = 64  # of the whole id, in the e-mail
+ID_MAX_SEPTETS = 8  # of the event id; enough to find the event
+EVENT_ID_MAX_CHARS = 64  # of the event id in the e-mail
 ACCOUNT_MAX_CHARS = 12
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
-LATE_AFTER_SECONDS = 120  # from then on the text states its delay
+LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
-MFA = {
+MFA_LINES = {
     "yes": "MFA yes",
     "no": "MFA NO",
     "provider": "MFA up to the identity provider",
@@ -43,11 +43,11 @@ MFA = {
 
 
 class Message(NamedTuple):
-    """The text message, and the same alert as an e-mail."""
+    """An alert in both forms."""
 
-    text: str
-    subject: str
-    body: str
+    text: str  # the text message
+    subject: str  # of the e-mail
+    body: str  # of the e-mail
 
 
 def compose(
@@ -55,78 +55,84 @@ def compose(
 ) -> Message:
     """Compose an alert.
 
-    ``delay`` is the seconds from the sign-in to now, None if unknown. ``zone`` names a time zone,
-    such as Europe/Berlin, whose time is shown beside UTC. An unknown zone is left out.
+    ``delay`` is the number of seconds since the sign-in, None if unknown. ``zone`` is the name of a
+    time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
+    ignored.
     """
     account = format_account(sign_in.account, label)
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
-        *_facts(sign_in, verdict),
-        _when(sign_in, delay, zone),
+        *_detail_lines(sign_in, verdict),
+        _time_line(sign_in, delay, zone),
         f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
     ]
     text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
-    subject = f"AWS sign-in alert, account {account}: {_what(sign_in)}"
+    subject = f"AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
     ascii_subject = subject.encode("ascii", "replace").decode()
-    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], _body(sign_in, verdict, lines))
+    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], _compose_body(sign_in, verdict, lines))
 
 
 def format_account(account: str, label: str) -> str:
-    """Return the label of the account, or its last four digits."""
+    """Return the label of the account; without a label, the last four digits of its number."""
     safe_label = gsm7.sanitise(label, LABEL_MAX_SEPTETS)
     if safe_label:
         return safe_label
     return f"...{account[-4:]}" if account.isascii() and account.isdigit() else "unknown"
 
 
-def _what(sign_in: SignIn | Unreadable) -> str:
+def _describe_event(sign_in: SignIn | Unreadable) -> str:
+    """Return what happened, such as "Console sign-in FAILED"."""
     if isinstance(sign_in, SignIn):
         return f"{sign_in.what} FAILED" if sign_in.outcome == "failure" else sign_in.what
     event_name = gsm7.sanitise(sign_in.event_name, EVENT_NAME_MAX_SEPTETS)
     return f"Unreadable sign-in ({event_name or 'unnamed event'})"
 
 
-def _facts(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
-    what = _what(sign_in)
+def _detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
+    """Return the lines that say what happened, who it was, from where, and with which MFA."""
+    event = _describe_event(sign_in)
     who = gsm7.quote(sign_in.who, gsm7.NAME_MAX_SEPTETS)
-    source = f"From: {_source(sign_in.source)}"
+    from_line = f"From: {_format_source(sign_in.source)}"
     if isinstance(sign_in, Unreadable):
-        return [f"{what}: {gsm7.sanitise(sign_in.why, WHY_MAX_SEPTETS)}", f"Who: {who}", source]
+        reason = gsm7.sanitise(sign_in.reason, REASON_MAX_SEPTETS)
+        return [f"{event}: {reason}", f"Who: {who}", from_line]
     if sign_in.identity == "root":
         who = "root user"
-    return [what, f"Who: {who}", source, MFA[sign_in.mfa] + _device_code_note(sign_in, verdict)]
+    mfa_line = MFA_LINES[sign_in.mfa] + _device_code_note(sign_in, verdict)
+    return [event, f"Who: {who}", from_line, mfa_line]
 
 
 def _device_code_note(sign_in: SignIn, verdict: Verdict) -> str:
-    """Return why a device code, or the portal sign-in that approved one, is an alert."""
+    """Return why a device code, or its approval in the portal, is an alert; else empty."""
     if APPROVAL_UNKNOWN in verdict.reasons:
         return "; approval unknown"
     if DEVICE_CODE not in verdict.reasons:
         return ""
-    is_code = sign_in.grant == DEVICE_CODE_GRANT
-    return "; approved elsewhere" if is_code else "; code used elsewhere"
+    is_device_code = sign_in.grant == DEVICE_CODE_GRANT
+    return "; approved elsewhere" if is_device_code else "; code used elsewhere"
 
 
-def _when(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
+def _time_line(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
+    """Return the line with the Region, the time and, if it was long ago, the delay."""
     region = gsm7.sanitise(sign_in.region, REGION_MAX_SEPTETS)
-    moment = parse_time(sign_in.time)
+    time = parse_time(sign_in.time)
     when = "time unknown"
-    if moment:
-        when = f"{moment:%Y-%m-%d %H:%M:%S} UTC{_local_time(moment, zone)}"
+    if time:
+        when = f"{time:%Y-%m-%d %H:%M:%S} UTC{_format_local_time(time, zone)}"
     if delay is not None and delay > LATE_AFTER_SECONDS:
         when += f", {_format_delay(delay)} ago"
     return f"{region} {when}".strip()
 
 
-def _local_time(moment: datetime, zone: str) -> str:
-    """Return the time in a zone, such as " (11:00 +0100)"; empty for no zone or an unknown one."""
+def _format_local_time(time: datetime, zone: str) -> str:
+    """Return the time in a zone, such as " (11:00 +0100)"; empty if the zone is unknown."""
     if not zone:
         return ""
-    from zoneinfo import ZoneInfo  # here, since it takes time to import and few alerts need it
+    from zoneinfo import ZoneInfo  # here because the import takes time and few alerts need it
 
     try:
-        return moment.astimezone(ZoneInfo(zone)).strftime(" (%H:%M %z)")
-    except Exception:  # noqa: BLE001 - zoneinfo raises many classes, and the alert goes out anyway
+        return time.astimezone(ZoneInfo(zone)).strftime(" (%H:%M %z)")
+    except Exception:  # noqa: BLE001 - zoneinfo raises many classes; none may stop the alert
         return ""
 
 
@@ -135,7 +141,7 @@ def _format_delay(seconds: int) -> str:
     return f"{hours} h" if hours > 1 else f"{seconds // 60} min"
 
 
-def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> str:
+def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> str:
     account = _format_id(sign_in.account, ACCOUNT_MAX_CHARS) or "unknown"
     if isinstance(sign_in, SignIn) and sign_in.partition != "aws":
         account += f" in {sign_in.partition}"
@@ -150,8 +156,8 @@ def _body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> s
     return "\n".join([*lines, "", *more_lines])
 
 
-def _source(source: str) -> str:
-    """Return an address, or a list of addresses, as it is; anything else quoted and made safe."""
+def _format_source(source: str) -> str:
+    """Return one or more addresses unchanged, and anything else quoted and made safe."""
     if not source.strip():
         return "not recorded"
     parts = [part.strip() for part in source.split(",")]
@@ -165,11 +171,11 @@ def _is_address(text: str) -> bool:
         ip_address(text)
     except ValueError:
         return False
-    return "%" not in text  # a zone id may hold anything, such as a host name
+    return "%" not in text  # a zone id may contain anything, such as a host name
 
 
 def _format_id(value: str, max_septets: int) -> str:
-    """Return an id as it is, to be searched for; what does not look like one is made safe."""
+    """Return an id unchanged, so that people can search for it; make anything else safe."""
     if set(value) <= ID_CHARACTERS:
         return value[:max_septets]
     return gsm7.sanitise(value, max_septets)

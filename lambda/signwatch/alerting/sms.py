@@ -1,9 +1,11 @@
-"""Texts by Twilio. Only this module imports twilio, which is in the layer.
+"""Sends texts through Twilio. Only this module imports twilio, which is in the Lambda layer.
 
-A text is sent by the client's own ``request``: ``client.messages`` would import 82 modules that
-nothing needs. Twilio's client has no timeout and does not retry; this module does both. Sources:
-Twilio docs, "Messages resource", "Error and warning dictionary" (20003, 20429, 21211, 21610, 21617)
-and "Twilio API best practices".
+A text is sent with the client's ``request`` method, because ``client.messages`` would import 82
+modules that are not needed. Twilio's client has no timeout and does not retry; this module adds
+both.
+
+Sources: Twilio docs, "Messages resource", "Error and warning dictionary" (20003, 20429, 21211,
+21610, 21617) and "Twilio API best practices".
 """
 
 from __future__ import annotations
@@ -21,22 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 3.0, 7.0
-EMAIL_SECONDS = 20.0  # for the e-mail and the marks in the ledger after the last attempt
+EMAIL_SECONDS = 20.0  # left after the last attempt for the e-mail and the ledger
 MIN_SECONDS_FOR_ATTEMPT = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS + EMAIL_SECONDS
 RETRY_PAUSE_SECONDS = 0.5
 SECRET_CACHE_SECONDS = 300.0
 NO_ANSWER = "Twilio did not answer in time, and may have sent it"
 CREDENTIALS_REFUSED = (401, 403)  # HTTP status codes
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
-NO_VALUE = "ResourceNotFoundException"  # GetSecretValue: also while there is no version yet
-TEXT_FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
-NO_EDGE = {"TWILIO_EDGE": ""}  # in place of the environment, whose edge would change the host
+# GetSecretValue raises it for a secret that has no value yet.
+EMPTY_VALUE_ERROR_NAME = "ResourceNotFoundException"
+STRING_FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
+NO_EDGE = {"TWILIO_EDGE": ""}  # replaces os.environ, where an edge would change the host
 
-_cache: dict[str, tuple[float, Secret]] = {}  # by ARN: when it was read, and the secret
+_cache: dict[str, tuple[float, Secret]] = {}  # by ARN: (read_at, secret)
 
 
 class Secret(NamedTuple):
-    """Twilio's credentials, the sender and the recipients."""
+    """Twilio's credentials, the sender and the recipients, from Secrets Manager."""
 
     account_sid: str
     api_key_sid: str
@@ -46,92 +49,99 @@ class Secret(NamedTuple):
 
 
 class NoSecretError(Exception):
-    """There are no usable credentials; the message says why and contains no secret value.
+    """There are no usable credentials. The message says why and contains no secret value.
 
-    ``can_retry`` says that a retry may find some.
+    ``can_retry`` says that a retry may succeed.
     """
 
-    def __init__(self, why: str, *, can_retry: bool = False) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, *, can_retry: bool = False) -> None:
+        super().__init__(reason)
         self.can_retry = can_retry
 
 
 class Outcome(NamedTuple):
-    """The outcome of one text: ``state`` is accepted, permanent, transient or credentials."""
+    """The outcome of one text."""
 
-    state: str
-    why: str
+    state: str  # accepted, permanent, transient, credentials (the credentials were refused)
+    reason: str  # why it was not accepted
 
 
 def load_secret(
-    client: Callable[[str], Any], arn: str, now: float, *, use_cache: bool = True
+    get_client: Callable[[str], Any], arn: str, now: float, *, prefer_cache: bool = True
 ) -> Secret:
-    """Return the secret. It is cached for five minutes, and for longer while it cannot be read.
+    """Return the secret, from the cache if it was read less than five minutes ago.
 
-    Raises NoSecretError while it is empty, unreadable or malformed.
+    Without ``prefer_cache``, read it again in any case. If it cannot be read now, return the cached
+    value, however old. Raises NoSecretError if there is no cached value, or if the value read is
+    empty or malformed.
     """
     cached = _cache.get(arn)
-    if cached and use_cache and now - cached[0] < SECRET_CACHE_SECONDS:
-        return cached[1]
+    if cached and prefer_cache:
+        read_at, secret = cached
+        if now - read_at < SECRET_CACHE_SECONDS:
+            return secret
     try:
-        text = client("secretsmanager").get_secret_value(SecretId=arn).get("SecretString", "")
+        value = get_client("secretsmanager").get_secret_value(SecretId=arn).get("SecretString", "")
     except Exception as error:  # noqa: BLE001 - whatever fails, the e-mail must be sent
         if cached:
-            return cached[1]
-        is_empty = type(error).__name__ == NO_VALUE
-        why = "the secret is still empty" if is_empty else "the secret could not be read"
-        raise NoSecretError(f"{why} ({type(error).__name__})", can_retry=not is_empty) from None
-    secret = parse_secret(text)
+            _, secret = cached
+            return secret
+        is_empty = type(error).__name__ == EMPTY_VALUE_ERROR_NAME
+        reason = "the secret is still empty" if is_empty else "the secret could not be read"
+        raise NoSecretError(f"{reason} ({type(error).__name__})", can_retry=not is_empty) from None
+    secret = parse_secret(value)
     _cache[arn] = (now, secret)
     return secret
 
 
-def parse_secret(text: str) -> Secret:
-    """Read the secret's JSON. Raises NoSecretError, whose message contains no secret value."""
-    if not text:
+def parse_secret(value: str) -> Secret:
+    """Parse the secret's JSON. Raises NoSecretError, whose message contains no secret value."""
+    if not value:
         raise NoSecretError("the secret is still empty")
     try:
-        fields = json.loads(text)
-        texts = {name: fields[name] for name in TEXT_FIELDS}
+        fields = json.loads(value)
+        strings = {name: fields[name] for name in STRING_FIELDS}
         recipients = fields["recipients"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NoSecretError("the secret is not the JSON object that invoke secret writes") from None
     is_list = isinstance(recipients, list) and bool(recipients)
-    if not is_list or not all(map(_is_filled, [*texts.values(), *recipients])):
+    if not is_list or not all(map(_is_nonempty_string, [*strings.values(), *recipients])):
         raise NoSecretError("the secret names no recipient or lacks a value")
-    return Secret(**texts, recipients=tuple(dict.fromkeys(recipients)))
+    unique_recipients = tuple(dict.fromkeys(recipients))
+    return Secret(**strings, recipients=unique_recipients)
 
 
-def _is_filled(value: object) -> bool:
+def _is_nonempty_string(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
 def send(
     secret: Secret, recipient: str, text: str, base_url: str, seconds_left: Callable[[], float]
 ) -> Outcome:
-    """Send one text, with one retry after a transient failure if the time allows.
+    """Send one text. After a transient failure, try once more if there is time.
 
-    After a timeout there is no retry at once, as Twilio may have sent the text. No attempt begins
-    without the time left that the e-mail needs after it.
+    After a timeout it is not tried again here, because Twilio may have sent the text. An attempt is
+    made only if it leaves enough time for the e-mail.
     """
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
         return Outcome("transient", "there was no time left")
-    outcome = _attempt(secret, recipient, text, base_url)
-    if outcome.state != "transient" or outcome.why == NO_ANSWER:
+    outcome = _send_once(secret, recipient, text, base_url)
+    if outcome.state != "transient" or outcome.reason == NO_ANSWER:
         return outcome
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT + RETRY_PAUSE_SECONDS:
         return outcome
     time.sleep(RETRY_PAUSE_SECONDS)
-    return _attempt(secret, recipient, text, base_url)
+    return _send_once(secret, recipient, text, base_url)
 
 
-def _attempt(secret: Secret, recipient: str, text: str, base_url: str) -> Outcome:
+def _send_once(secret: Secret, recipient: str, text: str, base_url: str) -> Outcome:
+    """Send one text in a single attempt. Never raises."""
     try:
         status, body = _post(secret, recipient, text, base_url)
         if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
-            _read_json(body)  # raises for an answer that is not Twilio's
+            _read_json(body)  # raises if the answer is not from Twilio
             return Outcome("accepted", "")
-    except Exception as error:  # noqa: BLE001 - others and the e-mail follow
+    except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
         if type(error).__name__ == "ReadTimeout":
             return Outcome("transient", NO_ANSWER)
         return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
@@ -139,7 +149,7 @@ def _attempt(secret: Secret, recipient: str, text: str, base_url: str) -> Outcom
 
 
 def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int, str]:
-    """Ask Twilio to send a text; return the HTTP status and the body of its answer."""
+    """Request a text from Twilio; return the HTTP status and the body of the answer."""
     sender_field = "MessagingServiceSid" if secret.sender.startswith("MG") else "From"
     message = {"To": recipient, sender_field: secret.sender, "Body": text}
     url = f"{_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages.json"
@@ -161,7 +171,7 @@ def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int
 
 
 def _origin(base_url: str) -> str:
-    """Return scheme and host of the base URL. Raises ValueError unless https or loopback."""
+    """Return scheme and host of the base URL. Raises ValueError unless it is https or loopback."""
     url = urlsplit(base_url)
     is_loopback = url.scheme == "http" and url.hostname in ("127.0.0.1", "::1")
     if url.scheme != "https" and not is_loopback:
@@ -182,17 +192,17 @@ def _read_json(body: str) -> dict[str, Any]:
     """Return the object in the body of an answer. Raises ValueError if it holds anything else."""
     answer = json.loads(body or "{}")
     if not isinstance(answer, dict):
-        raise ValueError("the answer is no JSON object")  # noqa: TRY004 - as for what is no JSON
+        raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - as for invalid JSON
     return answer
 
 
 def classify(status: int, code: int | None) -> Outcome:
-    """Return the outcome that Twilio's HTTP status and error code mean for a text."""
-    why = f"Twilio answered {status}"
+    """Return the Outcome for an HTTP status and error code with which Twilio refused a text."""
+    reason = f"Twilio answered {status}"
     if code:
-        why += f", error {code}"
+        reason += f", error {code}"
     if status in CREDENTIALS_REFUSED:
-        return Outcome("credentials", why)
+        return Outcome("credentials", reason)
     if status == TOO_MANY_REQUESTS or status >= SERVER_ERROR:
-        return Outcome("transient", why)
-    return Outcome("permanent", why)
+        return Outcome("transient", reason)
+    return Outcome("permanent", reason)

@@ -1,7 +1,7 @@
-"""An allowance: a network that is recognised for a time, for a person or a role, or for both.
+"""An allowance: an extra recognised network, often for a limited time or for one person or role.
 
-The tasks write allowances with this code and the function reads them with it. Each is kept as one
-JSON object.
+The `invoke networks.*` tasks write allowances as Systems Manager parameters; the function reads
+them. Both use this module. Each parameter's value is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,54 +14,51 @@ from signwatch.detection import networks
 from signwatch.detection.record import digest, parse_time
 from signwatch.gsm7 import sanitise_name, to_gsm7
 
-PARAMETER_FOLDER = "networks"  # allowances are kept below /<prefix>/networks/
-KEYS = frozenset({"cidr", "label", "who", "expires"})  # and "wide", if it is true
+PARAMETER_FOLDER = "networks"  # parameters are named /<prefix>/networks/<name>
+KEYS = frozenset({"cidr", "label", "who", "expires"})  # required; "wide" is optional
 TEXT_MAX_CHARS = 128  # of a label, a person or a role
 
 
 class Allowance(NamedTuple):
-    """One allowance. ``who`` is empty if it is for everybody, ``expires`` None if it never does.
+    """One allowance."""
 
-    ``expires`` is in seconds since 1970. ``wide`` says that a range that is too wide was insisted
-    on. ``ranges`` holds the one network in the form in which an address is looked up.
-    """
-
-    cidr: str
-    label: str
-    who: str
-    expires: int | None
-    wide: bool
-    ranges: networks.Networks
+    cidr: str  # the network, as an address or a CIDR range
+    label: str  # the owner's note, shown in the log
+    who: str  # the name of the one person or role; empty if it is for everybody
+    expires: int | None  # in seconds since 1970; None if it never expires
+    wide: bool  # a range wider than usually permitted was explicitly accepted
+    ranges: networks.Networks  # the one network, in the form that is searched
 
     @property
     def name(self) -> str:
-        """The last part of the parameter's name; the same for the same range and person.
+        """The last part of the parameter's name, made from range and person alone.
 
-        A digest, because Systems Manager allows no colon and no slash there ("PutParameter", Name).
+        It is a digest, because Systems Manager does not allow a colon or a slash there
+        ("PutParameter", Name).
         """
         return digest(json.dumps([self.cidr, self.who.casefold()]), 16)
 
     def is_current(self, now: float) -> bool:
-        """Return whether it still counts; at the second of its expiry it does not."""
+        """Return whether it has not expired; in the second of its expiry it has."""
         return self.expires is None or now < self.expires
 
     def is_for(self, *names: str) -> bool:
         """Return whether it is for everybody, or for one of these people and roles.
 
-        A whole name matches in any case of letters, as it is recorded or as a text shows it.
+        Case is ignored. A name may be written as it is recorded or as a text message shows it.
         """
         if not self.who:
             return True
-        forms = _forms(self.who)
-        return any(not forms.isdisjoint(_forms(name)) for name in names if name)
+        own_forms = _comparable_forms(self.who)
+        return any(own_forms & _comparable_forms(name) for name in names if name)
 
 
 def make(
     cidr: str, label: str, who: str = "", expires: int | None = None, *, wide: bool = False
 ) -> Allowance:
-    """Make an allowance. Raises ValueError with a sentence if it would match nothing or too much.
+    """Return an allowance. Raises ValueError, with a sentence for people, if a value is unusable.
 
-    ``wide`` allows a range wider than /8 (IPv4) or /19 (IPv6).
+    ``wide`` permits a range wider than /8 (IPv4) or /19 (IPv6).
     """
     network = networks.parse_network(cidr, wide=wide)
     for name, text in (("label", label), ("person or role", who)):
@@ -69,15 +66,15 @@ def make(
             raise ValueError(
                 f"the {name} is not a line of at most {TEXT_MAX_CHARS} printable characters"
             )
-        if "{{" in text:  # Systems Manager takes it for the name of another parameter
+        if "{{" in text:  # Systems Manager would insert another parameter there
             raise ValueError(f"the {name} has two opening braces in a row")
     if not label:
         raise ValueError("it has no label")
-    return Allowance(str(network), label, who, expires, wide, networks.index([network]))
+    return Allowance(str(network), label, who, expires, wide, networks.build_networks([network]))
 
 
 def encode(allowance: Allowance) -> str:
-    """Return the JSON in which an allowance is kept."""
+    """Return the allowance as JSON, the value of its parameter."""
     fields: dict[str, Any] = {
         "cidr": allowance.cidr,
         "label": allowance.label,
@@ -90,7 +87,7 @@ def encode(allowance: Allowance) -> str:
 
 
 def decode(text: str) -> Allowance:
-    """Read what ``encode`` wrote. Raises ValueError with a sentence for anything else."""
+    """Parse what ``encode`` wrote. Raises ValueError, with a sentence, for anything else."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -99,37 +96,39 @@ def decode(text: str) -> Allowance:
         raise ValueError(f"it is not one object with {', '.join(sorted(KEYS))}")
     cidr, label, who, expires = (fields[key] for key in ("cidr", "label", "who", "expires"))
     wide = fields.get("wide", False)
-    has_texts = isinstance(cidr, str) and isinstance(label, str)
-    if (
-        not has_texts
-        or not isinstance(wide, bool)
-        or not all(map(_is_none_or_text, (who, expires)))
-    ):
+    has_strings = isinstance(cidr, str) and isinstance(label, str)
+    has_optional_strings = all(map(_is_none_or_nonempty_string, (who, expires)))
+    if not (has_strings and has_optional_strings and isinstance(wide, bool)):
         raise ValueError("one of its values is of the wrong kind")
     seconds = None if expires is None else _parse_expiry(expires)
     return make(cidr, label, who or "", seconds, wide=wide)
 
 
 def format_time(seconds: int) -> str:
-    """Return a moment, in seconds since 1970, as an allowance holds it: 2026-11-24T10:12:31Z."""
+    """Return a time, given in seconds since 1970, in the form 2026-11-24T10:12:31Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _is_none_or_text(value: object) -> bool:
-    """Return whether a value may stand for a person or an expiry; an empty text may not."""
+def _is_none_or_nonempty_string(value: object) -> bool:
     return value is None or (isinstance(value, str) and value != "")
 
 
 def _parse_expiry(text: str) -> int:
-    """Read a moment. One without a time zone would be another one elsewhere."""
+    """Return the time in seconds since 1970. Raises ValueError if it has no time zone."""
     moment = parse_time(text)
     if moment is None:
-        raise ValueError("its expires is not a moment like 2026-11-24T10:12:31Z")
+        raise ValueError("its expires is not a time like 2026-11-24T10:12:31Z")
     return int(moment.timestamp())
 
 
-def _forms(name: str) -> set[str]:
-    """Return a name in lower case, and also as a text shows it if that shows it whole."""
+def _comparable_forms(name: str) -> set[str]:
+    """Return the spellings of a name that count as equal, in lower case.
+
+    These are the name as recorded and as a text message shows it. The latter counts only if no
+    character was lost, because otherwise two people could share it.
+    """
     shown = sanitise_name(name)
-    is_whole = shown and to_gsm7(name) == name and not shown.endswith("...")
-    return {name.casefold(), shown.casefold()} if is_whole else {name.casefold()}
+    forms = {name.casefold()}
+    if shown and to_gsm7(name) == name and not shown.endswith("..."):
+        forms.add(shown.casefold())
+    return forms

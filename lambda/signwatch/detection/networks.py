@@ -1,17 +1,20 @@
-"""Recognised networks: a comma-separated list of CIDR ranges and single addresses.
+"""Recognised networks, and whether an address is in one of them.
 
-Only a plain address in text form can be recognised. AWS records more than addresses ("AWS
-Internal", service names), and Python's ipaddress accepts more than text (integers, bytes, zone
-ids), so both the list and the source are checked here.
+Terms: an entry is one item of a comma-separated list, as the owner wrote it: an address or a CIDR
+range. A network is a parsed entry. Ranges are networks in the form that is searched: sorted and
+without overlap, so that a look-up is one binary search. The source is what CloudTrail records as
+sourceIPAddress.
 
-A list is read into sorted ranges without overlap, so that a look-up is one binary search.
+Only a plain address can be recognised. AWS records other sources too ("AWS Internal", service
+names), and Python's ipaddress accepts more than strings (integers, bytes, zone ids), so both the
+entries and the source are checked here.
 """
 
 from __future__ import annotations
 
 import functools
 
-# The C part of socket: the whole of it would take an eighth of the function's import time.
+# The C part of socket: importing all of it would take an eighth of the function's import time.
 from _socket import AF_INET, AF_INET6, inet_pton
 from bisect import bisect_right
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
@@ -33,32 +36,33 @@ PRIVATE_NETWORKS = tuple(
 )  # fmt: skip
 PREFIX_LENGTHS = frozenset(map(str, range(129)))
 IPV4_MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291, IPv4-mapped IPv6 address
+IPV4_MAPPED_PREFIX_LENGTH = 96
 IPV4_BYTES = 4
 
 Network = IPv4Network | IPv6Network
 
 
 class Ranges(NamedTuple):
-    """Address ranges of one family: the first addresses in ascending order, and the last ones."""
+    """Address ranges of one IP version in ascending order: ``firsts[i]`` to ``lasts[i]``."""
 
     firsts: tuple[bytes, ...] = ()
     lasts: tuple[bytes, ...] = ()
 
 
 class Networks(NamedTuple):
-    """The usable entries of a list, the unusable ones (they match nothing), and the ranges."""
+    """A parsed list of networks."""
 
     usable: tuple[Network, ...]
-    unusable: tuple[str, ...]
+    unusable: tuple[str, ...]  # entries that cannot be parsed; they match nothing
     ipv4: Ranges = Ranges()
     ipv6: Ranges = Ranges()
 
 
 @functools.lru_cache(maxsize=2)
-def parse(text: str) -> Networks:
-    """Read a list at run time. An unusable entry matches nothing and does not affect the others.
+def parse_list(text: str) -> Networks:
+    """Parse a comma-separated list. An unusable entry does not affect the others.
 
-    Results are cached, since a warm process reads the same list for every event.
+    Results are cached, because the function parses the same list for every event.
     """
     usable, unusable = [], []
     for entry in split_list(text):
@@ -66,21 +70,21 @@ def parse(text: str) -> Networks:
             usable.append(parse_network(entry))
         except ValueError:
             unusable.append(entry)
-    return index(usable, unusable)
+    return build_networks(usable, unusable)
 
 
-def parse_strictly(text: str) -> tuple[Network, ...]:
-    """Read a list before it is stored.
+def parse_list_strictly(text: str) -> tuple[Network, ...]:
+    """Parse a list that a person has just entered.
 
-    Raises ValueError with a sentence for the first unusable entry.
+    Raises ValueError for the first unusable entry; the message is a sentence for that person.
     """
     return tuple(parse_network(entry) for entry in split_list(text))
 
 
 def parse_network(entry: str, *, wide: bool = False) -> Network:
-    """Read one entry. Raises ValueError with a sentence if it is unusable.
+    """Parse one entry. Raises ValueError, with a sentence for people, if it is unusable.
 
-    With ``wide``, a range of any width is accepted.
+    A range wider than WIDEST_PREFIX_LENGTH is accepted only if ``wide`` is true.
     """
     address, slash, length = entry.partition("/")
     if pack(address) is None:
@@ -92,7 +96,8 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
     except ValueError as error:
         raise ValueError(f"{entry!r} is not a range in CIDR form: {error}") from None
     if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped):
-        network = ip_network(f"{mapped}/{max(network.prefixlen - 96, 0)}")
+        ipv4_length = max(network.prefixlen - IPV4_MAPPED_PREFIX_LENGTH, 0)
+        network = ip_network(f"{mapped}/{ipv4_length}")
     widest = WIDEST_PREFIX_LENGTH[network.version]
     if network.prefixlen < widest and not wide:
         raise ValueError(
@@ -102,59 +107,67 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
 
 
 def split_list(text: str) -> list[str]:
-    """Split a comma-separated list; empty entries are left out."""
+    """Split a comma-separated list into stripped entries, without the empty ones."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
-def index(usable: Iterable[Network], unusable: Iterable[str] = ()) -> Networks:
-    """Build the ranges in which ``recognises`` searches."""
+def build_networks(usable: Iterable[Network], unusable: Iterable[str] = ()) -> Networks:
+    """Return Networks with the ranges that ``recognises`` searches."""
     networks = tuple(usable)
     ipv4 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv4Network))
     ipv6 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv6Network))
-    return Networks(networks, tuple(unusable), _ranges(ipv4), _ranges(ipv6))
+    return Networks(networks, tuple(unusable), _build_ranges(ipv4), _build_ranges(ipv6))
 
 
-def _ranges(collapsed: Iterable[Network]) -> Ranges:
+def _build_ranges(collapsed: Iterable[Network]) -> Ranges:
     networks = list(collapsed)
     firsts = tuple(network.network_address.packed for network in networks)
     lasts = tuple(network.broadcast_address.packed for network in networks)
     return Ranges(firsts, lasts)
 
 
-def recognises(networks: Networks, source: object, *, by_endpoint: bool = False) -> bool:
+def recognises(networks: Networks, source: object, *, by_vpc_endpoint: bool = False) -> bool:
     """Return whether ``source`` is an address in one of the networks.
 
-    A private or shared address is recognised only if the sign-in came through an allowed VPC
-    endpoint (``by_endpoint``), because anybody's own network can use such an address.
+    A private or shared address is recognised only with ``by_vpc_endpoint`` (the sign-in came
+    through an allowed VPC endpoint), because any other network may use the same address.
     """
     address = pack(source)
     if address is None or not _contains(networks, address):
         return False
-    return by_endpoint or not _contains(_private_networks(), address)
+    return by_vpc_endpoint or not _contains(_private_networks(), address)
 
 
 def recognises_sign_in(
-    networks: Networks, source: object, endpoint: str, allowed_endpoints: Collection[str]
+    networks: Networks, source: object, vpc_endpoint: str, allowed_endpoints: Collection[str]
 ) -> bool:
     """Return whether a sign-in is recognised by its address and its VPC endpoint.
 
-    ``endpoint`` is empty if it came through none. Through an endpoint that is not allowed, not even
-    a public address is recognised, because a VPC may use any range.
+    ``vpc_endpoint`` is empty if the sign-in did not come through one. If it came through one that
+    is not allowed, even a public address is not recognised, because a VPC may use any range.
     """
-    if endpoint and endpoint not in allowed_endpoints:
+    if vpc_endpoint and vpc_endpoint not in allowed_endpoints:
         return False
-    return recognises(networks, source, by_endpoint=bool(endpoint))
+    return recognises(networks, source, by_vpc_endpoint=bool(vpc_endpoint))
 
 
-def can_be_recognised(source: object, endpoint: str, allowed_endpoints: Collection[str]) -> bool:
-    """Return whether there could be a network that recognises a sign-in from this source."""
-    if pack(source) is None or (endpoint and endpoint not in allowed_endpoints):
+def can_be_recognised(
+    source: object, vpc_endpoint: str, allowed_endpoints: Collection[str]
+) -> bool:
+    """Return whether any network could recognise a sign-in from this source.
+
+    None can if the source is not an address, if the sign-in came through a VPC endpoint that is not
+    allowed, or if the address is private and the sign-in did not come through a VPC endpoint.
+    """
+    if pack(source) is None:
         return False
-    return bool(endpoint) or not is_private(source)
+    if vpc_endpoint:
+        return vpc_endpoint in allowed_endpoints
+    return not is_private(source)
 
 
 def is_wholly_private(network: Network) -> bool:
-    """Return whether ``network`` holds private or shared addresses alone."""
+    """Return whether ``network`` contains only private or shared addresses."""
     return any(
         network.subnet_of(private)  # type: ignore[arg-type] # both are of the same version
         for private in PRIVATE_NETWORKS
@@ -169,7 +182,7 @@ def is_private(source: object) -> bool:
 
 
 def pack(source: object) -> bytes | None:
-    """Return the address in network byte order, or None if ``source`` is not one plain address.
+    """Return the address as bytes in network byte order; None if ``source`` is not one address.
 
     An IPv4-mapped IPv6 address is returned as IPv4.
     """
@@ -179,7 +192,7 @@ def pack(source: object) -> bytes | None:
         if ":" not in source:
             return inet_pton(AF_INET, source)
         address = inet_pton(AF_INET6, source)
-    except (OSError, ValueError):  # ValueError for text that cannot be encoded
+    except (OSError, ValueError):  # ValueError for a string that cannot be encoded
         return None
     return address[12:] if address.startswith(IPV4_MAPPED_PREFIX) else address
 
@@ -192,4 +205,4 @@ def _contains(networks: Networks, address: bytes) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _private_networks() -> Networks:
-    return index(PRIVATE_NETWORKS)
+    return build_networks(PRIVATE_NETWORKS)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# The texts that every reading needs, in the order of Record's fields.
-TEXT_KEYS = (
+# The strings that are read from every record, in the order of Record's fields.
+STRING_KEYS = (
     "eventSource",
     "eventName",
     "eventID",
@@ -23,83 +23,85 @@ TEXT_KEYS = (
     "sourceIPAddress",
     "recipientAccountId",
 )
-GET_TEXT_VALUES: Callable[[dict[str, Any]], tuple[str, ...]] = itemgetter(*TEXT_KEYS)
+_get_values: Callable[[dict[str, Any]], tuple[str, ...]] = itemgetter(*STRING_KEYS)
 
 
 class Record(NamedTuple):
-    """The EventBridge envelope (empty around a bare record), the CloudTrail record, and its texts.
+    """A CloudTrail record: its objects, and the strings that are read from every record.
 
-    ``user`` is userIdentity and ``extra`` is additionalEventData, each empty if it is no object. A
-    text is empty if neither record nor envelope has it. All texts are read at once, because
-    reading takes most of its time for looking them up.
+    An object is empty if it is missing or not an object, a string if neither the record nor the
+    envelope has it. All strings are read at once, because these look-ups take most of the time.
     """
 
-    envelope: dict[str, Any]
-    detail: dict[str, Any]
-    user: dict[str, Any]
-    extra: dict[str, Any]
-    service: str = ""  # eventSource as it is written
+    envelope: dict[str, Any]  # the EventBridge event; empty for a bare record
+    detail: dict[str, Any]  # the CloudTrail record itself
+    user: dict[str, Any]  # userIdentity
+    extra: dict[str, Any]  # additionalEventData
+    service: str = ""  # eventSource, such as "signin.amazonaws.com"
     name: str = ""  # eventName
-    event_id: str = ""  # CloudTrail's, else EventBridge's
+    event_id: str = ""  # eventID, or EventBridge's id if that is missing
     time: str = ""
     region: str = ""
     source: str = ""
-    account: str = ""  # the account that was signed in to, as far as the event says
+    account: str = ""  # the account that was signed in to
 
-    def part(self, key: str) -> dict[str, Any]:
+    def get_object(self, key: str) -> dict[str, Any]:
         """Return the object at ``key``; empty if there is none."""
         return as_object(self.detail.get(key))
 
 
 def open_record(event: object) -> Record:
-    """Return the record in an EventBridge event, or a bare record as it is."""
+    """Return the Record of an EventBridge event or of a bare CloudTrail record."""
     envelope, detail = {}, as_object(event)
     if "detail" in detail:
         envelope, detail = detail, as_object(detail["detail"])
     user = as_object(detail.get("userIdentity"))
     extra = as_object(detail.get("additionalEventData"))
-    service, name, event_id, time, region, source, account = _texts(detail)
-    event_id = event_id or get_text(envelope, "id")
-    time = time or get_text(envelope, "time")
-    region = region or get_text(envelope, "region")
-    account = account or get_text(envelope, "account") or get_text(user, "accountId")
-    # By position: keywords would make all of reading a tenth slower.
+    service, name, event_id, time, region, source, account = _string_values(detail)
+    event_id = event_id or get_string(envelope, "id")
+    time = time or get_string(envelope, "time")
+    region = region or get_string(envelope, "region")
+    account = account or get_string(envelope, "account") or get_string(user, "accountId")
+    # Positional arguments: keywords would make signin.read a tenth slower.
     return Record(
         envelope, detail, user, extra, service, name, event_id, time, region, source, account
     )
 
 
-def _texts(detail: dict[str, Any]) -> Sequence[str]:
-    """Return the values of TEXT_KEYS, each empty if it is no text."""
+def _string_values(detail: dict[str, Any]) -> Sequence[str]:
+    """Return the values of STRING_KEYS, with "" for one that is missing or not a string."""
     try:
-        values = GET_TEXT_VALUES(detail)
-        # Raises TypeError unless all are texts, in a fifth of the time that a look at each takes.
+        values = _get_values(detail)
+        # Raises TypeError if any value is not a string; five times faster than checking each.
         "".join(values)
     except (KeyError, TypeError):
-        return [value if isinstance(value, str) else "" for value in map(detail.get, TEXT_KEYS)]
+        return [value if isinstance(value, str) else "" for value in map(detail.get, STRING_KEYS)]
     return values
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """Return ``value`` if it is an object, else an empty one."""
+    """Return ``value`` if it is a JSON object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
-def get_text(fields: dict[str, Any], key: str) -> str:
-    """Return the text at ``key`` without the space around it; empty if there is no text."""
+def get_string(fields: dict[str, Any], key: str) -> str:
+    """Return the string at ``key``, stripped; empty if there is none."""
     value = fields.get(key)
     return value.strip() if isinstance(value, str) else ""
 
 
 def digest(text: str, length: int = 64) -> str:
     """Return the first ``length`` characters of the SHA-256 digest of ``text``, in hexadecimal."""
-    import hashlib  # takes time to load, and a recognised sign-in does not need it
+    import hashlib  # here because it takes time, and a recognised sign-in does not need it
 
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return a time like 2026-11-24T10:12:31Z in UTC; None without a zone or before 1970."""
+    """Parse a time like 2026-11-24T10:12:31Z and convert it to UTC.
+
+    Return None if it is malformed, has no time zone, or is before 1970.
+    """
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None or moment.timestamp() < 0:

@@ -1,38 +1,36 @@
-"""The ways into an account, by service and event name as CloudTrail records them.
+"""The ways to sign in to an account (paths), by service and event name in CloudTrail.
 
-The service is the first label of the event source. Facts: AWS CloudTrail User Guide, "AWS
-Management Console sign-in events"; IAM Identity Center User Guide, "Understanding sign-in events"
-and "CloudTrail use cases"; AWS Sign-In User Guide, on logging with CloudTrail; IAM User Guide,
-"Logging IAM and AWS STS API calls with AWS CloudTrail" and "Track privileged tasks in CloudTrail".
+The service is the first label of the event source: "signin" for "signin.amazonaws.com".
+
+Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
+Guide, "Understanding sign-in events" and "CloudTrail use cases"; AWS Sign-In User Guide, on logging
+with CloudTrail; IAM User Guide, "Logging IAM and AWS STS API calls with AWS CloudTrail" and "Track
+privileged tasks in CloudTrail".
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Where a record holds the outcome: under the event's own name, in the field "success" of
-# additionalEventData, or nowhere (a call that is recorded without an error was successful).
+# Where a record holds the outcome: in a field that has the event's own name, in the field "success"
+# of additionalEventData, or nowhere (a call that is recorded without an error was successful).
 OUTCOME_UNDER_EVENT_NAME = "under-event-name"
 OUTCOME_IN_SUCCESS_FIELD = "success-field"
 OUTCOME_BY_ABSENT_ERROR = "absent-error"
 
 IDENTITY_CENTER = "identity-center"
-UNFINISHED = "unfinished"  # kind and outcome of a right password that no sign-in followed
+UNFINISHED = "unfinished"  # kind and outcome of a right password without a sign-in after it
 CHECK_MFA = ("signin", "checkmfa")  # the step after a right password in the console
 ANOMALY_TYPE = "sign-in anomaly alert"  # the envelope's detail-type, in lower case
 
 
 class Path(NamedTuple):
-    """One way in.
+    """One way to sign in."""
 
-    ``what`` is its name for people, empty if the kind of user decides it. ``outcome`` is one of the
-    three above. ``user`` is the kind of user if the path alone decides it.
-    """
-
-    kind: str
-    what: str
-    outcome: str = OUTCOME_UNDER_EVENT_NAME
-    user: str = ""
+    kind: str  # paths that are judged alike have the same kind
+    what: str  # the description in an alert; empty if it depends on the kind of user
+    outcome: str = OUTCOME_UNDER_EVENT_NAME  # one of the three constants above
+    user: str = ""  # the kind of user; empty if only the record says it
 
 
 def _identity_center(kind: str, what: str, outcome: str = OUTCOME_UNDER_EVENT_NAME) -> Path:
@@ -44,7 +42,7 @@ def _call(kind: str, what: str) -> Path:
 
 
 _TOKEN = _identity_center("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
-PATHS_AS_WRITTEN = {  # service and event name as AWS writes them today
+PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "ConsoleLogin"): Path("console", ""),
     ("signin", "SwitchRole"): Path("switch-role", "Role switched in the console"),
     ("signin", "GetSigninToken"): Path("console-link", "Console link made by federation"),
@@ -71,16 +69,16 @@ PATHS_AS_WRITTEN = {  # service and event name as AWS writes them today
     ("sts", "AssumeRoot"): _call("assume-root", "Root session by AssumeRoot"),
     ("sts", "GetFederationToken"): _call("federation-token", "Federation token made"),
 }
-# In lower case, as an event is looked up in any case of letters.
+# The keys in lower case, because the case of an event's names is ignored.
 PATHS = {(service, name.lower()): path for (service, name), path in PATHS_AS_WRITTEN.items()}
-# As they stand in a record, so that one look-up finds almost every event.
+# The keys exactly as in a record: one look-up finds almost every event, without lower().
 PATHS_BY_EXACT_NAME = {
     (f"{service}.amazonaws.com", name): path for (service, name), path in PATHS_AS_WRITTEN.items()
 }
-# AWS Sign-In sends it to EventBridge itself, not through CloudTrail.
+# AWS Sign-In sends this event to EventBridge directly, not through CloudTrail.
 ANOMALY = _call("anomaly", "AWS's own sign-in anomaly alert")
 
-STEPS = {  # what AWS records beside the event of the sign-in itself
+STEPS = {  # events that AWS records in addition to the sign-in itself
     CHECK_MFA: "the second factor was asked for",
     ("signin", "credentialchallenge"): "a factor was asked for",
     ("signin", "renewrole"): "a console session of a role went on",
@@ -93,6 +91,6 @@ STEPS = {  # what AWS records beside the event of the sign-in itself
     ("sso", "logout"): "the portal session ended",
     ("sso-oauth", "createtokenwithiam"): "an application changed a token for another",
 }
-# AWS may record one of these events under another one of these services: see signin.
+# signin reports one of these events that comes from another of these services as Unreadable.
 SERVICES = frozenset(service for service, _ in PATHS)
 EVENT_NAMES = frozenset(name for _, name in (*PATHS, CHECK_MFA))

@@ -1,10 +1,11 @@
-"""Reads an EventBridge event or a bare CloudTrail record into a SignIn, or says why it is none.
+"""Parses an EventBridge event or a bare CloudTrail record into a SignIn or another ParsedEvent.
 
-Event source and event name decide, in any case of letters. Every identity field is optional,
-because Identity Center changed them in July 2025 and may change them again. The user agent is
-never used, because the person who signs in chooses it. Facts: AWS CloudTrail User Guide, "AWS
-Management Console sign-in events"; IAM Identity Center User Guide, "Understanding sign-in events"
-and "CloudTrail use cases".
+The event source and the event name decide what it is; their case is ignored. Every identity field
+is optional, because Identity Center changed them in July 2025 and may change them again. The user
+agent is never used, because the person who signs in chooses it.
+
+Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
+Guide, "Understanding sign-in events" and "CloudTrail use cases".
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from signwatch.detection.record import Record, as_object, get_text, open_record
+from signwatch.detection.record import Record, as_object, get_string, open_record
 from signwatch.detection.sign_in_paths import (
     ANOMALY,
     ANOMALY_TYPE,
@@ -62,26 +63,27 @@ WHAT_UNFINISHED = "Right password, no sign-in after it"
 MFA_BY_TEXT = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 OUTCOME_BY_SUCCESS_FIELD = {"true": "success", "false": "failure"}
 
-TOKEN_KINDS = frozenset({"token", "aws-login"})  # kinds of path that hand out tokens
-STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}  # whose record may be a step
+# Kinds of path: those that issue tokens, and those with records that may be only a Step.
+TOKEN_KINDS = frozenset({"token", "aws-login"})
+STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}
 CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
-# Identity Center keeps its roles below a path that is reserved for AWS.
+# Identity Center creates its roles under a path that is reserved for AWS.
 IDENTITY_CENTER_ROLE_ARN = re.compile(
     r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
 )
-AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, of aws login alone
-HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"
+AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
+HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
 
 class SignIn(NamedTuple):
-    """One sign-in. Texts are as recorded and untrusted; ``source`` need not be an address."""
+    """One sign-in. Strings from the record are untrusted; ``source`` may not be an address."""
 
     event_id: str
     event_name: str
     kind: str  # Path.kind, or "unfinished"
-    what: str  # for people: "Console sign-in"
-    who: str
+    what: str  # the description in an alert, such as "Console sign-in"
+    who: str  # the user's name, or an id if the record has no name
     identity: str  # root, iam-user, federated, identity-center, unknown
     account: str
     region: str
@@ -89,15 +91,15 @@ class SignIn(NamedTuple):
     outcome: str  # success, failure, unfinished
     mfa: str  # yes, no, provider (only the identity provider knows), unrecorded
     time: str
-    grant: str = ""  # of a token: "device code", "authorization code", ...
-    person: str = ""  # the id of an Identity Center user
-    store: str = ""  # the id of the identity store that knows the user's name
-    role: str = ""  # the role's name, if it is a session of a role
-    endpoint: str = ""  # the VPC endpoint that it came through
+    grant: str = ""  # how a token was obtained: "device code", "authorization code", ...
+    user_id: str = ""  # only of an Identity Center user
+    identity_store_id: str = ""  # of the identity store that has the user's name
+    role: str = ""  # the name of the role, if there is one
+    endpoint: str = ""  # the id of the VPC endpoint that it came through
 
     @property
     def partition(self) -> str:
-        """The partition of its Region (AWS General Reference, ARNs)."""
+        """The AWS partition of its Region (AWS General Reference, ARNs)."""
         if self.region.startswith("cn-"):
             return "aws-cn"
         if self.region.startswith("us-gov-"):
@@ -106,20 +108,20 @@ class SignIn(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A part of a sign-in that has an event of its own, such as a refreshed token.
+    """An event that is only a part of a sign-in or follows one, such as a refreshed token.
 
-    It is ``pending`` if a password was right and the sign-in itself has yet to come.
+    It is ``pending`` if a password was right and the sign-in should still follow.
     """
 
     event_id: str
     event_name: str
     account: str
-    why: str
+    reason: str
     pending: bool = False
 
 
 class NotASignIn(NamedTuple):
-    """An event of another kind."""
+    """An event that has nothing to do with a sign-in."""
 
     event_id: str
     event_name: str
@@ -127,7 +129,7 @@ class NotASignIn(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A sign-in that lacks what is needed to judge it: an alert. Fields hold what could be read."""
+    """A sign-in that lacks what is needed to judge it. It always causes an alert."""
 
     event_id: str
     event_name: str
@@ -136,35 +138,37 @@ class Unreadable(NamedTuple):
     source: str
     time: str
     who: str
-    why: str
+    reason: str
 
 
-Reading = SignIn | Step | NotASignIn | Unreadable
+ParsedEvent = SignIn | Step | NotASignIn | Unreadable  # the result of read
 
 
-def read(event: object) -> Reading:
-    """Read an EventBridge event or a bare CloudTrail record.
+def read(event: object) -> ParsedEvent:
+    """Parse an EventBridge event or a bare CloudTrail record.
 
-    Never raises: an event that cannot be read is returned as Unreadable.
+    Never raises: an event that cannot be parsed is returned as Unreadable.
     """
     try:
         return _read(open_record(event))
-    except Exception as error:  # noqa: BLE001 - every fault in here is an alert, never silence
+    except Exception as error:  # noqa: BLE001 - any error in here must cause an alert
         return _unreadable(Record({}, {}, {}, {}), f"reading it failed ({type(error).__name__})")
 
 
 def read_unfinished(event: object) -> SignIn:
-    """Return a pending step as the sign-in that did not come after it."""
+    """Parse the event of a pending Step into a SignIn with the outcome "unfinished"."""
     record = open_record(event)
     path = CONSOLE_PATH if record.name.lower() == CHECK_MFA[1] else FACTOR_PATH
     identity = _identity(path, record)
-    person, store = _person_and_store(record) if identity == IDENTITY_CENTER else ("", "")
+    user_id, identity_store_id = "", ""
+    if identity == IDENTITY_CENTER:
+        user_id, identity_store_id = _user_and_store_ids(record)
     return SignIn(
         event_id=record.event_id,
         event_name=record.name,
         kind=UNFINISHED,
         what=WHAT_UNFINISHED,
-        who=_who(record, identity, person),
+        who=_who(record, identity, user_id),
         identity=identity,
         account=record.account,
         region=record.region,
@@ -172,19 +176,19 @@ def read_unfinished(event: object) -> SignIn:
         outcome=UNFINISHED,
         mfa="unrecorded",
         time=record.time,
-        person=person,
-        store=store,
+        user_id=user_id,
+        identity_store_id=identity_store_id,
     )
 
 
-def _read(record: Record) -> Reading:
+def _read(record: Record) -> ParsedEvent:
     detail_type = record.envelope.get("detail-type")
     if isinstance(detail_type, str) and detail_type.lower() == ANOMALY_TYPE:
         return _read_sign_in(ANOMALY, record, grant="")
     if not record.detail:
         return _unreadable(record, "the event holds no CloudTrail record")
     path = PATHS_BY_EXACT_NAME.get((record.service, record.name))
-    if path is None:  # another spelling, or another event
+    if path is None:  # names in another case, or an event that is not on a path
         name = (record.service.lower().partition(".")[0], record.name.lower())
         path = PATHS.get(name)
         if path is None:
@@ -196,8 +200,8 @@ def _read(record: Record) -> Reading:
     return _read_sign_in(path, record, grant)
 
 
-def _read_other_event(name: tuple[str, str], record: Record) -> Reading:
-    """Read an event that is on none of the paths; ``name`` is service and event in lower case."""
+def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
+    """Parse an event that is not on any path; ``name`` is service and event in lower case."""
     service, event_name = name
     if not (service and event_name):
         return _unreadable(record, "the record names no event")
@@ -210,21 +214,24 @@ def _read_other_event(name: tuple[str, str], record: Record) -> Reading:
 
 
 def _read_sign_in(path: Path, record: Record, grant: str) -> SignIn | Unreadable:
+    """Parse a record on ``path``; ``grant`` is how a token was obtained, empty for others."""
     outcome = _outcome(path, record)
-    if not record.source and path is not ANOMALY:  # AWS does not document an anomaly's form
+    if not record.source and path is not ANOMALY:  # AWS does not document its fields
         return _unreadable(record, "the record names no source address")
     if not outcome:
         return _unreadable(record, "the record tells no outcome")
     identity = _identity(path, record)
-    person, store = _person_and_store(record) if identity == IDENTITY_CENTER else ("", "")
-    # Not SignIn(...), which copies its keywords into a dict first: reading takes a tenth longer.
+    user_id, identity_store_id = "", ""
+    if identity == IDENTITY_CENTER:
+        user_id, identity_store_id = _user_and_store_ids(record)
+    # SignIn(...) would copy its keywords into a dict first and make read a tenth slower.
     return SignIn.__new__(
         SignIn,
         event_id=record.event_id,
-        event_name=record.name or get_text(record.envelope, "detail-type"),
+        event_name=record.name or get_string(record.envelope, "detail-type"),
         kind=path.kind,
         what=_what(path, identity, record, grant),
-        who=_who(record, identity, person),
+        who=_who(record, identity, user_id),
         identity=identity,
         account=record.account,
         region=record.region,
@@ -233,15 +240,15 @@ def _read_sign_in(path: Path, record: Record, grant: str) -> SignIn | Unreadable
         mfa=_mfa(identity, record),
         time=record.time,
         grant=grant if path.kind == "token" else "",
-        person=person,
-        store=store,
+        user_id=user_id,
+        identity_store_id=identity_store_id,
         role=_role(path, identity, record),
         endpoint=_endpoint(path, record),
     )
 
 
-def _unreadable(record: Record, why: str) -> Unreadable:
-    person, _ = _person_and_store(record)
+def _unreadable(record: Record, reason: str) -> Unreadable:
+    user_id, _ = _user_and_store_ids(record)
     return Unreadable(
         event_id=record.event_id,
         event_name=record.name,
@@ -249,16 +256,16 @@ def _unreadable(record: Record, why: str) -> Unreadable:
         region=record.region,
         source=record.source,
         time=record.time,
-        who=_who(record, _identity(CONSOLE_PATH, record), person),
-        why=why,
+        who=_who(record, _identity(CONSOLE_PATH, record), user_id),
+        reason=reason,
     )
 
 
 # Steps
 
 
-def _step(record: Record, why: str, *, pending: bool) -> Step:
-    return Step(record.event_id, record.name, record.account, why, pending)
+def _step(record: Record, reason: str, *, pending: bool) -> Step:
+    return Step(record.event_id, record.name, record.account, reason, pending)
 
 
 def _step_reason(path: Path, record: Record, grant: str) -> str:
@@ -268,7 +275,7 @@ def _step_reason(path: Path, record: Record, grant: str) -> str:
     if path.kind == "factor":
         return "a factor was passed" if _outcome(path, record) == "success" else ""
     if path.kind == "saml-role":
-        role_arn = get_text(record.part("requestParameters"), "roleArn")
+        role_arn = get_string(record.get_object("requestParameters"), "roleArn")
     else:
         role_arn = _session_issuer(record)
     is_portal = IDENTITY_CENTER_ROLE_ARN.match(role_arn)
@@ -276,6 +283,7 @@ def _step_reason(path: Path, record: Record, grant: str) -> str:
 
 
 def _token_step_reason(path: Path, record: Record, grant: str) -> str:
+    """Return why a token event is only a step; empty if a sign-in obtained the token."""
     if grant == "refresh":
         return "a token was refreshed"
     if path.kind == "token" and record.detail.get("errorCode") in DEVICE_CODE_PENDING_ERRORS:
@@ -284,10 +292,10 @@ def _token_step_reason(path: Path, record: Record, grant: str) -> str:
 
 
 def _grant(record: Record) -> str:
-    """Return the kind of grant that a token was issued for; empty if it is not known."""
-    for fields in (record.part("requestParameters"), record.extra):
+    """Return how a token was obtained (its OAuth grant); empty if that is not known."""
+    for fields in (record.get_object("requestParameters"), record.extra):
         for key in ("grantType", "grant_type"):
-            if grant_type := get_text(fields, key):
+            if grant_type := get_string(fields, key):
                 return GRANT_BY_TYPE.get(grant_type.lower(), "")
     return ""
 
@@ -298,36 +306,36 @@ def _grant(record: Record) -> str:
 def _outcome(path: Path, record: Record) -> str:
     """Return success or failure; empty if the record does not say.
 
-    A recorded success counts before an error beside it, since it is worse to miss a success.
+    If a record has both a success and an error, it is a success: missing one would be worse.
     """
     recorded = ""
     if path.outcome == OUTCOME_UNDER_EVENT_NAME:
         recorded = _outcome_under_event_name(record)
     elif path.outcome == OUTCOME_IN_SUCCESS_FIELD:
-        field = _lower_text(record.extra.get("success"))
+        field = _lower_string(record.extra.get("success"))
         recorded = OUTCOME_BY_SUCCESS_FIELD.get(field, "")
     if recorded == "success":
         return "success"
-    has_error = get_text(record.detail, "errorCode") or get_text(record.detail, "errorMessage")
+    has_error = get_string(record.detail, "errorCode") or get_string(record.detail, "errorMessage")
     if recorded == "failure" or has_error:
         return "failure"
     return "success" if path.outcome == OUTCOME_BY_ABSENT_ERROR else ""
 
 
 def _outcome_under_event_name(record: Record) -> str:
-    """Return the value, in lower case, of the key that is the event's own name in any case.
+    """Return the outcome, in lower case, from the field that has the event's own name.
 
-    If several keys are, a success counts before anything else.
+    The case of the name is ignored. If several fields have it, a success wins.
     """
     outcome = ""
-    for part_name in ("responseElements", "serviceEventDetails"):
-        part = record.detail.get(part_name)
-        if not isinstance(part, dict):
+    for section_name in ("responseElements", "serviceEventDetails"):
+        section = record.detail.get(section_name)
+        if not isinstance(section, dict):
             continue
-        if part.get(record.name) == "Success":  # as AWS writes it: saves a look at every key
+        if section.get(record.name) == "Success":  # AWS's usual form: no need to check every key
             return "success"
         event_name = record.name.lower()
-        for key, value in part.items():
+        for key, value in section.items():
             if isinstance(key, str) and isinstance(value, str) and key.lower() == event_name:
                 outcome = value.strip().lower()
                 if outcome == "success":
@@ -335,12 +343,15 @@ def _outcome_under_event_name(record: Record) -> str:
     return outcome
 
 
-# Identity: what kind of user it is, its names, its role
+# Identity: the kind of user, its name, its ids, its role
 
 
 def _identity(path: Path, record: Record) -> str:
-    """Return the kind of user, by the type or by the ARN; root first, since it always alerts."""
-    identity = IDENTITY_BY_USER_TYPE.get(get_text(record.user, "type").lower())
+    """Return the kind of user, by userIdentity's type or ARN.
+
+    Root is checked first, because either of the two is enough to alert.
+    """
+    identity = IDENTITY_BY_USER_TYPE.get(get_string(record.user, "type").lower())
     arn = record.user.get("arn")
     if not isinstance(arn, str):
         arn = ""
@@ -354,66 +365,67 @@ def _identity(path: Path, record: Record) -> str:
     return IDENTITY_BY_ARN_RESOURCE.get(resource, "unknown")
 
 
-def _who(record: Record, identity: str, person: str) -> str:
-    """Return the name that people know the user by, or the best that the record has instead."""
+def _who(record: Record, identity: str, user_id: str) -> str:
+    """Return the user's name; if the record has none, an id; else "unknown"."""
     if identity == "root":
         return "root"
     return (
         _name(record.user, "userName")
         or _arn_name(record.user)
         or _name(record.extra, "UserName")
-        or person
+        or user_id
         or _name(record.user, "principalId")
         or "unknown"
     )
 
 
 def _name(fields: dict[str, Any], key: str) -> str:
-    """Return a recorded name; empty without a letter or digit, since it would show nothing."""
+    """Return the name at ``key``; empty if it is hidden or has no letter or digit to show."""
     name = fields.get(key)
     if not isinstance(name, str) or name == HIDDEN_NAME:
         return ""
-    # The first character decides almost always, and any() takes longer.
+    # Almost always the first character is enough, and checking it is faster than any().
     if name[:1].isalnum() or any(map(str.isalnum, name)):
         return name.strip()
     return ""
 
 
 def _arn_name(user: dict[str, Any]) -> str:
-    """Return the last part of an ARN: a user without its path, or the name of a role's session."""
+    """Return the last part of the ARN: the user's name without its path, or a session's name."""
     arn = user.get("arn")
     return arn.partition("/")[2].rpartition("/")[2] if isinstance(arn, str) else ""
 
 
-def _person_and_store(record: Record) -> tuple[str, str]:
-    """Return the ids of an Identity Center user and of its identity store, each empty if absent."""
-    behalf = record.user.get("onBehalfOf")
-    if not isinstance(behalf, dict):
+def _user_and_store_ids(record: Record) -> tuple[str, str]:
+    """Return the ids of the Identity Center user and of its identity store, empty if missing."""
+    user = record.user.get("onBehalfOf")
+    if not isinstance(user, dict):
         return "", ""
-    return get_text(behalf, "userId"), get_text(behalf, "identityStoreArn").rpartition("/")[2]
+    return get_string(user, "userId"), get_string(user, "identityStoreArn").rpartition("/")[2]
 
 
 def _role(path: Path, identity: str, record: Record) -> str:
-    """Return the name of the role that is handed out, or of the session's role; empty if none."""
+    """Return the name of the role whose keys are issued or whose session it is; else empty."""
     if path.kind == "saml-role":
-        return get_text(record.part("requestParameters"), "roleArn").rpartition("/")[2]
+        return get_string(record.get_object("requestParameters"), "roleArn").rpartition("/")[2]
     if path.kind == "role-keys":
-        return get_text(record.part("serviceEventDetails"), "role_name")
+        return get_string(record.get_object("serviceEventDetails"), "role_name")
     if identity != "federated":
         return ""
-    return get_text(record.user, "arn").partition(":assumed-role/")[2].partition("/")[0]
+    return get_string(record.user, "arn").partition(":assumed-role/")[2].partition("/")[0]
 
 
 def _session_issuer(record: Record) -> str:
-    """Return the ARN of the session's role, path included; empty for any other user."""
+    """Return the ARN of the session's role, with its path; empty for other kinds of user."""
     session = as_object(record.user.get("sessionContext"))
-    return get_text(as_object(session.get("sessionIssuer")), "arn")
+    return get_string(as_object(session.get("sessionIssuer")), "arn")
 
 
-# What it was, and through which endpoint
+# Description and VPC endpoint
 
 
 def _what(path: Path, identity: str, record: Record, grant: str) -> str:
+    """Return the description in an alert, such as "Console sign-in"."""
     if path.kind == "token" and grant:
         return f"{path.what} ({grant})"
     if path.what:
@@ -424,9 +436,9 @@ def _what(path: Path, identity: str, record: Record, grant: str) -> str:
 
 
 def _endpoint(path: Path, record: Record) -> str:
-    endpoint = get_text(record.detail, "vpcEndpointId")
+    endpoint = get_string(record.detail, "vpcEndpointId")
     if not endpoint and path.kind == "aws-login":
-        return get_text(record.extra, AWS_LOGIN_ENDPOINT_KEY)
+        return get_string(record.extra, AWS_LOGIN_ENDPOINT_KEY)
     return endpoint
 
 
@@ -436,25 +448,26 @@ def _endpoint(path: Path, record: Record) -> str:
 def _mfa(identity: str, record: Record) -> str:
     """Return yes, no, provider or unrecorded.
 
-    AWS knows it of IAM users, root and Identity Center alone (CloudTrail, sign-in events, MFAUsed).
+    AWS records MFA only for IAM users, root and Identity Center (CloudTrail, sign-in events,
+    MFAUsed).
     """
     if identity in ("root", "iam-user"):
-        mfa = MFA_BY_TEXT.get(_lower_text(record.extra.get("MFAUsed")))
+        mfa = MFA_BY_TEXT.get(_lower_string(record.extra.get("MFAUsed")))
         return mfa or _session_mfa(record)
     if identity == IDENTITY_CENTER:
-        return _mfa_by_factors(get_text(record.extra, "CredentialType"))
+        return _mfa_by_credential_type(get_string(record.extra, "CredentialType"))
     return "provider" if identity == "federated" else "unrecorded"
 
 
 def _session_mfa(record: Record) -> str:
-    """Return what the session says: aws login records nothing else (AWS Sign-In User Guide)."""
+    """Return the session's mfaAuthenticated. aws login has only this (AWS Sign-In User Guide)."""
     session = as_object(record.user.get("sessionContext"))
     attributes = as_object(session.get("attributes"))
-    return MFA_BY_TEXT.get(_lower_text(attributes.get("mfaAuthenticated")), "unrecorded")
+    return MFA_BY_TEXT.get(_lower_string(attributes.get("mfaAuthenticated")), "unrecorded")
 
 
-def _mfa_by_factors(credential_type: str) -> str:
-    """Return it by the factors that were passed (IAM Identity Center, "CredentialType")."""
+def _mfa_by_credential_type(credential_type: str) -> str:
+    """Return MFA by the comma-separated factors (IAM Identity Center, "CredentialType")."""
     factors = set(credential_type.upper().replace(" ", "").split(","))
     factors.discard("")
     if "EXTERNAL_IDP" in factors:
@@ -464,6 +477,6 @@ def _mfa_by_factors(credential_type: str) -> str:
     return "yes" if len(factors) > 1 or "WEBAUTHN" in factors else "no"
 
 
-def _lower_text(value: object) -> str:
-    """Return a text or a boolean in lower case: AWS writes texts today and may write booleans."""
+def _lower_string(value: object) -> str:
+    """Return a string or boolean in lower case. AWS writes strings now, but may write booleans."""
     return str(value).strip().lower() if isinstance(value, (str, bool)) else ""

@@ -1,7 +1,8 @@
-"""Allowances in Systems Manager: they recognise a source that is in no known network.
+"""Allowances in Systems Manager: they recognise sources beyond the known networks.
 
-All of them are read at once and cached for a minute. If they cannot be read, the cached ones count
-for a quarter of an hour. After that nothing is recognised by an allowance, so the alert is sent.
+All of them are read at once and cached for a minute. If they cannot be read, the cached ones are
+used until they are 15 minutes old. After that no allowance recognises anything, so the alert is
+sent.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ if TYPE_CHECKING:
     from signwatch.detection.signin import SignIn
 
 CACHE_SECONDS = 60.0
-STALE_CACHE_SECONDS = 15 * 60.0  # while the allowances cannot be read
+STALE_CACHE_SECONDS = 15 * 60.0  # if the allowances cannot be read
 LOG_MAX_NAMES = 20  # unusable parameters on one log line
 
 
 class CachedAllowances(NamedTuple):
-    """The allowances, and when they were read in seconds since 1970."""
+    """The allowances, and the time they were read at in seconds since 1970."""
 
     read_at: float
     allowances: tuple[Allowance, ...]
 
     def is_younger_than(self, seconds: float, now: float) -> bool:
-        """Return whether they were read less than ``seconds`` ago; never if the clock went back."""
+        """Return whether they were read less than ``seconds`` ago, and not after ``now``."""
         return 0 <= now - self.read_at < seconds
 
 
 _cache: dict[str, CachedAllowances] = {}  # by name prefix
 
 
-def find(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance | None:
-    """Return the allowance that recognises the sign-in, or None; an expired one never does.
+def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance | None:
+    """Return an allowance that recognises the sign-in, or None. Expired ones are ignored.
 
-    The name behind a bare id is looked up only if an allowance for one person or role holds the
-    address.
+    If the record has only a user's id, the name is looked up only if it decides: if every allowance
+    that contains the address is for one person or role.
     """
     endpoints = dependencies.settings.allowed_vpc_endpoint_ids
     matches = [
@@ -71,19 +72,19 @@ def _load(now: float, dependencies: Dependencies) -> tuple[Allowance, ...]:
     try:
         ssm = dependencies.client("ssm", quick=True)
         allowances = tuple(_read(ssm, f"/{prefix}/{allowance.PARAMETER_FOLDER}", now))
-    except Exception as error:  # noqa: BLE001 - the cached allowances count, or none
+    except Exception as error:  # noqa: BLE001 - the cached allowances are used, or none
         if cached and not cached.is_younger_than(STALE_CACHE_SECONDS, now):
             cached = None
-        log.failure("networks", error, now, stale=cached is not None)
+        log.write_failure("networks", error, now, stale=cached is not None)
         return cached.allowances if cached else ()
     _cache[prefix] = CachedAllowances(now, allowances)
     return allowances
 
 
 def _read(ssm: Any, path: str, now: float) -> Iterator[Allowance]:
-    """Read all allowances. An unusable one matches nothing and is named in the log."""
+    """Yield all usable allowances, then log the names of the unusable ones."""
     unusable = []
-    for parameter in _parameters(ssm, path):
+    for parameter in _list_parameters(ssm, path):
         try:
             yield allowance.decode(parameter["Value"])
         except ValueError:
@@ -94,12 +95,12 @@ def _read(ssm: Any, path: str, now: float) -> Iterator[Allowance]:
         log.write(line, {}, now)
 
 
-def _parameters(ssm: Any, path: str) -> Iterator[dict[str, str]]:
-    """Yield the parameters below ``path``, of all pages."""
-    position: dict[str, str] = {}
+def _list_parameters(ssm: Any, path: str) -> Iterator[dict[str, str]]:
+    """Yield the parameters below ``path`` from all pages of the answer."""
+    page_request: dict[str, str] = {}
     while True:
-        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **position)
+        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **page_request)
         yield from page["Parameters"]
         if not page.get("NextToken"):
             return
-        position = {"NextToken": page["NextToken"]}
+        page_request = {"NextToken": page["NextToken"]}

@@ -1,6 +1,6 @@
 """Looks up the name of an Identity Center user by id. A failure never stops an alert.
 
-Most records of Identity Center hold the id alone; the identity store knows the name. Sources: IAM
+Most records of Identity Center contain only the id; the identity store has the name. Sources: IAM
 Identity Center User Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API
 Reference, DescribeUser.
 """
@@ -11,62 +11,66 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
-from signwatch.gsm7 import RECORDED_TEXT_MAX_CHARS, to_gsm7
+from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS, to_gsm7
 
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
     from signwatch.detection.signin import SignIn
 
-LOOKUP_TIMEOUT_SECONDS = 2.0  # from finding the host to the last byte of the answer
-DELIVERY_SECONDS = 44.0  # 14 for a ledger that hangs and 30 for the first text are part of it
+LOOKUP_TIMEOUT_SECONDS = 2.0  # for the whole call, from DNS to the last byte
+DELIVERY_SECONDS = 44.0  # left for the alert: 14 for a ledger that hangs, 30 for the first text
 CACHE_MAX_NAMES = 500
-USER_NOT_FOUND = "ResourceNotFoundException"  # DescribeUser: an answer, not a failure
+USER_NOT_FOUND = "ResourceNotFoundException"  # of DescribeUser: not logged as a failure
 
 _cache: dict[tuple[str, str], str] = {}  # by identity store and user id
 
 
 def with_name(sign_in: SignIn, dependencies: Dependencies) -> SignIn:
-    """Return the sign-in with the user's name in place of a bare id, or unchanged without a name.
+    """Return the sign-in with the user's name in place of an id; unchanged if no name is found.
 
-    Never raises. A name is looked up once a process; a failed lookup is repeated by the next alert.
+    Never raises. A name is cached for the life of the process; a failed lookup is tried again at
+    the next alert.
     """
-    if not sign_in.store or sign_in.who != sign_in.person:
+    has_name = sign_in.who != sign_in.user_id
+    if has_name or not sign_in.identity_store_id:
         return sign_in
-    name = _cache.get((sign_in.store, sign_in.person)) or _look_up(sign_in, dependencies)
+    name = _cache.get((sign_in.identity_store_id, sign_in.user_id)) or _look_up(
+        sign_in, dependencies
+    )
     return sign_in._replace(who=name) if name else sign_in
 
 
 def _look_up(sign_in: SignIn, dependencies: Dependencies) -> str:
-    """Return the name in the identity store and cache it; empty if there is none to show."""
+    """Return the name from the identity store and cache it; empty if there is none to show."""
     try:
         if dependencies.seconds_left() < LOOKUP_TIMEOUT_SECONDS + DELIVERY_SECONDS:
             return ""
         client = dependencies.client("identitystore", region=sign_in.region, quick=True)
-        name = _describe_user(client, sign_in.store, sign_in.person)
+        name = _describe_user(client, sign_in.identity_store_id, sign_in.user_id)
     except Exception as error:  # noqa: BLE001 - the alert then shows the id
         if type(error).__name__ != USER_NOT_FOUND:
-            log.failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
+            log.write_failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
         return ""
-    if not any(map(str.isalnum, to_gsm7(name[:RECORDED_TEXT_MAX_CHARS]))):
-        return ""  # a phone would show question marks, which say less than the id
+    if not any(map(str.isalnum, to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS]))):
+        return ""  # GSM-7 would leave only question marks, which say less than the id
     if len(_cache) >= CACHE_MAX_NAMES:
         oldest = next(iter(_cache))
         del _cache[oldest]
-    _cache[sign_in.store, sign_in.person] = name
+    _cache[sign_in.identity_store_id, sign_in.user_id] = name
     return name
 
 
-def _describe_user(client: Any, store: str, person: str) -> str:
-    """Return the user's name, or raise what the client raises, or TimeoutError.
+def _describe_user(client: Any, identity_store_id: str, user_id: str) -> str:
+    """Return the user's name. Raises what the client raises, or TimeoutError.
 
-    A thread limits the whole lookup to LOOKUP_TIMEOUT_SECONDS: the client's own timeouts start
-    again with each address and each piece of the answer.
+    The call runs in a thread, because the client has no timeout for a whole call: its own timeouts
+    start again with each address that it tries and each piece of the answer.
     """
     results: list[dict[str, Any] | Exception] = []
 
     def call() -> None:
         try:
-            results.append(client.describe_user(IdentityStoreId=store, UserId=person))
+            results.append(client.describe_user(IdentityStoreId=identity_store_id, UserId=user_id))
         except Exception as error:  # noqa: BLE001 - raised again by the waiting thread
             results.append(error)
 

@@ -1,10 +1,11 @@
-"""The second look: whether a sign-in followed a right password within a quarter of an hour.
+"""The second look: whether a sign-in followed a right password within 15 minutes.
 
-The event of the right password waits in a queue with a delay, whose mapping then hands it back to
-the function. The sign-in is searched for in the raw copies of all events. If the search fails, the
-event is judged as if no sign-in had followed. Sources: Amazon SQS API reference, SendMessage;
-Lambda developer guide, "Using Lambda with Amazon SQS"; CloudWatch Logs API reference,
-FilterLogEvents.
+The event of the right password is put into an SQS queue with that delay, which then delivers it to
+the function again. The sign-in is searched for in the raw copies of all events, a log group. If the
+search fails, the event is judged as if no sign-in had followed.
+
+Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon
+SQS"; CloudWatch Logs API reference, FilterLogEvents.
 """
 
 from __future__ import annotations
@@ -13,25 +14,23 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
-from signwatch.detection.record import get_text, open_record, parse_time
+from signwatch.detection.record import get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
-from signwatch.detection.signin import Reading, SignIn, Step, read, read_unfinished
+from signwatch.detection.signin import ParsedEvent, SignIn, Step, read, read_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from signwatch.dependencies import Dependencies
 
-DELAY_SECONDS = (
-    15 * 60
-)  # time for the sign-in; the longest delay of SQS (SendMessage, DelaySeconds)
+DELAY_SECONDS = 15 * 60  # the longest delay that SQS allows (SendMessage, DelaySeconds)
 SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than its record's
-MAX_PAGES = 20  # of raw copies, up to 1 MB each
+MAX_PAGES = 20  # of raw copies, each page up to 1 MB
 MIN_SECONDS_FOR_PAGE = 40.0  # the client may hang for 10, and a text takes up to 30
 FOLLOWED = "a sign-in followed"
 
 
-def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> Reading:
+def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
     """Queue ``event`` for a second look and return its ``step``.
 
     If it cannot be queued, return it as a right password without a sign-in.
@@ -40,16 +39,16 @@ def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -
         sqs, url = dependencies.client("sqs"), dependencies.settings.second_look_queue_url
         sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
-        log.failure("second look", error, now, event_id=step.event_id)
+        log.write_failure("second look", error, now, event_id=step.event_id)
         return read_unfinished(event)
     return step
 
 
 def unwrap(event: object) -> object | None:
-    """Return the event that the queue hands back; None if ``event`` is no delivery of a queue.
+    """Return the event in a delivery of the queue; None if ``event`` is not such a delivery.
 
-    Raises ValueError for a delivery of several messages: the mapping never makes one, and all but
-    the first message would be lost.
+    Raises ValueError for a delivery of several messages. The event source mapping never makes one,
+    and all but the first message would be lost.
     """
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not records or not all(map(_is_sqs_message, records)):
@@ -58,22 +57,22 @@ def unwrap(event: object) -> object | None:
     try:
         queued_event: object = json.loads(message["body"])
     except (KeyError, TypeError, ValueError):
-        return {}  # unreadable, which alerts
+        return {}  # this is Unreadable, so it causes an alert
     return {} if queued_event is None else queued_event
 
 
-def recheck(event: object, now: float, dependencies: Dependencies) -> Reading:
-    """Read an event handed back by the queue: a step that a sign-in followed, or that none did."""
-    reading = read(event)
-    if not (isinstance(reading, Step) and reading.pending):
-        return reading
+def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+    """Parse an event from the queue: a Step if a sign-in followed it, else an unfinished SignIn."""
+    parsed_event = read(event)
+    if not (isinstance(parsed_event, Step) and parsed_event.pending):
+        return parsed_event
     unfinished = read_unfinished(event)
     try:
-        for raw_copy in _raw_copies(unfinished, dependencies):
+        for raw_copy in _find_raw_copies(unfinished, dependencies):
             if _is_sign_in_after(unfinished, event, raw_copy):
-                return reading._replace(why=FOLLOWED)
+                return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
-        log.failure("second look", error, now, event_id=unfinished.event_id)
+        log.write_failure("second look", error, now, event_id=unfinished.event_id)
     return unfinished
 
 
@@ -81,16 +80,16 @@ def _is_sqs_message(record: object) -> bool:
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
-def _raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the events that may be the sign-in; none if the time of the step cannot be read."""
-    at = parse_time(unfinished.time)
-    if at is None:
+def _find_raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator[object]:
+    """Yield the events that may be the sign-in; none if the step has no readable time."""
+    start = parse_time(unfinished.time)
+    if start is None:
         return
     is_identity_center = unfinished.identity == IDENTITY_CENTER
     logs = dependencies.client("logs")
     request: dict[str, Any] = {
         "logGroupName": dependencies.settings.raw_event_log_group_name,
-        "startTime": int(at.timestamp() - SEARCH_MARGIN_SECONDS) * 1000,
+        "startTime": int(start.timestamp() - SEARCH_MARGIN_SECONDS) * 1000,
         "filterPattern": "UserAuthentication" if is_identity_center else "ConsoleLogin",
     }
     for _ in range(MAX_PAGES):
@@ -105,7 +104,10 @@ def _raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator[obje
 
 
 def _is_sign_in_after(unfinished: SignIn, event: object, raw_copy: object) -> bool:
-    """Return whether ``raw_copy`` is a success of the same person, after ``event`` and in time."""
+    """Return whether ``raw_copy`` is the success of the same person, within DELAY_SECONDS after.
+
+    ``unfinished`` is the parsed ``event``.
+    """
     sign_in = read(raw_copy)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return False
@@ -122,17 +124,23 @@ def _is_sign_in_after(unfinished: SignIn, event: object, raw_copy: object) -> bo
 
 
 def _is_same_person(unfinished: SignIn, event: object, sign_in: SignIn, raw_copy: object) -> bool:
-    """Compare Identity Center users by id, or by workflow if one has no id; others by name."""
+    """Return whether two sign-ins of the same kind of user are by the same person.
+
+    ``unfinished`` is the parsed ``event``; ``sign_in`` is the parsed ``raw_copy``. Identity Center
+    users are compared by user id or, if one record has no user id, by the workflow id, which is the
+    same in all records of one sign-in. Other users are compared by name; an unknown user is never
+    the same person.
+    """
     if unfinished.identity != IDENTITY_CENTER:
         if unfinished.identity == "unknown" or unfinished.who == "unknown":
             return False
         return sign_in.who == unfinished.who
-    if sign_in.person and unfinished.person:
-        return sign_in.person == unfinished.person
+    if sign_in.user_id and unfinished.user_id:
+        return sign_in.user_id == unfinished.user_id
     workflow = _workflow_id(event)
     return workflow != "" and workflow == _workflow_id(raw_copy)
 
 
 def _workflow_id(event: object) -> str:
-    """Return the id that all records of one Identity Center sign-in share (its user guide)."""
-    return get_text(open_record(event).extra, "AuthWorkflowID")
+    """Return the id that all records of one sign-in share (IAM Identity Center User Guide)."""
+    return get_string(open_record(event).extra, "AuthWorkflowID")

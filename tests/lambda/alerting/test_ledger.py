@@ -28,8 +28,8 @@ def test_new_alert_is_stored_with_its_expiry() -> None:
 def test_repeated_alert_lists_the_channels_that_have_it() -> None:
     table = Table()
     ledger(table).claim(NOW)
-    ledger(table).mark("email")
-    ledger(table).mark("text_1")
+    ledger(table).mark_delivered("email")
+    ledger(table).mark_delivered("text_1")
     assert ledger(table).claim(NOW + 60) == Entry(frozenset({"email", "text_1"}), finished=False)
     assert table.items[KEY]["expires_at"] == {"N": str(int(NOW) + 14 * 24 * 3600)}
 
@@ -54,7 +54,7 @@ def test_event_without_an_id_is_not_stored() -> None:
     table = Table()
     without_id = ledger(table, "")
     assert without_id.claim(NOW) == Entry()
-    without_id.mark("email")
+    without_id.mark_delivered("email")
     without_id.finish()
     assert table.calls == []
 

@@ -33,7 +33,7 @@ UNREADABLE = signin.Unreadable(
     source="",
     time="2026-11-24T10:12:31Z",
     who="Anaya",
-    why="the record names no source address",
+    reason="the record names no source address",
 )
 
 
@@ -88,7 +88,7 @@ def test_every_case_that_may_alert_has_a_whole_text(name: str) -> None:
 
 @pytest.mark.parametrize("mfa", ["yes", "no", "provider", "unrecorded"])
 def test_every_value_of_mfa_has_a_text(mfa: str) -> None:
-    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == message.MFA[mfa]
+    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == message.MFA_LINES[mfa]
 
 
 def test_text_of_a_failure_says_failed() -> None:
@@ -250,7 +250,7 @@ LONG_FIELDS = {"who": "[" * 500, "source": "[" * 500, "region": "r" * 500}
 LONGEST_SIGN_IN = SIGN_IN._replace(
     **LONG_FIELDS, what=max(all_sign_in_names(), key=len), outcome="failure", mfa="provider"
 )
-LONGEST_UNREADABLE = UNREADABLE._replace(**LONG_FIELDS, event_name="[" * 99, why="w" * 99)
+LONGEST_UNREADABLE = UNREADABLE._replace(**LONG_FIELDS, event_name="[" * 99, reason="w" * 99)
 
 
 @pytest.mark.parametrize("sign_in", [LONGEST_SIGN_IN, LONGEST_UNREADABLE])

@@ -75,7 +75,9 @@ class TestSecret:
     def test_cache_can_be_bypassed(self, world: World) -> None:
         sms.load_secret(world.client, ARN, NOW)
         world.secrets.text = json.dumps({**TWILIO_SECRET, "api_key_secret": "rotated"})
-        assert sms.load_secret(world.client, ARN, NOW, use_cache=False).api_key_secret == "rotated"
+        assert (
+            sms.load_secret(world.client, ARN, NOW, prefer_cache=False).api_key_secret == "rotated"
+        )
 
     def test_cached_secret_is_used_while_it_cannot_be_read(self, world: World) -> None:
         sms.load_secret(world.client, ARN, NOW)
@@ -266,7 +268,7 @@ class TestSending:
             requests.Session, "send", lambda *_, **__: pytest.fail("something was sent")
         )
         outcome = send_to(url)
-        assert outcome.why == "Twilio could not be reached (ValueError)"
+        assert outcome.reason == "Twilio could not be reached (ValueError)"
 
     def test_request_goes_to_the_host_of_the_base_url(
         self, monkeypatch: pytest.MonkeyPatch

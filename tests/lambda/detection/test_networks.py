@@ -8,7 +8,7 @@ import pytest
 
 from signwatch.detection import networks
 
-OFFICE = networks.parse("203.0.113.0/24, 198.51.100.7, 2001:db8::/32, ::ffff:192.0.2.0/120")
+OFFICE = networks.parse_list("203.0.113.0/24, 198.51.100.7, 2001:db8::/32, ::ffff:192.0.2.0/120")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ PRIVATE_ADDRESSES = (
 
 @pytest.mark.parametrize("source", PRIVATE_ADDRESSES)
 def test_private_address_is_not_recognised_even_if_it_is_listed(source: str) -> None:
-    listed = networks.parse(source)
+    listed = networks.parse_list(source)
     assert len(listed.usable) == 1
     assert not networks.recognises(listed, source)
     assert not networks.recognises(listed, f"::ffff:{source}" if "." in source else source)
@@ -85,13 +85,13 @@ def test_private_address_is_not_recognised_even_if_it_is_listed(source: str) -> 
 @pytest.mark.parametrize("source", PRIVATE_ADDRESSES)
 def test_listed_private_address_is_recognised_through_an_allowed_endpoint(source: str) -> None:
     assert networks.is_private(source)
-    assert networks.recognises(networks.parse(source), source, by_endpoint=True)
-    assert not networks.recognises(OFFICE, source, by_endpoint=True)
+    assert networks.recognises(networks.parse_list(source), source, by_vpc_endpoint=True)
+    assert not networks.recognises(OFFICE, source, by_vpc_endpoint=True)
 
 
 def test_endpoint_changes_nothing_for_a_public_address() -> None:
-    assert not networks.recognises(OFFICE, "203.0.114.0", by_endpoint=True)
-    assert networks.recognises(OFFICE, "203.0.113.0", by_endpoint=True)
+    assert not networks.recognises(OFFICE, "203.0.114.0", by_vpc_endpoint=True)
+    assert networks.recognises(OFFICE, "203.0.113.0", by_vpc_endpoint=True)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_public_address_and_other_text_are_not_private(source: object) -> None:
 
 
 def test_private_part_of_a_wider_range_is_not_recognised() -> None:
-    mixed = networks.index(
+    mixed = networks.build_networks(
         [ip_network("172.0.0.0/8"), ip_network("172.16.5.0/24"), ip_network("fe00::/8")]
     )
     for source, is_public in (
@@ -112,9 +112,9 @@ def test_private_part_of_a_wider_range_is_not_recognised() -> None:
         ("172.32.0.0", True),
     ):
         assert networks.recognises(mixed, source) is is_public
-        assert networks.recognises(mixed, source, by_endpoint=True)
+        assert networks.recognises(mixed, source, by_vpc_endpoint=True)
     assert not networks.recognises(mixed, "fe80::1")
-    assert networks.recognises(mixed, "fe80::1", by_endpoint=True)
+    assert networks.recognises(mixed, "fe80::1", by_vpc_endpoint=True)
 
 
 def test_range_of_any_width_is_accepted_with_wide() -> None:
@@ -125,8 +125,8 @@ def test_range_of_any_width_is_accepted_with_wide() -> None:
 
 def test_empty_list_recognises_nothing() -> None:
     for text in ("", " , ,"):
-        assert networks.parse(text) == networks.Networks((), ())
-        assert not networks.recognises(networks.parse(text), "203.0.113.10")
+        assert networks.parse_list(text) == networks.Networks((), ())
+        assert not networks.recognises(networks.parse_list(text), "203.0.113.10")
 
 
 UNUSABLE_ENTRIES = [
@@ -151,7 +151,7 @@ UNUSABLE_ENTRIES = [
 
 @pytest.mark.parametrize("entry", UNUSABLE_ENTRIES, ids=lambda entry: entry[:24])
 def test_unusable_entry_does_not_affect_the_others(entry: str) -> None:
-    listed = networks.parse(f"{entry},203.0.113.0/24")
+    listed = networks.parse_list(f"{entry},203.0.113.0/24")
     assert (listed.usable, listed.unusable) == ((ip_network("203.0.113.0/24"),), (entry,))
     assert networks.recognises(listed, "203.0.113.9")
 
@@ -159,8 +159,8 @@ def test_unusable_entry_does_not_affect_the_others(entry: str) -> None:
 @pytest.mark.parametrize("entry", UNUSABLE_ENTRIES, ids=lambda entry: entry[:24])
 def test_unusable_entry_is_refused_with_a_sentence_before_it_is_stored(entry: str) -> None:
     with pytest.raises(ValueError, match=r"is not|has no prefix|is wider"):
-        networks.parse_strictly(f"203.0.113.0/24,{entry}")
+        networks.parse_list_strictly(f"203.0.113.0/24,{entry}")
 
 
 def test_widest_ranges_are_usable() -> None:
-    assert len(networks.parse_strictly("11.0.0.0/8, 2000::/19")) == 2
+    assert len(networks.parse_list_strictly("11.0.0.0/8, 2000::/19")) == 2

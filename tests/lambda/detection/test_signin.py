@@ -100,7 +100,7 @@ def test_success_counts_before_an_error_beside_it() -> None:
 def test_unreadable_record_keeps_what_could_be_read() -> None:
     reading = signin.read(event("record-without-an-outcome"))
     assert isinstance(reading, signin.Unreadable)
-    assert (reading.account, reading.who, reading.source, reading.why) == (
+    assert (reading.account, reading.who, reading.source, reading.reason) == (
         "111122223333",
         "Anaya",
         "203.0.113.10",
@@ -210,7 +210,7 @@ def test_user_agent_changes_nothing(agent: str) -> None:
 def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
     reading = signin.read({"detail": BrokenObject(eventName="ConsoleLogin")})
     assert isinstance(reading, signin.Unreadable)
-    assert reading.why == "reading it failed (RuntimeError)"
+    assert reading.reason == "reading it failed (RuntimeError)"
 
 
 @pytest.mark.parametrize(

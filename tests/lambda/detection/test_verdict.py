@@ -9,11 +9,11 @@ import pytest
 from signwatch.detection import networks, sign_in_paths, signin, verdict
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant
 
-KNOWN_NETWORKS = {place: networks.parse(text) for place, text in NETWORKS.items()}
+KNOWN_NETWORKS = {place: networks.parse_list(text) for place, text in NETWORKS.items()}
 ALL_CAUSE_NAMES = tuple(map(verdict.cause_name, verdict.CAUSES))
 
 
-def is_recognised(reading: signin.Reading, place: str) -> bool:
+def is_recognised(reading: signin.ParsedEvent, place: str) -> bool:
     if not isinstance(reading, signin.SignIn):
         return False
     return networks.recognises(KNOWN_NETWORKS[place], reading.source)

@@ -27,7 +27,7 @@ def find_label(world: World, now: float = NOW, prefix: str = "signwatch", **chan
     sign_in = signin.read(event(NAME))
     assert isinstance(sign_in, signin.SignIn)
     dependencies = world.dependencies(name_prefix=prefix)
-    allowance = allowance_store.find(sign_in._replace(**changes), now, dependencies)
+    allowance = allowance_store.find_allowance(sign_in._replace(**changes), now, dependencies)
     return allowance.label if allowance else ""
 
 

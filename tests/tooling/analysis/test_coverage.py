@@ -96,7 +96,7 @@ class TestPaths:
 
     @pytest.mark.parametrize("name", [name for name in PATHS if name not in (ANOMALY, NO_ADDRESS)])
     def test_each_source_is_in_the_known_networks(self, name: str) -> None:
-        known = networks.parse(coverage.KNOWN_NETWORKS)
+        known = networks.parse_list(coverage.KNOWN_NETWORKS)
         assert networks.recognises(known, PATHS[name].event["detail"]["sourceIPAddress"])
 
 
