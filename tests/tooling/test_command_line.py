@@ -96,7 +96,7 @@ class TestCodes:
 
         def run_scan(*_: Any, **__: Any) -> Any:
             parts.ran.append("scan")
-            return SimpleNamespace(passed=parts.scan, lines=lambda: ["a row"])
+            return SimpleNamespace(passed=parts.scan, format_lines=lambda: ["a row"])
 
         def run_tests(*_: Any, parts: set[str], **__: Any) -> int:
             ran.append(sorted(parts))
@@ -118,7 +118,7 @@ class TestCodes:
             run("scan", "--only", "checkow"),
             2,
             "scan",
-            "--only checkow: is no tool of the scan",
+            "--only checkow: is not a tool of the scan",
             "shellcheck",
         )
 
@@ -126,7 +126,9 @@ class TestCodes:
     def test_mutations_flag_runs_no_tests_and_shows_the_report(
         self, run: Run, parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caught: bool
     ) -> None:
-        report = SimpleNamespace(passed=caught, lines=lambda: ["missed", "mutations caught 1/2"])
+        report = SimpleNamespace(
+            passed=caught, format_lines=lambda: ["missed", "mutations caught 1/2"]
+        )
         monkeypatch.setattr(mutations, "run", lambda *_: report)
         monkeypatch.setattr(environment, "ensure", lambda *_: ROOT)
         assert run("test", "--mutations") == (int(not caught), "missed\nmutations caught 1/2\n", "")
