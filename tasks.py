@@ -378,14 +378,14 @@ def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
         from tooling.deploy import account
 
         settings = load_settings(target)
-        owner = f"account {settings.account}"
+        account_label = f"account {settings.account}"
         eventbridge = nullcontext(account.open(settings).client("events"))
     else:
         from tooling.local import rehearsal
 
-        owner = "the local AWS emulator"
+        account_label = "the local AWS emulator"
         eventbridge = rehearsal.open_eventbridge()
-    coverage.run(folder, owner, eventbridge, _screen())
+    coverage.run(folder, account_label, eventbridge, _screen())
 
 
 DEMO_HELP = {

@@ -218,7 +218,7 @@ def main() -> int:
     _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # as Lambda's own boto3 is
     aws = ThreadingHTTPServer(("127.0.0.1", 0), AwsHandler)
     threading.Thread(target=aws.serve_forever, daemon=True).start()
-    with TwilioServer.start(accounts=KEYS) as twilio, tempfile.TemporaryDirectory() as folder:
+    with TwilioServer.start(credentials=KEYS) as twilio, tempfile.TemporaryDirectory() as folder:
         urls = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.server_address[1]}",
             "TWILIO_BASE_URL": twilio.url,

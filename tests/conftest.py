@@ -109,6 +109,6 @@ def twilio_server() -> Iterator[TwilioServer]:
     from tooling.local import rehearsal
     from tooling.local.twilio_server import TwilioServer
 
-    accounts = {rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}
-    with TwilioServer.start(accounts=accounts) as running:
+    credentials = {rehearsal.TWILIO["api_key_sid"]: rehearsal.TWILIO["api_key_secret"]}
+    with TwilioServer.start(credentials=credentials) as running:
         yield running

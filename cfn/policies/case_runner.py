@@ -51,7 +51,12 @@ def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
 def _run_case(
     folder: Path, case: dict[str, Any], parsed: dict[tuple[str, str], ParsedFile]
 ) -> dict[str, list[str]]:
-    """Run the policies on one case. ``parsed`` caches parsed files by name and text."""
+    """Scan the case's files twice and return the ids that passed and failed in each scan.
+
+    The second scan leaves out the policy ``case["without"]``, to show that no other policy reports
+    the case's fault. Files that checkov could not parse are returned as unreadable. ``parsed``
+    caches parsed files by name and text.
+    """
     for path in folder.iterdir():
         path.unlink()
     for name, text in case["files"].items():
@@ -62,23 +67,26 @@ def _run_case(
             parsed[name, text] = ParsedFile(*get_files_definitions([str(folder / name)], {}))
     files = {name: parsed[name, text] for name, text in case["files"].items()}
     report = _scan(folder, files.values())
-    report_without = _scan(folder, files.values(), without=case["without"])
+    second_report = _scan(folder, files.values(), left_out=case["without"])
     return {
         "passed": _ids(report.passed_checks),
         "failed": _ids(report.failed_checks),
-        "failed_without": _ids(report_without.failed_checks),
+        "failed_without": _ids(second_report.failed_checks),
         "unreadable": [name for name, file in files.items() if not file.definitions],
     }
 
 
-def _scan(folder: Path, files: Iterable[ParsedFile], *, without: str = "") -> Report:
-    """Run checkov's own runner. It needs no graph, as our policies read the files themselves."""
+def _scan(folder: Path, files: Iterable[ParsedFile], *, left_out: str = "") -> Report:
+    """Run checkov's own runner with every policy except the one with the id ``left_out``.
+
+    It needs no graph, as our policies read the files themselves.
+    """
     definitions = {path: body for file in files for path, body in file.definitions.items()}
     lines = {path: numbered for file in files for path, numbered in file.lines.items()}
     runner = Runner()
     runner.set_external_data(definitions, build_definitions_context(definitions, lines), {})
     runner.definitions_raw = lines
-    skipped = [without] if without else []
+    skipped = [left_out] if left_out else []
     chosen = RunnerFilter(framework=["cloudformation"], checks=[POLICY_IDS], skip_checks=skipped)
     reports = runner.run(str(folder), runner_filter=chosen)
     return reports[0] if isinstance(reports, list) else reports

@@ -1,8 +1,8 @@
 """Reads all templates of a folder as one installation and resolves the references between them.
 
 The parent's values are passed down to its children. A value that only a deploy knows stays a
-symbol: ``!Ref NamePrefix`` of the parent is ``${NamePrefix}`` in every child. So two values are
-equal exactly when CloudFormation makes them equal for every choice of parameters. checkov's own
+placeholder: ``!Ref NamePrefix`` of the parent is ``${NamePrefix}`` in every child. So two values
+are equal exactly when CloudFormation makes them equal for every choice of parameters. checkov's own
 view fills in the defaults, which hides such differences.
 """
 
@@ -79,7 +79,8 @@ class Installation:
         loaded = {file: parse(text) for file, text in texts.items()}
         self.templates = {file: body for file, body in loaded.items() if isinstance(body, dict)}
         self._parents: dict[str, tuple[str, dict[str, Any]]] = {}  # child's file: parent's, values
-        self._children: dict[tuple[str, str], str] = {}  # parent's file, logical id: child's
+        # By the parent's file and the logical id of the nested stack: the child's file.
+        self._nested_templates: dict[tuple[str, str], str] = {}
         bodies = [
             (file, name, body)
             for file, template in self.templates.items()
@@ -87,14 +88,14 @@ class Installation:
         ]
         for file, name, body in bodies:
             if body.get("Type") == STACK:
-                self._register_child(file, name, body["Properties"])
+                self._register_nested_template(file, name, body["Properties"])
         self.resources = tuple(self._resource(file, name, body) for file, name, body in bodies)
 
-    def _register_child(self, file: str, name: str, properties: dict[str, Any]) -> None:
+    def _register_nested_template(self, file: str, name: str, properties: dict[str, Any]) -> None:
         """Register the template of a nested stack, which is resource ``name`` of ``file``."""
-        child = str(self.resolve(file, properties["TemplateURL"])).rsplit("/", 1)[-1]
-        self._children[file, name] = child
-        self._parents[child] = (file, properties.get("Parameters", {}))
+        nested_template = str(self.resolve(file, properties["TemplateURL"])).rsplit("/", 1)[-1]
+        self._nested_templates[file, name] = nested_template
+        self._parents[nested_template] = (file, properties.get("Parameters", {}))
 
     def _resource(self, file: str, name: str, body: dict[str, Any]) -> Resource:
         """Return one resource, with its references resolved."""
@@ -134,7 +135,7 @@ class Installation:
         return {name: body for file in roots for name, body in self.parameters(file).items()}
 
     def resolve(self, file: str, node: Any) -> Any:
-        """Return ``node`` of template ``file`` with references replaced by values or symbols."""
+        """Return ``node`` of ``file`` with its references replaced by values or placeholders."""
         if isinstance(node, list):
             return [self.resolve(file, item) for item in node]
         if not isinstance(node, dict):
@@ -162,23 +163,27 @@ class Installation:
         return f"${{{path}}}"
 
     def _attribute(self, file: str, name: str, attribute: str) -> Any:
-        """Return an attribute of a resource, or its ``!Ref`` if ``attribute`` is empty."""
+        """Return an attribute of a resource, or its ``!Ref`` if ``attribute`` is empty.
+
+        An output of a nested stack is looked up in its template. Any other attribute except the ARN
+        is a placeholder.
+        """
         if attribute == "":
             return self._reference(file, name)
         if attribute == "Arn":
             return self._arn(file, name)
-        child = self._children.get((file, name), "")
-        outputs = self.templates.get(child, {}).get("Outputs", {})
+        nested_template = self._nested_templates.get((file, name), "")
+        outputs = self.templates.get(nested_template, {}).get("Outputs", {})
         output = attribute.removeprefix("Outputs.")
         if output != attribute and output in outputs:
-            return self.resolve(child, outputs[output]["Value"])
-        return _unique_symbol(file, f"{name}.{attribute}")
+            return self.resolve(nested_template, outputs[output]["Value"])
+        return _placeholder(file, f"{name}.{attribute}")
 
     def _arn(self, file: str, name: str) -> str:
-        """Return the resource's ARN; for a kind whose ARN format is not known, a unique symbol."""
+        """Return the resource's ARN; for a kind whose ARN format is not known, a placeholder."""
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS:
-            return _unique_symbol(file, name)
+            return _placeholder(file, name)
         _, prefix = ARN_FORMATS[kind]
         arn = f"arn:${{AWS::Partition}}:{prefix}{self._physical_name(file, name)}"
         if kind == "AWS::Logs::LogGroup":
@@ -200,14 +205,14 @@ class Installation:
         return str(self.templates[file]["Resources"][name].get("Type"))
 
     def _physical_name(self, file: str, name: str) -> str:
-        """Return the name that the template gives the resource, or a unique symbol if none."""
+        """Return the name that the template gives the resource, or a placeholder if none."""
         properties = self.templates[file]["Resources"][name].get("Properties", {})
         key, _ = ARN_FORMATS[self._kind(file, name)]
-        return str(self.resolve(file, properties.get(key, _unique_symbol(file, name))))
+        return str(self.resolve(file, properties.get(key, _placeholder(file, name))))
 
 
-def _unique_symbol(file: str, path: str) -> str:
-    """Return a symbol, for a value that only a deploy knows, that is equal to no other value."""
+def _placeholder(file: str, path: str) -> str:
+    """Return text that stands for a value that only a deploy knows. It equals no other value."""
     return f"${{{file}/{path}}}"
 
 

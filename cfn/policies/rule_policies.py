@@ -81,11 +81,12 @@ def _matches(pattern: dict[str, Any], service: str, name: str) -> bool:
 
 @policy("CKV_SIGNWATCH_23", RULE)
 def rule_is_on_chosen_bus(rule: Resource, installation: Installation) -> bool:
-    """A rule is on the bus that the owner chose, by default the one that CloudTrail uses."""
+    """A rule is on the bus that the owner chose: EventBusName, by default CloudTrail's own bus."""
     parameter = installation.root_parameters().get("EventBusName")
     bus = str(rule.properties.get("EventBusName", "default"))
     if parameter is None:
         return bus == "default"
+    # A reference to a root parameter is resolved to "${Name}".
     return bus == "${EventBusName}" and parameter.get("Default") == "default"
 
 

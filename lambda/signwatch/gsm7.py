@@ -81,7 +81,8 @@ def sanitise_name(name: str) -> str:
 def sanitise(text: str, max_septets: int) -> str:
     """Return untrusted text in GSM-7, in at most ``max_septets``.
 
-    Double quotes become apostrophes; links and phone numbers are made unclickable.
+    Double quotes become apostrophes, because the message shows untrusted text between double
+    quotes. Links and phone numbers are made unclickable.
     """
     text = to_gsm7(text[:UNTRUSTED_TEXT_MAX_CHARS]).replace('"', "'")
     return truncate(_make_unclickable(text), max_septets)

@@ -38,7 +38,9 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
-    verdict = _judge(parsed_event, now, dependencies, recognised=bool(recognised_by))
+    verdict = _judge_with_earlier_events(
+        parsed_event, now, dependencies, recognised=bool(recognised_by)
+    )
     delay = _delay_seconds(parsed_event, now)
     _log_decision(parsed_event, verdict, delay, recognised_by, now, dependencies)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
@@ -83,11 +85,14 @@ def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -
     return f"{allowance.label} (networks/{allowance.name})" if allowance else ""
 
 
-def _judge(
+def _judge_with_earlier_events(
     parsed_event: ParsedEvent, now: float, dependencies: Dependencies, *, recognised: bool
 ) -> Verdict:
-    """Judge a parsed event. Earlier events can change the verdict of an alert."""
-    approved_elsewhere = None
+    """Judge a parsed event. Earlier events can change the verdict of an alert.
+
+    A device code is suspicious if it was approved from another address than it was used from.
+    """
+    approved_elsewhere = None  # not known; also for events that are not about a device code
     if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
         from signwatch.enrichment.correlation import is_approved_elsewhere
 

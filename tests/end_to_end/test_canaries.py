@@ -74,7 +74,7 @@ def run(
     """A run with planted secrets: bootstrap, deploy, secret, and sign-ins with every error."""
     folder, traces, listener = tmp_path_factory.mktemp("account"), Traces(), Listener()
     with (
-        TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server,
+        TwilioServer.start(credentials={KEY: KEY_SECRET}) as twilio_server,
         rehearsal.use_account(
             emulator, twilio_server, folder, account_id=ACCOUNT, parameters={"AccountLabel": "test"}
         ) as deployment,

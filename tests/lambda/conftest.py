@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def twilio_server() -> Iterator[TwilioServer]:
-    with TwilioServer.start(accounts=KEYS) as server:
+    with TwilioServer.start(credentials=KEYS) as server:
         yield server
 
 

@@ -32,7 +32,7 @@ FORM = {"To": RECIPIENT, "From": SENDER, "Body": "hello"}
 
 @pytest.fixture
 def twilio_server() -> Iterator[TwilioServer]:
-    with TwilioServer.start(accounts={KEY: KEY_SECRET}) as running:
+    with TwilioServer.start(credentials={KEY: KEY_SECRET}) as running:
         yield running
 
 
@@ -124,7 +124,7 @@ def test_function_reports_wrong_credentials(twilio_server: TwilioServer) -> None
 
 
 def test_account_cannot_send_for_another() -> None:
-    with TwilioServer.start(accounts={ACCOUNT: "token"}) as twilio_server:
+    with TwilioServer.start(credentials={ACCOUNT: "token"}) as twilio_server:
         other = MESSAGES_PATH.replace(ACCOUNT, "AC" + "f" * 32)
         assert request(twilio_server, "POST", other, FORM, ACCOUNT, "token")[0] == 401
         assert request(twilio_server, "POST", MESSAGES_PATH, FORM, ACCOUNT, "token")[0] == 201
@@ -309,7 +309,7 @@ def test_many_texts_at_once_are_all_received(twilio_server: TwilioServer) -> Non
 def test_server_stops_although_clients_are_still_connected() -> None:
     before = set(threading.enumerate())
     with ThreadPoolExecutor(1) as pool:
-        with TwilioServer.start(accounts={KEY: KEY_SECRET}) as twilio_server:
+        with TwilioServer.start(credentials={KEY: KEY_SECRET}) as twilio_server:
             idle = http.client.HTTPConnection(urlsplit(twilio_server.url).netloc, timeout=10)
             idle.request("GET", "/__messages")
             idle.getresponse().read()
@@ -326,15 +326,15 @@ def test_server_stops_although_clients_are_still_connected() -> None:
 
 
 def test_port_can_be_chosen_and_is_free_again_afterwards() -> None:
-    with TwilioServer.start(accounts={KEY: KEY_SECRET}) as first:
+    with TwilioServer.start(credentials={KEY: KEY_SECRET}) as first:
         send(first)
-    with TwilioServer.start(accounts={}, port=urlsplit(first.url).port or 0) as second:
+    with TwilioServer.start(credentials={}, port=urlsplit(first.url).port or 0) as second:
         assert second.url == first.url
 
 
 def test_port_in_use_is_an_os_error(twilio_server: TwilioServer) -> None:
     with (
         pytest.raises(OSError, match="in use"),
-        TwilioServer.start(accounts={}, port=urlsplit(twilio_server.url).port or 0),
+        TwilioServer.start(credentials={}, port=urlsplit(twilio_server.url).port or 0),
     ):
         pass

@@ -97,7 +97,7 @@ class Row:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the function needs the event and no rule sends it."""
+        """Whether the function needs the event (``is_required``) and no rule sends it."""
         return self.is_required and not self.rules
 
     def cells(self) -> tuple[str, ...]:
@@ -235,18 +235,24 @@ def make_matcher(events: Any) -> Matcher:
     return matches
 
 
-def run(folder: Path, owner: str, eventbridge: AbstractContextManager[Any], screen: Screen) -> None:
-    """Show all sign-in paths. ``eventbridge`` yields the client of ``owner`` ("account 1111...").
+def run(
+    folder: Path, account_label: str, eventbridge: AbstractContextManager[Any], screen: Screen
+) -> None:
+    """Show all sign-in paths.
+
+    ``eventbridge`` yields a client of the account or the local AWS emulator that ``account_label``
+    names, such as "account 1111...".
 
     Raises RefusedError as ``load_rules`` does, FailedError if the function misses an event.
     """
     paths, rules = load_paths(), load_rules(folder)
-    screen.announce(f"asking EventBridge of {owner}: {len(paths)} paths, {len(rules)} rules ...")
+    counts = f"{len(paths)} paths, {len(rules)} rules"
+    screen.announce(f"asking EventBridge of {account_label}: {counts} ...")
     with eventbridge as client:
         rows = build_rows(paths, rules, make_matcher(client))
     screen.matrix(COLUMNS, [row.cells() for row in rows], [row.is_lost for row in rows])
     required = sum(row.is_required for row in rows)
-    lost = [row for row in rows if row.is_lost]
+    lost = [row for row in rows if row.is_lost]  # a lost row is always a required one
     screen.announce(f"coverage {required - len(lost)}/{required} sign-in paths reach the function")
     if lost:
         names = [

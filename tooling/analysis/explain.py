@@ -139,7 +139,7 @@ def run(
         what = f"{places} named above could not be read; everything else was judged"
         remedy = "follow the advice there, then run the same task again"
         raise FailedError("records", what, remedy)
-    record_files.refuse_empty_arguments(files, non_empty)
+    record_files.refuse_arguments_without_records(files, non_empty)
 
 
 def _explain_file(

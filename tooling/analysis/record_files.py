@@ -129,10 +129,15 @@ def _no_record_error(argument: str) -> RefusedError:
     return RefusedError(argument, "contains no record", remedy)
 
 
-def refuse_empty_arguments(files: Sequence[SourceFile | FileProblem], non_empty: set[str]) -> None:
-    """Raise RefusedError if an argument led to files, and is not among the ``non_empty`` ones."""
+def refuse_arguments_without_records(
+    files: Sequence[SourceFile | FileProblem], with_records: set[str]
+) -> None:
+    """Raise RefusedError if the files of an argument hold no record.
+
+    ``with_records`` are the arguments whose files hold one.
+    """
     for file in files:
-        if isinstance(file, SourceFile) and file.argument not in non_empty:
+        if isinstance(file, SourceFile) and file.argument not in with_records:
             raise _no_record_error(file.argument)
 
 
@@ -171,7 +176,8 @@ def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
     else:
         with Path(file.path).open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
-    if not data and file.path != file.argument:  # refuse_empty_arguments reports an empty argument
+    # A file that is itself an argument is reported by refuse_arguments_without_records.
+    if not data and file.path != file.argument:
         raise DecodeError(0, "the file is empty")
     _check_size(len(data))
     return data
@@ -270,7 +276,11 @@ def _is_json_object_line(line: str) -> bool:
 
 
 def _decode_lines(text: str) -> Iterator[object]:
-    """Yield the document of each line; the lines after a broken one are still read."""
+    """Yield the JSON documents of each line.
+
+    A line that cannot be decoded yields a DecodeError, whose offset counts from the start of
+    ``text``; the lines after it are still read.
+    """
     for line in LINE.finditer(text):
         for item in _decode_sequence(line[0]):
             if isinstance(item, DecodeError):

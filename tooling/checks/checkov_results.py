@@ -192,9 +192,11 @@ def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]
         yield f"{REVIEWED_SKIPS}: {file} is scanned now; delete it from [not_scanned]"
 
 
-def _policy_findings(run_ids: set[str], expectation: Expectation, log: str) -> Iterator[str]:
+def _policy_findings(
+    ids_of_run_policies: set[str], expectation: Expectation, log: str
+) -> Iterator[str]:
     """Yield a sentence for each policy that did not run, or only the cause if checkov logged it."""
-    missing = sorted(expectation.policies - run_ids)
+    missing = sorted(expectation.policies - ids_of_run_policies)
     cause = _load_error(log)
     if cause:
         count = f"{len(missing)} of {len(expectation.policies)}"

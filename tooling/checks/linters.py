@@ -1,4 +1,7 @@
-"""The tools of the scan. Each returns what it passed and a sentence for each finding.
+"""The tools of the scan.
+
+Each returns how many files it checked (checkov: how many checks passed) and a sentence for each
+finding.
 
 To add a tool, write a function that runs it, and add a ``Tool`` to ``TOOLS`` at the end of this
 file; ``scan.py`` runs whatever is listed there.
@@ -53,7 +56,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tool returns: the number of things that pass, its findings, and what it skips."""
+    """What a tool returns; ``passed`` counts its files, or for checkov the checks that passed."""
 
     passed: int
     findings: tuple[str, ...] = ()
@@ -121,7 +124,10 @@ def _run_command(
 def check_by_exit_code(
     workspace: Workspace, command: list[str], *, file_count: int, **variables: str
 ) -> Outcome:
-    """Run a tool whose exit code is 0 only if it has no finding and all its files exist."""
+    """Run a tool whose exit code is 0 only if it has no finding and all its files exist.
+
+    ``file_count`` is how many files the command checks; it is returned if there is no finding.
+    """
     process = _run_command(workspace, command, **variables)
     if process.returncode == 0:
         return Outcome(file_count)
@@ -131,7 +137,10 @@ def check_by_exit_code(
 def check_by_sarif(
     workspace: Workspace, command: list[str], report: Path, *, file_count: int
 ) -> Outcome:
-    """Run a tool that writes SARIF to ``report`` or to its output; no SARIF is a finding too."""
+    """Run a tool that writes SARIF to ``report`` or to its output; no SARIF is a finding too.
+
+    ``file_count`` is how many files the command checks; it is returned if the tool ran.
+    """
     report.unlink(missing_ok=True)
     process = _run_command(workspace, command)
     if not report.exists():

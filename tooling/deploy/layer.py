@@ -112,7 +112,12 @@ def _failure(requirements: Path, output: str) -> FailedError:
 
 
 def _explain(output: str) -> tuple[str, str]:
-    if "Retrying (" in output:  # a failed connection; a "No matching distribution" only follows
+    """Return what went wrong and the remedy, from pip's output.
+
+    An unknown failure counts as a failed download, because that has no fixed text in pip's output.
+    """
+    # pip could not connect; it then also prints "No matching distribution", which would mislead.
+    if "Retrying (" in output:
         return DOWNLOAD_FAILURE
     for text, what, remedy in PIP_FAILURES:
         if text in output:

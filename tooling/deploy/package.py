@@ -157,6 +157,7 @@ def build(
 
 
 def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
+    """Build the function's zip, or reuse the one built from the same inputs."""
     files = archive.list_files(sources)
     if not files:
         raise RefusedError(str(sources), "holds no file", "restore the folder with git")
@@ -166,31 +167,34 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
         archive.copy(files, tree)
         archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
 
-    return _reuse_or_make("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
+    return _reuse_or_build("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
 
 
 def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -> Artifact:
+    """Build the layer's zip, or reuse the one built from the same inputs."""
     requirements = folder / "requirements.txt"
 
     def fill(scratch: Path, tree: Path) -> None:
         announce("layer: installing the pins of layer/requirements.txt")
         layer.build(requirements, target.version, scratch, tree)
-        if target.interpreter:
-            announce(f"layer: compiling for Python {target.version}")
 
     inputs = layer.read_inputs(requirements)
-    return _reuse_or_make("layer", dist, target, inputs, fill, LAYER_MOUNT_PATH)
+    return _reuse_or_build("layer", dist, target, inputs, fill, LAYER_MOUNT_PATH, announce)
 
 
-def _reuse_or_make(
+def _reuse_or_build(
     kind: str,
     dist: Path,
     target: Target,
     inputs: list[tuple[str, bytes]],
     fill: Callable[[Path, Path], None],
     mount_path: str,
+    announce: Announce | None = None,
 ) -> Artifact:
-    """Return the zip of these inputs; ``fill(scratch, tree)`` puts its files into ``tree``."""
+    """Return the zip of these inputs; ``fill(scratch, tree)`` puts its files into ``tree``.
+
+    ``announce`` is called before the files are compiled.
+    """
     builder = Path(archive.__file__).read_bytes()  # the same sources give another zip if it changes
     digest = archive.digest([*inputs, ("runtime", target.runtime.encode()), ("builder", builder)])
     artifact = _find_built(dist, kind, digest, target.variant)
@@ -202,6 +206,8 @@ def _reuse_or_make(
         tree.mkdir()
         fill(Path(folder) / "scratch", tree)
         if target.interpreter:
+            if announce:
+                announce(f"{kind}: compiling for Python {target.version}")
             archive.compile_tree(target.interpreter, tree, mount_path)
         archive_path = Path(folder) / "new.zip"
         archive.write(tree, archive_path)

@@ -290,6 +290,7 @@ def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
 
 
 def _refuse_busy(settings: Settings, live: LiveStack) -> None:
+    # REVIEW_IN_PROGRESS is a stack that only has a change set; nothing is running.
     if live.status != EMPTY_STATUS and live.status.endswith("_IN_PROGRESS"):
         what = f"is busy ({live.status}): another operation is running"
         remedy = "wait until it has ended, then run the same task again"

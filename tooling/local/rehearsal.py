@@ -71,11 +71,11 @@ class LocalDeployment:
     paths: bootstrap.TerraformPaths
 
     def as_owner(self) -> Account:
-        """Open the account as its root user."""
+        """Return a connection to the account with the rights of its root user."""
         return account.open(self.settings)
 
     def as_deployer(self) -> tuple[Account, bootstrap.Bootstrap]:
-        """Open the account as the deploy role; return it with the bootstrap's outputs."""
+        """Return a connection with the rights of the deploy role, and the bootstrap's outputs."""
         aws = self.as_owner()
         outputs = bootstrap.outputs(aws, self.settings.prefix)
         return account.assume(aws, outputs.deploy_role_arn), outputs
@@ -180,10 +180,10 @@ def start(
     All their files are below ``folder``. Meanwhile this process's AWS settings point at the
     emulator only. Raises FailedError if the emulator does not start, or fails later.
     """
-    keys = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
+    credentials = {TWILIO["api_key_sid"]: TWILIO["api_key_secret"]}
     with (
         _start_emulator(folder, root, port) as emulator,
-        TwilioServer.start(accounts=keys) as twilio_server,
+        TwilioServer.start(credentials=credentials) as twilio_server,
         use_account(emulator, twilio_server, folder, root=root, parameters=parameters) as local,
     ):
         yield local

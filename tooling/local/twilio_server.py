@@ -72,22 +72,23 @@ class ApiError(Exception):
 class TwilioServer:
     """Keeps the received texts, and the failures to simulate; safe to use from any thread."""
 
-    def __init__(self, accounts: Mapping[str, str]) -> None:
+    def __init__(self, credentials: Mapping[str, str]) -> None:
         self.url = ""
         self.stopping = threading.Event()
-        self._accounts = dict(accounts)
+        self._credentials = dict(credentials)
         self._messages: dict[str, dict[str, Any]] = {}
         self._failures: list[SimulatedFailure] = []
         self._lock = threading.Lock()
 
     @classmethod
     @contextmanager
-    def start(cls, *, accounts: Mapping[str, str], port: int = 0) -> Iterator[TwilioServer]:
-        """Run a server for the API keys in ``accounts`` (SID to secret) on 127.0.0.1.
+    def start(cls, *, credentials: Mapping[str, str], port: int = 0) -> Iterator[TwilioServer]:
+        """Run a server on 127.0.0.1.
 
-        It stops at the end. Raises OSError if ``port`` is in use.
+        ``credentials`` maps the SID of an API key or account to its secret. The server
+        stops at the end. Raises OSError if ``port`` is in use.
         """
-        twilio_server = cls(accounts)
+        twilio_server = cls(credentials)
         listener = _Listener(twilio_server, port)
         twilio_server.url = f"http://127.0.0.1:{listener.server_address[1]}"
         try:
@@ -149,10 +150,10 @@ class TwilioServer:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return False
-        if kind.lower() != "basic" or user not in self._accounts:
+        if kind.lower() != "basic" or user not in self._credentials:
             return False
         is_own = not user.startswith("AC") or user == account_sid
-        return is_own and self._accounts[user] == password
+        return is_own and self._credentials[user] == password
 
     def take_failure(self) -> SimulatedFailure:
         """Remove and return the failure to simulate for the next request.
@@ -325,8 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
         twilio_server = self.server.twilio_server
         try:
             account_sid, sid = self._parse_path()
-            gets_no_answer = self._apply_failure(twilio_server.take_failure())
-            if gets_no_answer:
+            failure = twilio_server.take_failure()  # a failure that a test ordered, if any
+            drops_connection = self._simulate(failure)
+            if drops_connection:
                 self.close_connection = True
             elif sid:
                 self._respond(200, twilio_server.look_up(account_sid, sid))
@@ -349,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise ApiError(401, 20003, "Authenticate")
         return match["account"], match["message"]
 
-    def _apply_failure(self, failure: SimulatedFailure) -> bool:
+    def _simulate(self, failure: SimulatedFailure) -> bool:
         """Wait, or raise ApiError, as the failure says; return whether to close without answer."""
         stopping = self.server.twilio_server.stopping
         has_stopped = failure.delay_seconds > 0 and stopping.wait(failure.delay_seconds)

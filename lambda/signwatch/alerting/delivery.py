@@ -29,13 +29,13 @@ class DeliveryError(Exception):
 class TextReport(NamedTuple):
     """The result of sending the texts."""
 
-    sent: int = 0  # texts sent by this invocation
-    reached: int = 0  # recipients who have the text, from this invocation or an earlier one
+    sent_count: int = 0  # texts sent by this invocation
+    reached_recipients: int = 0  # those who have the text, from this or an earlier invocation
     failures: tuple[str, ...] = ()  # one sentence for each
     can_retry: bool = False  # a retry may help
 
 
-EMAIL_ONLY = TextReport()  # for an alert without a text
+NO_TEXTS_WANTED = TextReport()  # for an alert by e-mail only
 
 
 def deliver(
@@ -49,7 +49,7 @@ def deliver(
     ledger = _SafeLedger(key, dependencies)
     if ledger.entry.finished:
         return
-    report = _try_texts(message, ledger, dependencies) if send_text else EMAIL_ONLY
+    report = _try_texts(message, ledger, dependencies) if send_text else NO_TEXTS_WANTED
     email = _send_email(message, report, ledger, dependencies)
     _log_delivery(ledger.event_id, report, email, dependencies)
     if report.can_retry or email == "failed":
@@ -126,14 +126,14 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
     except sms.NoSecretError as error:
         return TextReport(failures=(f"no text was sent: {error}",), can_retry=error.can_retry)
     recipients = secret.recipients
-    sent, failures, can_retry = 0, [], False
+    sent_count, failures, can_retry = 0, [], False
     for number, recipient in enumerate(recipients, 1):
         channel = channel_name(recipient)
         if ledger.has_delivered(channel):
             continue
         outcome, secret = _send_text(text, recipient, secret, dependencies)
         if outcome.state == "accepted":
-            sent += 1
+            sent_count += 1
             ledger.mark_delivered(channel)
             continue
         is_transient = outcome.state == "transient"
@@ -141,7 +141,8 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
         position = f"recipient {number} of {len(recipients)}"  # no phone number in the log
         failures.append(f"the text to {position} was not sent{retry}: {outcome.reason}")
         can_retry = can_retry or is_transient
-    return TextReport(sent, len(recipients) - len(failures), tuple(failures), can_retry)
+    reached_recipients = len(recipients) - len(failures)
+    return TextReport(sent_count, reached_recipients, tuple(failures), can_retry)
 
 
 def _send_text(
@@ -196,10 +197,12 @@ def _send_email(
 def _log_delivery(
     event_id: str, report: TextReport, email: str, dependencies: Dependencies
 ) -> None:
-    metrics = {"TextsSent": float(report.sent)}
+    metrics = {"TextsSent": float(report.sent_count)}
     if report.failures:
         metrics["TextsFailed"] = float(len(report.failures))
-    if email == "sent" and not report.reached and report is not EMAIL_ONLY:
+    texts_were_wanted = report is not NO_TEXTS_WANTED
+    # Texts were wanted, no recipient has one, and only the e-mail was sent.
+    if email == "sent" and texts_were_wanted and not report.reached_recipients:
         metrics["FallbackUsed"] = 1.0
     values = {
         "level": "ERROR" if report.failures else "INFO",

@@ -24,29 +24,31 @@ CHECK_MFA = ("signin", "checkmfa")  # the step after a right password in the con
 ANOMALY_TYPE = "sign-in anomaly alert"  # the envelope's detail-type, in lower case
 
 
-class Path(NamedTuple):
+class SignInPath(NamedTuple):
     """One way to sign in."""
 
     kind: str  # paths that are judged alike have the same kind
     what: str  # the description in an alert; empty if it depends on the kind of user
-    outcome: str = OUTCOME_UNDER_EVENT_NAME  # one of the three constants above
+    outcome_location: str = OUTCOME_UNDER_EVENT_NAME  # one of the three constants above
     user: str = ""  # the kind of user; empty if only the record says it
 
 
-def _identity_center(kind: str, what: str, outcome: str = OUTCOME_UNDER_EVENT_NAME) -> Path:
-    return Path(kind, what, outcome, IDENTITY_CENTER)
+def _identity_center(
+    kind: str, what: str, outcome_location: str = OUTCOME_UNDER_EVENT_NAME
+) -> SignInPath:
+    return SignInPath(kind, what, outcome_location, IDENTITY_CENTER)
 
 
-def _call(kind: str, what: str) -> Path:
-    return Path(kind, what, OUTCOME_BY_ABSENT_ERROR)
+def _call(kind: str, what: str) -> SignInPath:
+    return SignInPath(kind, what, OUTCOME_BY_ABSENT_ERROR)
 
 
 _TOKEN = _identity_center("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
 PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
-    ("signin", "ConsoleLogin"): Path("console", ""),
-    ("signin", "SwitchRole"): Path("switch-role", "Role switched in the console"),
-    ("signin", "GetSigninToken"): Path("console-link", "Console link made by federation"),
-    ("signin", "PasswordRecoveryRequested"): Path(
+    ("signin", "ConsoleLogin"): SignInPath("console", ""),
+    ("signin", "SwitchRole"): SignInPath("switch-role", "Role switched in the console"),
+    ("signin", "GetSigninToken"): SignInPath("console-link", "Console link made by federation"),
+    ("signin", "PasswordRecoveryRequested"): SignInPath(
         "password-recovery", "Root password recovery", user="root"
     ),
     ("signin", "UserAuthentication"): _identity_center(IDENTITY_CENTER, "Identity Center sign-in"),
@@ -54,10 +56,10 @@ PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "ExternalIdPDirectoryLogin"): _identity_center(
         "provider", "Identity Center sign-in by provider"
     ),
-    ("signin", "AuthorizeOAuth2Access"): Path(
+    ("signin", "AuthorizeOAuth2Access"): SignInPath(
         "aws-login", "Command line sign-in (aws login)", OUTCOME_IN_SUCCESS_FIELD
     ),
-    ("signin", "CreateOAuth2Token"): Path(
+    ("signin", "CreateOAuth2Token"): SignInPath(
         "aws-login", "Command line sign-in (aws login, token)", OUTCOME_IN_SUCCESS_FIELD
     ),
     ("sso", "CreateToken"): _TOKEN,

@@ -28,7 +28,7 @@ from signwatch.detection.sign_in_paths import (
     SERVICES,
     STEPS,
     UNFINISHED,
-    Path,
+    SignInPath,
 )
 
 DEVICE_CODE_GRANT = "device code"
@@ -81,7 +81,7 @@ class SignIn(NamedTuple):
 
     event_id: str
     event_name: str
-    kind: str  # Path.kind, or "unfinished"
+    kind: str  # SignInPath.kind, or "unfinished"
     what: str  # the description in an alert, such as "Console sign-in"
     who: str  # the user's name, or an id if the record has no name
     identity: str  # root, iam-user, federated, identity-center, unknown
@@ -213,10 +213,14 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
     return NotASignIn(record.event_id, record.name, record.account)
 
 
-def _read_sign_in(path: Path, record: Record, grant: str) -> SignIn | Unreadable:
-    """Parse a record on ``path``; ``grant`` is how a token was obtained, empty for others."""
+def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unreadable:
+    """Parse a record on ``path``.
+
+    ``grant`` is how the token was obtained; empty if the record is not about a token.
+    """
     outcome = _outcome(path, record)
-    if not record.source and path is not ANOMALY:  # AWS does not document its fields
+    # The fields of an anomaly event are undocumented, so its source may be missing.
+    if not record.source and path is not ANOMALY:
         return _unreadable(record, "the record names no source address")
     if not outcome:
         return _unreadable(record, "the record tells no outcome")
@@ -224,7 +228,7 @@ def _read_sign_in(path: Path, record: Record, grant: str) -> SignIn | Unreadable
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
         user_id, identity_store_id = _user_and_store_ids(record)
-    # SignIn(...) would copy its keywords into a dict first and make read a tenth slower.
+    # SignIn(...) would first copy the keywords into a dict, which makes read() 10 % slower.
     return SignIn.__new__(
         SignIn,
         event_id=record.event_id,
@@ -268,7 +272,7 @@ def _step(record: Record, reason: str, *, pending: bool) -> Step:
     return Step(record.event_id, record.name, record.account, reason, pending)
 
 
-def _step_reason(path: Path, record: Record, grant: str) -> str:
+def _step_reason(path: SignInPath, record: Record, grant: str) -> str:
     """Return why a record on this path is only a step; empty if it is a sign-in."""
     if path.kind in TOKEN_KINDS:
         return _token_step_reason(path, record, grant)
@@ -282,7 +286,7 @@ def _step_reason(path: Path, record: Record, grant: str) -> str:
     return "Identity Center opened an account" if is_portal else ""
 
 
-def _token_step_reason(path: Path, record: Record, grant: str) -> str:
+def _token_step_reason(path: SignInPath, record: Record, grant: str) -> str:
     """Return why a token event is only a step; empty if a sign-in obtained the token."""
     if grant == "refresh":
         return "a token was refreshed"
@@ -303,15 +307,16 @@ def _grant(record: Record) -> str:
 # Outcome
 
 
-def _outcome(path: Path, record: Record) -> str:
+def _outcome(path: SignInPath, record: Record) -> str:
     """Return success or failure; empty if the record does not say.
 
-    If a record has both a success and an error, it is a success: missing one would be worse.
+    A record with both a success and an error counts as a success, because a missed success is
+    worse than a false alert.
     """
     recorded = ""
-    if path.outcome == OUTCOME_UNDER_EVENT_NAME:
+    if path.outcome_location == OUTCOME_UNDER_EVENT_NAME:
         recorded = _outcome_under_event_name(record)
-    elif path.outcome == OUTCOME_IN_SUCCESS_FIELD:
+    elif path.outcome_location == OUTCOME_IN_SUCCESS_FIELD:
         field = _lower_string(record.extra.get("success"))
         recorded = OUTCOME_BY_SUCCESS_FIELD.get(field, "")
     if recorded == "success":
@@ -319,7 +324,7 @@ def _outcome(path: Path, record: Record) -> str:
     has_error = get_string(record.detail, "errorCode") or get_string(record.detail, "errorMessage")
     if recorded == "failure" or has_error:
         return "failure"
-    return "success" if path.outcome == OUTCOME_BY_ABSENT_ERROR else ""
+    return "success" if path.outcome_location == OUTCOME_BY_ABSENT_ERROR else ""
 
 
 def _outcome_under_event_name(record: Record) -> str:
@@ -346,7 +351,7 @@ def _outcome_under_event_name(record: Record) -> str:
 # Identity: the kind of user, its name, its ids, its role
 
 
-def _identity(path: Path, record: Record) -> str:
+def _identity(path: SignInPath, record: Record) -> str:
     """Return the kind of user, by userIdentity's type or ARN.
 
     Root is checked first, because either of the two is enough to alert.
@@ -404,7 +409,7 @@ def _user_and_store_ids(record: Record) -> tuple[str, str]:
     return get_string(user, "userId"), get_string(user, "identityStoreArn").rpartition("/")[2]
 
 
-def _role(path: Path, identity: str, record: Record) -> str:
+def _role(path: SignInPath, identity: str, record: Record) -> str:
     """Return the name of the role whose keys are issued or whose session it is; else empty."""
     if path.kind == "saml-role":
         return get_string(record.get_object("requestParameters"), "roleArn").rpartition("/")[2]
@@ -424,7 +429,7 @@ def _session_issuer(record: Record) -> str:
 # Description and VPC endpoint
 
 
-def _what(path: Path, identity: str, record: Record, grant: str) -> str:
+def _what(path: SignInPath, identity: str, record: Record, grant: str) -> str:
     """Return the description in an alert, such as "Console sign-in"."""
     if path.kind == "token" and grant:
         return f"{path.what} ({grant})"
@@ -435,7 +440,7 @@ def _what(path: Path, identity: str, record: Record, grant: str) -> str:
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
 
-def _endpoint(path: Path, record: Record) -> str:
+def _endpoint(path: SignInPath, record: Record) -> str:
     endpoint = get_string(record.detail, "vpcEndpointId")
     if not endpoint and path.kind == "aws-login":
         return get_string(record.extra, AWS_LOGIN_ENDPOINT_KEY)
@@ -460,7 +465,10 @@ def _mfa(identity: str, record: Record) -> str:
 
 
 def _session_mfa(record: Record) -> str:
-    """Return the session's mfaAuthenticated. aws login has only this (AWS Sign-In User Guide)."""
+    """Return whether the session used MFA: "yes", "no" or "unrecorded".
+
+    Records of the ``aws login`` command say so only in sessionContext (AWS Sign-In User Guide).
+    """
     session = as_object(record.user.get("sessionContext"))
     attributes = as_object(session.get("attributes"))
     return MFA_BY_TEXT.get(_lower_string(attributes.get("mfaAuthenticated")), "unrecorded")

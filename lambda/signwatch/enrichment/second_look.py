@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
 DELAY_SECONDS = 15 * 60  # the longest delay that SQS allows (SendMessage, DelaySeconds)
+SIGN_IN_WINDOW_SECONDS = DELAY_SECONDS  # from the right password to the sign-in that completes it
 SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than its record's
 MAX_PAGES = 20  # of raw copies, each page up to 1 MB
 MIN_SECONDS_FOR_PAGE = 40.0  # the client may hang for 10, and a text takes up to 30
@@ -66,26 +67,30 @@ def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEven
     parsed_event = read(event)
     if not (isinstance(parsed_event, Step) and parsed_event.pending):
         return parsed_event
-    unfinished = read_unfinished(event)
+    password_step = read_unfinished(event)
     try:
-        for raw_copy in _find_raw_copies(unfinished, dependencies):
-            if _is_sign_in_after(unfinished, event, raw_copy):
+        for candidate_event in _find_candidates(password_step, dependencies):
+            if _completes(password_step, event, candidate_event):
                 return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
-        log.write_failure("second look", error, now, event_id=unfinished.event_id)
-    return unfinished
+        log.write_failure("second look", error, now, event_id=password_step.event_id)
+    return password_step
 
 
 def _is_sqs_message(record: object) -> bool:
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
-def _find_raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the events that may be the sign-in; none if the step has no readable time."""
-    start = parse_time(unfinished.time)
+def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Iterator[object]:
+    """Yield the logged events that may be the sign-in that followed ``password_step``.
+
+    None if it has no readable time. Raises TimeoutError if too little time is left. Pages beyond
+    MAX_PAGES are not read, so that one search has a limit; the step then counts as unfinished.
+    """
+    start = parse_time(password_step.time)
     if start is None:
         return
-    is_identity_center = unfinished.identity == IDENTITY_CENTER
+    is_identity_center = password_step.identity == IDENTITY_CENTER
     logs = dependencies.client("logs")
     request: dict[str, Any] = {
         "logGroupName": dependencies.settings.raw_event_log_group_name,
@@ -103,42 +108,47 @@ def _find_raw_copies(unfinished: SignIn, dependencies: Dependencies) -> Iterator
         request["nextToken"] = page["nextToken"]
 
 
-def _is_sign_in_after(unfinished: SignIn, event: object, raw_copy: object) -> bool:
-    """Return whether ``raw_copy`` is the success of the same person, within DELAY_SECONDS after.
+def _completes(password_step: SignIn, step_event: object, candidate_event: object) -> bool:
+    """Return whether ``candidate_event`` is a successful sign-in by the same person.
 
-    ``unfinished`` is the parsed ``event``.
+    It must be at most SIGN_IN_WINDOW_SECONDS after ``password_step``, which is the parsed
+    ``step_event``.
     """
-    sign_in = read(raw_copy)
+    sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return False
     if sign_in.kind not in ("console", IDENTITY_CENTER):
         return False
-    if not unfinished.account or sign_in.account != unfinished.account:
+    if not password_step.account or sign_in.account != password_step.account:
         return False
-    start, end = parse_time(unfinished.time), parse_time(sign_in.time)
-    if start is None or end is None or not 0 <= (end - start).total_seconds() <= DELAY_SECONDS:
+    start, end = parse_time(password_step.time), parse_time(sign_in.time)
+    if start is None or end is None:
         return False
-    return sign_in.identity == unfinished.identity and _is_same_person(
-        unfinished, event, sign_in, raw_copy
+    if not 0 <= (end - start).total_seconds() <= SIGN_IN_WINDOW_SECONDS:
+        return False
+    return sign_in.identity == password_step.identity and _is_same_person(
+        password_step, step_event, sign_in, candidate_event
     )
 
 
-def _is_same_person(unfinished: SignIn, event: object, sign_in: SignIn, raw_copy: object) -> bool:
+def _is_same_person(
+    password_step: SignIn, step_event: object, sign_in: SignIn, candidate_event: object
+) -> bool:
     """Return whether two sign-ins of the same kind of user are by the same person.
 
-    ``unfinished`` is the parsed ``event``; ``sign_in`` is the parsed ``raw_copy``. Identity Center
-    users are compared by user id or, if one record has no user id, by the workflow id, which is the
-    same in all records of one sign-in. Other users are compared by name; an unknown user is never
-    the same person.
+    ``password_step`` is the parsed ``step_event``; ``sign_in`` is the parsed ``candidate_event``.
+    Identity Center users are compared by user id or, if one record has no user id, by the workflow
+    id, which is the same in all records of one sign-in. Other users are compared by name; an
+    unknown user is never the same person.
     """
-    if unfinished.identity != IDENTITY_CENTER:
-        if unfinished.identity == "unknown" or unfinished.who == "unknown":
+    if password_step.identity != IDENTITY_CENTER:
+        if password_step.identity == "unknown" or password_step.who == "unknown":
             return False
-        return sign_in.who == unfinished.who
-    if sign_in.user_id and unfinished.user_id:
-        return sign_in.user_id == unfinished.user_id
-    workflow = _workflow_id(event)
-    return workflow != "" and workflow == _workflow_id(raw_copy)
+        return sign_in.who == password_step.who
+    if sign_in.user_id and password_step.user_id:
+        return sign_in.user_id == password_step.user_id
+    workflow = _workflow_id(step_event)
+    return workflow != "" and workflow == _workflow_id(candidate_event)
 
 
 def _workflow_id(event: object) -> str:

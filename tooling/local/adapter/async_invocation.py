@@ -22,6 +22,7 @@ from ministack.core.responses import new_uuid, request_scope
 from ministack.services import lambda_svc, sqs
 
 from tooling.local.adapter.permissions import is_role_allowed
+from tooling.local.adapter.queue_messages import send_message
 
 DEFAULT_RETRIES, DEFAULT_MAX_AGE_SECONDS = 2, 21600  # Lambda's defaults
 RETRY_MAX_SECONDS = 30.0
@@ -116,7 +117,7 @@ def _send_to_destination(
     arn = ((options.get("DestinationConfig") or {}).get(kind) or {}).get("Destination")
     if arn:
         record = _invocation_record(configuration, event, outcome)
-        _send_as_role(configuration, arn, json.dumps(record), {})
+        _send_as_role(configuration, arn, json.dumps(record), attributes={})
 
 
 def _invocation_record(
@@ -153,11 +154,11 @@ def _send_to_dead_letters(configuration: dict[str, Any], event: Any, outcome: Ou
         "ErrorMessage": ("String", message[:ERROR_MESSAGE_MAX_CHARS] or outcome.condition),
     }
     if arn:
-        _send_as_role(configuration, arn, json.dumps(event), attributes)
+        _send_as_role(configuration, arn, json.dumps(event), attributes=attributes)
 
 
 def _send_as_role(
-    configuration: dict[str, Any], arn: str, body: str, attributes: dict[str, tuple[str, str]]
+    configuration: dict[str, Any], arn: str, body: str, *, attributes: dict[str, tuple[str, str]]
 ) -> None:
     """Write to a queue with the permissions of the function's role.
 
@@ -168,14 +169,4 @@ def _send_as_role(
         message = "%s: the failed event was dropped, its role may not write to %s"
         log.warning(message, configuration["FunctionName"], arn)
     else:
-        send_message(queue, body, attributes)
-
-
-def send_message(queue: dict[str, Any], body: str, attributes: dict[str, tuple[str, str]]) -> None:
-    """Put a message into a queue, with attributes by name as (data type, value)."""
-    message_attributes = {
-        name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()
-    }
-    url = sqs._queue_url(queue["name"])
-    request = {"MessageBody": body, "MessageAttributes": message_attributes, "QueueUrl": url}
-    sqs._act_send_message(request, url)
+        send_message(queue, body, attributes=attributes)

@@ -29,21 +29,21 @@ def install() -> None:
     )
 
 
-def dispatch(event: dict[str, Any], view: Any = None) -> None:
+def dispatch(event: dict[str, Any], decoded_event: Any = None) -> None:
     """Send the event to each target of each enabled rule of its bus that matches it.
 
-    ``view`` is the emulator's form of the event, as patterns see it and targets get it.
+    ``decoded_event`` is the emulator's form of the event, as patterns see it and targets get it.
     """
-    view = view or eventbridge._pattern_event_view(event)
+    decoded_event = decoded_event or eventbridge._pattern_event_view(event)
     bus, passed_rules = event.get("EventBusName", "default"), event.get("_DispatchPath") or ()
     for key, rule in eventbridge._rules.items():
         if rule.get("EventBusName", "default") != bus or key in passed_rules:
             continue
         if not _is_enabled_for(rule, event) or not rule.get("EventPattern"):
             continue
-        if eventbridge._matches_pattern_view(rule["EventPattern"], view, key):
+        if eventbridge._matches_pattern_view(rule["EventPattern"], decoded_event, key):
             for target in eventbridge._targets.get(key, []):
-                event_targets.start_delivery(dict(target), event, rule, view)
+                event_targets.start_delivery(dict(target), event, rule, decoded_event)
 
 
 def _is_enabled_for(rule: dict[str, Any], event: dict[str, Any]) -> bool:

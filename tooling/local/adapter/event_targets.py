@@ -26,13 +26,14 @@ from ministack.services import cloudwatch_logs, eventbridge, lambda_svc, sqs
 from tooling.local.adapter import async_invocation
 from tooling.local.adapter.log_streams import append_to_log_stream
 from tooling.local.adapter.permissions import is_role_allowed, is_service_allowed
+from tooling.local.adapter.queue_messages import send_message
 
 EVENTBRIDGE = "events.amazonaws.com"
 RETRY_BASE_SECONDS = float(os.environ.get("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.2"))
 RETRY_MAX_SECONDS = 5.0
 DEFAULT_RETRIES, DEFAULT_MAX_AGE_SECONDS = 185, 86400  # AWS's defaults of a RetryPolicy
 log = logging.getLogger(__name__)
-_invoke_stock_target = eventbridge._invoke_target
+_invoke_emulator_target = eventbridge._invoke_target
 
 
 class UndeliverableError(Exception):
@@ -44,24 +45,26 @@ class UndeliverableError(Exception):
 
 
 def start_delivery(
-    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
+    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], decoded_event: Any
 ) -> None:
     """Deliver an event in a thread of its own, in the account and Region of the caller.
 
-    ``view`` is the emulator's form of the event, with its detail decoded.
+    ``decoded_event`` is the emulator's form of the event, with its detail decoded.
     """
     run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(_deliver, target, event, rule, view), daemon=True).start()
+    args = (_deliver, target, event, rule, decoded_event)
+    threading.Thread(target=run, args=args, daemon=True).start()
 
 
 def _deliver(
-    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any
+    target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], decoded_event: Any
 ) -> None:
     """Send the event until it is delivered, its retries are used up, or it is too old.
 
-    An event that cannot be delivered goes to the target's dead-letter queue.
+    An event that cannot be delivered goes to the target's dead-letter queue. ``event`` is the
+    emulator's record of the event, and ``decoded_event`` the same with its detail decoded.
     """
-    event_text = json.dumps(view.event_with_detail())
+    event_text = json.dumps(decoded_event.event_with_detail())
     policy = target.get("RetryPolicy") or {}
     max_retries = int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES))
     max_age = int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS))
@@ -69,7 +72,8 @@ def _deliver(
     details = {"ERROR_CODE": "INTERNAL_ERROR"}
     while True:
         try:
-            _send(target, _payload(target, rule, view, event_text), event, rule, view)
+            payload = _payload(target, rule, decoded_event, event_text)
+            _send(target, payload, event, rule, decoded_event)
         except UndeliverableError as error:
             details |= {"ERROR_CODE": error.code, "ERROR_MESSAGE": str(error)}
             break
@@ -89,10 +93,14 @@ def _deliver(
     _send_to_dead_letters(target, rule, event_text, {**details, "RETRY_ATTEMPTS": str(retries)})
 
 
-def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, event_text: str) -> str:
+def _payload(
+    target: dict[str, Any], rule: dict[str, Any], decoded_event: Any, event_text: str
+) -> str:
     """Return what the target gets: the event, or what the target's input settings make of it."""
     if target.get("InputTransformer"):
-        return str(eventbridge._apply_input_transformer(target["InputTransformer"], rule, view))
+        return str(
+            eventbridge._apply_input_transformer(target["InputTransformer"], rule, decoded_event)
+        )
     if target.get("Input"):
         return str(target["Input"])
     if target.get("InputPath"):
@@ -104,7 +112,11 @@ def _payload(target: dict[str, Any], rule: dict[str, Any], view: Any, event_text
 
 
 def _send(
-    target: dict[str, Any], payload: str, event: dict[str, Any], rule: dict[str, Any], view: Any
+    target: dict[str, Any],
+    payload: str,
+    event: dict[str, Any],
+    rule: dict[str, Any],
+    decoded_event: Any,
 ) -> None:
     """Send the payload once. Raises UndeliverableError, or what the target's service raises."""
     arn = parse_arn(target["Arn"])
@@ -117,7 +129,7 @@ def _send(
     elif arn.service == "events" and arn.resource.startswith("event-bus/"):
         _send_to_bus(target, arn, event, rule)
     else:
-        _invoke_stock_target(target, event, rule, view)
+        _invoke_emulator_target(target, event, rule, decoded_event)
 
 
 def _send_to_function(arn: str, payload: str, rule: dict[str, Any]) -> None:
@@ -138,7 +150,7 @@ def _send_to_queue(arn: str, payload: str, rule: dict[str, Any]) -> None:
         raise UndeliverableError("RESOURCE_NOT_FOUND", "The specified queue does not exist.")
     if not _can_write_to(queue, arn, rule):
         raise UndeliverableError("NO_PERMISSIONS", f"Access to the resource {arn} is denied.")
-    async_invocation.send_message(queue, payload, {})
+    send_message(queue, payload, attributes={})
 
 
 def _can_write_to(queue: dict[str, Any], arn: str, rule: dict[str, Any]) -> bool:
@@ -217,4 +229,4 @@ def _send_to_dead_letters(
     if queue and _can_write_to(queue, arn, rule):
         values = {"RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"], **details}
         attributes = {name: ("String", value) for name, value in values.items() if value}
-        async_invocation.send_message(queue, event_text, attributes)
+        send_message(queue, event_text, attributes=attributes)

@@ -86,16 +86,16 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
 
     It gets the physical id and the new properties.
     """
-    stock_create: Create = HANDLERS[kind]["create"]
-    stock_update: Callable[..., Result] = HANDLERS[kind]["update"]
+    emulator_create: Create = HANDLERS[kind]["create"]
+    emulator_update: Callable[..., Result] = HANDLERS[kind]["update"]
 
     def create(logical_id: str, properties: Properties, stack: str) -> Result:
-        result = stock_create(logical_id, properties, stack)
+        result = emulator_create(logical_id, properties, stack)
         complete(result[0], properties)
         return result
 
     def update(physical_id: str, old: Properties, new: Properties, *args: Any) -> Result:
-        result = stock_update(physical_id, old, new, *args)
+        result = emulator_update(physical_id, old, new, *args)
         complete(result[0], new)
         return result
 
@@ -137,27 +137,31 @@ _NAMED_TYPES: dict[str, tuple[str, Callable[[str], bool]]] = {
 def _use_arns_for_secrets() -> None:
     """Patch the handlers of secrets: the physical id is the ARN, as in AWS."""
     handlers = HANDLERS["AWS::SecretsManager::Secret"]
-    stock_create, stock_update, stock_delete = _stock_handlers(handlers)
+    emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
 
     def create(logical_id: str, properties: Properties, stack: str) -> Result:
+        """Create a secret as AWS does.
+
+        It has no version unless a value is given, and its ARN as ``!Ref``.
+        """
         default_name = f"{logical_id}-{secrets.token_hex(6)}"
-        name, attributes = stock_create(logical_id, {"Name": default_name, **properties}, stack)
+        name, attributes = emulator_create(logical_id, {"Name": default_name, **properties}, stack)
         if not {"SecretString", "GenerateSecretString"} & properties.keys():
             secretsmanager._secrets[name]["Versions"].clear()
         return attributes["Id"], attributes
 
     def update(arn: str, old: Properties, new: Properties, *args: Any) -> Result:
         name = secret_name(arn)  # a secret without a name in the template keeps its own
-        _, attributes = stock_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
+        _, attributes = emulator_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
         return attributes["Id"], attributes
 
     def delete(arn: str, properties: Properties) -> None:
-        stock_delete(secret_name(arn), properties)
+        emulator_delete(secret_name(arn), properties)
 
     handlers |= {"create": create, "update": update, "delete": delete}
 
 
-def _stock_handlers(handlers: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _emulator_handlers(handlers: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return the emulator's own functions that create, update and delete."""
     return handlers["create"], handlers["update"], handlers["delete"]
 
@@ -223,17 +227,17 @@ def _check_rule(properties: Properties) -> None:
 def _accept_aws_queue_urls() -> None:
     """Patch the handlers of queue policies: a queue may be given by AWS's URL."""
     handlers = HANDLERS["AWS::SQS::QueuePolicy"]
-    stock_create, stock_update, stock_delete = _stock_handlers(handlers)
+    emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
 
     def create(logical_id: str, properties: Properties, stack: str) -> Any:
-        return stock_create(logical_id, _with_existing_queues(properties), stack)
+        return emulator_create(logical_id, _with_existing_queues(properties), stack)
 
     def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:
         new_properties = _with_existing_queues(new)
-        return stock_update(physical_id, _with_emulator_urls(old), new_properties, stack)
+        return emulator_update(physical_id, _with_emulator_urls(old), new_properties, stack)
 
     def delete(physical_id: str, properties: Properties) -> None:
-        stock_delete(physical_id, _with_emulator_urls(properties))
+        emulator_delete(physical_id, _with_emulator_urls(properties))
 
     handlers |= {"create": create, "update": update, "delete": delete}
 
@@ -260,7 +264,7 @@ def _with_existing_queues(properties: Properties) -> dict[str, Any]:
 def _refuse_to_delete_full_buckets() -> None:
     """Patch the handler of buckets: only an empty bucket is deleted."""
     handlers = HANDLERS["AWS::S3::Bucket"]
-    stock_delete = handlers["delete"]
+    emulator_delete = handlers["delete"]
 
     def delete(name: str, properties: Properties) -> None:
         bucket = s3._buckets.get(name)
@@ -268,6 +272,6 @@ def _refuse_to_delete_full_buckets() -> None:
             what = "The bucket you tried to delete is not empty."
             fix = "You must delete all versions in the bucket."
             raise ValueError(f"{what} {fix} (Service: S3, Status Code: 409)")
-        stock_delete(name, properties)
+        emulator_delete(name, properties)
 
     handlers["delete"] = delete

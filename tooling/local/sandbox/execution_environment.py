@@ -110,7 +110,8 @@ class Sandbox:
             unpack(self.package, root)
             self._root = root
         self._process = process = ClientProcess(self.function, self.python, self._root)
-        if self._closed:  # close() may have looked just before the process was started
+        # close() may have read self._process before it was set above; it then killed nothing.
+        if self._closed:
             process.kill()
         process.wait_for_init()
         return process

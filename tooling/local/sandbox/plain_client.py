@@ -93,8 +93,8 @@ def load_handler(name: str) -> Handler:
     raise UnusableHandlerError(kind, why)
 
 
-def report_error(error: Exception, request_id: str = "") -> dict[str, Any]:
-    """Log ``error`` and return it as Lambda's error object."""
+def log_and_format_error(error: Exception, request_id: str = "") -> dict[str, Any]:
+    """Log ``error`` and return it in the format that the Runtime API expects."""
     if isinstance(error, UnusableHandlerError):
         kind, stack_trace = error.kind, []
     else:
@@ -127,12 +127,15 @@ def handle_next_event(api: http.client.HTTPConnection, handler: Handler, log: Lo
         kind, value = "response", handler(json.loads(event), context)
         json.dumps(value)
     except Exception as error:  # noqa: BLE001 - whatever the handler raises is the answer
-        kind, value = "error", report_error(error, context.aws_request_id)
+        kind, value = "error", log_and_format_error(error, context.aws_request_id)
     call_api(api, "POST", f"/invocation/{context.aws_request_id}/{kind}", value)
 
 
 def main(handler_name: str) -> None:
-    """Handle events until the API stops; exit with 1 if the handler cannot be loaded."""
+    """Handle events one after another; exit with 1 if the handler cannot be loaded.
+
+    The sandbox ends the loop: it kills the process.
+    """
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the task root; saves the import of pathlib
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     log = LogHandler()
@@ -141,7 +144,7 @@ def main(handler_name: str) -> None:
     try:
         handler = load_handler(handler_name)
     except Exception as error:  # noqa: BLE001 - whatever importing the handler raises is the answer
-        call_api(api, "POST", "/init/error", report_error(error))
+        call_api(api, "POST", "/init/error", log_and_format_error(error))
         sys.exit(1)
     while True:
         handle_next_event(api, handler, log)
