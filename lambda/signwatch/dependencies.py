@@ -1,14 +1,10 @@
 """The function's dependencies: settings, clock, AWS clients and the time until its timeout."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from signwatch.settings import Settings
+from signwatch.settings import Settings
 
 DEFAULT_SECONDS_LEFT = 60.0  # if the Lambda context does not provide it
 
@@ -27,7 +23,7 @@ class Dependencies(NamedTuple):
     seconds_left: Callable[[], float]
 
     @classmethod
-    def make(cls, settings: Settings, context: Any) -> Dependencies:
+    def make(cls, settings: Settings, context: Any) -> Self:
         """Return the dependencies of one invocation; ``context`` is Lambda's context object."""
         close_idle_connections()
         get_milliseconds_left = getattr(context, "get_remaining_time_in_millis", None)

@@ -3,14 +3,10 @@
 The key of each setting is the name of its field in capitals.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 from signwatch.detection.networks import split_list
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Settings(NamedTuple):
@@ -31,7 +27,7 @@ class Settings(NamedTuple):
     raw_event_log_group_name: str
 
     @classmethod
-    def load(cls, environment: Mapping[str, str]) -> Settings:
+    def load(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings. A missing key is not an error, so that it never prevents an alert."""
         values: dict[str, Any] = {
             field: environment.get(field.upper(), "") for field in cls._fields

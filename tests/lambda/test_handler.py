@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +65,10 @@ def test_error_is_raised_so_that_lambda_retries(
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNOWN_NETWORKS", "203.0.113.10")
     assert handler.handler(event("iam-user-signs-in-with-mfa"), None)["verdict"] == "recognised"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_cold_start_does_not_compile_string_annotations(module: str) -> None:
+    """typing compiles each string annotation of a NamedTuple when its class is created."""
+    source = Path(str(sys.modules[module].__file__)).read_text()
+    assert "NamedTuple" not in source or "from __future__ import annotations" not in source

@@ -10,18 +10,14 @@ names), and Python's ipaddress accepts more than strings (integers, bytes, zone 
 entries and the source are checked here.
 """
 
-from __future__ import annotations
-
 import functools
 
 # The C part of socket: importing all of it would take an eighth of the function's import time.
 from _socket import AF_INET, AF_INET6, inet_pton
 from bisect import bisect_right
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 WIDEST_PREFIX_LENGTH = {4: 8, 6: 19}  # a wider range would recognise too much of the internet
 PRIVATE_NETWORKS = tuple(

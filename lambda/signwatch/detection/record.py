@@ -4,14 +4,10 @@ Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBrid
 delivered via CloudTrail".
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 # The strings that are read from every record, in the order of Record's fields.
 STRING_KEYS = (

@@ -8,8 +8,6 @@ with CloudTrail; IAM User Guide, "Logging IAM and AWS STS API calls with AWS Clo
 privileged tasks in CloudTrail".
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 # Where a record holds the outcome: in a field that has the event's own name, in the field "success"

@@ -8,8 +8,6 @@ Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM I
 Guide, "Understanding sign-in events" and "CloudTrail use cases".
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, NamedTuple
 

@@ -7,15 +7,11 @@ unreadable record, a success of root or of a user who may be root, AssumeRoot. T
 give only a note unless the owner switches them on.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, UNFINISHED
 from signwatch.detection.signin import DEVICE_CODE_GRANT, ParsedEvent, SignIn, Step, Unreadable
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 # Reasons, as they appear in the log. Most are causes too (see cause_name).
 RECOGNISED_SOURCE = "recognised source"
