@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+
+import charset_normalizer
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
@@ -120,6 +123,8 @@ def build_kinds(variant: str, folder: Path, urls: dict[str, str]) -> dict[str, K
     twilio = folder / "twilio"
     print("naive layer: installing the pins of the layer without pruning")
     layer.install(ROOT / "layer" / "requirements.txt", _python_version(), twilio / "python")
+    detector = Path(charset_normalizer.__file__).parent  # which requests imports where it is there
+    shutil.copytree(detector, twilio / "python" / detector.name)
     zips = [_zip(tree, interpreter) for tree in (empty, naive, twilio)]
     environment = ENVIRONMENT | urls
     handler = "signwatch.handler.handler"

@@ -6,6 +6,7 @@ succeeded: a crash in between repeats a message, which is better than losing one
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch import log
@@ -118,7 +119,10 @@ def _try_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies
 
 def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
     """Send the text to every recipient who does not have it; may raise anything."""
-    from signwatch.alerting import sms
+    # requests warns that nothing guesses character sets. Twilio answers in UTF-8, and importing a
+    # package that guesses would take a tenth of a cold start.
+    with warnings.catch_warnings(action="ignore"):
+        from signwatch.alerting import sms
 
     arn = dependencies.settings.twilio_secret_arn
     try:

@@ -196,8 +196,9 @@ def test_needed_files_are_put_where_lambda_looks_for_packages(
 
 
 SEND_A_TEXT = """
-import http.server, sys, threading, zoneinfo
+import http.server, sys, threading, warnings, zoneinfo
 layer = sys.argv[1]
+warnings.simplefilter("ignore")  # see the import of sms in alerting/delivery.py
 sys.path.insert(0, layer)
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
@@ -237,6 +238,28 @@ def test_layer_holds_what_the_function_needs(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-S", "-B", "-c", SEND_A_TEXT, str(tmp_path / "python")]
     process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert process.returncode == 0, process.stderr
+
+
+LOAD_TWILIO = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from signwatch.alerting.delivery import _send_texts
+try:
+    _send_texts("hello", None, None)
+except AttributeError:  # there are no dependencies; Twilio's client is imported before
+    assert "twilio.rest" in sys.modules
+"""
+
+
+@pytest.mark.local
+def test_function_loads_the_layer_without_a_warning(tmp_path: Path) -> None:
+    artifacts = package.build(ROOT, ROOT / "dist", announce=lambda _: None)
+    for artifact, name in ((artifacts.layer, "layer"), (artifacts.code, "code")):
+        zipfile.ZipFile(artifact.path).extractall(tmp_path / name)
+    folders = [str(tmp_path / "code"), str(tmp_path / "layer" / "python")]
+    command = [sys.executable, "-I", "-S", "-B", "-c", LOAD_TWILIO, *folders]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 @pytest.mark.local
