@@ -67,9 +67,7 @@ STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}
 CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
 # Identity Center creates its roles under a path that is reserved for AWS.
-IDENTITY_CENTER_ROLE_ARN = re.compile(
-    r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
-)
+IDENTITY_CENTER_ROLE_ARN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
 AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
 HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
@@ -280,7 +278,7 @@ def _step_reason(path: SignInPath, record: Record, grant: str) -> str:
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
     else:
         role_arn = _session_issuer(record)
-    is_portal = IDENTITY_CENTER_ROLE_ARN.match(role_arn)
+    is_portal = re.match(IDENTITY_CENTER_ROLE_ARN, role_arn)
     return "Identity Center opened an account" if is_portal else ""
 
 
@@ -433,7 +431,7 @@ def _what(path: SignInPath, identity: str, record: Record, grant: str) -> str:
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
-    if identity == "federated" and IDENTITY_CENTER_ROLE_ARN.match(_session_issuer(record)):
+    if identity == "federated" and re.match(IDENTITY_CENTER_ROLE_ARN, _session_issuer(record)):
         return WHAT_BY_IDENTITY[IDENTITY_CENTER]
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
