@@ -277,6 +277,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
       ReadWhatKnowsNoResource = toset([
         "cloudtrail:DescribeTrails",
         "kms:ListAliases",
+        "logs:DescribeIndexPolicies",
         "logs:DescribeLogGroups",
         "logs:DescribeResourcePolicies",
         "sns:GetSubscriptionAttributes",
@@ -286,6 +287,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         "kms:CreateKey",
         "kms:ListAliases",
         "logs:DeleteResourcePolicy",
+        "logs:DescribeIndexPolicies",
         "logs:DescribeLogGroups",
         "logs:DescribeResourcePolicies",
         "logs:PutResourcePolicy",

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.joint
 
 TABLE = tomllib.loads((ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text())
 TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
+WITHOUT_RESOURCE = set(TABLE["without_resource"])
 REASONS = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
 STEPS = ("create", "read", "update", "delete")
 REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", VALUES["NamePrefix"]
@@ -64,10 +65,17 @@ def allowed_actions(*documents: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def service_role(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each IAM policy of the bootstrap, by Terraform address."""
+    return plan_statements(tmp_path_factory.mktemp("bootstrap"))
+
+
+@pytest.fixture(scope="module")
+def service_role(planned: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The statements of the role that CloudFormation uses."""
-    folder = tmp_path_factory.mktemp("bootstrap")
-    return plan_statements(folder, "service_resources", "service_foundation")
+    return (
+        planned["aws_iam_policy.service_resources"] + planned["aws_iam_policy.service_foundation"]
+    )
 
 
 def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
@@ -85,23 +93,30 @@ def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
             yield f"arn:aws:{arn_format.format_map(values)}"
 
 
-def calls(kind: str, bus: str = "default") -> Iterator[tuple[str, str]]:
+def calls(
+    kind: str, bus: str = "default", steps: tuple[str, ...] = STEPS
+) -> Iterator[tuple[str, str]]:
     """Each call to the service of ``kind`` for its resources, with each ARN that it concerns."""
     entry = TYPES[kind]
     about, elsewhere = entry.get("about", kind), entry.get("elsewhere", {})
     service = TYPES[about]["arn"].partition(":")[0]
-    for action in sorted(handler_actions(*STEPS, kinds={kind})):
-        if action.startswith(f"{service}:"):
+    for action in sorted(handler_actions(*steps, kinds={kind})):
+        if action in WITHOUT_RESOURCE:
+            yield action, "*"
+        elif action.startswith(f"{service}:"):
             yield from ((action, arn) for arn in arns(elsewhere.get(action, about), action, bus))
 
 
 def refused_calls(
-    policy: list[dict[str, Any]], kind: str, bus: str = "default"
+    policy: list[dict[str, Any]],
+    kind: str,
+    bus: str = "default",
+    steps: tuple[str, ...] = STEPS,
 ) -> list[tuple[str, str]]:
     """The calls for resources of ``kind``, each with its ARN, that a policy does not allow."""
     return [
         (action, arn)
-        for action, arn in calls(kind, bus)
+        for action, arn in calls(kind, bus, steps)
         if not is_permitted(policy, action, arn, REQUEST)
     ]
 
@@ -214,6 +229,15 @@ def test_alias_of_a_key_is_allowed(service_role: list[dict[str, Any]]) -> None:
 def test_drift_is_allowed_exactly_what_the_read_handlers_need() -> None:
     """Drift detection does not look into nested stacks."""
     assert allowed_actions("drift") == handler_actions("read", kinds=USED_TYPES - {STACK})
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize("kind", sorted(USED_TYPES - {STACK}))
+def test_drift_is_allowed_each_read_call_on_the_resources_of_the_templates(
+    kind: str, planned: dict[str, list[dict[str, Any]]]
+) -> None:
+    drift = planned["aws_iam_role_policy.drift"]
+    assert refused_calls(drift, kind, steps=("read",)) == []
 
 
 def test_no_role_of_the_templates_is_allowed_anything_on_all_resources() -> None:

@@ -35,8 +35,8 @@ VARIABLES = {
 }
 
 
-def plan_statements(folder: Path, *policies: str) -> list[dict[str, Any]]:
-    """The statements of these managed policies of the bootstrap, planned in ``folder``."""
+def plan_statements(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each IAM policy of the bootstrap, by Terraform address."""
     terraform = Terraform.prepare(
         ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ)
     )
@@ -45,9 +45,11 @@ def plan_statements(folder: Path, *policies: str) -> list[dict[str, Any]]:
     plan = terraform.plan(VARIABLES)
     assert plan is not None
     resources = plan["planned_values"]["root_module"]["resources"]
-    values = {resource["address"]: resource["values"] for resource in resources}
-    documents = [json.loads(values[f"aws_iam_policy.{name}"]["policy"]) for name in policies]
-    return [statement for document in documents for statement in statements(document)]
+    return {
+        resource["address"]: statements(json.loads(resource["values"]["policy"]))
+        for resource in resources
+        if resource["type"] in ("aws_iam_policy", "aws_iam_role_policy")
+    }
 
 
 def is_permitted(
