@@ -288,12 +288,15 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["${local.log_group_arn}:/aws/events/${var.prefix}:*"]
   }
   statement {
-    sid = "Keys"
-    actions = [
-      "kms:Decrypt",
-      "kms:GenerateDataKey",
-    ]
+    # The keys of the ledger and the secret.
+    sid       = "Keys"
+    actions   = ["kms:Decrypt"]
     resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["dynamodb.${var.region}.amazonaws.com", "secretsmanager.${var.region}.amazonaws.com"]
+    }
   }
 }
 

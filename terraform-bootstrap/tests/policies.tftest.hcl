@@ -324,12 +324,14 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         jsondecode(data.aws_iam_policy_document.deploy.json).Statement,
         jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement,
       ) :
-      statement.Sid => statement.Condition.StringEquals
-      if contains(["FillTheSecret", "Keys", "TagNewKeys"], statement.Sid)
+      statement.Sid => statement.Condition
+      if contains(["FillTheSecret", "TagNewKeys"], statement.Sid)
       } == {
-      FillTheSecret = { "aws:ResourceTag/signwatch:prefix" = "guard" }
-      Keys          = { "aws:ResourceTag/signwatch:prefix" = "guard" }
-      TagNewKeys    = { "aws:RequestTag/signwatch:prefix" = "guard" }
+      FillTheSecret = { StringEquals = { "aws:ResourceTag/signwatch:prefix" = "guard" } }
+      TagNewKeys = {
+        StringEquals = { "aws:RequestTag/signwatch:prefix" = "guard" }
+        Null         = { "aws:ResourceTag/signwatch:prefix" = "true" }
+      }
     }
     error_message = "Keys or secrets of others may be used."
   }

@@ -48,8 +48,6 @@ PERMISSIONS = {  # all actions of the role, each with its resource
         f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch:*",
     ),
     ("kms:Decrypt", "<MainKey.Arn>"),
-    ("kms:Decrypt", "<TopicKey.Arn>"),
-    ("kms:GenerateDataKey", "<TopicKey.Arn>"),
 }
 ENVIRONMENT_MAX_BYTES = 4096  # all keys and values (Lambda quotas)
 
@@ -222,7 +220,7 @@ class TestRole:
         assert sorted(permissions) == sorted(PERMISSIONS)
 
     def test_it_uses_a_key_only_through_the_service_that_holds_the_data(self) -> None:
-        services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}, "<TopicKey.Arn>": {"sns"}}
+        services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}}
         keys = {
             statement["Resource"][0]: statement["Condition"]
             for statement in role_statements()

@@ -42,7 +42,6 @@ DEFAULTS = {
 RETENTION_DAYS = "30 60 90 120 150 180 365 400 545 731 1096 1827 2192 2557 2922 3288 3653"
 CHILD_OUTPUTS = {  # the values that AWS invents, the only ones that the parent reads
     ("FoundationStack", "MainKeyArn"),
-    ("FoundationStack", "TopicKeyArn"),
     ("FoundationStack", "TwilioSecretArn"),
     ("CloudtrailStack", "TrailBucketName"),
 }
@@ -209,6 +208,9 @@ class TestParameters:
             ("LayerKey", ""),
             ("BoundaryPolicyArn", ""),
             ("BoundaryPolicyArn", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+            ("ServiceRoleArn", ""),
+            ("ServiceRoleArn", f"arn:aws:iam::{ACCOUNT}:root"),
+            ("ServiceRoleArn", "*"),
         ],
     )
     def test_invalid_value_is_refused(self, name: str, value: str) -> None:
