@@ -118,6 +118,16 @@ data "aws_iam_policy_document" "change_sets" {
 data "aws_iam_policy_document" "change_set_preparation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
+    # A nested change set is described by its ARN alone. The Service Authorization Reference lists only stacks for
+    # DescribeChangeSet, and nothing yet for DescribeEvents, which explains a failed validation of a change set.
+    sid = "DescribeChangeSets"
+    actions = [
+      "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeEvents",
+    ]
+    resources = concat(local.stack_arns, [local.change_set_arn])
+  }
+  statement {
     sid       = "SeeWhatIsThere"
     actions   = ["s3:ListBucket"]
     resources = [local.bucket_arns.templates, local.bucket_arns.artifacts]
@@ -137,7 +147,6 @@ data "aws_iam_policy_document" "deploy" {
       "cloudformation:CreateChangeSet",
       "cloudformation:DeleteChangeSet",
       "cloudformation:DeleteStack",
-      "cloudformation:DescribeChangeSet",
       "cloudformation:DescribeStackEvents",
       "cloudformation:DescribeStackResources",
       "cloudformation:DescribeStacks",

@@ -373,6 +373,22 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
     error_message = "A change set with tags cannot be created."
   }
   assert {
+    condition = alltrue([for document in [
+      data.aws_iam_policy_document.deploy,
+      data.aws_iam_policy_document.github_preview,
+      ] : [for statement in jsondecode(document.json).Statement : statement if statement.Sid == "DescribeChangeSets"] == [{
+        Sid    = "DescribeChangeSets"
+        Effect = "Allow"
+        Action = ["cloudformation:DescribeEvents", "cloudformation:DescribeChangeSet"]
+        Resource = [
+          "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*",
+          "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*",
+          "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*",
+        ]
+    }]])
+    error_message = "A change set, nested ones too, or its failed validations cannot be described."
+  }
+  assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
       statement if statement.Sid == "Names"
