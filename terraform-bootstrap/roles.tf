@@ -86,11 +86,21 @@ data "aws_iam_policy_document" "deploy_trust" {
   }
 }
 
+locals {
+  deploy_trust_length = length(data.aws_iam_policy_document.deploy_trust.minified_json)
+}
+
 resource "aws_iam_role" "deploy" {
   name               = local.deploy_role_name
   description        = "Deploys the stacks of ${var.prefix} through CloudFormation"
   assume_role_policy = data.aws_iam_policy_document.deploy_trust.json
   depends_on         = [aws_iam_role.github] # IAM refuses to trust a role that does not exist
+  lifecycle {
+    precondition {
+      condition     = local.deploy_trust_length <= 2048 # IAM and STS quotas, "Role trust policy length"
+      error_message = "The deploy role's trust policy would be longer than IAM allows: name fewer principals."
+    }
+  }
 }
 
 # The rights to create a change set that runs as the service role. The deploy role needs them for the root stack, the

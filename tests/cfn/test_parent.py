@@ -159,6 +159,7 @@ class TestParameters:
             ("EventBusName", "hub/main_1.x"),
             ("NamePrefix", "a-b-c"),
             ("HomeRegion", "us-gov-west-1"),
+            ("HomeRegion", "eusc-de-east-1"),
             ("CodeKey", "function/0123abcd-cp314.zip"),
             ("BoundaryPolicyArn", f"arn:aws-cn:iam::{ACCOUNT}:policy/teams/acme-boundary"),
         ],
