@@ -109,6 +109,14 @@ class TestSecondLooks:
             "ScalingConfig": {"MaximumConcurrency": 2},
         }
 
+    def test_reserved_concurrency_is_never_less_than_the_mappings(self) -> None:
+        """Lambda refuses a mapping that may use more than the function (scaling configuration)."""
+        (mapping,) = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
+        pattern = load("parent")["Parameters"]["ReservedConcurrency"]["AllowedPattern"]
+        values = [number for number in range(1100) if re.fullmatch(pattern, str(number))]
+        least = mapping["ScalingConfig"]["MaximumConcurrency"]
+        assert values == [0, *range(least, 1001)]
+
     def test_message_that_fails_three_times_goes_to_the_failed_events(self) -> None:
         assert self.QUEUE["RedrivePolicy"] == {
             "deadLetterTargetArn": FAILED_QUEUE_ARN,
