@@ -287,6 +287,18 @@ data "aws_iam_policy_document" "boundary" {
     ]
   }
   statement {
+    # The customer key of Identity Center lies in the account and the Region of its instance. The stack's parameter
+    # IdentityStoreKeyArn names it.
+    sid       = "IdentityStoreKey"
+    actions   = ["kms:Decrypt"]
+    resources = ["arn:${local.partition}:kms:*:*:key/*"]
+    condition {
+      test     = "StringLike"
+      variable = "kms:ViaService"
+      values   = ["identitystore.*.amazonaws.com"]
+    }
+  }
+  statement {
     sid       = "Email"
     actions   = ["sns:Publish"]
     resources = ["arn:${local.partition}:sns:${local.region_and_account}:${var.prefix}-*"]

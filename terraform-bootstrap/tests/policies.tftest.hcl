@@ -401,6 +401,23 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
     error_message = "More than the users of this account's identity stores may be read."
   }
   assert {
+    condition = {
+      for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
+      statement.Sid => [statement.Action, statement.Resource, statement.Condition]
+      if contains([for action in flatten([statement.Action]) : startswith(action, "kms:")], true)
+      } == {
+      Keys = ["kms:Decrypt", "arn:aws:kms:eu-west-1:111122223333:key/*", {
+        StringEquals = {
+          "kms:ViaService" = ["dynamodb.eu-west-1.amazonaws.com", "secretsmanager.eu-west-1.amazonaws.com"]
+        }
+      }]
+      IdentityStoreKey = ["kms:Decrypt", "arn:aws:kms:*:*:key/*", {
+        StringLike = { "kms:ViaService" = "identitystore.*.amazonaws.com" }
+      }]
+    }
+    error_message = "A role of the stacks could use other keys, or use keys in another way."
+  }
+  assert {
     condition = anytrue([
       for statement in jsondecode(data.aws_iam_policy_document.service_resources.json).Statement :
       statement.Sid == "TrailBucket" && flatten([statement.Resource]) == ["arn:aws:s3:::guard-*-trailbucket-*"]

@@ -5,6 +5,7 @@ The local AWS emulator never checks permissions.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -299,6 +300,35 @@ def test_drift_is_allowed_each_read_call_on_the_resources_of_the_templates(
 ) -> None:
     drift = planned["aws_iam_role_policy.drift"]
     assert refused_calls(drift, kind, steps=("read",), request=TAGGED_REQUEST) == []
+
+
+@pytest.mark.terraform
+def test_boundary_allows_each_permission_of_the_roles(
+    planned: dict[str, list[dict[str, Any]]],
+) -> None:
+    (key_arn,) = arns(KEY, "")
+    (secret_arn,) = arns("AWS::SecretsManager::Secret", "")
+    known_arns = {"<MainKey.Arn>": key_arn, "<TwilioSecret>": secret_arn}
+    foreign_key_arn = key_arn.replace(REGION_AND_ACCOUNT, "us-east-1:444455556666")
+    boundary = planned["aws_iam_policy.boundary"]
+    for role in resources_of("AWS::IAM::Role", IdentityStoreKeyArn=foreign_key_arn):
+        for policy in role["Policies"]:
+            for statement in statements(policy["PolicyDocument"]):
+                for request in example_requests(statement):
+                    for action, arn in itertools.product(
+                        statement["Action"], statement["Resource"]
+                    ):
+                        allowed = is_permitted(boundary, action, known_arns.get(arn, arn), request)
+                        assert allowed, (action, arn, request)
+
+
+def example_requests(statement: dict[str, Any]) -> list[dict[str, str]]:
+    """The condition keys of requests that meet the conditions of a statement."""
+    tests = [test for tests in statement.get("Condition", {}).values() for test in tests.items()]
+    if not tests:
+        return [{}]
+    ((key, values),) = tests
+    return [{key: value.replace("*", REGION)} for value in as_list(values)]
 
 
 def test_no_role_of_the_templates_is_allowed_anything_on_all_resources() -> None:
