@@ -85,7 +85,7 @@ variable "github_repository" {
 }
 
 variable "github_subject_form" {
-  description = "The form of GitHub's subject: immutable, or classic for repositories created before 15 July 2026."
+  description = "The form of GitHub's subject: immutable, or classic for repositories from before 15 July 2026, never renamed."
   type        = string
   default     = "immutable"
   validation {
