@@ -324,9 +324,9 @@ data "aws_iam_policy_document" "service_foundation" {
   }
   statement {
     # CreateKey with tags needs this right. All other rights on the key are in its own policy (cfn/foundation.yaml),
-    # which names this role: a right that depends on the tag does not count while the key is created, and for up to
-    # five minutes after it (KMS developer guide, "ABAC for AWS KMS"). No right depends on the tag, so tagging the key of
-    # somebody else gains nothing.
+    # which names this role: a right that depends on the tag has no effect while the key is created, and for up to five
+    # minutes after that (KMS developer guide, "ABAC for AWS KMS"). No right depends on the tag, so the role gains
+    # nothing by tagging the key of somebody else.
     sid       = "TagNewKeys"
     actions   = ["kms:TagResource"]
     resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]

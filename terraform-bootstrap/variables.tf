@@ -85,7 +85,7 @@ variable "github_repository" {
 }
 
 variable "github_subject_form" {
-  description = "The form of GitHub's subject: immutable, or classic for repositories from before 15 July 2026, never renamed."
+  description = "The form of GitHub's subject: immutable, or classic if created before 15 July 2026 and never renamed."
   type        = string
   default     = "immutable"
   validation {
