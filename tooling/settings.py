@@ -30,7 +30,7 @@ KEYS = {  # key of the configuration file -> its type
     "bootstrap": dict,
 }
 ACCOUNT = re.compile(r"[0-9]{12}")
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
 FORMS = {  # field -> the pattern of its value, and an example
     "account": (ACCOUNT, "123456789012"),

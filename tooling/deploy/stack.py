@@ -54,6 +54,7 @@ DEPLOY_PARAMETERS = (  # set by the deploy itself, never by the user
     "ArtifactBucketName",
     "AccessLogBucketName",
     "BoundaryPolicyArn",
+    "ServiceRoleArn",
     "CodeKey",
     "LayerKey",
 )
@@ -269,6 +270,7 @@ def _upload(
         "ArtifactBucketName": bootstrap.artifact_bucket_name,
         "AccessLogBucketName": bootstrap.access_log_bucket_name,
         "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
+        "ServiceRoleArn": bootstrap.service_role_arn,
     }
     bucket = bootstrap.artifact_bucket_name
     for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
