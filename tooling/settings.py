@@ -31,6 +31,10 @@ KEYS = {
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
+# SSM refuses parameter names that begin with the first two (Systems Manager API, "PutParameter"),
+# S3 bucket names that begin with the others (user guide, "General purpose bucket naming rules").
+# S3 refuses xn-- too: PREFIX allows no two hyphens in a row.
+RESERVED_PREFIXES = ("aws", "ssm", "sthree", "amzn-s3-demo")
 
 
 @dataclass(frozen=True)
@@ -178,4 +182,10 @@ def _checked(settings: Settings) -> Settings:
             raise RefusedError(
                 f"{name} {value!r}", "is not of the right form", f"write it like {example}"
             )
+    for reserved in RESERVED_PREFIXES:
+        if settings.prefix.startswith(reserved):
+            what = (
+                f"begins with {reserved}, which AWS reserves: names of parameters or buckets fail"
+            )
+            raise RefusedError(f"prefix {settings.prefix!r}", what, "choose another --prefix")
     return settings
