@@ -122,9 +122,9 @@ def _enter(target: Target, chosen: settings.Settings | None = None) -> Entered:
     chosen = chosen or _settings(target)
     aws = account.open(chosen)
     made = bootstrap.outputs(aws, chosen.prefix)
-    return Entered(
-        chosen, aws if target["no_assume_role"] else account.assume(aws, made.deploy_role_arn), made
-    )
+    if not target["no_assume_role"]:
+        aws = bootstrap.assume_role(aws, chosen.prefix, made, announce=_screen().announce)
+    return Entered(chosen, aws, made)
 
 
 def _settings(target: Target, assignments: list[str] | None = None) -> settings.Settings:
