@@ -332,8 +332,8 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     here = _enter(target)
     screen = _screen()
     stack.confirm(here.chosen.prefix, confirm)
-    kept = stack.destroy(here.aws, here.chosen, here.made, console=screen.stack())
-    screen.announce(f"Stack {here.chosen.stack} is gone. Kept: {', '.join(kept) or 'nothing'}.")
+    stack.destroy(here.aws, here.chosen, here.made, console=screen.stack())
+    screen.announce(f"Stack {here.chosen.stack} is gone.")
 
 
 SCAN = {

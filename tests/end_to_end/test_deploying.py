@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.support.emulator import policy
+from tests.support.emulator import policy, until
 from tests.support.listener import Listener
 from tooling import templates
 from tooling.deploy import account, bootstrap, stack
@@ -57,6 +61,19 @@ def deploy(stage: Rehearsal) -> Listener:
         rehearsal.build_artifacts(stage.settings.root, listener.announce), listener.stack()
     )
     return listener
+
+
+def add_resource(checkout: Rehearsal, template: str, kind: str, name: str) -> None:
+    """Add a resource ``Taken`` with this name to a template of the copy."""
+    path = checkout.settings.root / "cfn" / template
+    resource = f"  Taken:\n    Type: {kind}\n    Properties: {{{name}}}\n"
+    path.write_text(path.read_text().replace("Resources:\n", f"Resources:\n{resource}", 1))
+
+
+def trail_buckets(s3: Any) -> set[str]:
+    return {
+        bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if "trailbucket" in bucket["Name"]
+    }
 
 
 def uploads(listener: Listener) -> list[str]:
@@ -125,11 +142,7 @@ def test_a_child_that_fails_is_rolled_back_and_named(
     deploy(bootstrapped)
     before = stack.describe(bootstrapped.enter(), "signwatch")
     bootstrapped.enter().client("sqs").create_queue(QueueName="taken")
-    template = checkout.settings.root / "cfn" / "lambda.yaml"
-    taken = (
-        "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
-    )
-    template.write_text(template.read_text().replace("Resources:\n", taken, 1))
+    add_resource(checkout, "lambda.yaml", "AWS::SQS::Queue", "QueueName: taken")
     with pytest.raises(FailedError) as failure:
         deploy(checkout)
     assert failure.value.exit_code == 1
@@ -166,11 +179,49 @@ def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> 
     )
 
 
+def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
+    bootstrapped: Rehearsal, checkout: Rehearsal
+) -> None:
+    """The trail writes to its bucket before a later resource fails, so the bucket stays."""
+    aws, contract = bootstrapped.as_deployer()
+    owner = bootstrapped.enter()
+    if stack.describe(aws, "signwatch"):
+        stack.destroy(aws, bootstrapped.settings, contract, console=Listener().stack())
+    s3 = owner.client("s3")
+    earlier = trail_buckets(s3)
+    owner.client("sqs").create_queue(QueueName="taken-too")
+    add_resource(checkout, "alarms.yaml", "AWS::SQS::Queue", "QueueName: taken-too")
+    listener = Listener()
+    artifacts = rehearsal.build_artifacts(checkout.settings.root, listener.announce)
+
+    def write_records() -> str:
+        (bucket,) = until(lambda: trail_buckets(s3) - earlier)
+        for body in (b"one version", b"another"):
+            s3.put_object(Bucket=bucket, Key="record", Body=body)
+        return bucket
+
+    with ThreadPoolExecutor(1) as trail:
+        writing = trail.submit(write_records)
+        with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED because Taken"):
+            stack.deploy(aws, checkout.settings, contract, artifacts, console=listener.stack())
+    bucket = writing.result()
+    lines = [line for line in listener.lines if line.startswith("Left in the account: ")]
+    (bucket_line,) = [line for line in lines if f"AWS::S3::Bucket {bucket} (" in line]
+    assert [line for line in lines if "AWS::KMS::Key" in line]
+    command = bucket_line.partition("to remove it: ")[2]
+    subprocess.run(command.replace(".venv/bin/python", sys.executable), shell=True, check=True)  # noqa: S602 - the command that the tool prints
+    with pytest.raises(ClientError, match="404"):
+        s3.head_bucket(Bucket=bucket)
+    deploy(bootstrapped)
+
+
 def test_deploy_destroy_deploy_works(bootstrapped: Rehearsal) -> None:
     deploy(bootstrapped)
     aws, made = bootstrapped.as_deployer()
-    kept = stack.destroy(aws, bootstrapped.settings, made, console=Listener().stack())
-    assert {text.split()[0] for text in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
+    listener = Listener()
+    stack.destroy(aws, bootstrapped.settings, made, console=listener.stack())
+    kept = [line for line in listener.lines if "to remove it: " in line]
+    assert {line.split()[4] for line in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
     assert stack.describe(aws, "signwatch") is None
     deploy(bootstrapped)
     live = stack.describe(aws, "signwatch")

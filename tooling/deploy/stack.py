@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import templates
-from tooling.deploy import archive, changeset, parameters, upload
+from tooling.deploy import archive, changeset, leftovers, parameters, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
@@ -138,6 +138,7 @@ def deploy(
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
+    What the operation leaves in the account although the stack does not hold it is announced.
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """
@@ -176,10 +177,8 @@ def deploy(
     return outputs(aws, settings)
 
 
-def destroy(
-    aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console
-) -> tuple[str, ...]:
-    """Delete the stack; return what AWS kept, as "type physical-id" texts.
+def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console) -> None:
+    """Delete the stack, and announce what is left in the account.
 
     Raises RefusedError when there is no stack of this tool, FailedError with the cause.
     """
@@ -189,7 +188,7 @@ def destroy(
         raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
-    return _delete(aws, live, bootstrap.service_role_arn, console)
+    _delete(aws, live, bootstrap.service_role_arn, console)
 
 
 def confirm(prefix: str, typed: str | None) -> None:
@@ -353,12 +352,12 @@ def _execute(
         ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
     status = _wait(operation, where, stop_command)
+    _announce_leftovers(operation, aws.region, console)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(operation, status, where)
 
 
-def _delete(aws: Account, live: Live, role_arn: str | None, console: Console) -> tuple[str, ...]:
-    """Delete the stack; return what AWS kept, as "type physical-id" texts."""
+def _delete(aws: Account, live: Live, role_arn: str | None, console: Console) -> None:
     cloudformation = aws.client("cloudformation")
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
@@ -368,13 +367,14 @@ def _delete(aws: Account, live: Live, role_arn: str | None, console: Console) ->
     role = {"RoleARN": role_arn} if role_arn else {}
     cloudformation.delete_stack(StackName=live.stack_id, **role)
     status = _wait(operation, live.stack_id)
+    _announce_leftovers(operation, aws.region, console)
     if status != "DELETE_COMPLETE":
         raise _failure(operation, status, live.stack_id)
-    return tuple(
-        f"{event.kind} {event.physical_id}"
-        for event in operation.events
-        if event.status == "DELETE_SKIPPED"
-    )
+
+
+def _announce_leftovers(operation: StackOperation, region: str, console: Console) -> None:
+    for leftover in leftovers.find(operation.events):
+        console.announce(leftover.describe(region))
 
 
 def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:

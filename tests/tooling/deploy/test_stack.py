@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.aws import ACCOUNT, REGION, event
-from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, FakeDeployment, stack_in
+from tests.support.deployment import (
+    BUCKET,
+    FOREIGN_TAGS,
+    KEY,
+    OWN_TAGS,
+    FakeDeployment,
+    stack_in,
+)
 from tests.support.repository import ROOT
 from tooling import templates
 from tooling.deploy import changeset, stack, stack_events
@@ -154,6 +161,53 @@ class TestFailure:
         with pytest.raises(FailedError) as failure:
             deployed.deploy()
         assert "long ago" not in str(failure.value)
+
+
+class TestLeftovers:
+    """What a first deploy that failed leaves in the account is shown with its removal."""
+
+    def leave(self, deployment: FakeDeployment, *new_events: dict[str, Any]) -> list[str]:
+        deployment.cloudformation.new_events = list(new_events)
+        deployment.cloudformation.end_status = "ROLLBACK_FAILED"
+        with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED"):
+            deployment.deploy()
+        lines = deployment.listener.lines
+        return [line for line in lines if line.startswith("Left in the account: ")]
+
+    def test_bucket_that_could_not_be_deleted(self, deployment: FakeDeployment) -> None:
+        created = event(1, "CREATE_COMPLETE", "TrailBucket", **BUCKET)
+        (line,) = self.leave(
+            deployment, created, event(2, "DELETE_FAILED", "TrailBucket", **BUCKET)
+        )
+        assert line.startswith("Left in the account: AWS::S3::Bucket trail-1")
+        assert "Bucket('trail-1'); b.object_versions.delete(); b.delete()" in line
+
+    def test_bucket_that_was_deleted_in_the_end(self, deployment: FakeDeployment) -> None:
+        failed = event(1, "DELETE_FAILED", "TrailBucket", **BUCKET)
+        deleted = event(2, "DELETE_COMPLETE", "TrailBucket", **BUCKET)
+        assert self.leave(deployment, failed, deleted) == []
+
+    def test_key_that_waits_for_its_deletion(self, deployment: FakeDeployment) -> None:
+        (line,) = self.leave(deployment, event(1, "DELETE_COMPLETE", "MainKey", **KEY))
+        assert line == (
+            "Left in the account: AWS::KMS::Key key-1\n"
+            "  AWS deletes this key by itself within 30 days"
+        )
+
+    def test_what_the_next_deploy_keeps_of_the_failed_one(
+        self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cloudformation = deployment.cloudformation
+        delete = cloudformation.delete_stack
+
+        def keep(**request: Any) -> None:
+            delete(**request)
+            cloudformation.events.append(event(1, "DELETE_SKIPPED", "TrailBucket", **BUCKET))
+
+        monkeypatch.setattr(cloudformation, "delete_stack", keep)
+        cloudformation.stack = stack_in("ROLLBACK_FAILED")
+        deployment.deploy()
+        assert "Left in the account: AWS::S3::Bucket trail-1" in deployment.listener.text()
 
 
 class TestHiddenNestedChanges:
