@@ -163,7 +163,8 @@ def package(_c: Context) -> None:
 
 
 DEPLOY = {
-    "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"
+    "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml",
+    "allow_hidden_changes": "allow an update whose nested changes AWS cannot show; default: off",
 }
 
 
@@ -173,6 +174,7 @@ def deploy(
     target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
+    allow_hidden_changes: bool = False,
 ) -> None:
     """Package, upload what is new, show the change set, execute it, follow it to outputs or first real cause."""
     from tooling.deploy import package as packages
@@ -190,6 +192,7 @@ def deploy(
         artifacts,
         console=screen.stack(),
         allow_replace=allow_replace,
+        allow_hidden_changes=allow_hidden_changes,
     )
     screen.heading("Outputs")
     screen.pairs(shown)

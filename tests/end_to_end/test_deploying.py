@@ -179,6 +179,23 @@ def test_a_rule_that_somebody_switched_off_is_drift(bootstrapped: Rehearsal) -> 
     )
 
 
+def test_an_early_validation_that_fails_is_named(
+    bootstrapped: Rehearsal, checkout: Rehearsal
+) -> None:
+    """CloudFormation itself says only that DescribeEvents knows the reason."""
+    deploy(bootstrapped)
+    owner, contract = bootstrapped.enter(), bootstrapped.as_deployer()[1]
+    owner.client("s3").create_bucket(Bucket="taken-name")
+    add_resource(checkout, "parent.yaml", "AWS::S3::Bucket", "BucketName: taken-name")
+    listener = Listener()
+    artifacts = rehearsal.build_artifacts(checkout.settings.root, listener.announce)
+    with pytest.raises(FailedError) as failure:
+        stack.deploy(owner, checkout.settings, contract, artifacts, console=listener.stack())
+    reason, validation = failure.value.what.splitlines()
+    assert "Call DescribeEvents" in reason
+    assert validation.startswith("  Taken (AWS::S3::Bucket) fails NAME_CONFLICT_VALIDATION: ")
+
+
 def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
     bootstrapped: Rehearsal, checkout: Rehearsal
 ) -> None:

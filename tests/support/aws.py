@@ -140,6 +140,7 @@ class CloudFormation:
     new_events: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    operation_events: list[dict[str, Any]] = field(default_factory=list)
 
     def call_names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -193,10 +194,13 @@ class CloudFormation:
         self.events += self.new_events
 
     def get_paginator(self, name: str) -> Paginator:
-        def pages(**_: Any) -> Iterator[dict[str, Any]]:
+        def pages(**request: Any) -> Iterator[dict[str, Any]]:
             if name == "describe_change_set":
                 changes = [{"ResourceChange": change} for change in self.changes]
                 yield {"StackName": "signwatch", "Changes": changes}
+            elif name == "describe_events":
+                self.calls.append((name, request))
+                yield {"OperationEvents": self.operation_events}
             else:
                 yield {"StackEvents": list(reversed(self.events))}
 
@@ -207,6 +211,7 @@ def event(number: int, status: str, resource: str = "Function", **changes: str) 
     """A stack event as DescribeStackEvents returns it; ``number`` is its id and its second."""
     return {
         "EventId": str(number),
+        "StackId": STACK_ID,
         "Timestamp": datetime(2026, 11, 24, 10, 0, number, tzinfo=UTC),
         "StackName": "signwatch",
         "LogicalResourceId": resource,

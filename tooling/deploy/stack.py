@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import templates
-from tooling.deploy import archive, changeset, leftovers, parameters, upload
+from tooling.deploy import archive, changeset, early_validation, leftovers, parameters, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
@@ -135,6 +135,7 @@ def deploy(
     *,
     console: Console,
     allow_replace: bool = False,
+    allow_hidden_changes: bool = False,
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
@@ -168,7 +169,13 @@ def deploy(
     for line in parameters.list_differences(live_parameters, values):
         console.announce(line)
     request = _make_request(settings, bootstrap, values, live)
-    _execute(aws, request, console, allow_replace=allow_replace)
+    _execute(
+        aws,
+        request,
+        console,
+        allow_replace=allow_replace,
+        allow_hidden_changes=allow_hidden_changes,
+    )
     if live_parameters.get("AlertEmail") != values["AlertEmail"]:
         console.announce(
             f"AWS mails a confirmation to {values['AlertEmail']}: click its link, or no e-mail"
@@ -319,7 +326,12 @@ def _make_request(
 
 
 def _execute(
-    aws: Account, request: changeset.Request, console: Console, *, allow_replace: bool
+    aws: Account,
+    request: changeset.Request,
+    console: Console,
+    *,
+    allow_replace: bool,
+    allow_hidden_changes: bool,
 ) -> None:
     """Create, show, judge and execute the change set; return when its operation has succeeded."""
     cloudformation = aws.client("cloudformation")
@@ -332,7 +344,7 @@ def _execute(
     console.table(change_set.changes)
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
-        changeset.refuse_hidden_changes(change_set, request.kind, allow_replace=allow_replace)
+        changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
     except RefusedError:
         cloudformation.delete_change_set(
             ChangeSetName=change_set.arn, StackName=change_set.stack_id
@@ -394,8 +406,14 @@ def _failure(operation: StackOperation, status: str, where: str) -> FailedError:
     cause = operation.find_cause()
     if cause is None:
         return FailedError(where, f"ended in {status}", "look at its events in the console")
+    reason = early_validation.explain(
+        operation.cloudformation,
+        cause.reason,
+        cause.time,
+        StackName=cause.stack_id,
+    )
     what = (
         f"ended in {status} because {cause.resource} ({cause.kind}) in {cause.stack} failed:"
-        f" {cause.reason}"
+        f" {reason}"
     )
     return FailedError(where, what, "fix what the reason names, then run the same task again")

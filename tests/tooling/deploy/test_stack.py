@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.aws import ACCOUNT, REGION, event
+from tests.support.aws import ACCOUNT, REGION, STACK_ID, event
 from tests.support.deployment import (
     BUCKET,
     FOREIGN_TAGS,
     KEY,
     OWN_TAGS,
+    REPLACED_TABLE,
     FakeDeployment,
     stack_in,
 )
@@ -162,6 +164,30 @@ class TestFailure:
             deployed.deploy()
         assert "long ago" not in str(failure.value)
 
+    def test_failed_early_validation_is_explained(self, deployment: FakeDeployment) -> None:
+        reason = "Validation failed with 1 error(s). Call DescribeEvents to retrieve the full list"
+        root = {"ResourceType": stack_events.STACK_TYPE, "ResourceStatusReason": reason}
+        failure = event(9, "CREATE_FAILED", "signwatch", **root)
+        validation = {
+            "EventType": "VALIDATION_ERROR",
+            "ValidationName": "NAME_CONFLICT_VALIDATION",
+            "ValidationStatusReason": "exists",
+        }
+        earlier = failure["Timestamp"] - timedelta(hours=1)
+        deployment.cloudformation.end_status = "ROLLBACK_COMPLETE"
+        deployment.cloudformation.new_events = [failure]
+        deployment.cloudformation.operation_events = [
+            event(8, "", "Topic", **validation),
+            {**event(0, "", "Earlier", **validation), "Timestamp": earlier},
+        ]
+        with pytest.raises(FailedError) as error:
+            deployment.deploy()
+        assert error.value.what.endswith(
+            f"{reason}\n  Topic (AWS::Lambda::Function) fails NAME_CONFLICT_VALIDATION: exists"
+        )
+        request = deployment.cloudformation.request("describe_events")
+        assert request == {"StackName": STACK_ID, "Filters": {"FailedEvents": True}}
+
 
 class TestLeftovers:
     """What a first deploy that failed leaves in the account is shown with its removal."""
@@ -218,7 +244,7 @@ class TestHiddenNestedChanges:
         create = changeset.create
 
         def create_without_nested(*arguments: Any, **options: Any) -> changeset.ChangeSet:
-            return replace(create(*arguments, **options), includes_nested=False)
+            return replace(create(*arguments, **options), hidden_reason="a placeholder")
 
         monkeypatch.setattr(changeset, "create", create_without_nested)
 
@@ -229,14 +255,27 @@ class TestHiddenNestedChanges:
 
     def test_update_is_refused_and_its_change_set_deleted(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
-        message = "does not show what would change in the nested stacks"
-        with pytest.raises(RefusedError, match=message):
+        message = "does not show what would change in the nested stacks.*a placeholder"
+        with pytest.raises(RefusedError, match=message) as refusal:
             deployed.deploy()
+        assert "--allow-hidden-changes" in refusal.value.remedy
+        assert "approve_hidden_changes" in refusal.value.remedy
         assert deployed.cloudformation.call_names()[-1] == "delete_change_set"
+
+    def test_leave_to_replace_is_no_leave_to_hide(self, deployed: FakeDeployment) -> None:
+        deployed.choose(AccountLabel="shop")
+        with pytest.raises(RefusedError, match="does not show"):
+            deployed.deploy(allow_replace=True)
+
+    def test_leave_to_hide_is_no_leave_to_replace(self, deployed: FakeDeployment) -> None:
+        deployed.choose(AccountLabel="shop")
+        deployed.cloudformation.changes = [REPLACED_TABLE]
+        with pytest.raises(RefusedError, match="would replace or remove"):
+            deployed.deploy(allow_hidden_changes=True)
 
     def test_update_goes_on_when_the_user_allows_it(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
-        deployed.deploy(allow_replace=True)
+        deployed.deploy(allow_hidden_changes=True)
         assert "execute_change_set" in deployed.cloudformation.call_names()
 
 
