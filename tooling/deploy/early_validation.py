@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 API_NAME = "DescribeEvents"
 # The failed validations are recorded shortly before the event that reports the failure.
 LEAD = timedelta(minutes=1)
-REMEDY = "run invoke bootstrap again, which grants it, then run the same task again"
+GRANT_REMEDY = "run invoke bootstrap again, which grants it, then run the same task again"
 
 
 def explain(cloudformation: Any, reason: str, time: datetime | None = None, **target: str) -> str:
@@ -34,7 +34,7 @@ def explain(cloudformation: Any, reason: str, time: datetime | None = None, **ta
     try:
         failures = _list_failures(cloudformation, time, target)
     except (ClientError, BotoCoreError) as error:
-        return f"{reason}\n  The validations cannot be read ({error}): {REMEDY}"
+        return f"{reason}\n  The validations cannot be read ({error}): {GRANT_REMEDY}"
     return "\n  ".join([reason, *failures])
 
 

@@ -21,7 +21,8 @@ from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
 REMOVE_BUCKET = (
-    f""".venv/bin/python -c "import boto3; b = boto3.resource('s3', '{REGION}').Bucket('trail-1');"""
+    '.venv/bin/python -c "import boto3;'
+    f" b = boto3.resource('s3', '{REGION}').Bucket('trail-1');"
     ' b.object_versions.delete(); b.delete()"'
 )
 REMOVE_KEY = (
