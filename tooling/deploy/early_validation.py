@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 API_NAME = "DescribeEvents"
 # The failed validations are recorded shortly before the event that reports the failure.
 LEAD = timedelta(minutes=1)
-GRANT_REMEDY = "run invoke bootstrap again, which grants it, then run the same task again"
+ELSEWHERE = (
+    "look at the operation's events in the console, or run invoke bootstrap again, which grants the"
+    " right to read them"
+)
 
 
 def explain(cloudformation: Any, reason: str, time: datetime | None = None, **target: str) -> str:
@@ -34,7 +37,9 @@ def explain(cloudformation: Any, reason: str, time: datetime | None = None, **ta
     try:
         failures = _list_failures(cloudformation, time, target)
     except (ClientError, BotoCoreError) as error:
-        return f"{reason}\n  The validations cannot be read ({error}): {GRANT_REMEDY}"
+        failures = [f"The validations cannot be read ({error}): {ELSEWHERE}"]
+    if not failures:
+        failures = [f"{API_NAME} returns no failed validation: {ELSEWHERE}"]
     return "\n  ".join([reason, *failures])
 
 

@@ -349,6 +349,11 @@ class TestEarlyValidation:
         assert f"({code}) when calling the DescribeEvents operation" in what
         assert "run invoke bootstrap again" in what
 
+    def test_reason_stays_with_a_remedy_when_no_validation_is_returned(self) -> None:
+        what = self.failure(FakeCloudFormation([failed_state(VALIDATION_FAILED)] * 2))
+        assert VALIDATION_FAILED in what
+        assert "returns no failed validation: look at the operation's events" in what
+
     def test_another_failure_is_not_looked_up(self) -> None:
         cloudformation = FakeCloudFormation([failed_state("Template error")] * 2)
         assert self.failure(cloudformation) == "the change set failed: Template error"
