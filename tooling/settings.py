@@ -37,6 +37,10 @@ FORMS = {  # field -> the pattern of its value, and an example
     "region": (REGION, "eu-west-1"),
     "prefix": (PREFIX, "signwatch"),
 }
+# SSM refuses parameter names that begin with the first two (Systems Manager API, "PutParameter"),
+# S3 bucket names that begin with the others (user guide, "General purpose bucket naming rules").
+# S3 refuses xn-- too: PREFIX allows no two hyphens in a row.
+RESERVED_PREFIXES = ("aws", "ssm", "sthree", "amzn-s3-demo")
 
 
 @dataclass(frozen=True)
@@ -175,3 +179,9 @@ def _check_forms(settings: Settings) -> None:
         if not form.fullmatch(value):
             what = "is malformed"
             raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")
+    for reserved in RESERVED_PREFIXES:
+        if settings.prefix.startswith(reserved):
+            what = (
+                f"begins with {reserved}, which AWS reserves: names of parameters or buckets fail"
+            )
+            raise RefusedError(f"prefix {settings.prefix!r}", what, "choose another --prefix")
