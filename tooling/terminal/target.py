@@ -54,7 +54,8 @@ def open_account(target: Target, settings: Settings | None = None) -> OpenAccoun
     """Open the account and read the contract that bootstrap wrote: names of buckets, ARNs of roles.
 
     Requests are made as the deploy role, unless --no-assume-role is set.
-    Raises RefusedError and FailedError as account.open, bootstrap.outputs and bootstrap.assume_role do.
+    Raises RefusedError and FailedError as ``account.open``, ``bootstrap.outputs`` and
+    ``bootstrap.assume_role`` do.
     """
     from tooling.deploy import account, bootstrap
     from tooling.terminal.screen import Screen
