@@ -74,7 +74,8 @@ def package(_c: Context) -> None:
 
 
 DEPLOY_HELP = {
-    "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml"
+    "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml",
+    "allow_hidden_changes": "allow an update whose nested changes AWS cannot show; default: off",
 }
 
 
@@ -84,6 +85,7 @@ def deploy(
     target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
+    allow_hidden_changes: bool = False,
 ) -> None:
     """Package, upload new files, show and execute the change set; print outputs or the cause."""
     from tooling.deploy import package, stack
@@ -100,6 +102,7 @@ def deploy(
         packages,
         console=screen.stack_console(),
         allow_replace=allow_replace,
+        allow_hidden_changes=allow_hidden_changes,
     )
     screen.heading("Outputs")
     screen.pairs(outputs)
@@ -239,12 +242,8 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     settings = opened.settings
     screen = _screen()
     stack.confirm(settings.prefix, confirm)
-    remaining = stack.destroy(
-        opened.aws, settings, opened.bootstrap, console=screen.stack_console()
-    )
-    screen.announce(
-        f"Stack {settings.stack} is deleted. Kept: {', '.join(remaining) or 'nothing'}."
-    )
+    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.stack_console())
+    screen.announce(f"Stack {settings.stack} is deleted.")
 
 
 SCAN_HELP = {

@@ -147,11 +147,8 @@ data "aws_iam_policy_document" "drift" {
     }
   }
   statement {
-    sid = "ReadTheLogGroups"
-    actions = [
-      "logs:DescribeIndexPolicies",
-      "logs:GetDataProtectionPolicy",
-    ]
+    sid       = "ReadTheLogGroups"
+    actions   = ["logs:GetDataProtectionPolicy"]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }
   statement {
@@ -177,6 +174,7 @@ data "aws_iam_policy_document" "drift" {
     actions = [
       "cloudtrail:DescribeTrails",
       "kms:ListAliases",
+      "logs:DescribeIndexPolicies",
       "logs:DescribeLogGroups",
       "logs:DescribeResourcePolicies",
       "sns:GetSubscriptionAttributes",

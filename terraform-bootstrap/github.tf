@@ -88,7 +88,6 @@ data "aws_iam_policy_document" "github_preview" {
     actions = [
       "cloudformation:CreateChangeSet",
       "cloudformation:DeleteChangeSet",
-      "cloudformation:DescribeChangeSet",
       "cloudformation:DescribeStacks",
       "cloudformation:TagResource",
     ]

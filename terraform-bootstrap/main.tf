@@ -34,7 +34,8 @@ locals {
   }
 }
 
-# Sends bucket events to EventBridge, so that a rule can watch changes of templates, zips and logs. Free without a rule.
+# Sends bucket events to EventBridge, so that a rule can watch changes of templates, zips and logs. AWS charges 1 USD
+# for a million of them, even without a rule.
 resource "aws_s3_bucket_notification" "changes" {
   for_each    = local.all_buckets
   bucket      = each.value

@@ -86,11 +86,21 @@ data "aws_iam_policy_document" "deploy_trust" {
   }
 }
 
+locals {
+  deploy_trust_length = length(data.aws_iam_policy_document.deploy_trust.minified_json)
+}
+
 resource "aws_iam_role" "deploy" {
   name               = local.deploy_role_name
   description        = "Deploys the stacks of ${var.prefix} through CloudFormation"
   assume_role_policy = data.aws_iam_policy_document.deploy_trust.json
   depends_on         = [aws_iam_role.github] # IAM refuses to trust a role that does not exist
+  lifecycle {
+    precondition {
+      condition     = local.deploy_trust_length <= 2048 # IAM and STS quotas, "Role trust policy length"
+      error_message = "The deploy role's trust policy would be longer than IAM allows: name fewer principals."
+    }
+  }
 }
 
 # The rights to create a change set that runs as the service role. The deploy role needs them for the root stack, the
@@ -118,6 +128,16 @@ data "aws_iam_policy_document" "change_sets" {
 data "aws_iam_policy_document" "change_set_preparation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
+    # A nested change set is described by its ARN alone. The Service Authorization Reference lists only stacks for
+    # DescribeChangeSet, and nothing yet for DescribeEvents, which explains a failed validation of a change set.
+    sid = "DescribeChangeSets"
+    actions = [
+      "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeEvents",
+    ]
+    resources = concat(local.stack_arns, [local.change_set_arn])
+  }
+  statement {
     sid       = "SeeWhatIsThere"
     actions   = ["s3:ListBucket"]
     resources = [local.bucket_arns.templates, local.bucket_arns.artifacts]
@@ -137,7 +157,6 @@ data "aws_iam_policy_document" "deploy" {
       "cloudformation:CreateChangeSet",
       "cloudformation:DeleteChangeSet",
       "cloudformation:DeleteStack",
-      "cloudformation:DescribeChangeSet",
       "cloudformation:DescribeStackEvents",
       "cloudformation:DescribeStackResources",
       "cloudformation:DescribeStacks",
@@ -268,6 +287,18 @@ data "aws_iam_policy_document" "boundary" {
     ]
   }
   statement {
+    # The customer key of Identity Center lies in the account and the Region of its instance. The stack's parameter
+    # IdentityStoreKeyArn names it.
+    sid       = "IdentityStoreKey"
+    actions   = ["kms:Decrypt"]
+    resources = ["arn:${local.partition}:kms:*:*:key/*"]
+    condition {
+      test     = "StringLike"
+      variable = "kms:ViaService"
+      values   = ["identitystore.*.amazonaws.com"]
+    }
+  }
+  statement {
     sid       = "Email"
     actions   = ["sns:Publish"]
     resources = ["arn:${local.partition}:sns:${local.region_and_account}:${var.prefix}-*"]
@@ -288,12 +319,15 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["${local.log_group_arn}:/aws/events/${var.prefix}:*"]
   }
   statement {
-    sid = "Keys"
-    actions = [
-      "kms:Decrypt",
-      "kms:GenerateDataKey",
-    ]
+    # The keys of the ledger and the secret.
+    sid       = "Keys"
+    actions   = ["kms:Decrypt"]
     resources = ["arn:${local.partition}:kms:${local.region_and_account}:key/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["dynamodb.${var.region}.amazonaws.com", "secretsmanager.${var.region}.amazonaws.com"]
+    }
   }
 }
 

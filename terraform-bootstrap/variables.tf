@@ -12,7 +12,7 @@ variable "region" {
   type        = string
   default     = "us-east-1"
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    condition     = can(regex("^[a-z]{2,4}(-[a-z]+)+-[0-9]$", var.region))
     error_message = "region must be the name of a Region, such as eu-west-1."
   }
 }
@@ -25,6 +25,12 @@ variable "prefix" {
     condition     = can(regex("^[a-z](-?[a-z0-9]){2,19}$", var.prefix)) && length(var.prefix) <= 20
     error_message = "prefix must have 3 to 20 lower-case letters, digits and single hyphens, and begin with a letter."
   }
+  validation {
+    # SSM refuses parameter names that begin with the first two (Systems Manager API, "PutParameter"), S3 bucket names
+    # that begin with the others (user guide, "General purpose bucket naming rules").
+    condition     = !can(regex("^(aws|ssm|sthree|amzn-s3-demo)", var.prefix))
+    error_message = "prefix must not begin with aws, ssm, sthree or amzn-s3-demo, which AWS reserves."
+  }
 }
 
 variable "sso_permission_set_names" {
@@ -32,7 +38,7 @@ variable "sso_permission_set_names" {
   type        = list(string)
   default     = []
   validation {
-    condition     = alltrue([for name in var.sso_permission_set_names : can(regex("^[A-Za-z0-9+=,.@-]{1,32}$", name))])
+    condition     = alltrue([for name in var.sso_permission_set_names : can(regex("^[\\w+=,.@-]{1,32}$", name))])
     error_message = "sso_permission_set_names must be plain names of permission sets, without wildcards."
   }
 }
@@ -79,7 +85,7 @@ variable "github_repository" {
 }
 
 variable "github_subject_form" {
-  description = "The form of GitHub's subject: immutable, or classic for repositories created before 15 July 2026."
+  description = "The form of GitHub's subject: immutable, or classic if created before 15 July 2026 and never renamed."
   type        = string
   default     = "immutable"
   validation {

@@ -397,6 +397,7 @@ class TestJoints:
             "ArtifactBucketName",
             "AccessLogBucketName",
             "BoundaryPolicyArn",
+            "ServiceRoleArn",
         }
         assert from_bootstrap <= set(stack.DEPLOY_PARAMETERS) <= declared
 

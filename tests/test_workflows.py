@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -24,6 +26,9 @@ def load(path: Path) -> Any:
     return yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - creates no objects
 
 
+OPTIONAL_FLAG = re.compile(r"\$\{\w+:\+(--[\w-]+)\}")  # a flag that is there if a variable is set
+
+
 class Job(NamedTuple):
     workflow: str
     name: str
@@ -39,6 +44,12 @@ class Job(NamedTuple):
     @property
     def runs(self) -> list[str]:
         return [step["run"] for step in self.steps if "run" in step]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks of the only command, with the flags that depend on a variable."""
+        (run,) = self.runs
+        return parse(OPTIONAL_FLAG.sub(r"\1", run))
 
     def using(self, action: str) -> list[dict[str, Any]]:
         return [step for step in self.steps if step.get("uses", "").split("@")[0] == action]
@@ -86,8 +97,8 @@ class TestTasks:
     def test_a_job_runs_one_task_and_nothing_else(self, job: Job) -> None:
         assert [run.count("\n") for run in job.runs] == [0]
         assert job.runs[0].startswith("./inv ")
-        assert len(parse(job.runs[0])) == 1
-        assert set(parse(job.runs[0])) <= set(collection().task_names)
+        assert len(job.tasks) == 1
+        assert set(job.tasks) <= set(collection().task_names)
 
     def test_an_unknown_task_or_flag_is_refused(self) -> None:
         for command in ("./inv no-such-task", "./inv test --no-such-flag"):
@@ -268,7 +279,24 @@ class TestDeploy:
             "SIGNWATCH_ACCOUNT": "${{ vars.SIGNWATCH_ACCOUNT }}",
             "SIGNWATCH_REGION": f"${{{{ vars.SIGNWATCH_REGION || '{defaults['region']}' }}}}",
             "SIGNWATCH_PREFIX": f"${{{{ vars.SIGNWATCH_PREFIX || '{defaults['prefix']}' }}}}",
+            "APPROVE_HIDDEN_CHANGES": "${{ inputs.approve_hidden_changes && 'yes' || '' }}",
         }
+
+    @pytest.mark.parametrize(("approval", "is_allowed"), [("yes", True), ("", False)])
+    def test_hidden_changes_are_deployed_only_in_a_run_whose_input_approves_them(
+        self, approval: str, is_allowed: bool
+    ) -> None:
+        """An input is for one run by hand; a variable or a push would approve for ever."""
+        inputs = WORKFLOWS["deploy.yml"]["on"]["workflow_dispatch"]["inputs"]
+        assert set(inputs) == {"approve_hidden_changes"}
+        approve = inputs["approve_hidden_changes"]
+        assert (approve["type"], approve["default"]) == ("boolean", "false")
+        (run,) = IN_ACCOUNT["deploy.yml deploy"].runs
+        environment = {**os.environ, "APPROVE_HIDDEN_CHANGES": approval}
+        command = run.replace("./inv", "echo")
+        words = subprocess.check_output(["bash", "-c", command], env=environment, text=True).split()
+        assert ("--allow-hidden-changes" in words) is is_allowed
+        assert "`approve_hidden_changes`" in PAGE
 
     def test_the_page_names_the_variables_that_a_fork_sets(self) -> None:
         section = repository.section(PAGE, "Use it from your fork")

@@ -30,13 +30,17 @@ KEYS = {  # key of the configuration file -> its type
     "bootstrap": dict,
 }
 ACCOUNT = re.compile(r"[0-9]{12}")
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
 FORMS = {  # field -> the pattern of its value, and an example
     "account": (ACCOUNT, "123456789012"),
     "region": (REGION, "eu-west-1"),
     "prefix": (PREFIX, "signwatch"),
 }
+# SSM refuses parameter names that begin with the first two (Systems Manager API, "PutParameter"),
+# S3 bucket names that begin with the others (user guide, "General purpose bucket naming rules").
+# S3 refuses xn-- too: PREFIX allows no two hyphens in a row.
+RESERVED_PREFIXES = ("aws", "ssm", "sthree", "amzn-s3-demo")
 
 
 @dataclass(frozen=True)
@@ -175,3 +179,9 @@ def _check_forms(settings: Settings) -> None:
         if not form.fullmatch(value):
             what = "is malformed"
             raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")
+    for reserved in RESERVED_PREFIXES:
+        if settings.prefix.startswith(reserved):
+            what = (
+                f"begins with {reserved}, which AWS reserves: names of parameters or buckets fail"
+            )
+            raise RefusedError(f"prefix {settings.prefix!r}", what, "choose another --prefix")

@@ -111,26 +111,23 @@ def function_uses_ledger(function: Resource, installation: Installation) -> bool
 
 @policy("CKV_SIGNWATCH_47", FUNCTION)
 def function_uses_keys(function: Resource, installation: Installation) -> bool:
-    """The function may use the keys of the secret, the ledger and the topic."""
+    """The function may use the keys of the secret and the ledger."""
     keys = installation.arns_of(KEY)
     return all(
-        _role_allows(function, installation, key, actions, _via(service))
-        for key, service, actions in _key_uses(installation)
+        _role_allows(function, installation, key, ["kms:Decrypt"], _via(service))
+        for key, service in _key_uses(installation)
         if key in keys
     )
 
 
-def _key_uses(installation: Installation) -> list[tuple[Any, str, list[str]]]:
-    """Return each key that the function needs, the service that holds the data, and the actions."""
+def _key_uses(installation: Installation) -> list[tuple[Any, str]]:
+    """Return each key that the function needs, and the service that holds the data."""
     secrets = installation.properties_of(SECRET)
     tables = installation.properties_of(TABLE)
-    topics = installation.properties_of(TOPIC)
     table_keys = [table.get("SSESpecification", {}).get("KMSMasterKeyId") for table in tables]
-    topic_actions = ["kms:Decrypt", "kms:GenerateDataKey"]
     return [
-        *[(secret.get("KmsKeyId"), "secretsmanager", ["kms:Decrypt"]) for secret in secrets],
-        *[(key, "dynamodb", ["kms:Decrypt"]) for key in table_keys],
-        *[(topic.get("KmsMasterKeyId"), "sns", topic_actions) for topic in topics],
+        *[(secret.get("KmsKeyId"), "secretsmanager") for secret in secrets],
+        *[(key, "dynamodb") for key in table_keys],
     ]
 
 

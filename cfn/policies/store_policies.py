@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policy_base import (
-    allow_statements,
-    as_list,
-    condition_values,
-    is_allowed,
-    meets_conditions,
-    policy,
-    principals,
-)
+from policy_base import allow_statements, as_list, is_allowed, policy, principals
 
 if TYPE_CHECKING:
     from installation import Installation, Resource
@@ -37,23 +29,10 @@ def queue_keeps_messages(queue: Resource, _installation: Installation) -> bool:
     return int(seconds) >= MESSAGE_RETENTION_MIN_SECONDS
 
 
-@policy("CKV_SIGNWATCH_61", TOPIC, QUEUE)
-def key_is_not_managed_by_aws(resource: Resource, _installation: Installation) -> bool:
-    """A topic or queue uses no AWS-managed key, since those admit neither alarms nor rules."""
-    return "alias/aws/" not in str(resource.properties.get("KmsMasterKeyId", ""))
-
-
-@policy("CKV_SIGNWATCH_62", TOPIC)
-def alarms_are_allowed_to_use_topic_key(topic: Resource, installation: Installation) -> bool:
-    """The policy of a topic's key allows CloudWatch's alarms to use it."""
-    request = {"aws:SourceAccount": "${AWS::AccountId}"}
-    for key in installation.resources_of(KEY):
-        if key.arn == topic.properties.get("KmsMasterKeyId"):
-            statements = allow_statements([key.properties["KeyPolicy"]], "cloudwatch.amazonaws.com")
-            for action in ("kms:Decrypt", "kms:GenerateDataKey*"):
-                if not is_allowed(statements, action, "*", request):
-                    return False
-    return True
+@policy("CKV_SIGNWATCH_61", TOPIC, QUEUE, LOG_GROUP)
+def resource_uses_no_key(resource: Resource, _installation: Installation) -> bool:
+    """A topic, queue or log group uses no KMS key: one that is disabled would stop the alerts."""
+    return not {"KmsKeyId", "KmsMasterKeyId"} & set(resource.properties)
 
 
 @policy("CKV_SIGNWATCH_63", TOPIC)
@@ -73,19 +52,6 @@ def log_group_keeps_lines(group: Resource, installation: Installation) -> bool:
     if parameter != str(days):
         values = installation.root_parameters()[parameter]["AllowedValues"]
     return all(int(value) >= LOG_RETENTION_MIN_DAYS for value in values)
-
-
-@policy("CKV_SIGNWATCH_65", LOG_GROUP)
-def logs_are_allowed_to_use_key(group: Resource, installation: Installation) -> bool:
-    """The policy of a log group's key allows CloudWatch Logs to use it for this log group."""
-    key = installation.with_arn(KEY, group.properties["KmsKeyId"])
-    service = "logs.${AWS::Region}.${AWS::URLSuffix}"
-    context = "kms:EncryptionContext:aws:logs:arn"
-    request = {context: group.arn.removesuffix(":*")}
-    return any(
-        condition_values(statement, context) and meets_conditions(request, statement)
-        for statement in allow_statements([key.properties["KeyPolicy"]], service)
-    )
 
 
 @policy("CKV_SIGNWATCH_66", KEY)

@@ -341,6 +341,7 @@ run "each_role_of_github_trusts_the_created_provider_and_has_no_more_rights_than
       "cloudformation:CreateChangeSet",
       "cloudformation:DeleteChangeSet",
       "cloudformation:DescribeChangeSet",
+      "cloudformation:DescribeEvents",
       "cloudformation:DescribeStacks",
       "cloudformation:TagResource",
       "iam:PassRole",

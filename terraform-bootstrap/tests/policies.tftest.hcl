@@ -277,6 +277,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
       ReadWhatKnowsNoResource = toset([
         "cloudtrail:DescribeTrails",
         "kms:ListAliases",
+        "logs:DescribeIndexPolicies",
         "logs:DescribeLogGroups",
         "logs:DescribeResourcePolicies",
         "sns:GetSubscriptionAttributes",
@@ -286,6 +287,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         "kms:CreateKey",
         "kms:ListAliases",
         "logs:DeleteResourcePolicy",
+        "logs:DescribeIndexPolicies",
         "logs:DescribeLogGroups",
         "logs:DescribeResourcePolicies",
         "logs:PutResourcePolicy",
@@ -322,12 +324,14 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         jsondecode(data.aws_iam_policy_document.deploy.json).Statement,
         jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement,
       ) :
-      statement.Sid => statement.Condition.StringEquals
-      if contains(["FillTheSecret", "Keys", "TagNewKeys"], statement.Sid)
+      statement.Sid => statement.Condition
+      if contains(["FillTheSecret", "TagNewKeys"], statement.Sid)
       } == {
-      FillTheSecret = { "aws:ResourceTag/signwatch:prefix" = "guard" }
-      Keys          = { "aws:ResourceTag/signwatch:prefix" = "guard" }
-      TagNewKeys    = { "aws:RequestTag/signwatch:prefix" = "guard" }
+      FillTheSecret = { StringEquals = { "aws:ResourceTag/signwatch:prefix" = "guard" } }
+      TagNewKeys = {
+        StringEquals = { "aws:RequestTag/signwatch:prefix" = "guard" }
+        Null         = { "aws:ResourceTag/signwatch:prefix" = "true" }
+      }
     }
     error_message = "Keys or secrets of others may be used."
   }
@@ -369,6 +373,22 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
     error_message = "A change set with tags cannot be created."
   }
   assert {
+    condition = alltrue([for document in [
+      data.aws_iam_policy_document.deploy,
+      data.aws_iam_policy_document.github_preview,
+      ] : [for statement in jsondecode(document.json).Statement : statement if statement.Sid == "DescribeChangeSets"] == [{
+        Sid    = "DescribeChangeSets"
+        Effect = "Allow"
+        Action = ["cloudformation:DescribeEvents", "cloudformation:DescribeChangeSet"]
+        Resource = [
+          "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*",
+          "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*",
+          "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*",
+        ]
+    }]])
+    error_message = "A change set, nested ones too, or its failed validations cannot be described."
+  }
+  assert {
     condition = [
       for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
       statement if statement.Sid == "Names"
@@ -379,6 +399,23 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         Resource = ["arn:aws:identitystore:::user/*", "arn:aws:identitystore::111122223333:identitystore/*"]
     }]
     error_message = "More than the users of this account's identity stores may be read."
+  }
+  assert {
+    condition = {
+      for statement in jsondecode(data.aws_iam_policy_document.boundary.json).Statement :
+      statement.Sid => [statement.Action, statement.Resource, statement.Condition]
+      if contains([for action in flatten([statement.Action]) : startswith(action, "kms:")], true)
+      } == {
+      Keys = ["kms:Decrypt", "arn:aws:kms:eu-west-1:111122223333:key/*", {
+        StringEquals = {
+          "kms:ViaService" = ["dynamodb.eu-west-1.amazonaws.com", "secretsmanager.eu-west-1.amazonaws.com"]
+        }
+      }]
+      IdentityStoreKey = ["kms:Decrypt", "arn:aws:kms:*:*:key/*", {
+        StringLike = { "kms:ViaService" = "identitystore.*.amazonaws.com" }
+      }]
+    }
+    error_message = "A role of the stacks could use other keys, or use keys in another way."
   }
   assert {
     condition = anytrue([

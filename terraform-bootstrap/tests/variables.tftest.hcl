@@ -35,6 +35,25 @@ run "double_hyphens_wildcards_in_arns_and_fractions_of_days_are_refused" {
   expect_failures = [var.prefix, var.trusted_principal_arns, var.old_version_days]
 }
 
+run "prefixes_that_ssm_or_s3_reserve_are_refused" {
+  command = plan
+  variables {
+    prefix = "ssm-watch"
+  }
+  expect_failures = [var.prefix]
+}
+
+run "every_character_of_a_permission_sets_name_is_accepted" {
+  command = plan
+  variables {
+    sso_permission_set_names = ["Deploy_All", "a+b=c,d.e@f-g"]
+  }
+  assert {
+    condition     = length(local.sso_role_arns) == 4
+    error_message = "The ARNs are: ${jsonencode(local.sso_role_arns)}"
+  }
+}
+
 run "a_long_prefix_and_nobody_who_may_deploy_are_refused" {
   command = plan
   variables {

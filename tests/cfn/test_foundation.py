@@ -1,4 +1,4 @@
-"""The foundation: two keys, the topic, the empty secret, the ledger and the queues."""
+"""The foundation: the main key, the topic, the empty secret, the ledger and the queues."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from tests.support.templates import (
     ACCOUNT,
     REGION,
+    VALUES,
     find_statement,
     installation,
     load,
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.joint
 
 FOUNDATION_STACK = installation()["foundation"]
 MAIN_KEY_POLICY = FOUNDATION_STACK.properties("MainKey")["KeyPolicy"]
-TOPIC_KEY_POLICY = FOUNDATION_STACK.properties("TopicKey")["KeyPolicy"]
 TRAIL_ARN = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/signwatch-trail"
 TOPIC_ARN = f"arn:aws:sns:{REGION}:{ACCOUNT}:signwatch-alerts"
 ADMINISTRATION_STATEMENT = {
@@ -30,27 +30,39 @@ ADMINISTRATION_STATEMENT = {
 }
 
 
-class TestKeys:
-    def test_both_rotate_and_have_30_days_before_deletion(self) -> None:
-        for key in FOUNDATION_STACK.of_type("AWS::KMS::Key").values():
-            assert (key["EnableKeyRotation"], key["PendingWindowInDays"]) == (True, 30)
+class TestMainKey:
+    def test_it_is_the_only_key(self) -> None:
+        assert list(FOUNDATION_STACK.of_type("AWS::KMS::Key")) == ["MainKey"]
+        (alias,) = FOUNDATION_STACK.of_type("AWS::KMS::Alias").values()
+        assert alias == {"AliasName": "alias/signwatch-main", "TargetKeyId": "<MainKey>"}
 
-    def test_the_account_administers_both(self) -> None:
-        for policy in (MAIN_KEY_POLICY, TOPIC_KEY_POLICY):
-            assert statements(policy)[0] == ADMINISTRATION_STATEMENT
+    def test_it_rotates_as_rarely_as_possible_and_has_30_days_before_deletion(self) -> None:
+        """Each of the first two rotations adds 1 USD a month (AWS KMS pricing)."""
+        key = FOUNDATION_STACK.properties("MainKey")
+        assert (key["EnableKeyRotation"], key["RotationPeriodInDays"]) == (True, 2560)
+        assert key["PendingWindowInDays"] == 30
 
-    def test_policies_have_only_these_statements(self) -> None:
-        main = [
+    def test_the_account_administers_it(self) -> None:
+        assert statements(MAIN_KEY_POLICY)[0] == ADMINISTRATION_STATEMENT
+
+    def test_its_policy_has_only_these_statements(self) -> None:
+        assert [statement["Sid"] for statement in statements(MAIN_KEY_POLICY)] == [
             "AccountDecidesByItsPolicies",
+            "CloudFormationAdministers",
+            "CloudFormationEncrypts",
             "TrailEncrypts",
             "TrailReadsTheKeyAndTheBucketKey",
-            "LogGroupsEncrypt",
         ]
-        assert [statement["Sid"] for statement in statements(MAIN_KEY_POLICY)] == main
-        topic = ["AccountDecidesByItsPolicies", "AlarmsPublish", "RulesPublish"]
-        assert [statement["Sid"] for statement in statements(TOPIC_KEY_POLICY)] == topic
 
-    def test_only_the_trail_encrypts_with_the_main_key(self) -> None:
+    @pytest.mark.parametrize("sid", ["CloudFormationAdministers", "CloudFormationEncrypts"])
+    def test_the_service_role_may_use_it_without_a_tag(self, sid: str) -> None:
+        """A tag has no effect while the key is created. test_permissions.py has the actions."""
+        statement = find_statement(MAIN_KEY_POLICY, sid)
+        assert statement["Principal"] == {"AWS": VALUES["ServiceRoleArn"]}
+        assert "Condition" not in statement
+        assert not any("*" in action for action in statement["Action"])
+
+    def test_the_trail_is_the_only_service_that_encrypts_with_it(self) -> None:
         statement = find_statement(MAIN_KEY_POLICY, "TrailEncrypts")
         context = "kms:EncryptionContext:aws:cloudtrail:arn"
         assert statement["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
@@ -66,42 +78,10 @@ class TestKeys:
         assert set(statement["Action"]) == {"kms:DescribeKey", "kms:Decrypt"}
         assert statement["Condition"] == {"StringEquals": {"aws:SourceArn": TRAIL_ARN}}
 
-    def test_cloudwatch_logs_may_do_what_its_documentation_lists(self) -> None:
-        actions = {
-            "kms:Encrypt",
-            "kms:Decrypt",
-            "kms:ReEncrypt*",
-            "kms:GenerateDataKey*",
-            "kms:DescribeKey",
-        }
-        assert set(find_statement(MAIN_KEY_POLICY, "LogGroupsEncrypt")["Action"]) == actions
-
-    def test_alarms_may_use_the_topics_key(self) -> None:
-        statement = find_statement(TOPIC_KEY_POLICY, "AlarmsPublish")
-        assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-        assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
-        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-
-    def test_rules_may_use_the_topics_key_without_a_condition(self) -> None:
-        statement = find_statement(TOPIC_KEY_POLICY, "RulesPublish")
-        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-        assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
-        assert "Condition" not in statement
-
-    def test_topic_and_queues_do_not_need_the_main_key(self) -> None:
+    def test_topic_and_queues_do_not_need_a_key(self) -> None:
         for name in ("AlertTopic", "FailedEventsQueue", "UndeliveredEventsQueue"):
             assert "<MainKey.Arn>" not in list(walk(FOUNDATION_STACK.properties(name))), name
-        assert FOUNDATION_STACK.properties("AlertTopic")["KmsMasterKeyId"] == "<TopicKey.Arn>"
-
-    def test_each_has_an_alias(self) -> None:
-        aliases = {
-            alias["AliasName"]: alias["TargetKeyId"]
-            for alias in FOUNDATION_STACK.of_type("AWS::KMS::Alias").values()
-        }
-        assert aliases == {
-            "alias/signwatch-main": "<MainKey>",
-            "alias/signwatch-topic": "<TopicKey>",
-        }
+        assert set(FOUNDATION_STACK.properties("AlertTopic")) == {"TopicName", "DisplayName"}
 
 
 class TestTopic:

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.templates import ACCOUNT, REGION, as_list, installation, load, statements
+from tests.support.templates import (
+    ACCOUNT,
+    REGION,
+    installation,
+    load,
+    statements,
+)
 
 pytestmark = pytest.mark.joint
 
@@ -20,6 +26,7 @@ LEDGER_ARN = f"arn:aws:dynamodb:{REGION_AND_ACCOUNT}:table/signwatch-ledger"
 TOPIC_ARN = f"arn:aws:sns:{REGION_AND_ACCOUNT}:signwatch-alerts"
 FAILED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-failed-events"
 SECOND_LOOK_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-second-looks"
+NO_KEY_ARN = f"arn:aws:kms:{REGION_AND_ACCOUNT}:key/none"  # in place of Identity Center's
 PERMISSIONS = {  # all actions of the role, each with its resource
     (
         "logs:CreateLogStream",
@@ -48,9 +55,9 @@ PERMISSIONS = {  # all actions of the role, each with its resource
         f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch:*",
     ),
     ("kms:Decrypt", "<MainKey.Arn>"),
-    ("kms:Decrypt", "<TopicKey.Arn>"),
-    ("kms:GenerateDataKey", "<TopicKey.Arn>"),
+    ("kms:Decrypt", NO_KEY_ARN),
 }
+IDENTITY_KEY_ARN = "arn:aws:kms:us-east-1:444455556666:key/mrk-0123456789abcdef0123456789abcdef"
 ENVIRONMENT_MAX_BYTES = 4096  # all keys and values (Lambda quotas)
 
 
@@ -110,6 +117,14 @@ class TestSecondLooks:
             "BatchSize": 1,
             "ScalingConfig": {"MaximumConcurrency": 2},
         }
+
+    def test_reserved_concurrency_is_never_less_than_the_mappings(self) -> None:
+        """Lambda refuses a mapping that may use more than the function (scaling configuration)."""
+        (mapping,) = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
+        pattern = load("parent")["Parameters"]["ReservedConcurrency"]["AllowedPattern"]
+        values = [number for number in range(1100) if re.fullmatch(pattern, str(number))]
+        least = mapping["ScalingConfig"]["MaximumConcurrency"]
+        assert values == [0, *range(least, 1001)]
 
     def test_message_that_fails_three_times_goes_to_the_failed_events(self) -> None:
         assert self.QUEUE["RedrivePolicy"] == {
@@ -198,8 +213,9 @@ def upper_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
-def role_statements() -> list[dict[str, Any]]:
-    documents = [policy["PolicyDocument"] for policy in ROLE["Policies"]]
+def role_statements(**changes: str) -> list[dict[str, Any]]:
+    role = installation(**changes)["lambda"].properties("Role")
+    documents = [policy["PolicyDocument"] for policy in role["Policies"]]
     return [statement for document in documents for statement in statements(document)]
 
 
@@ -221,18 +237,21 @@ class TestRole:
         ]
         assert sorted(permissions) == sorted(PERMISSIONS)
 
-    def test_it_uses_a_key_only_through_the_service_that_holds_the_data(self) -> None:
-        services = {"<MainKey.Arn>": {"dynamodb", "secretsmanager"}, "<TopicKey.Arn>": {"sns"}}
-        keys = {
+    @pytest.mark.parametrize(
+        ("parameter", "key_arn"), [("", NO_KEY_ARN), (IDENTITY_KEY_ARN, IDENTITY_KEY_ARN)]
+    )
+    def test_it_uses_a_key_only_through_the_service_that_holds_the_data(
+        self, parameter: str, key_arn: str
+    ) -> None:
+        """The last is as AWS documents it (IAM Identity Center, "Baseline KMS key policy")."""
+        services = [
+            f"{service}.{REGION}.amazonaws.com" for service in ("dynamodb", "secretsmanager")
+        ]
+        assert {
             statement["Resource"][0]: statement["Condition"]
-            for statement in role_statements()
-            if statement["Action"][0].startswith("kms:")
+            for statement in role_statements(IdentityStoreKeyArn=parameter)
+            if statement["Action"] == ["kms:Decrypt"]
+        } == {
+            "<MainKey.Arn>": {"StringEquals": {"kms:ViaService": services}},
+            key_arn: {"StringLike": {"kms:ViaService": "identitystore.*.amazonaws.com"}},
         }
-        assert set(keys) == set(services)
-        for key, condition in keys.items():
-            assert list(condition) == ["StringEquals"]
-            assert list(condition["StringEquals"]) == ["kms:ViaService"]
-            via = condition["StringEquals"]["kms:ViaService"]
-            assert set(as_list(via)) == {
-                f"{service}.{REGION}.amazonaws.com" for service in services[key]
-            }

@@ -33,8 +33,9 @@ DEFAULTS = {
     "AlertOff": "",
     "AlertOn": "",
     "TimeZone": "",
+    "IdentityStoreKeyArn": "",
     "LogRetentionDays": 365,
-    "ReservedConcurrency": 0,
+    "ReservedConcurrency": "0",
     "TwilioBaseUrl": "https://api.twilio.com",
     "EventBusName": "default",
 }
@@ -42,7 +43,6 @@ DEFAULTS = {
 RETENTION_DAYS = "30 60 90 120 150 180 365 400 545 731 1096 1827 2192 2557 2922 3288 3653"
 CHILD_OUTPUTS = {  # the values that AWS invents, the only ones that the parent reads
     ("FoundationStack", "MainKeyArn"),
-    ("FoundationStack", "TopicKeyArn"),
     ("FoundationStack", "TwilioSecretArn"),
     ("CloudtrailStack", "TrailBucketName"),
 }
@@ -160,6 +160,19 @@ class TestParameters:
             ("EventBusName", "hub/main_1.x"),
             ("NamePrefix", "a-b-c"),
             ("HomeRegion", "us-gov-west-1"),
+            ("HomeRegion", "eusc-de-east-1"),
+            (
+                "IdentityStoreKeyArn",
+                f"arn:aws:kms:us-east-1:{ACCOUNT}:key/{'0' * 8}-0000-0000-0000-{'0' * 12}",
+            ),
+            (
+                "IdentityStoreKeyArn",
+                f"arn:aws-us-gov:kms:us-gov-west-1:{ACCOUNT}:key/mrk-{'a' * 32}",
+            ),
+            ("ReservedConcurrency", "2"),
+            ("ReservedConcurrency", "10"),
+            ("ReservedConcurrency", "999"),
+            ("ReservedConcurrency", "1000"),
             ("CodeKey", "function/0123abcd-cp314.zip"),
             ("BoundaryPolicyArn", f"arn:aws-cn:iam::{ACCOUNT}:policy/teams/acme-boundary"),
         ],
@@ -199,7 +212,18 @@ class TestParameters:
             ("NamePrefix", "ab"),
             ("NamePrefix", "ends-"),
             ("NamePrefix", "a" * 21),
+            ("NamePrefix", "aws-signwatch"),
+            ("NamePrefix", "ssmwatch"),
+            ("NamePrefix", "sthree-watch"),
+            ("NamePrefix", "amzn-s3-demo"),
             ("HomeRegion", "everywhere"),
+            ("IdentityStoreKeyArn", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/identity-center"),
+            ("IdentityStoreKeyArn", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/*"),
+            ("ReservedConcurrency", "1"),
+            ("ReservedConcurrency", "02"),
+            ("ReservedConcurrency", "1001"),
+            ("ReservedConcurrency", "-2"),
+            ("ReservedConcurrency", "many"),
             ("TemplateDigest", ""),
             ("TemplateDigest", "../other"),
             ("TemplateBucketName", ""),
@@ -209,6 +233,9 @@ class TestParameters:
             ("LayerKey", ""),
             ("BoundaryPolicyArn", ""),
             ("BoundaryPolicyArn", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+            ("ServiceRoleArn", ""),
+            ("ServiceRoleArn", f"arn:aws:iam::{ACCOUNT}:root"),
+            ("ServiceRoleArn", "*"),
         ],
     )
     def test_invalid_value_is_refused(self, name: str, value: str) -> None:

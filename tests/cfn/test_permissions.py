@@ -5,6 +5,7 @@ The local AWS emulator never checks permissions.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -28,23 +29,27 @@ from tests.support.templates import (
 from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 pytestmark = pytest.mark.joint
 
 TABLE = tomllib.loads((ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text())
 TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
+WITHOUT_RESOURCE = set(TABLE["without_resource"])
 REASONS = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
 STEPS = ("create", "read", "update", "delete")
 REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", VALUES["NamePrefix"]
-# The condition keys of the calls for the stacks. service.tf says which call carries which.
+# The condition keys of the calls for the stacks. service.tf says which call carries which. The tag
+# of the resource is missing: it has no effect while the resource is created.
 REQUEST = {
     "aws:RequestedRegion": REGION,
     "aws:RequestTag/signwatch:prefix": PREFIX,
-    "aws:ResourceTag/signwatch:prefix": PREFIX,
     "iam:PermissionsBoundary": VALUES["BoundaryPolicyArn"],
     "lambda:FunctionArn": f"arn:aws:lambda:{REGION_AND_ACCOUNT}:function:{PREFIX}-function",
 }
+TAGGED_REQUEST = {**REQUEST, "aws:ResourceTag/signwatch:prefix": PREFIX}
+KEY = "AWS::KMS::Key"
+ALIAS_ACTIONS = {"kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"}
 USED_TYPES = {body["Type"] for name in NAMES for body in load(name)["Resources"].values()}
 
 
@@ -64,10 +69,45 @@ def allowed_actions(*documents: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def service_role(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The statements of the role that CloudFormation uses."""
-    folder = tmp_path_factory.mktemp("bootstrap")
-    return plan_statements(folder, "service_resources", "service_foundation")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each IAM policy of the bootstrap, by Terraform address."""
+    return plan_statements(tmp_path_factory.mktemp("bootstrap"))
+
+
+@pytest.fixture(scope="module")
+def service_role_policies(planned: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The statements of the two policies of the role that CloudFormation uses."""
+    return (
+        planned["aws_iam_policy.service_resources"] + planned["aws_iam_policy.service_foundation"]
+    )
+
+
+@pytest.fixture(scope="module")
+def service_role(service_role_policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The statements that allow this role something: its policies, and that of the main key."""
+    (key_arn,) = arns(KEY, "")
+    of_key = [{**statement, "Resource": [key_arn]} for statement in key_policy_statements()]
+    return service_role_policies + of_key
+
+
+def key_policy_statements() -> list[dict[str, Any]]:
+    """The statements of the main key's policy that name the service role."""
+    policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]
+    role = {"AWS": VALUES["ServiceRoleArn"]}
+    return [statement for statement in statements(policy) if statement["Principal"] == role]
+
+
+def service_role_actions() -> set[str]:
+    """The actions that the service role may use, whatever the conditions."""
+    of_key = {action for statement in key_policy_statements() for action in statement["Action"]}
+    return allowed_actions("service_resources", "service_foundation") | of_key
+
+
+def key_actions() -> set[str]:
+    """The actions on a key, without those on its aliases, that the stacks need."""
+    actions = handler_actions(*STEPS) | set(REASONS)
+    of_kms = {action for action in actions if action.startswith("kms:")}
+    return of_kms - WITHOUT_RESOURCE - ALIAS_ACTIONS
 
 
 def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
@@ -85,24 +125,32 @@ def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
             yield f"arn:aws:{arn_format.format_map(values)}"
 
 
-def calls(kind: str, bus: str = "default") -> Iterator[tuple[str, str]]:
+def calls(
+    kind: str, bus: str = "default", steps: tuple[str, ...] = STEPS
+) -> Iterator[tuple[str, str]]:
     """Each call to the service of ``kind`` for its resources, with each ARN that it concerns."""
     entry = TYPES[kind]
     about, elsewhere = entry.get("about", kind), entry.get("elsewhere", {})
     service = TYPES[about]["arn"].partition(":")[0]
-    for action in sorted(handler_actions(*STEPS, kinds={kind})):
-        if action.startswith(f"{service}:"):
+    for action in sorted(handler_actions(*steps, kinds={kind})):
+        if action in WITHOUT_RESOURCE:
+            yield action, "*"
+        elif action.startswith(f"{service}:"):
             yield from ((action, arn) for arn in arns(elsewhere.get(action, about), action, bus))
 
 
 def refused_calls(
-    policy: list[dict[str, Any]], kind: str, bus: str = "default"
+    policy: list[dict[str, Any]],
+    kind: str,
+    bus: str = "default",
+    steps: tuple[str, ...] = STEPS,
+    request: Mapping[str, str] = REQUEST,
 ) -> list[tuple[str, str]]:
     """The calls for resources of ``kind``, each with its ARN, that a policy does not allow."""
     return [
         (action, arn)
-        for action, arn in calls(kind, bus)
-        if not is_permitted(policy, action, arn, REQUEST)
+        for action, arn in calls(kind, bus, steps)
+        if not is_permitted(policy, action, arn, request)
     ]
 
 
@@ -124,12 +172,11 @@ def test_each_type_names_its_steps_and_its_source(kind: str) -> None:
 
 
 def test_cloudformation_is_allowed_what_its_handlers_need() -> None:
-    assert handler_actions(*STEPS) <= allowed_actions("service_resources", "service_foundation")
+    assert handler_actions(*STEPS) <= service_role_actions()
 
 
 def test_cloudformation_is_allowed_nothing_else_without_a_reason() -> None:
-    allowed = allowed_actions("service_resources", "service_foundation")
-    assert allowed - handler_actions(*STEPS) == set(REASONS)
+    assert service_role_actions() - handler_actions(*STEPS) == set(REASONS)
     assert [action for action, reason in REASONS.items() if not reason.endswith(".")] == []
 
 
@@ -171,7 +218,7 @@ def test_each_call_is_allowed_on_the_resources_of_the_templates(
             "log-group:/aws/lambda/signwatch-function",
             "AWS::Logs::LogGroup",
         ),
-        (f'prefix": "{PREFIX}"', 'prefix": "guard"', "AWS::KMS::Key"),
+        ("kms:PutKeyPolicy", "kms:GetKeyPolicy", KEY),
         (f"function:{PREFIX}-*", f"functions:{PREFIX}-*", "AWS::Lambda::EventSourceMapping"),
     ],
 )
@@ -205,15 +252,83 @@ def test_each_role_is_passed_only_to_its_service_and_created_only_with_the_bound
 @pytest.mark.terraform
 def test_alias_of_a_key_is_allowed(service_role: list[dict[str, Any]]) -> None:
     """CreateAlias concerns the key beside the alias (Service Authorization Reference, AWS KMS)."""
-    keys = list(arns("AWS::KMS::Key", "kms:CreateAlias"))
-    assert len(keys) == 2
-    for arn in keys:
-        assert is_permitted(service_role, "kms:CreateAlias", arn, {})
+    (key_arn,) = arns(KEY, "kms:CreateAlias")
+    assert is_permitted(service_role, "kms:CreateAlias", key_arn, {})
+
+
+@pytest.mark.terraform
+def test_new_key_can_be_administered_and_used_before_it_has_tags(
+    service_role: list[dict[str, Any]],
+) -> None:
+    """CreateKey fails if its caller could not change the key's policy (KMS API reference)."""
+    (key_arn,) = arns(KEY, "")
+    assert {"kms:PutKeyPolicy", "kms:CreateGrant", "kms:GenerateDataKey"} <= key_actions()
+    for action in sorted(key_actions()):
+        assert is_permitted(service_role, action, key_arn, {}), action
+
+
+@pytest.mark.terraform
+def test_only_a_key_without_the_tag_can_get_it(
+    service_role_policies: list[dict[str, Any]],
+) -> None:
+    """CreateKey with tags needs this right in a policy of the role: the key has no policy yet."""
+    (key_arn,) = arns(KEY, "")
+    another = {**TAGGED_REQUEST, "aws:ResourceTag/signwatch:prefix": "guard"}
+    assert is_permitted(service_role_policies, "kms:TagResource", key_arn, REQUEST)
+    assert not is_permitted(service_role_policies, "kms:TagResource", key_arn, TAGGED_REQUEST)
+    assert not is_permitted(service_role_policies, "kms:TagResource", key_arn, another)
+
+
+@pytest.mark.terraform
+def test_tagging_a_key_of_somebody_else_gives_no_right_over_it(
+    service_role: list[dict[str, Any]],
+) -> None:
+    key_arn = f"arn:aws:kms:{REGION_AND_ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
+    for action in sorted(key_actions()):
+        assert not is_permitted(service_role, action, key_arn, TAGGED_REQUEST), action
 
 
 def test_drift_is_allowed_exactly_what_the_read_handlers_need() -> None:
     """Drift detection does not look into nested stacks."""
     assert allowed_actions("drift") == handler_actions("read", kinds=USED_TYPES - {STACK})
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize("kind", sorted(USED_TYPES - {STACK}))
+def test_drift_is_allowed_each_read_call_on_the_resources_of_the_templates(
+    kind: str, planned: dict[str, list[dict[str, Any]]]
+) -> None:
+    drift = planned["aws_iam_role_policy.drift"]
+    assert refused_calls(drift, kind, steps=("read",), request=TAGGED_REQUEST) == []
+
+
+@pytest.mark.terraform
+def test_boundary_allows_each_permission_of_the_roles(
+    planned: dict[str, list[dict[str, Any]]],
+) -> None:
+    (key_arn,) = arns(KEY, "")
+    (secret_arn,) = arns("AWS::SecretsManager::Secret", "")
+    known_arns = {"<MainKey.Arn>": key_arn, "<TwilioSecret>": secret_arn}
+    foreign_key_arn = key_arn.replace(REGION_AND_ACCOUNT, "us-east-1:444455556666")
+    boundary = planned["aws_iam_policy.boundary"]
+    for role in resources_of("AWS::IAM::Role", IdentityStoreKeyArn=foreign_key_arn):
+        for policy in role["Policies"]:
+            for statement in statements(policy["PolicyDocument"]):
+                for request in example_requests(statement):
+                    for action, arn in itertools.product(
+                        statement["Action"], statement["Resource"]
+                    ):
+                        allowed = is_permitted(boundary, action, known_arns.get(arn, arn), request)
+                        assert allowed, (action, arn, request)
+
+
+def example_requests(statement: dict[str, Any]) -> list[dict[str, str]]:
+    """The condition keys of requests that meet the conditions of a statement."""
+    tests = [test for tests in statement.get("Condition", {}).values() for test in tests.items()]
+    if not tests:
+        return [{}]
+    ((key, values),) = tests
+    return [{key: value.replace("*", REGION)} for value in as_list(values)]
 
 
 def test_no_role_of_the_templates_is_allowed_anything_on_all_resources() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.support.emulator import policy
+from tests.support.emulator import policy, wait_until
 from tests.support.listener import Listener
 from tooling import templates
 from tooling.deploy import account, bootstrap, stack
@@ -56,6 +60,19 @@ def deploy(deployment: LocalDeployment) -> Listener:
         rehearsal.build_artifacts(deployment.settings.root, listener.announce), listener.stack()
     )
     return listener
+
+
+def add_resource(checkout: LocalDeployment, template: str, kind: str, name: str) -> None:
+    """Add a resource ``Taken`` with this name to a template of the copy."""
+    path = checkout.settings.root / "cfn" / template
+    resource = f"  Taken:\n    Type: {kind}\n    Properties: {{{name}}}\n"
+    path.write_text(path.read_text().replace("Resources:\n", f"Resources:\n{resource}", 1))
+
+
+def trail_buckets(s3: Any) -> set[str]:
+    return {
+        bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if "trailbucket" in bucket["Name"]
+    }
 
 
 def uploads(listener: Listener) -> list[str]:
@@ -123,11 +140,7 @@ def test_failing_child_is_rolled_back_and_named(
     deploy(bootstrapped)
     before = stack.describe(bootstrapped.as_owner(), "signwatch")
     bootstrapped.as_owner().client("sqs").create_queue(QueueName="taken")
-    template = checkout.settings.root / "cfn" / "lambda.yaml"
-    taken = (
-        "Resources:\n  Taken:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: taken\n"
-    )
-    template.write_text(template.read_text().replace("Resources:\n", taken, 1))
+    add_resource(checkout, "lambda.yaml", "AWS::SQS::Queue", "QueueName: taken")
     with pytest.raises(FailedError) as failure:
         deploy(checkout)
     assert failure.value.exit_code == 1
@@ -163,11 +176,66 @@ def test_disabled_rule_is_drift(bootstrapped: LocalDeployment) -> None:
     )
 
 
+def test_an_early_validation_that_fails_is_named(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
+) -> None:
+    """CloudFormation itself says only that DescribeEvents knows the reason."""
+    deploy(bootstrapped)
+    owner, contract = bootstrapped.as_owner(), bootstrapped.as_deployer()[1]
+    owner.client("s3").create_bucket(Bucket="taken-name")
+    add_resource(checkout, "parent.yaml", "AWS::S3::Bucket", "BucketName: taken-name")
+    listener = Listener()
+    artifacts = rehearsal.build_artifacts(checkout.settings.root, listener.announce)
+    with pytest.raises(FailedError) as failure:
+        stack.deploy(owner, checkout.settings, contract, artifacts, console=listener.stack())
+    reason, validation = failure.value.what.splitlines()
+    assert "Call DescribeEvents" in reason
+    assert validation.startswith("  Taken (AWS::S3::Bucket) fails NAME_CONFLICT_VALIDATION: ")
+
+
+def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
+    bootstrapped: LocalDeployment, checkout: LocalDeployment
+) -> None:
+    """The trail writes to its bucket before a later resource fails, so the bucket stays."""
+    aws, contract = bootstrapped.as_deployer()
+    owner = bootstrapped.as_owner()
+    if stack.describe(aws, "signwatch"):
+        stack.destroy(aws, bootstrapped.settings, contract, console=Listener().stack())
+    s3 = owner.client("s3")
+    earlier = trail_buckets(s3)
+    owner.client("sqs").create_queue(QueueName="taken-too")
+    add_resource(checkout, "alarms.yaml", "AWS::SQS::Queue", "QueueName: taken-too")
+    listener = Listener()
+    artifacts = rehearsal.build_artifacts(checkout.settings.root, listener.announce)
+
+    def write_records() -> str:
+        (bucket,) = wait_until(lambda: trail_buckets(s3) - earlier)
+        for body in (b"one version", b"another"):
+            s3.put_object(Bucket=bucket, Key="record", Body=body)
+        return str(bucket)
+
+    with ThreadPoolExecutor(1) as trail:
+        writing = trail.submit(write_records)
+        with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED because Taken"):
+            stack.deploy(aws, checkout.settings, contract, artifacts, console=listener.stack())
+    bucket = writing.result()
+    lines = [line for line in listener.lines if line.startswith("Left in the account: ")]
+    (bucket_line,) = [line for line in lines if f"AWS::S3::Bucket {bucket} (" in line]
+    assert [line for line in lines if "AWS::KMS::Key" in line]
+    command = bucket_line.partition("to remove it: ")[2]
+    subprocess.run(command.replace(".venv/bin/python", sys.executable), shell=True, check=True)  # noqa: S602 - the command that the tool prints
+    with pytest.raises(ClientError, match="404"):
+        s3.head_bucket(Bucket=bucket)
+    deploy(bootstrapped)
+
+
 def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
-    aws, outputs = bootstrapped.as_deployer()
-    retained = stack.destroy(aws, bootstrapped.settings, outputs, console=Listener().stack())
-    assert {text.split()[0] for text in retained} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
+    aws, made = bootstrapped.as_deployer()
+    listener = Listener()
+    stack.destroy(aws, bootstrapped.settings, made, console=listener.stack())
+    kept = [line for line in listener.lines if "to remove it: " in line]
+    assert {line.split()[4] for line in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
     assert stack.describe(aws, "signwatch") is None
     deploy(bootstrapped)
     live = stack.describe(aws, "signwatch")

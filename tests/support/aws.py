@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 STACK_ID = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/signwatch/1"
 CALLER = f"arn:aws:iam::{ACCOUNT}:user/anna"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def client_error(code: str, message: str = "no", operation: str = "Operation") -> ClientError:
@@ -47,10 +48,11 @@ class Paginator:
 
 
 class Parameters:
-    """SSM with the given parameters, one on each page."""
+    """SSM with the given parameters, written at the same time, one on each page."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], modified: datetime = LONG_AGO) -> None:
         self.values = dict(values)
+        self.modified = modified
 
     def get_paginator(self, name: str) -> Paginator:
         assert name == "get_parameters_by_path"
@@ -60,7 +62,8 @@ class Parameters:
             assert options == ({"WithDecryption": True} if is_contract else {"Recursive": False})
             for key, value in self.values.items():
                 if key.startswith(f"{Path}/"):
-                    yield {"Parameters": [{"Name": key, "Value": value}]}
+                    parameter = {"Name": key, "Value": value, "LastModifiedDate": self.modified}
+                    yield {"Parameters": [parameter]}
 
         return Paginator(pages)
 
@@ -137,6 +140,7 @@ class CloudFormation:
     new_events: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    operation_events: list[dict[str, Any]] = field(default_factory=list)
 
     def call_names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -190,10 +194,13 @@ class CloudFormation:
         self.events += self.new_events
 
     def get_paginator(self, name: str) -> Paginator:
-        def pages(**_: Any) -> Iterator[dict[str, Any]]:
+        def pages(**request: Any) -> Iterator[dict[str, Any]]:
             if name == "describe_change_set":
                 changes = [{"ResourceChange": change} for change in self.changes]
                 yield {"StackName": "signwatch", "Changes": changes}
+            elif name == "describe_events":
+                self.calls.append((name, request))
+                yield {"OperationEvents": self.operation_events}
             else:
                 yield {"StackEvents": list(reversed(self.events))}
 
@@ -204,6 +211,7 @@ def event(number: int, status: str, resource: str = "Function", **changes: str) 
     """A stack event as DescribeStackEvents returns it; ``number`` is its id and its second."""
     return {
         "EventId": str(number),
+        "StackId": STACK_ID,
         "Timestamp": datetime(2026, 11, 24, 10, 0, number, tzinfo=UTC),
         "StackName": "signwatch",
         "LogicalResourceId": resource,

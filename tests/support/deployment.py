@@ -34,6 +34,8 @@ REPLACED_TABLE = {
     "Action": "Modify",
     "Replacement": "True",
 }
+BUCKET = {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "trail-1"}
+KEY = {"ResourceType": "AWS::KMS::Key", "PhysicalResourceId": "key-1"}
 NEW_TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic", "Action": "Add"}
 
 
@@ -73,8 +75,8 @@ class FakeDeployment:
             self.aws, self.settings, CONTRACT, self.artifacts, console=console, **options
         )
 
-    def destroy(self) -> tuple[str, ...]:
-        return stack.destroy(self.aws, self.settings, CONTRACT, console=self.listener.stack())
+    def destroy(self) -> None:
+        stack.destroy(self.aws, self.settings, CONTRACT, console=self.listener.stack())
 
     def choose(self, **parameters: str) -> None:
         """Let the user choose these parameters too."""

@@ -35,8 +35,8 @@ VARIABLES = {
 }
 
 
-def plan_statements(folder: Path, *policies: str) -> list[dict[str, Any]]:
-    """The statements of these managed policies of the bootstrap, planned in ``folder``."""
+def plan_statements(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each IAM policy of the bootstrap, by Terraform address."""
     terraform = Terraform.prepare(
         ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ)
     )
@@ -45,9 +45,11 @@ def plan_statements(folder: Path, *policies: str) -> list[dict[str, Any]]:
     plan = terraform.plan(VARIABLES)
     assert plan is not None
     resources = plan["planned_values"]["root_module"]["resources"]
-    values = {resource["address"]: resource["values"] for resource in resources}
-    documents = [json.loads(values[f"aws_iam_policy.{name}"]["policy"]) for name in policies]
-    return [statement for document in documents for statement in statements(document)]
+    return {
+        resource["address"]: statements(json.loads(resource["values"]["policy"]))
+        for resource in resources
+        if resource["type"] in ("aws_iam_policy", "aws_iam_role_policy")
+    }
 
 
 def is_permitted(
@@ -70,17 +72,21 @@ def _is_about(statement: Mapping[str, Any], action: str, arn: str) -> bool:
 
 
 def _has_met_conditions(statement: Mapping[str, Any], request: Mapping[str, str]) -> bool:
-    operators = statement.get("Condition", {})
-    assert set(operators) <= {"StringEquals", "ArnLike"}  # the only ones that are compared here
-    for operator, conditions in operators.items():
-        for key, values in conditions.items():
-            if operator == "ArnLike":
-                is_met = any(_is_like(request.get(key, ""), value) for value in as_list(values))
-            else:
-                is_met = request.get(key) in as_list(values)
-            if not is_met:
-                return False
-    return True
+    return all(
+        _is_met(operator, request.get(key), as_list(values))
+        for operator, conditions in statement.get("Condition", {}).items()
+        for key, values in conditions.items()
+    )
+
+
+def _is_met(operator: str, value: str | None, expected: list[str]) -> bool:
+    """Whether a condition holds; ``value`` is None if the request does not have its key."""
+    if operator == "Null":
+        return expected == [str(value is None).lower()]
+    if operator == "StringEquals":
+        return value in expected
+    assert operator in ("ArnLike", "StringLike"), operator
+    return any(_is_like(value or "", pattern) for pattern in expected)
 
 
 def _is_like(text: str, pattern: str) -> bool:

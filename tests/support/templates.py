@@ -34,6 +34,7 @@ VALUES = {  # what a deploy passes for the parameters without a default
     "CodeKey": "function/code.zip",
     "LayerKey": "layer/layer.zip",
     "BoundaryPolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary",
+    "ServiceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/signwatch-cloudformation",
 }
 ARN_FORMATS = {  # the ARN of a resource by its properties
     "AWS::Events::Rule": "events:{region_and_account}:rule/{bus}{Name}",

@@ -192,7 +192,25 @@ class TestRefusals:
         with pytest.raises(RefusedError, match="is malformed"):
             Settings.load(**{"account": ACCOUNT, **wrong}, root=root)
 
-    @pytest.mark.parametrize("prefix", ["abc", "sign-watch", "a1-b2", "a" * 20])
+    @pytest.mark.parametrize(
+        ("prefix", "reserved"),
+        [
+            ("aws-watch", "aws"),
+            ("awswatch", "aws"),
+            ("ssm-watch", "ssm"),
+            ("sthree-watch", "sthree"),
+            ("amzn-s3-demo", "amzn-s3-demo"),
+        ],
+    )
+    def test_prefix_that_ssm_or_s3_reserves_is_refused(
+        self, root: Path, prefix: str, reserved: str
+    ) -> None:
+        with pytest.raises(RefusedError, match=f"begins with {reserved}, which AWS reserves"):
+            Settings.load(account=ACCOUNT, prefix=prefix, root=root)
+
+    @pytest.mark.parametrize(
+        "prefix", ["abc", "sign-watch", "a1-b2", "a" * 20, "my-aws", "as3", "amzn-watch"]
+    )
     def test_valid_prefix_is_accepted(self, root: Path, prefix: str) -> None:
         assert Settings.load(account=ACCOUNT, prefix=prefix, root=root).prefix == prefix
 

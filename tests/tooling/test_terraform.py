@@ -298,7 +298,7 @@ class TestWithTerraform:
         output = ""
         for values in (
             invalid,
-            {"account_id": "111122223333"},
+            {"account_id": "111122223333", "prefix": "ssm-watch"},
             {"account_id": "111122223333", "trusted_principal_arns": ["*"]},
             {
                 "account_id": "111122223333",

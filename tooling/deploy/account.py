@@ -15,6 +15,10 @@ SESSION_NAME = "signwatch-deploy"
 COMPETING_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 
 
+class DeniedRoleError(FailedError):
+    """AWS does not let the caller assume the role."""
+
+
 @dataclass(frozen=True)
 class Account:
     """An account whose number was checked. ``session`` is a boto3 Session."""
@@ -90,7 +94,7 @@ def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
 def assume(aws: Account, role_arn: str) -> Account:
     """Return ``aws`` acting as ``role_arn``, for at most one hour (AWS's limit for role chaining).
 
-    Raises FailedError when the role may not be assumed.
+    Raises DeniedRoleError when AWS denies it, FailedError for any other failure.
     """
     import boto3
     from botocore.exceptions import ClientError
@@ -100,10 +104,12 @@ def assume(aws: Account, role_arn: str) -> Account:
     except ClientError as error:
         what = f"may not be assumed by {aws.caller_arn} ({error})"
         remedy = (
-            "run invoke bootstrap with your permission set or role among the trusted ones,"
-            " or use --no-assume-role"
+            "run invoke bootstrap with your permission set or role among the trusted ones, and wait"
+            " a minute; or use --no-assume-role"
         )
-        raise FailedError(role_arn, what, remedy) from error
+        is_denied = error.response["Error"]["Code"] == "AccessDenied"
+        error_type = DeniedRoleError if is_denied else FailedError
+        raise error_type(role_arn, what, remedy) from error
     keys = response["Credentials"]
     session = boto3.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=aws.region

@@ -8,9 +8,11 @@ so that a second machine and a pipeline deploy without the state.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from tooling.deploy import account
 from tooling.errors import RefusedError
 from tooling.terraform import Terraform
 
@@ -29,6 +31,9 @@ ROOT_USER = re.compile(r"arn:[^:]+:iam::\d{12}:root")
 NAME_THE_TRUSTED = (
     "name sso_permission_set_names or trusted_principal_arns below [bootstrap] in signwatch.toml"
 )
+NEW_ROLE_SECONDS = 300
+ROLE_WAIT_SECONDS = 30
+ROLE_PAUSE_SECONDS = 5
 PLAN_ACTIONS = {("create",): "create", ("update",): "update", ("delete",): "delete"}
 
 
@@ -176,19 +181,60 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
 
     Raises RefusedError when the account has none under this prefix, or an incomplete one.
     """
-    path = f"/{prefix}/bootstrap"
-    paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
-    values = {}
-    for page in paginator.paginate(Path=path, WithDecryption=True):
-        for parameter in page["Parameters"]:
-            values[parameter["Name"].rpartition("/")[2]] = parameter["Value"]
+    values = {
+        parameter["Name"].rpartition("/")[2]: parameter["Value"]
+        for parameter in _read_contract(aws, prefix)
+    }
     names = [field.name for field in fields(Bootstrap)]
     missing = [name for name in names if name not in values]
     if missing:
         what = (
             f"account {aws.account} has no bootstrap in {aws.region}:"
-            f" {path} lacks {', '.join(missing)}"
+            f" {_contract_path(prefix)} lacks {', '.join(missing)}"
         )
         remedy = "run: invoke bootstrap, or choose the right --region and --prefix"
         raise RefusedError(f"prefix {prefix}", what, remedy)
     return Bootstrap(**{name: values[name] for name in names})
+
+
+def assume_role(
+    aws: Account, prefix: str, contract: Bootstrap, *, announce: Callable[[str], None]
+) -> Account:
+    """Return ``aws`` acting as the deploy role. A role made minutes ago is tried for 30 seconds.
+
+    A new role is not known everywhere at once (IAM user guide, "Changes that I make are not always
+    immediately visible"). Raises FailedError as ``account.assume`` does.
+    """
+    waited_seconds = 0
+    while True:
+        try:
+            return account.assume(aws, contract.deploy_role_arn)
+        except account.DeniedRoleError:
+            if waited_seconds >= ROLE_WAIT_SECONDS or not _is_new(aws, prefix):
+                raise
+        announce(
+            "The deploy role is new, and AWS does not let you assume it yet: trying again"
+            f" ({waited_seconds} of {ROLE_WAIT_SECONDS} seconds)"
+        )
+        time.sleep(ROLE_PAUSE_SECONDS)
+        waited_seconds += ROLE_PAUSE_SECONDS
+
+
+def _is_new(aws: Account, prefix: str) -> bool:
+    """Whether the bootstrap wrote the contract, and so made the role, in the last minutes."""
+    times = [
+        parameter["LastModifiedDate"].timestamp()
+        for parameter in _read_contract(aws, prefix)
+        if "LastModifiedDate" in parameter
+    ]
+    return time.time() - max(times, default=0) < NEW_ROLE_SECONDS
+
+
+def _read_contract(aws: Account, prefix: str) -> list[dict[str, Any]]:
+    paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
+    pages = paginator.paginate(Path=_contract_path(prefix), WithDecryption=True)
+    return [parameter for page in pages for parameter in page["Parameters"]]
+
+
+def _contract_path(prefix: str) -> str:
+    return f"/{prefix}/bootstrap"

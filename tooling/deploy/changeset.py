@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from tooling.deploy import early_validation
+from tooling.deploy.stack_events import EXPIRED_CODES
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    Address = Mapping[str, str]  # ChangeSetName and StackName, as DescribeChangeSet takes them
 
 NO_CHANGE_REASONS = ("didn't contain changes", "no updates are to be performed")
 PROTECTED_TYPES = {  # losing one of these loses evidence, the phone numbers or the way to the owner
@@ -25,8 +30,12 @@ PROTECTED_TYPES = {  # losing one of these loses evidence, the phone numbers or 
     "AWS::SNS::Topic",
 }
 REPLACEMENTS = {"True": "yes", "Conditional": "maybe"}
+UNREADABLE = "UNREADABLE"  # our own status of a nested change set that AWS does not show
+CREATING_STATUSES = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
+DELETING_STATUSES = ("DELETE_PENDING", "DELETE_IN_PROGRESS")
 MIN_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 3
+MAX_NESTED_WAIT_SECONDS = 120
 REMEDY = "fix what AWS names above, then run invoke deploy again"
 
 
@@ -57,13 +66,13 @@ class Request:
 class ChangeSet:
     """A change set that is ready to be executed; one without ``changes`` no longer exists.
 
-    ``includes_nested`` says whether the changes inside nested stacks are listed too.
+    ``hidden_reason`` says why changes inside nested stacks are not listed; "" when all are.
     """
 
     arn: str
     stack_id: str
     changes: tuple[Change, ...]
-    includes_nested: bool = True
+    hidden_reason: str = ""
 
 
 class FailedChangeSetError(FailedError):
@@ -76,14 +85,20 @@ def create(cloudformation: Any, request: Request, *, announce: Callable[[str], N
     Raises FailedError with AWS's reason. A request that AWS rejects is not sent again.
     """
     try:
-        return _create(cloudformation, request, nested=True)
+        change_set = _create(cloudformation, request, nested=True)
     except FailedChangeSetError as error:
         announce(
             "The nested change sets could not be created, so the table below shows the root stack"
             f" alone ({error.what})"
         )
-    change_set = _create(cloudformation, request, nested=False)
-    return replace(change_set, includes_nested=False)
+        change_set = _create(cloudformation, request, nested=False)
+        return replace(change_set, hidden_reason=error.what)
+    if change_set.hidden_reason:
+        announce(
+            "The nested change sets could not be read, so the table below lacks their changes"
+            f" ({change_set.hidden_reason})"
+        )
+    return change_set
 
 
 def refuse_data_loss(changes: tuple[Change, ...], *, allow_replace: bool) -> None:
@@ -102,11 +117,18 @@ def refuse_data_loss(changes: tuple[Change, ...], *, allow_replace: bool) -> Non
         raise RefusedError("change set", what, "if you want that, add --allow-replace")
 
 
-def refuse_hidden_changes(change_set: ChangeSet, kind: str, *, allow_replace: bool) -> None:
+def refuse_hidden_changes(change_set: ChangeSet, kind: str, *, allow_hidden: bool) -> None:
     """Refuse an update that does not list its nested changes: one of them may lose data."""
-    if kind == "UPDATE" and not change_set.includes_nested and not allow_replace:
-        what = "does not show what would change in the nested stacks; nothing was changed"
-        remedy = "look at it in the console; if you want it, add --allow-replace"
+    if kind == "UPDATE" and change_set.hidden_reason and not allow_hidden:
+        what = (
+            "does not show what would change in the nested stacks; nothing was changed."
+            f" The reason: {change_set.hidden_reason}"
+        )
+        remedy = (
+            "compare cfn/ with the version that runs now; if you want its changes, add"
+            " --allow-hidden-changes (on GitHub: run the workflow Deploy by hand with"
+            " approve_hidden_changes)"
+        )
         raise RefusedError("change set", what, remedy)
 
 
@@ -139,45 +161,157 @@ def _create(cloudformation: Any, request: Request, *, nested: bool) -> ChangeSet
 
 
 def _wait_and_read(cloudformation: Any, request: Request, arn: str, stack_id: str) -> ChangeSet:
-    description = _wait(cloudformation, arn, stack_id)
+    address = {"ChangeSetName": arn, "StackName": stack_id}
+    description = _wait(cloudformation, address)
     if description["Status"] == "CREATE_COMPLETE":
-        changes = _list_changes(cloudformation, arn, StackName=stack_id)
-        return ChangeSet(arn, stack_id, tuple(changes))
-    reason = description.get("StatusReason", "no reason given")
-    cloudformation.delete_change_set(ChangeSetName=arn, StackName=stack_id)
-    if any(text in reason.lower() for text in NO_CHANGE_REASONS):
+        tree = _read_tree(cloudformation, address)
+        hidden = [item["StatusReason"] for item in _nested(tree) if item["Status"] == UNREADABLE]
+        return ChangeSet(arn, stack_id, tuple(_list_changes(tree)), "; ".join(hidden))
+    if _has_no_changes(description):
+        _delete_failed(cloudformation, address)
         return ChangeSet(arn, stack_id, ())
-    what = f"the change set failed: {reason}"
+    tree = _wait_for_nested(cloudformation, address)
+    reasons = _list_reasons(cloudformation, tree)
+    _delete_failed(cloudformation, address)
+    what = f"the change set failed: {'; '.join(reasons)}"
     raise FailedChangeSetError(f"stack {request.stack}", what, REMEDY)
 
 
-def _wait(cloudformation: Any, arn: str, stack_id: str) -> dict[str, Any]:
+def _wait(cloudformation: Any, address: Address) -> dict[str, Any]:
     """Wait until the change set is created or failed; return its description."""
+    return _poll(
+        lambda: cloudformation.describe_change_set(**address),
+        lambda description: description["Status"] in CREATING_STATUSES,
+    )
+
+
+def _wait_for_nested(cloudformation: Any, address: Address) -> dict[str, Any]:
+    """Wait until no nested change set is being created, but not for ever; return the tree.
+
+    The root fails with its first child. It cannot be deleted while others are being created
+    (CloudFormation API reference, DeleteChangeSet, InvalidChangeSetStatus).
+    """
+    return _poll(
+        lambda: _read_tree(cloudformation, address),
+        lambda tree: any(item["Status"] in CREATING_STATUSES for item in _nested(tree)),
+        MAX_NESTED_WAIT_SECONDS,
+    )
+
+
+def _poll(
+    read: Callable[[], dict[str, Any]],
+    is_busy: Callable[[dict[str, Any]], bool],
+    max_seconds: float = math.inf,
+) -> dict[str, Any]:
+    """Read until the description is busy no more, or ``max_seconds`` are over; return it."""
+    waited_seconds = 0.0
     pause = MIN_PAUSE_SECONDS
     while True:
-        description: dict[str, Any] = cloudformation.describe_change_set(
-            ChangeSetName=arn, StackName=stack_id
-        )
-        if description["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+        description = read()
+        if not is_busy(description) or waited_seconds >= max_seconds:
             return description
         time.sleep(pause)
+        waited_seconds += pause
         pause = min(pause * 1.5, MAX_PAUSE_SECONDS)
 
 
-def _list_changes(cloudformation: Any, arn: str, **stack: str) -> list[Change]:
-    """List the changes, each nested change set after its stack.
+def _list_reasons(cloudformation: Any, tree: Mapping[str, Any]) -> list[str]:
+    """Return why a change set failed: the reasons of its nested ones, or else its own.
 
-    ``stack`` is StackName for the root change set. The ARN alone finds a nested one.
+    The status of the root names only the ARN of a nested change set that failed.
+    """
+    failed = [item for item in _nested(tree) if item["Status"] == "FAILED"]
+    reasons = [
+        f"{item['StackName']}: {_read_reason(cloudformation, item)}"
+        for item in failed
+        if not _has_no_changes(item)
+    ]
+    return reasons or [_read_reason(cloudformation, tree)]
+
+
+def _read_reason(cloudformation: Any, description: Mapping[str, Any]) -> str:
+    reason = description.get("StatusReason", "no reason given")
+    address = {
+        "ChangeSetName": description["ChangeSetId"],
+        "StackName": description["StackId"],
+    }
+    return early_validation.explain(cloudformation, reason, **address)
+
+
+def _delete_failed(cloudformation: Any, address: Address) -> None:
+    """Delete a failed change set, and wait until its nested ones are deleted too.
+
+    One that AWS still works on stays: it goes when another is executed.
+    """
+    try:
+        cloudformation.delete_change_set(**address)
+        _poll(
+            lambda: cloudformation.describe_change_set(**address),
+            lambda description: description["Status"] in DELETING_STATUSES,
+            MAX_NESTED_WAIT_SECONDS,
+        )
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if not code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus")):
+            raise
+
+
+def _list_changes(tree: Mapping[str, Any]) -> list[Change]:
+    """List the changes, those of each nested change set after its stack."""
+    changes: list[Change] = []
+    for resource in tree["Changes"]:
+        changes.append(_read_change(tree["StackName"], resource))
+        if "Nested" in resource:
+            changes += _list_changes(resource["Nested"])
+    return changes
+
+
+def _nested(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of all change sets below this one."""
+    for resource in tree["Changes"]:
+        if "Nested" in resource:
+            yield resource["Nested"]
+            yield from _nested(resource["Nested"])
+
+
+def _read_tree(cloudformation: Any, address: Address) -> dict[str, Any]:
+    """Return the description of a change set, with the changed resources of all pages.
+
+    A resource that is a nested stack has the description of its change set as ``Nested``.
     """
     paginator = cloudformation.get_paginator("describe_change_set")
-    changes: list[Change] = []
-    for page in paginator.paginate(ChangeSetName=arn, **stack):
-        for item in page["Changes"]:
-            resource = item["ResourceChange"]
-            changes.append(_read_change(page["StackName"], resource))
-            if resource.get("ChangeSetId"):
-                changes += _list_changes(cloudformation, resource["ChangeSetId"])
-    return changes
+    pages = list(paginator.paginate(**address))
+    resources = []
+    for item in [item for page in pages for item in page.get("Changes", [])]:
+        resource = dict(item["ResourceChange"])
+        if resource.get("ChangeSetId"):
+            resource["Nested"] = _read_nested(cloudformation, resource)
+        resources.append(resource)
+    return {**pages[0], "Changes": resources}
+
+
+def _read_nested(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a nested change set; one that AWS does not show is UNREADABLE.
+
+    The right to describe it is checked against its stack (Service Authorization Reference,
+    CloudFormation), so the stack is named too. A stack that is only being added may have no id yet
+    (CloudFormation API reference, ResourceChange). Then the ARN alone names the change set.
+    """
+    address = {"ChangeSetName": resource["ChangeSetId"]}
+    if resource.get("PhysicalResourceId"):
+        address["StackName"] = resource["PhysicalResourceId"]
+    try:
+        return _read_tree(cloudformation, address)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in EXPIRED_CODES:
+            raise
+        reason = f"{resource['LogicalResourceId']}: {error}"
+        return {"Status": UNREADABLE, "StatusReason": reason, "Changes": []}
+
+
+def _has_no_changes(description: Mapping[str, Any]) -> bool:
+    reason = description.get("StatusReason", "").lower()
+    return any(text in reason for text in NO_CHANGE_REASONS)
 
 
 def _read_change(stack: str, resource: Mapping[str, Any]) -> Change:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import templates
-from tooling.deploy import archive, changeset, parameters, upload
+from tooling.deploy import archive, changeset, early_validation, leftovers, parameters, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
@@ -54,6 +54,7 @@ DEPLOY_PARAMETERS = (  # set by the deploy itself, never by the user
     "ArtifactBucketName",
     "AccessLogBucketName",
     "BoundaryPolicyArn",
+    "ServiceRoleArn",
     "CodeKey",
     "LayerKey",
 )
@@ -138,9 +139,11 @@ def deploy(
     *,
     console: Console,
     allow_replace: bool = False,
+    allow_hidden_changes: bool = False,
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
+    What the operation leaves in the account although the stack does not hold it is announced.
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """
@@ -170,7 +173,13 @@ def deploy(
     for line in parameters.list_differences(live_parameters, values):
         console.announce(line)
     request = _make_request(settings, bootstrap, values, live)
-    _execute(aws, request, console, allow_replace=allow_replace)
+    _execute(
+        aws,
+        request,
+        console,
+        allow_replace=allow_replace,
+        allow_hidden_changes=allow_hidden_changes,
+    )
     if live_parameters.get("AlertEmail") != values["AlertEmail"]:
         console.announce(
             f"AWS mails a confirmation to {values['AlertEmail']}: click its link, or no e-mail"
@@ -179,10 +188,8 @@ def deploy(
     return outputs(aws, settings)
 
 
-def destroy(
-    aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console
-) -> tuple[str, ...]:
-    """Delete the stack; return the resources that AWS retained, each as "type physical-id".
+def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console) -> None:
+    """Delete the stack, and announce what is left in the account.
 
     Raises RefusedError when there is no stack of this tool, FailedError with the cause.
     """
@@ -192,7 +199,7 @@ def destroy(
         raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
-    return _delete(aws, live, bootstrap.service_role_arn, console)
+    _delete(aws, live, bootstrap.service_role_arn, console)
 
 
 def confirm(prefix: str, typed: str | None) -> None:
@@ -269,6 +276,7 @@ def _upload(
         "ArtifactBucketName": bootstrap.artifact_bucket_name,
         "AccessLogBucketName": bootstrap.access_log_bucket_name,
         "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
+        "ServiceRoleArn": bootstrap.service_role_arn,
     }
     bucket = bootstrap.artifact_bucket_name
     for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
@@ -324,7 +332,12 @@ def _make_request(
 
 
 def _execute(
-    aws: Account, request: changeset.Request, console: Console, *, allow_replace: bool
+    aws: Account,
+    request: changeset.Request,
+    console: Console,
+    *,
+    allow_replace: bool,
+    allow_hidden_changes: bool,
 ) -> None:
     """Create, show, judge and execute the change set; return when its operation has succeeded."""
     cloudformation = aws.client("cloudformation")
@@ -337,7 +350,7 @@ def _execute(
     console.table(change_set.changes)
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
-        changeset.refuse_hidden_changes(change_set, request.kind, allow_replace=allow_replace)
+        changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
     except RefusedError:
         cloudformation.delete_change_set(
             ChangeSetName=change_set.arn, StackName=change_set.stack_id
@@ -357,14 +370,12 @@ def _execute(
         ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
     status = _wait(operation, where, stop_command)
+    _announce_leftovers(operation, aws.region, console)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(operation, status, where)
 
 
-def _delete(
-    aws: Account, live: LiveStack, role_arn: str | None, console: Console
-) -> tuple[str, ...]:
-    """Delete the stack; return the resources that AWS retained, each as "type physical-id"."""
+def _delete(aws: Account, live: LiveStack, role_arn: str | None, console: Console) -> None:
     cloudformation = aws.client("cloudformation")
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
@@ -374,13 +385,14 @@ def _delete(
     role = {"RoleARN": role_arn} if role_arn else {}
     cloudformation.delete_stack(StackName=live.stack_id, **role)
     status = _wait(operation, live.stack_id)
+    _announce_leftovers(operation, aws.region, console)
     if status != "DELETE_COMPLETE":
         raise _failure(operation, status, live.stack_id)
-    return tuple(
-        f"{event.kind} {event.physical_id}"
-        for event in operation.events
-        if event.status == "DELETE_SKIPPED"
-    )
+
+
+def _announce_leftovers(operation: StackOperation, region: str, console: Console) -> None:
+    for leftover in leftovers.find(operation.events):
+        console.announce(leftover.describe(region))
 
 
 def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:
@@ -400,8 +412,14 @@ def _failure(operation: StackOperation, status: str, where: str) -> FailedError:
     cause = operation.find_cause()
     if cause is None:
         return FailedError(where, f"ended in {status}", "look at its events in the console")
+    reason = early_validation.explain(
+        operation.cloudformation,
+        cause.reason,
+        cause.time,
+        StackName=cause.stack_id,
+    )
     what = (
         f"ended in {status} because {cause.resource} ({cause.kind}) in {cause.stack} failed:"
-        f" {cause.reason}"
+        f" {reason}"
     )
     return FailedError(where, what, "fix what the reason names, then run the same task again")

@@ -12,6 +12,7 @@ from tooling.errors import UnknownStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 STACK_TYPE = "AWS::CloudFormation::Stack"
 EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId")
@@ -21,7 +22,7 @@ MAX_PAUSE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class StackEvent:
-    """One stack event. ``stack`` is the name of the stack it belongs to."""
+    """One stack event. ``stack`` and ``stack_id`` are name and id of the stack it belongs to."""
 
     stack: str
     resource: str
@@ -29,6 +30,8 @@ class StackEvent:
     status: str
     reason: str
     physical_id: str
+    stack_id: str = ""
+    time: datetime | None = None
 
     @property
     def is_cause(self) -> bool:
@@ -145,4 +148,6 @@ def _read_event(item: dict[str, Any]) -> StackEvent:
         status=item["ResourceStatus"],
         reason=item.get("ResourceStatusReason", ""),
         physical_id=item.get("PhysicalResourceId", ""),
+        stack_id=item["StackId"],
+        time=item["Timestamp"],
     )

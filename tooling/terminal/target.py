@@ -54,13 +54,15 @@ def open_account(target: Target, settings: Settings | None = None) -> OpenAccoun
     """Open the account and read the contract that bootstrap wrote: names of buckets, ARNs of roles.
 
     Requests are made as the deploy role, unless --no-assume-role is set.
-    Raises RefusedError and FailedError as account.open, bootstrap.outputs and account.assume do.
+    Raises RefusedError and FailedError as ``account.open``, ``bootstrap.outputs`` and
+    ``bootstrap.assume_role`` do.
     """
     from tooling.deploy import account, bootstrap
+    from tooling.terminal.screen import Screen
 
     settings = settings or load_settings(target)
     aws = account.open(settings)
     contract = bootstrap.outputs(aws, settings.prefix)
     if not target["no_assume_role"]:
-        aws = account.assume(aws, contract.deploy_role_arn)
+        aws = bootstrap.assume_role(aws, settings.prefix, contract, announce=Screen().announce)
     return OpenAccount(settings, aws, contract)

@@ -278,12 +278,13 @@ class TestReadExpectation:
             if path.startswith(("dist/", ".git/", ".venv"))
         ]
 
-    def test_at_most_six_checks_are_skipped(self) -> None:
+    def test_at_most_nine_checks_are_skipped(self) -> None:
+        """Four of them want a key where a disabled or missing one would stop the alerts."""
         expectation = checkov_results.read_expectation(ROOT)
         assert {check_id for _, check_id in expectation.skips} == {
             check_id for check_id, _ in expectation.reviewed
         }
-        assert len({check_id for check_id, _ in expectation.reviewed}) <= 6
+        assert len({check_id for check_id, _ in expectation.reviewed}) <= 9
 
     def test_file_that_is_not_scanned_has_a_reason(self) -> None:
         reasons = tomllib.loads((ROOT / checkov_results.REVIEWED_SKIPS).read_text())["not_scanned"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from tests.support.listener import Listener
 from tooling.deploy import bootstrap
 from tooling.deploy.account import Account
 from tooling.deploy.bootstrap import Bootstrap, Change, TerraformPaths
-from tooling.errors import RefusedError
+from tooling.errors import FailedError, RefusedError
 from tooling.settings import Settings
 
 if TYPE_CHECKING:
@@ -306,3 +308,69 @@ class TestOutputs:
         values = {key: value for key, value in CONTRACT.items() if not key.endswith(f"/{name}")}
         with pytest.raises(RefusedError, match=f"/signwatch/bootstrap lacks {name}\n"):
             bootstrap.outputs(account(ssm=Parameters(values)), "signwatch")
+
+
+class FakeSts:
+    """STS that denies a role some times, or for another reason, and then lets it be assumed."""
+
+    def __init__(self, denials: int, code: str = "AccessDenied") -> None:
+        self.denials, self.code = denials, code
+        self.calls = 0
+
+    def assume_role(self, **_: str) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls <= self.denials:
+            raise client_error(self.code, "no", "AssumeRole")
+        keys = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "made-up", "SessionToken": "token"}
+        return {"Credentials": keys, "AssumedRoleUser": {"Arn": "the session"}}
+
+
+class TestAssumeRole:
+    """A role that was just made is not known everywhere at once; any other refusal is final."""
+
+    @pytest.fixture(autouse=True)
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        pauses: list[float] = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        return pauses
+
+    def assume(self, sts: FakeSts, age: timedelta = timedelta(seconds=3)) -> tuple[str, list[str]]:
+        parameters = Parameters(CONTRACT, datetime.now(UTC) - age)
+        aws, listener = account(sts=sts, ssm=parameters), Listener()
+        contract = bootstrap.outputs(aws, "signwatch")
+        try:
+            aws = bootstrap.assume_role(aws, "signwatch", contract, announce=listener.announce)
+        except FailedError as error:
+            return str(error), listener.lines
+        return aws.caller_arn, listener.lines
+
+    def test_new_role_is_tried_again_with_progress(self, pauses: list[float]) -> None:
+        caller, lines = self.assume(FakeSts(denials=2))
+        assert caller == "the session"
+        assert pauses == [5, 5]
+        assert lines == [
+            "The deploy role is new, and AWS does not let you assume it yet: trying again"
+            f" ({seconds} of 30 seconds)"
+            for seconds in (0, 5)
+        ]
+
+    def test_new_role_is_given_up_after_thirty_seconds(self, pauses: list[float]) -> None:
+        refusal, _ = self.assume(FakeSts(denials=99))
+        assert "may not be assumed by" in refusal
+        assert sum(pauses) == 30
+
+    def test_wrong_profile_does_not_wait_for_an_older_role(self, pauses: list[float]) -> None:
+        sts = FakeSts(denials=1)
+        refusal, lines = self.assume(sts, age=timedelta(hours=1))
+        assert "may not be assumed by" in refusal
+        assert (sts.calls, pauses, lines) == (1, [], [])
+
+    def test_another_error_is_final(self, pauses: list[float]) -> None:
+        sts = FakeSts(denials=1, code="RegionDisabledException")
+        refusal, _ = self.assume(sts)
+        assert "RegionDisabledException" in refusal
+        assert (sts.calls, pauses) == (1, [])
+
+    def test_clock_that_is_late_does_not_make_a_new_role_old(self) -> None:
+        caller, _ = self.assume(FakeSts(denials=1), age=timedelta(minutes=-4))
+        assert caller == "the session"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.aws import STACK_ID, Paginator, client_error
 from tests.support.refusals import refusal_of
@@ -29,12 +30,23 @@ REQUEST = changeset.Request(
 
 @dataclass
 class FakeCloudFormation:
-    """Returns the given states in turn, and the pages of each change set."""
+    """Returns the given states of the root in turn, and the pages of each change set.
+
+    ``nested_states`` holds the states of nested change sets by their name; the last one stays.
+    ``events`` is what DescribeEvents returns, and ``denial`` the error for each nested change set.
+    """
 
     states: list[dict[str, str]]
     pages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    nested_states: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    events: list[dict[str, str]] | Exception = field(default_factory=list)
+    denial: Exception | None = None
     creations: list[dict[str, Any]] = field(default_factory=list)
     deletions: list[str] = field(default_factory=list)
+    deletion_states: list[str] = field(default_factory=list)
+    nested_addresses: list[dict[str, str]] = field(default_factory=list)
+    event_requests: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, str] = field(default_factory=dict)
 
     def create_change_set(self, **request: Any) -> dict[str, str]:
         self.creations.append(request)
@@ -42,21 +54,40 @@ class FakeCloudFormation:
 
     def describe_change_set(self, ChangeSetName: str, StackName: str) -> dict[str, str]:  # noqa: N803 - boto3's own names
         assert (ChangeSetName, StackName) == (f"set-{len(self.creations)}", STACK_ID)
-        return self.states.pop(0)
+        if ChangeSetName in self.deletions and not self.deletion_states:
+            raise client_error("ChangeSetNotFound", operation="DescribeChangeSet")
+        if ChangeSetName in self.deletions:
+            return {"Status": self.deletion_states.pop(0)}
+        self.state = self.states.pop(0)
+        return self.state
 
     def delete_change_set(self, ChangeSetName: str, StackName: str) -> None:  # noqa: N803 - boto3's own names
         assert StackName == STACK_ID
         self.deletions.append(ChangeSetName)
 
     def get_paginator(self, name: str) -> Paginator:
-        assert name == "describe_change_set"
+        return Paginator({"describe_change_set": self.read, "describe_events": self.explain}[name])
 
-        def pages(ChangeSetName: str, StackName: str | None = None) -> Iterator[dict[str, Any]]:  # noqa: N803 - boto3's own names
-            is_root = ChangeSetName.startswith("set-")
-            assert StackName == (STACK_ID if is_root else None)
-            yield from self.pages.get(ChangeSetName, [])
+    def read(self, **address: str) -> Iterator[dict[str, Any]]:
+        name = address["ChangeSetName"]
+        state = self.state
+        if name.startswith("set-"):
+            assert address["StackName"] == STACK_ID
+        else:
+            self.nested_addresses.append(address)
+            if self.denial:
+                raise self.denial
+            states = self.nested_states.get(name, [COMPLETE])
+            state = states.pop(0) if len(states) > 1 else states[0]
+        stack_id = address.get("StackName", f"the stack of {name}")
+        for content in self.pages.get(name, [page("signwatch")]):
+            yield {"ChangeSetId": name, "StackId": stack_id, **state, **content}
 
-        return Paginator(pages)
+    def explain(self, **request: Any) -> Iterator[dict[str, Any]]:
+        self.event_requests.append(request)
+        if isinstance(self.events, Exception):
+            raise self.events
+        yield from ({"OperationEvents": [item]} for item in self.events)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +99,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 COMPLETE = {"Status": "CREATE_COMPLETE"}
+IN_PROGRESS = {"Status": "CREATE_IN_PROGRESS"}
+NO_CHANGES = "The submitted information didn't contain changes. Submit different information"
+CHILD_FAILED = "Nested change set arn:child was not successfully created: Currently in FAILED."
+PLACEHOLDER = "Parameter MainKeyArn failed to satisfy constraint: {{IntrinsicFunction:x}}"
+VALIDATION_FAILED = (
+    "The following hook(s)/validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]."
+    " To troubleshoot Early Validation errors, use the DescribeEvents API for detailed failure"
+    " information."
+)
 
 
 def failed_state(reason: str) -> dict[str, str]:
@@ -85,6 +125,23 @@ def page(stack: str, *changes: dict[str, str]) -> dict[str, Any]:
 
 def change(resource: str, kind: str, action: str = "Modify", **more: str) -> dict[str, str]:
     return {"LogicalResourceId": resource, "ResourceType": kind, "Action": action, **more}
+
+
+def nested_change(resource: str, change_set: str, action: str = "Modify") -> dict[str, str]:
+    """A nested stack with a change set of its own; an added one has no physical id yet."""
+    kind = "AWS::CloudFormation::Stack"
+    more = {} if action == "Add" else {"PhysicalResourceId": f"the id of {resource}"}
+    return change(resource, kind, action, ChangeSetId=change_set, **more)
+
+
+def with_children(
+    *states: dict[str, str], **nested_states: list[dict[str, str]]
+) -> FakeCloudFormation:
+    """A root whose first change set has one nested change set for each of ``nested_states``."""
+    changes = [nested_change(f"{name}Stack", name) for name in nested_states]
+    pages = {name: [page(f"signwatch-{name}")] for name in nested_states}
+    pages["set-1"] = [page("signwatch", *changes)]
+    return FakeCloudFormation(list(states), pages, nested_states)
 
 
 class TestCreate:
@@ -111,7 +168,7 @@ class TestCreate:
         assert (pauses[0], pauses[-1]) == (0.1, 3)
 
     def test_changes_of_a_nested_stack_follow_that_stack(self) -> None:
-        nested = change("LambdaStack", "AWS::CloudFormation::Stack", ChangeSetId="child")
+        nested = nested_change("LambdaStack", "child")
         topic = change("Topic", "AWS::SNS::Topic", "Add")
         function = change("Function", "AWS::Lambda::Function", Replacement="False")
         pages = {
@@ -138,10 +195,7 @@ class TestCreate:
 
     @pytest.mark.parametrize(
         "reason",
-        [
-            "The submitted information didn't contain changes. Submit different information",
-            "No updates are to be performed.",
-        ],
+        [NO_CHANGES, "No updates are to be performed."],
     )
     def test_change_set_without_a_difference_is_deleted_and_no_failure(self, reason: str) -> None:
         cloudformation = FakeCloudFormation([failed_state(reason)])
@@ -149,6 +203,161 @@ class TestCreate:
         assert (change_set.changes, lines) == ((), [])
         assert cloudformation.deletions == ["set-1"]
         assert len(cloudformation.creations) == 1
+
+
+class TestNestedChangeSets:
+    def test_nested_change_set_is_described_with_the_id_of_its_stack(self) -> None:
+        cloudformation = with_children(COMPLETE, Lambda=[COMPLETE])
+        create(cloudformation)
+        address = {"ChangeSetName": "Lambda", "StackName": "the id of LambdaStack"}
+        assert cloudformation.nested_addresses == [address]
+
+    def test_change_set_of_a_stack_without_an_id_yet_is_described_by_its_arn(self) -> None:
+        added = nested_change("LambdaStack", "Lambda", "Add")
+        cloudformation = FakeCloudFormation([COMPLETE], {"set-1": [page("signwatch", added)]})
+        create(cloudformation)
+        assert cloudformation.nested_addresses == [{"ChangeSetName": "Lambda"}]
+
+    def test_nested_change_set_that_aws_does_not_show_hides_its_changes(self) -> None:
+        cloudformation = with_children(COMPLETE, Lambda=[COMPLETE])
+        cloudformation.denial = client_error("AccessDenied", "no right", "DescribeChangeSet")
+        change_set, lines = create(cloudformation)
+        assert [item.resource for item in change_set.changes] == ["LambdaStack"]
+        assert "LambdaStack: An error occurred (AccessDenied)" in change_set.hidden_reason
+        assert "the table below lacks their changes" in lines[0]
+        assert cloudformation.deletions == []
+
+    def test_expired_credentials_are_no_hidden_changes(self) -> None:
+        cloudformation = with_children(COMPLETE, Lambda=[COMPLETE])
+        cloudformation.denial = client_error("ExpiredToken")
+        with pytest.raises(ClientError, match="ExpiredToken"):
+            create(cloudformation)
+
+    def test_failed_root_is_deleted_when_no_child_is_being_created_any_more(
+        self, pauses: list[float]
+    ) -> None:
+        cloudformation = with_children(
+            failed_state(CHILD_FAILED),
+            COMPLETE,
+            Lambda=[failed_state(PLACEHOLDER)],
+            Alarms=[{"Status": "CREATE_PENDING"}, IN_PROGRESS, IN_PROGRESS, COMPLETE],
+        )
+        create(cloudformation)
+        assert cloudformation.nested_states["Alarms"] == [COMPLETE]
+        assert len(pauses) == 3
+        assert cloudformation.deletions == ["set-1"]
+
+    def test_root_alone_is_created_when_the_failed_one_is_gone(self, pauses: list[float]) -> None:
+        cloudformation = with_children(
+            failed_state(CHILD_FAILED), COMPLETE, Lambda=[failed_state("no")]
+        )
+        cloudformation.deletion_states = ["DELETE_PENDING", "DELETE_IN_PROGRESS"]
+        change_set, _ = create(cloudformation)
+        assert (change_set.arn, cloudformation.deletion_states) == ("set-2", [])
+        assert len(pauses) == 2
+
+    def test_child_that_never_ends_is_given_up_after_two_minutes(
+        self, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+    ) -> None:
+        def refuse(**_: str) -> None:
+            raise client_error("InvalidChangeSetStatus", "in progress", "DeleteChangeSet")
+
+        cloudformation = with_children(
+            failed_state(CHILD_FAILED), COMPLETE, Lambda=[failed_state("no")], Alarms=[IN_PROGRESS]
+        )
+        monkeypatch.setattr(cloudformation, "delete_change_set", refuse)
+        change_set, _ = create(cloudformation)
+        assert 120 <= sum(pauses) < 125
+        assert change_set.arn == "set-2"
+
+    def test_reason_is_that_of_each_child_that_failed_and_not_that_of_the_root(self) -> None:
+        cloudformation = with_children(
+            failed_state(CHILD_FAILED),
+            COMPLETE,
+            Lambda=[failed_state(PLACEHOLDER)],
+            Alarms=[failed_state(NO_CHANGES)],
+            Cloudtrail=[failed_state("another reason")],
+        )
+        change_set, lines = create(cloudformation)
+        expected = (
+            f"the change set failed: signwatch-Lambda: {PLACEHOLDER};"
+            " signwatch-Cloudtrail: another reason"
+        )
+        assert change_set.hidden_reason == expected
+        (line,) = lines
+        assert line.endswith(f"so the table below shows the root stack alone ({expected})")
+
+    def test_reason_is_that_of_the_root_when_its_children_cannot_be_read(self) -> None:
+        cloudformation = with_children(failed_state(CHILD_FAILED), COMPLETE, Lambda=[COMPLETE])
+        cloudformation.denial = client_error("AccessDenied", "no right", "DescribeChangeSet")
+        change_set, _ = create(cloudformation)
+        assert change_set.hidden_reason == f"the change set failed: {CHILD_FAILED}"
+
+
+class TestEarlyValidation:
+    CONFLICT: ClassVar = {
+        "EventType": "VALIDATION_ERROR",
+        "LogicalResourceId": "AlertTopic",
+        "ResourceType": "AWS::SNS::Topic",
+        "ValidationName": "NAME_CONFLICT_VALIDATION",
+        "ValidationFailureMode": "FAIL",
+        "ValidationStatusReason": "Resource 'signwatch-alerts' already exists",
+    }
+    LINE = (
+        "AlertTopic (AWS::SNS::Topic) fails NAME_CONFLICT_VALIDATION:"
+        " Resource 'signwatch-alerts' already exists"
+    )
+
+    def failure(self, cloudformation: FakeCloudFormation) -> str:
+        with pytest.raises(FailedError) as failure:
+            create(cloudformation)
+        return failure.value.what
+
+    def test_failed_validations_of_the_root_are_listed(self) -> None:
+        warning = {**self.CONFLICT, "LogicalResourceId": "Bucket", "ValidationFailureMode": "WARN"}
+        status = {"EventType": "STACK_EVENT", "LogicalResourceId": "signwatch"}
+        cloudformation = FakeCloudFormation(
+            [failed_state(VALIDATION_FAILED)] * 2, events=[warning, status, self.CONFLICT]
+        )
+        what = self.failure(cloudformation)
+        assert what == f"the change set failed: {VALIDATION_FAILED}\n  {self.LINE}"
+        assert cloudformation.event_requests[0] == {
+            "ChangeSetName": "set-1",
+            "StackName": STACK_ID,
+            "Filters": {"FailedEvents": True},
+        }
+
+    def test_failed_validations_of_a_child_are_listed(self) -> None:
+        cloudformation = with_children(
+            failed_state(CHILD_FAILED), COMPLETE, Foundation=[failed_state(VALIDATION_FAILED)]
+        )
+        cloudformation.events = [self.CONFLICT]
+        change_set, _ = create(cloudformation)
+        assert change_set.hidden_reason.endswith(f"\n  {self.LINE}")
+        (request,) = cloudformation.event_requests
+        assert request["ChangeSetName"] == "Foundation"
+        assert request["StackName"] == "the id of FoundationStack"
+
+    @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAction"])
+    def test_reason_stays_with_a_remedy_when_the_validations_cannot_be_read(
+        self, code: str
+    ) -> None:
+        cloudformation = FakeCloudFormation([failed_state(VALIDATION_FAILED)] * 2)
+        cloudformation.events = client_error(code, "no", "DescribeEvents")
+        what = self.failure(cloudformation)
+        assert VALIDATION_FAILED in what
+        assert f"({code}) when calling the DescribeEvents operation" in what
+        assert "run invoke bootstrap again" in what
+
+    def test_reason_stays_with_a_remedy_when_no_validation_is_returned(self) -> None:
+        what = self.failure(FakeCloudFormation([failed_state(VALIDATION_FAILED)] * 2))
+        assert VALIDATION_FAILED in what
+        assert "returns no failed validation: look at the operation's events" in what
+
+    def test_another_failure_is_not_looked_up(self) -> None:
+        cloudformation = FakeCloudFormation([failed_state("Template error")] * 2)
+        assert self.failure(cloudformation) == "the change set failed: Template error"
+        assert cloudformation.event_requests == []
 
 
 class TestFallback:
@@ -162,7 +371,7 @@ class TestFallback:
         assert nested == [True, False]
         assert cloudformation.deletions == ["set-1"]
         assert (change_set.arn, len(change_set.changes)) == ("set-2", 1)
-        assert not change_set.includes_nested
+        assert "was not successfully created" in change_set.hidden_reason
         assert len(lines) == 1
         assert "the table below shows the root stack alone" in lines[0]
         assert "Nested change set x was not successfully created" in lines[0]

@@ -6,18 +6,36 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws import STACK_ID, event
-from tests.support.deployment import CONTRACT, FOREIGN_TAGS, FakeDeployment, stack_in
+from tests.support.aws import REGION, STACK_ID, event
+from tests.support.deployment import (
+    BUCKET,
+    CONTRACT,
+    FOREIGN_TAGS,
+    KEY,
+    FakeDeployment,
+    stack_in,
+)
 from tests.support.refusals import refusal_of
 from tooling.deploy import stack
+from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, RefusedError, UnknownStateError
+
+REMOVE_BUCKET = (
+    '.venv/bin/python -c "import boto3;'
+    f" b = boto3.resource('s3', '{REGION}').Bucket('trail-1');"
+    ' b.object_versions.delete(); b.delete()"'
+)
+REMOVE_KEY = (
+    f"aws kms schedule-key-deletion --region {REGION} --key-id key-1 --pending-window-in-days 7"
+)
 
 
 class TestDestroy:
     def test_protection_is_switched_off_and_the_service_role_deletes(
         self, deployed: FakeDeployment
     ) -> None:
-        assert deployed.destroy() == ()
+        deployed.destroy()
+        assert deployed.listener.lines == []
         assert deployed.cloudformation.calls == [
             (
                 "update_termination_protection",
@@ -26,13 +44,19 @@ class TestDestroy:
             ("delete_stack", {"StackName": STACK_ID, "RoleARN": CONTRACT.service_role_arn}),
         ]
 
-    def test_resources_that_aws_keeps_are_returned(self, deployed: FakeDeployment) -> None:
-        bucket = {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "trail-1"}
+    def test_resources_that_aws_keeps_are_shown_with_the_commands_that_remove_them(
+        self, deployed: FakeDeployment
+    ) -> None:
         deployed.cloudformation.new_events = [
-            event(1, "DELETE_SKIPPED", "Bucket", **bucket),
-            event(2, "DELETE_COMPLETE"),
+            event(1, "DELETE_SKIPPED", "Bucket", **BUCKET),
+            event(2, "DELETE_SKIPPED", "Key", **KEY),
+            event(3, "DELETE_COMPLETE", PhysicalResourceId="function-1"),
         ]
-        assert deployed.destroy() == ("AWS::S3::Bucket trail-1",)
+        deployed.destroy()
+        assert deployed.listener.lines == [
+            f"Left in the account: AWS::S3::Bucket trail-1\n  to remove it: {REMOVE_BUCKET}",
+            f"Left in the account: AWS::KMS::Key key-1\n  to remove it: {REMOVE_KEY}",
+        ]
 
     def test_missing_stack_is_refused(self, deployment: FakeDeployment) -> None:
         with pytest.raises(RefusedError, match="stack signwatch: does not exist"):
@@ -63,6 +87,27 @@ class TestDestroy:
         message = r"ended in DELETE_FAILED because Queue .* failed: in use"
         with pytest.raises(FailedError, match=message):
             deployed.destroy()
+
+    def test_failed_deletion_shows_what_is_left(
+        self, deployed: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        child = {"ResourceType": STACK_TYPE, "PhysicalResourceId": "arn:child"}
+        failures = [
+            event(1, "DELETE_FAILED", "Bucket", ResourceStatusReason="not empty", **BUCKET),
+            event(2, "DELETE_FAILED", "Queue", PhysicalResourceId="queue-1"),
+            event(3, "DELETE_FAILED", "ChildStack", **child),
+        ]
+
+        def fail(**_: Any) -> None:
+            deployed.cloudformation.stack = stack_in("DELETE_FAILED")
+            deployed.cloudformation.events += failures
+
+        monkeypatch.setattr(deployed.cloudformation, "delete_stack", fail)
+        with pytest.raises(FailedError, match="ended in DELETE_FAILED"):
+            deployed.destroy()
+        bucket, queue = deployed.listener.lines
+        assert bucket.startswith("Left in the account: AWS::S3::Bucket trail-1 (not empty)\n")
+        assert queue.endswith("to remove it, delete it in the console of its service")
 
 
 class TestConfirm:

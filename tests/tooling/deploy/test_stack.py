@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.aws import ACCOUNT, REGION, event
-from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, FakeDeployment, stack_in
+from tests.support.aws import ACCOUNT, REGION, STACK_ID, event
+from tests.support.deployment import (
+    BUCKET,
+    FOREIGN_TAGS,
+    KEY,
+    OWN_TAGS,
+    REPLACED_TABLE,
+    FakeDeployment,
+    stack_in,
+)
 from tests.support.repository import ROOT
 from tooling import templates
 from tooling.deploy import changeset, stack, stack_events
@@ -155,6 +164,77 @@ class TestFailure:
             deployed.deploy()
         assert "long ago" not in str(failure.value)
 
+    def test_failed_early_validation_is_explained(self, deployment: FakeDeployment) -> None:
+        reason = "Validation failed with 1 error(s). Call DescribeEvents to retrieve the full list"
+        root = {"ResourceType": stack_events.STACK_TYPE, "ResourceStatusReason": reason}
+        failure = event(9, "CREATE_FAILED", "signwatch", **root)
+        validation = {
+            "EventType": "VALIDATION_ERROR",
+            "ValidationName": "NAME_CONFLICT_VALIDATION",
+            "ValidationStatusReason": "exists",
+        }
+        earlier = failure["Timestamp"] - timedelta(hours=1)
+        deployment.cloudformation.end_status = "ROLLBACK_COMPLETE"
+        deployment.cloudformation.new_events = [failure]
+        deployment.cloudformation.operation_events = [
+            event(8, "", "Topic", **validation),
+            {**event(0, "", "Earlier", **validation), "Timestamp": earlier},
+        ]
+        with pytest.raises(FailedError) as error:
+            deployment.deploy()
+        assert error.value.what.endswith(
+            f"{reason}\n  Topic (AWS::Lambda::Function) fails NAME_CONFLICT_VALIDATION: exists"
+        )
+        request = deployment.cloudformation.request("describe_events")
+        assert request == {"StackName": STACK_ID, "Filters": {"FailedEvents": True}}
+
+
+class TestLeftovers:
+    """What a first deploy that failed leaves in the account is shown with its removal."""
+
+    def leave(self, deployment: FakeDeployment, *new_events: dict[str, Any]) -> list[str]:
+        deployment.cloudformation.new_events = list(new_events)
+        deployment.cloudformation.end_status = "ROLLBACK_FAILED"
+        with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED"):
+            deployment.deploy()
+        lines = deployment.listener.lines
+        return [line for line in lines if line.startswith("Left in the account: ")]
+
+    def test_bucket_that_could_not_be_deleted(self, deployment: FakeDeployment) -> None:
+        created = event(1, "CREATE_COMPLETE", "TrailBucket", **BUCKET)
+        (line,) = self.leave(
+            deployment, created, event(2, "DELETE_FAILED", "TrailBucket", **BUCKET)
+        )
+        assert line.startswith("Left in the account: AWS::S3::Bucket trail-1")
+        assert "Bucket('trail-1'); b.object_versions.delete(); b.delete()" in line
+
+    def test_bucket_that_was_deleted_in_the_end(self, deployment: FakeDeployment) -> None:
+        failed = event(1, "DELETE_FAILED", "TrailBucket", **BUCKET)
+        deleted = event(2, "DELETE_COMPLETE", "TrailBucket", **BUCKET)
+        assert self.leave(deployment, failed, deleted) == []
+
+    def test_key_that_waits_for_its_deletion(self, deployment: FakeDeployment) -> None:
+        (line,) = self.leave(deployment, event(1, "DELETE_COMPLETE", "MainKey", **KEY))
+        assert line == (
+            "Left in the account: AWS::KMS::Key key-1\n"
+            "  AWS deletes this key by itself within 30 days"
+        )
+
+    def test_what_the_next_deploy_keeps_of_the_failed_one(
+        self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cloudformation = deployment.cloudformation
+        delete = cloudformation.delete_stack
+
+        def keep(**request: Any) -> None:
+            delete(**request)
+            cloudformation.events.append(event(1, "DELETE_SKIPPED", "TrailBucket", **BUCKET))
+
+        monkeypatch.setattr(cloudformation, "delete_stack", keep)
+        cloudformation.stack = stack_in("ROLLBACK_FAILED")
+        deployment.deploy()
+        assert "Left in the account: AWS::S3::Bucket trail-1" in deployment.listener.text()
+
 
 class TestHiddenNestedChanges:
     """Where AWS creates no nested change sets, the table lacks what changes inside the children."""
@@ -164,7 +244,7 @@ class TestHiddenNestedChanges:
         create = changeset.create
 
         def create_without_nested(*arguments: Any, **options: Any) -> changeset.ChangeSet:
-            return replace(create(*arguments, **options), includes_nested=False)
+            return replace(create(*arguments, **options), hidden_reason="a placeholder")
 
         monkeypatch.setattr(changeset, "create", create_without_nested)
 
@@ -175,14 +255,27 @@ class TestHiddenNestedChanges:
 
     def test_update_is_refused_and_its_change_set_deleted(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
-        message = "does not show what would change in the nested stacks"
-        with pytest.raises(RefusedError, match=message):
+        message = "does not show what would change in the nested stacks.*a placeholder"
+        with pytest.raises(RefusedError, match=message) as refusal:
             deployed.deploy()
+        assert "--allow-hidden-changes" in refusal.value.remedy
+        assert "approve_hidden_changes" in refusal.value.remedy
         assert deployed.cloudformation.call_names()[-1] == "delete_change_set"
+
+    def test_leave_to_replace_is_no_leave_to_hide(self, deployed: FakeDeployment) -> None:
+        deployed.choose(AccountLabel="shop")
+        with pytest.raises(RefusedError, match="does not show"):
+            deployed.deploy(allow_replace=True)
+
+    def test_leave_to_hide_is_no_leave_to_replace(self, deployed: FakeDeployment) -> None:
+        deployed.choose(AccountLabel="shop")
+        deployed.cloudformation.changes = [REPLACED_TABLE]
+        with pytest.raises(RefusedError, match="would replace or remove"):
+            deployed.deploy(allow_hidden_changes=True)
 
     def test_update_goes_on_when_the_user_allows_it(self, deployed: FakeDeployment) -> None:
         deployed.choose(AccountLabel="shop")
-        deployed.deploy(allow_replace=True)
+        deployed.deploy(allow_hidden_changes=True)
         assert "execute_change_set" in deployed.cloudformation.call_names()
 
 

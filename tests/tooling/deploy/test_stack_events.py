@@ -177,6 +177,8 @@ class TestWait:
                 status="CREATE_FAILED",
                 reason="no",
                 physical_id="function-1",
+                stack_id=STACK_ID,
+                time=failure["Timestamp"],
             )
         ]
 
