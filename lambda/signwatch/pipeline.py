@@ -49,9 +49,10 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
 
 
 def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
-    """Parse an event; this includes both halves of the second look at a right password.
+    """Parse an event.
 
-    The event of a right password is put into a queue, which delivers it again 15 minutes later.
+    The event of a right password is also put into a queue, which delivers it again 15 minutes
+    later: then this looks for the sign-in that should have followed.
     """
     parsed_event = read(event)
     if isinstance(parsed_event, Step) and parsed_event.pending:

@@ -236,7 +236,7 @@ def _format_place(text: str, offset: int) -> str:
 
 
 def _split_text(text: str) -> Iterator[object]:
-    """Yield each record of a file."""
+    """Yield each record of a file, and a DecodeError for each place that cannot be read."""
     documents = _decode_lines(text) if _is_json_lines(text) else _decode_sequence(text)
     for document in documents:
         if isinstance(document, DecodeError):
@@ -248,7 +248,8 @@ def _split_text(text: str) -> Iterator[object]:
 def _is_json_lines(text: str) -> bool:
     """Return whether each line is a document of its own.
 
-    It is if the first line is a JSON object, or if the second one is and the first line is broken.
+    This takes at least two lines. The first is a JSON object, or it is broken and the second one is
+    a JSON object.
     """
     lines = (match for match in LINE.finditer(text) if match[0].strip())
     first, second = next(lines, None), next(lines, None)

@@ -258,7 +258,7 @@ def _upload(
     *,
     announce: Callable[[str], None],
 ) -> tuple[dict[str, str], int]:
-    """Upload templates and zips; return DEPLOY_PARAMETERS with values, and how many files were new.
+    """Upload templates and zips. Return the values of DEPLOY_PARAMETERS and the count of new files.
 
     Raises FailedError when a template or zip in the bucket is not what its key names.
     """

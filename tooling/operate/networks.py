@@ -238,7 +238,7 @@ def revoke(
 def _parse_cidr(text: str) -> str:
     """Return the range as an allowance stores it. Raises RefusedError if it is malformed."""
     try:
-        # wide=True, since an allowance that was written with --force-wide can be revoked as well.
+        # Of any width: this finds what to revoke, and --force-wide may have allowed a wide range.
         return str(recognition.parse_network(text, wide=True))
     except ValueError as error:
         raise _refusal("--cidr", error, CIDR_FORMAT_REMEDY) from error

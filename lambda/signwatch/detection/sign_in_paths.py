@@ -34,6 +34,7 @@ class SignInPath(NamedTuple):
 def _identity_center(
     kind: str, what: str, outcome_location: str = OUTCOME_UNDER_EVENT_NAME
 ) -> SignInPath:
+    """Return a path on which every user is one of Identity Center."""
     return SignInPath(kind, what, outcome_location, IDENTITY_CENTER)
 
 

@@ -197,7 +197,10 @@ def _read(record: Record) -> ParsedEvent:
 
 
 def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
-    """Parse an event that is not on any path; ``name`` is service and event in lower case."""
+    """Parse an event that is not in PATHS: a step, an event of an unusual service, or another one.
+
+    ``name`` is service and event in lower case.
+    """
     service, event_name = name
     if not (service and event_name):
         return _unreadable(record, "the record names no event")
@@ -447,7 +450,7 @@ def _endpoint(path: SignInPath, record: Record) -> str:
 
 
 def _mfa(identity: str, record: Record) -> str:
-    """Return yes, no, provider or unrecorded.
+    """Return yes, no, unrecorded, or provider: the identity provider knows, and AWS does not.
 
     AWS records MFA only for IAM users, root and Identity Center (CloudTrail, sign-in events,
     MFAUsed).

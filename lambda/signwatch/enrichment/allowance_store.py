@@ -42,8 +42,8 @@ _cache: dict[str, CachedAllowances] = {}  # by name prefix
 def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance | None:
     """Return an allowance that recognises the sign-in, or None. Expired ones are ignored.
 
-    If the record has only a user's id, the name is looked up only if it decides: if every allowance
-    that contains the address is for one person or role.
+    If allowances contain the address, but none of them is for everybody or for the recorded user or
+    role, and the record has only a user's id, then the user's name is looked up and tried.
     """
     endpoints = dependencies.settings.allowed_vpc_endpoint_ids
     matches = [

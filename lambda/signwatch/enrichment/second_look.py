@@ -134,7 +134,7 @@ def _completes(password_step: SignIn, step_event: object, candidate_event: objec
 def _is_same_person(
     password_step: SignIn, step_event: object, sign_in: SignIn, candidate_event: object
 ) -> bool:
-    """Return whether two sign-ins of the same kind of user are by the same person.
+    """Return whether a password step and a sign-in of the same kind of user are by one person.
 
     ``password_step`` is the parsed ``step_event``; ``sign_in`` is the parsed ``candidate_event``.
     Identity Center users are compared by user id or, if one record has no user id, by the workflow

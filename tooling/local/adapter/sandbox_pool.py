@@ -43,7 +43,10 @@ class Pool:
         self._changed = threading.Condition()
 
     def take(self, owner: Owner, revision: str, make: Callable[[], Sandbox]) -> PooledSandbox:
-        """Return a warm sandbox of this revision, or a new one in place of the longest idle one."""
+        """Return a warm sandbox of this revision, or else a new one.
+
+        If the pool is full, the longest idle sandbox is closed for it; if all are busy, this waits.
+        """
         with self._changed:
             while True:
                 pooled = self._take_idle(owner, revision)

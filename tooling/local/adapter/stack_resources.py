@@ -225,7 +225,11 @@ def _check_rule(properties: Properties) -> None:
 
 
 def _accept_aws_queue_urls() -> None:
-    """Patch the handlers of queue policies: a queue may be given by AWS's URL."""
+    """Patch the handlers of AWS::SQS::QueuePolicy: templates name a queue by AWS's URL.
+
+    The emulator knows its own URLs alone. Like AWS, creating a policy, or changing one, fails if a
+    queue of the new properties does not exist; the old ones may be gone.
+    """
     handlers = HANDLERS["AWS::SQS::QueuePolicy"]
     emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
 

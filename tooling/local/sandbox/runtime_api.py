@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         return continues
 
     def _client_is_gone(self) -> bool:
-        """Return whether the waiting process has died; only its connection tells that at once."""
+        """Return whether the process that waits for an event has died and closed its connection."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
