@@ -90,4 +90,5 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
     }
     if users:
         return trusted == users
+    # No resource of this installation uses the role: any of the services may be trusted.
     return trusted <= {("Service", service) for _, _, service in ROLE_USERS}

@@ -96,8 +96,8 @@ def trail_is_allowed_to_write(trail: Resource, installation: Installation) -> bo
 
 
 @policy("CKV_SIGNWATCH_9", BUCKET_POLICY)
-def bucket_policy_names_trail(bucket_policy: Resource, _installation: Installation) -> bool:
-    """A bucket's policy names the trail, so that no trail of another account writes there."""
+def bucket_policy_limits_trails(bucket_policy: Resource, _installation: Installation) -> bool:
+    """Each statement of a bucket's policy for CloudTrail is limited to trails by aws:SourceArn."""
     statements = allow_statements([bucket_policy.properties["PolicyDocument"]], CLOUDTRAIL)
     return all(condition_values(statement, "aws:SourceArn") for statement in statements)
 

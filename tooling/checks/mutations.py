@@ -91,7 +91,7 @@ class Outcome:
         failed_without = ", ".join(self.failed_without) or "no policy"
         sentence = (
             f"{self.mutation.name}: only {self.mutation.policy} should fail, but {failed} failed, "
-            f"and without it {failed_without}"
+            f"and without that policy {failed_without} failed"
         )
         if self.unreadable:
             sentence += f"; not readable: {', '.join(self.unreadable)}"

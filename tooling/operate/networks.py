@@ -67,7 +67,7 @@ class RecognisedNetworks:
 
 
 def load(aws: Account, settings: Settings) -> RecognisedNetworks:
-    """Read both lists. Raises RefusedError if Signwatch is not deployed."""
+    """Read KnownNetworks and the allowances. Raises RefusedError if Signwatch is not deployed."""
     parameters = stack.require_deployed(aws, settings).parameters
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     allowances = [
@@ -79,7 +79,7 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
         parameters.get("KnownNetworks", ""),
         tuple(recognition.split_list(parameters.get("AllowedVpcEndpointIds", ""))),
         tuple(allowances),
-        "AllowedVpcEndpointIds" in parameters,
+        has_allowance_support="AllowedVpcEndpointIds" in parameters,
     )
 
 

@@ -28,7 +28,7 @@ LOG_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(request_id)s\t%(messa
 
 
 class UnusableHandlerError(Exception):
-    """The handler cannot be loaded; ``kind`` is Lambda's name for the reason."""
+    """The handler cannot be loaded; ``kind`` is the errorType that Lambda reports."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
