@@ -319,6 +319,7 @@ class TestRun:
         with os.fdopen(write_end, "w", buffering=1) as out:
             streams = Streams(io.BytesIO, out, io.StringIO())
             explain.run([str(cases / "root-fails.json"), str(last)], criteria(), streams)
+        assert streams.err.tell() == 0
 
     @pytest.mark.joint
     def test_a_closed_pipe_is_no_error(self, cases: Path) -> None:
