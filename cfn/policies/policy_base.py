@@ -78,6 +78,18 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def if_present(value: Any) -> Any:
+    """Return the value of a property that a condition can leave out.
+
+    ``!If [HasX, value, !Ref AWS::NoValue]`` -> ``value``. Any other value is returned unchanged.
+    """
+    if isinstance(value, dict) and set(value) == {"Fn::If"}:
+        _condition, value_if_present, otherwise = value["Fn::If"]
+        if otherwise == "${AWS::NoValue}":
+            return value_if_present
+    return value
+
+
 def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[str, Any]]:
     """Return the Allow statements of access policies; with ``service``, only those that name it."""
     return [

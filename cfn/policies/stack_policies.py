@@ -6,7 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from installation import ARN_FORMATS
-from policy_base import allow_statements, as_list, meets_conditions, policy, principals
+from policy_base import (
+    allow_statements,
+    as_list,
+    if_present,
+    meets_conditions,
+    policy,
+    principals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +40,15 @@ ROLE_USERS = (  # kind of resource, its property with the role's ARN, service th
     ("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
     ("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
 )
+# Logical ids: the log group repeats what the trail's bucket holds; only the trail uses the role.
+OPTIONAL_RESOURCES = ("TrailLogGroup", "TrailRole")
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
 @policy("CKV_SIGNWATCH_100", "*")
 def resource_has_no_condition(resource: Resource, _installation: Installation) -> bool:
-    """A resource is created in every stack, whatever its parameters: the monitor needs them all."""
-    return "Condition" not in resource.body
+    """Every resource is created whatever the parameters, except those the alerts do not need."""
+    return "Condition" not in resource.body or resource.name in OPTIONAL_RESOURCES
 
 
 @policy("CKV_SIGNWATCH_101", *ACCESS_POLICIES)
@@ -86,7 +95,7 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
         ("Service", service)
         for kind, key, service in ROLE_USERS
         for properties in installation.properties_of(kind)
-        if properties.get(key) == role.arn
+        if if_present(properties.get(key)) == role.arn
     }
     if users:
         return trusted == users

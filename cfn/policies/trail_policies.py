@@ -8,6 +8,7 @@ from policy_base import (
     allow_statements,
     as_list,
     condition_values,
+    if_present,
     is_allowed,
     policy,
 )
@@ -114,9 +115,10 @@ def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_11", TRAIL)
 def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool:
-    """The trail's role allows it to write to a log group of this installation."""
-    group = trail.properties["CloudWatchLogsLogGroupArn"]
-    role = installation.with_arn("AWS::IAM::Role", trail.properties["CloudWatchLogsRoleArn"])
+    """If the trail has a log group, it is of this installation, and the trail's role may write."""
+    group = if_present(trail.properties["CloudWatchLogsLogGroupArn"])
+    role_arn = if_present(trail.properties["CloudWatchLogsRoleArn"])
+    role = installation.with_arn("AWS::IAM::Role", role_arn)
     inline_policies = role.properties["Policies"]
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
     stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"

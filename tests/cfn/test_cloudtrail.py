@@ -40,6 +40,15 @@ class TestTrail:
         assert TRAIL["CloudWatchLogsLogGroupArn"] == group
         assert TRAIL["CloudWatchLogsRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/signwatch-trail"
 
+    def test_the_log_group_can_be_left_out(self) -> None:
+        stack = installation(TrailLogGroupMode="none")["cloudtrail"]
+        assert set(TRAIL) - set(stack.properties("Trail")) == {
+            "CloudWatchLogsLogGroupArn",
+            "CloudWatchLogsRoleArn",
+        }
+        left_out = set(CLOUDTRAIL_STACK.resources) - set(stack.resources)
+        assert left_out == {"TrailLogGroup", "TrailRole"}
+
     def test_it_waits_for_the_bucket_policy(self) -> None:
         assert CLOUDTRAIL_STACK.resources["Trail"]["DependsOn"] == "TrailBucketPolicy"
 

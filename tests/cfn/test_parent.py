@@ -35,6 +35,7 @@ DEFAULTS = {
     "TimeZone": "",
     "IdentityStoreKeyArn": "",
     "LogRetentionDays": 365,
+    "TrailLogGroupMode": "create",
     "ReservedConcurrency": "0",
     "TwilioBaseUrl": "https://api.twilio.com",
     "EventBusName": "default",

@@ -237,7 +237,13 @@ def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:
     kept = [line for line in listener.lines if "to remove it: " in line]
     assert {line.split()[4] for line in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
     assert stack.describe(aws, "signwatch") is None
-    deploy(bootstrapped)
+    logs = aws.client("logs")
+    trail_group = "/aws/cloudtrail/signwatch"
+    assert logs.describe_log_groups(logGroupNamePrefix=trail_group)["logGroups"] == []
+    parameters = {**bootstrapped.settings.parameters, "TrailLogGroupMode": "none"}
+    settings = replace(bootstrapped.settings, parameters=parameters)
+    deploy(replace(bootstrapped, settings=settings))
+    assert logs.describe_log_groups(logGroupNamePrefix=trail_group)["logGroups"] == []
     live = stack.describe(aws, "signwatch")
     assert live is not None
     assert live.status == "CREATE_COMPLETE"

@@ -102,6 +102,8 @@ def _deploy(name: str, values: dict[str, Any], stacks: dict[str, Stack]) -> Stac
     scope = _Scope(source, values, stacks)
     resources = {}
     for logical_id, body in source["Resources"].items():
+        if not scope.is_created(body):
+            continue
         resources[logical_id] = {**body, "Properties": scope.resolve(body.get("Properties", {}))}
         if body["Type"] == STACK:
             child = child_of(logical_id)
@@ -130,6 +132,11 @@ class _Scope:
             "Fn::Equals": self._equals,
             "Fn::Not": lambda argument: not self.resolve(argument[0]),
         }
+
+    def is_created(self, body: dict[str, Any]) -> bool:
+        """Whether the resource's condition holds; most resources have none."""
+        condition = body.get("Condition")
+        return condition is None or bool(self.resolve(self.source["Conditions"][condition]))
 
     def resolve(self, node: Any) -> Any:
         if isinstance(node, list):
