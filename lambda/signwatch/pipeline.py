@@ -75,7 +75,7 @@ def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -
     """
     known = networks.parse_list(dependencies.settings.known_networks)
     allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
-    source, vpc_endpoint = sign_in.source, sign_in.endpoint
+    source, vpc_endpoint = sign_in.source, sign_in.vpc_endpoint
     if networks.recognises_sign_in(known, source, vpc_endpoint, allowed_endpoints):
         return "KnownNetworks"
     if not networks.can_be_recognised(source, vpc_endpoint, allowed_endpoints):

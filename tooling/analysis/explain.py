@@ -90,7 +90,7 @@ def _judge(reading: ParsedEvent, criteria: Criteria) -> Verdict:
     is_recognised = isinstance(reading, SignIn) and recognition.recognises_sign_in(
         recognition.parse_list(criteria.networks),  # which is cached
         reading.source,
-        reading.endpoint,
+        reading.vpc_endpoint,
         criteria.allowed_endpoints,
     )
     return judge(reading, recognised=is_recognised, off=criteria.alert_off, on=criteria.alert_on)

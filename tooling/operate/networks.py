@@ -182,7 +182,7 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         what = "has a function that is too old to read allowances; nothing was written"
         remedy = "run: invoke bootstrap, then invoke deploy"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
-    if recognition.is_wholly_private(new.ranges.usable[0]) and not networks.endpoints:
+    if recognition.is_wholly_private(new.parsed_cidr.usable[0]) and not networks.endpoints:
         what = (
             "is private; the stack allows no VPC endpoint, and a private address is recognised"
             " only through one"
@@ -342,7 +342,7 @@ def check_address(
     matches_of_others = []  # allowances for another person or role
     for stored in networks.allowances:
         allowed = stored.allowance
-        if not (allowed and allowed.is_current(now) and _contains(allowed.ranges, address)):
+        if not (allowed and allowed.is_current(now) and _contains(allowed.parsed_cidr, address)):
             continue
         line = _format_allowance(stored, now)
         if allowed.is_for(who or ""):

@@ -27,7 +27,7 @@ class Allowance(NamedTuple):
     who: str  # the name of the one person or role; empty if it is for everybody
     expires: int | None  # in seconds since 1970; None if it never expires
     wide: bool  # a range wider than usually permitted was explicitly accepted
-    ranges: networks.Networks  # the one network, in the form that is searched
+    parsed_cidr: networks.Networks  # ``cidr`` in the form that is searched
 
     @property
     def name(self) -> str:

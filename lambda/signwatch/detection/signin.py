@@ -91,7 +91,7 @@ class SignIn(NamedTuple):
     user_id: str = ""  # only of an Identity Center user
     identity_store_id: str = ""  # of the identity store that has the user's name
     role: str = ""  # the name of the role, if there is one
-    endpoint: str = ""  # the id of the VPC endpoint that it came through
+    vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
 
     @property
     def partition(self) -> str:
@@ -246,7 +246,7 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
         user_id=user_id,
         identity_store_id=identity_store_id,
         role=_role(path, identity, record),
-        endpoint=_endpoint(path, record),
+        vpc_endpoint=_read_vpc_endpoint(path, record),
     )
 
 
@@ -439,7 +439,7 @@ def _what(path: SignInPath, identity: str, record: Record, grant: str) -> str:
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
 
-def _endpoint(path: SignInPath, record: Record) -> str:
+def _read_vpc_endpoint(path: SignInPath, record: Record) -> str:
     endpoint = get_string(record.detail, "vpcEndpointId")
     if not endpoint and path.kind == "aws-login":
         return get_string(record.extra, AWS_LOGIN_ENDPOINT_KEY)
