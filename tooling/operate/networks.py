@@ -158,7 +158,7 @@ def offer_own_address(
         what = "is missing, and there is no terminal to ask at"
         raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     address = find_address()
-    if recognition.pack(address) is None or recognition.is_private(address):
+    if recognition.pack_address(address) is None or recognition.is_private(address):
         what = f"did not return a public address ({untrusted.escape_unprintable(address)})"
         raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY)
     try:
@@ -320,7 +320,7 @@ def _format_duration(seconds: float) -> str:
 
 def require_address(text: str) -> None:
     """Raise RefusedError unless ``text`` is a single IP address, without a prefix length."""
-    if recognition.pack(text) is None:
+    if recognition.pack_address(text) is None:
         where = f"--address {untrusted.escape_unprintable(text)}"
         remedy = "write it like 203.0.113.7 or 2001:db8::7"
         raise RefusedError(where, "is not a single IP address", remedy)

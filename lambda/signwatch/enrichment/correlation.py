@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from signwatch import log
-from signwatch.detection.networks import pack
+from signwatch.detection.networks import pack_address
 from signwatch.detection.record import digest, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import SignIn, Unreadable
@@ -106,7 +106,7 @@ def _device_code_key(sign_in: SignIn) -> str:
 
 def _address_of(sign_in: SignIn, now: float) -> StoredAddress:
     """Return the source of a sign-in in the form that is stored and compared."""
-    packed = pack(sign_in.source)  # one form for every spelling; None if it is not an address
+    packed = pack_address(sign_in.source)
     return StoredAddress(_event_seconds(sign_in, now), digest(str(packed or sign_in.source)))
 
 
