@@ -2,8 +2,11 @@
 
 Most sign-ins come from a known network. For these the function only writes one log line: it makes
 no AWS call and imports neither boto3 nor twilio. Modules that need these are therefore imported
-inside functions. The exceptions are a portal sign-in and a device code: they always use DynamoDB,
-because the address of each is compared with that of the other.
+inside functions.
+
+The exceptions are a portal sign-in (to IAM Identity Center) and a device code. A device code signs
+in a program after a person approved it in the portal. Both always use DynamoDB, because the address
+of each is compared with that of the other.
 """
 
 from __future__ import annotations
@@ -29,12 +32,13 @@ if TYPE_CHECKING:
 
 
 def process(event: object, dependencies: Dependencies) -> dict[str, str]:
-    """Process one event, including the alert if it needs one; return its id and verdict.
+    """Process one event, including the alert if it needs one.
 
+    Return ``{"event_id": "...", "verdict": "alert"}``, with any Verdict.level in place of "alert".
     Raises DeliveryError if an alert has not reached everybody yet, so that Lambda retries.
     """
     now = dependencies.clock()
-    parsed_event = _read(event, now, dependencies)
+    parsed_event = _parse(event, now, dependencies)
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
@@ -48,18 +52,18 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
-def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+def _parse(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
     """Parse an event.
 
     The event of a right password is also put into a queue, which delivers it again 15 minutes
     later: then this looks for the sign-in that should have followed.
     """
     parsed_event = read(event)
-    if isinstance(parsed_event, Step) and parsed_event.pending:
+    if isinstance(parsed_event, Step) and parsed_event.is_right_password:
         from signwatch.enrichment.second_look import enqueue
 
         return enqueue(event, parsed_event, now, dependencies)
-    if isinstance(parsed_event, Unreadable):
+    if isinstance(parsed_event, Unreadable):  # as a delivery of the queue is too
         from signwatch.enrichment.second_look import recheck, unwrap
 
         queued_event = unwrap(event)
@@ -69,9 +73,10 @@ def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
 
 
 def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
-    """Return what recognises the source: the known networks or an allowance; "" if neither does.
+    """Return what recognises the source, for the log; "" if nothing does.
 
-    The allowances are loaded only if one of them could recognise the source.
+    It is "KnownNetworks", or an allowance (an extra network, stored in AWS) such as "hotel
+    (networks/<name>)". Allowances are loaded only if one of them could recognise the source.
     """
     known = networks.parse_list(dependencies.settings.known_networks)
     allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
@@ -89,11 +94,11 @@ def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -
 def _judge_with_earlier_events(
     parsed_event: ParsedEvent, now: float, dependencies: Dependencies, *, recognised: bool
 ) -> Verdict:
-    """Judge a parsed event. Earlier events can change the verdict of an alert.
+    """Judge a parsed event, then adjust the verdict of an alert by earlier events.
 
-    A device code is suspicious if it was approved from another address than it was used from.
+    ``recognised`` says whether its source is recognised.
     """
-    approved_elsewhere = None  # not known; also for events that are not about a device code
+    approved_elsewhere = None  # unknown, or not about a device code
     if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
         from signwatch.enrichment.correlation import is_approved_elsewhere
 
@@ -135,7 +140,7 @@ def _log_decision(
     now: float,
     dependencies: Dependencies,
 ) -> None:
-    """Write the one log line of this event."""
+    """Write the one log line of this event. ``delay`` is in seconds, None if unknown."""
     kind = type(parsed_event).__name__
     if isinstance(parsed_event, SignIn):
         kind = parsed_event.what
@@ -172,7 +177,8 @@ def _send_alert(
 ) -> None:
     """Compose and deliver an alert, then record whether it reached everybody.
 
-    The record lets apply_correlation suppress a repeat of the alert.
+    The record lets apply_correlation suppress a repeat of the alert. ``delay`` is the number of
+    seconds since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
     """
     from signwatch.alerting.delivery import deliver
     from signwatch.alerting.message import compose

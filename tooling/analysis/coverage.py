@@ -224,7 +224,7 @@ def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row
         recognised=format_level(recognised),
         rules=tuple(enabled),
         disabled_rules=tuple(disabled),
-        is_pending=isinstance(reading, Step) and reading.pending,
+        is_pending=isinstance(reading, Step) and reading.is_right_password,
     )
 
 

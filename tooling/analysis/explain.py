@@ -70,7 +70,9 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     """Judge one record as the function does if it has no other; compose the text of an alert."""
     reading = read(record.value)
     verdict = _judge(reading, criteria)
-    if isinstance(reading, Step) and reading.pending:  # a right password, without a sign-in yet
+    if (
+        isinstance(reading, Step) and reading.is_right_password
+    ):  # a right password, without a sign-in yet
         unfinished = read_unfinished(record.value)
         unfinished_verdict = _judge(unfinished, criteria)
         if unfinished_verdict.level == "alert":

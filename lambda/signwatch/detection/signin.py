@@ -112,14 +112,15 @@ class SignIn(NamedTuple):
 class Step(NamedTuple):
     """An event that is only a part of a sign-in or follows one, such as a refreshed token.
 
-    It is ``pending`` if a password was right and the sign-in should still follow.
+    If it ``is_right_password``, a password or another factor was right, and the sign-in should
+    still follow.
     """
 
     event_id: str
     event_name: str
     account: str
     reason: str
-    pending: bool = False
+    is_right_password: bool = False
 
 
 class NotASignIn(NamedTuple):
@@ -159,7 +160,7 @@ def read(event: object) -> ParsedEvent:
 
 
 def read_unfinished(event: object) -> SignIn:
-    """Parse the event of a pending Step as a sign-in that was not completed.
+    """Parse the event of a right password, a Step, as a sign-in that was not completed.
 
     Return a SignIn with the kind and the outcome "unfinished".
     """
@@ -205,7 +206,7 @@ def _read_record(record: Record) -> ParsedEvent:
     step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
     if step_reason:
         is_right_factor = path.kind == "factor"
-        return _make_step(record, step_reason, pending=is_right_factor)
+        return _make_step(record, step_reason, is_right_password=is_right_factor)
     return _read_sign_in(path, record, grant)
 
 
@@ -221,7 +222,7 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
     if reason := STEPS.get(name):
         outcome = _read_outcome_under_event_name(record)
         is_right_password = name == CHECK_MFA and outcome == "success"
-        return _make_step(record, reason, pending=is_right_password)
+        return _make_step(record, reason, is_right_password=is_right_password)
     if service in SERVICES and event_name in EVENT_NAMES:
         return _make_unreadable(record, "the event comes from an unusual service")
     return NotASignIn(record.event_id, record.name, record.account)
@@ -284,8 +285,8 @@ def _make_unreadable(record: Record, reason: str) -> Unreadable:
 # Steps
 
 
-def _make_step(record: Record, reason: str, *, pending: bool) -> Step:
-    return Step(record.event_id, record.name, record.account, reason, pending)
+def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
+    return Step(record.event_id, record.name, record.account, reason, is_right_password)
 
 
 def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:

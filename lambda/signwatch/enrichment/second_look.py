@@ -78,7 +78,7 @@ def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEven
     An event that is not a right password is only parsed.
     """
     parsed_event = read(event)
-    if not (isinstance(parsed_event, Step) and parsed_event.pending):
+    if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
         return parsed_event
     password_step = read_unfinished(event)
     try:
