@@ -228,7 +228,7 @@ class TestText:
         sign_in = signin.read(event)
         assert isinstance(sign_in, signin.SignIn)
         judged = verdict.judge(sign_in, recognised=False)
-        composed = message.compose(sign_in, judged, label="production", delay=200)
+        composed = message.compose(sign_in, judged, label="production", delay_seconds=200)
         assert repository.blocks(README, "text")[0] == composed.text + "\n"
 
     def test_the_size_and_the_delay_on_the_pages_are_those_of_the_function(self) -> None:

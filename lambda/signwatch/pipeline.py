@@ -45,10 +45,10 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     verdict = _judge_with_earlier_events(
         parsed_event, now, dependencies, recognised=bool(recognised_by)
     )
-    delay = _delay_seconds(parsed_event, now)
-    _log_decision(parsed_event, verdict, delay, recognised_by, now, dependencies)
+    delay_seconds = _compute_delay_seconds(parsed_event, now)
+    _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
-        _send_alert(parsed_event, verdict, delay, now, dependencies)
+        _send_alert(parsed_event, verdict, delay_seconds, now, dependencies)
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
@@ -124,23 +124,25 @@ def _is_device_code_or_approval(sign_in: SignIn) -> bool:
     return sign_in.kind == IDENTITY_CENTER or sign_in.grant == DEVICE_CODE_GRANT
 
 
-def _delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
-    """Return the seconds from the sign-in to now; None if there is no readable time."""
+def _compute_delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
+    """Return the seconds from the sign-in to now; None if it has no readable time."""
     if not isinstance(parsed_event, (SignIn, Unreadable)):
         return None
     event_time = parse_time(parsed_event.time)
-    return max(0, round(now - event_time.timestamp())) if event_time else None
+    if event_time is None:
+        return None
+    return max(0, round(now - event_time.timestamp()))  # below 0 if the clocks differ
 
 
 def _log_decision(
     parsed_event: ParsedEvent,
     verdict: Verdict,
-    delay: int | None,
+    delay_seconds: int | None,
     recognised_by: str,
     now: float,
     dependencies: Dependencies,
 ) -> None:
-    """Write the one log line of this event. ``delay`` is in seconds, None if unknown."""
+    """Write the one log line of this event. ``delay_seconds`` is None if unknown."""
     kind = type(parsed_event).__name__
     if isinstance(parsed_event, SignIn):
         kind = parsed_event.what
@@ -154,7 +156,7 @@ def _log_decision(
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
-        "delay_s": delay,
+        "delay_s": delay_seconds,
     }
     # Reported here because this line is written for every event, from the first one on.
     unusable = networks.parse_list(dependencies.settings.known_networks).unusable
@@ -163,22 +165,22 @@ def _log_decision(
     if recognised_by:
         values["recognised_by"] = recognised_by
     metrics = {"SignIns": 1.0}
-    if delay is not None:
-        metrics["DelaySeconds"] = float(delay)
+    if delay_seconds is not None:
+        metrics["DelaySeconds"] = float(delay_seconds)
     log.write(values, metrics, now, dimensions={"Verdict": verdict.level})
 
 
 def _send_alert(
     sign_in: SignIn | Unreadable,
     verdict: Verdict,
-    delay: int | None,
+    delay_seconds: int | None,
     now: float,
     dependencies: Dependencies,
 ) -> None:
     """Compose and deliver an alert, then record whether it reached everybody.
 
-    The record lets apply_correlation suppress a repeat of the alert. ``delay`` is the number of
-    seconds since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
+    The record lets apply_correlation suppress a repeat of the alert. ``delay_seconds`` is the
+    time since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
     """
     from signwatch.alerting.delivery import deliver
     from signwatch.alerting.message import compose
@@ -192,7 +194,9 @@ def _send_alert(
         if isinstance(sign_in, SignIn):
             sign_in_to_show = with_name(sign_in, dependencies)
         label, zone = settings.account_label, settings.time_zone
-        message = compose(sign_in_to_show, verdict, label=label, zone=zone, delay=delay)
+        message = compose(
+            sign_in_to_show, verdict, label=label, zone=zone, delay_seconds=delay_seconds
+        )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
         reached_everybody = True  # deliver raises DeliveryError if a channel must be retried

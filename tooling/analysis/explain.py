@@ -84,7 +84,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
         verdict = _add_reason(verdict, _effect_of_other_events(verdict))
         if isinstance(reading, (SignIn, Unreadable)):
             label, zone = criteria.account_label, criteria.time_zone
-            text = compose(reading, verdict, label=label, zone=zone, delay=None).text
+            text = compose(reading, verdict, label=label, zone=zone, delay_seconds=None).text
     return ExplainedRecord(record, reading, verdict, text)
 
 

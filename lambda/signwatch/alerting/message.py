@@ -51,11 +51,16 @@ class Message(NamedTuple):
 
 
 def compose(
-    sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, delay: int | None, zone: str = ""
+    sign_in: SignIn | Unreadable,
+    verdict: Verdict,
+    *,
+    label: str,
+    delay_seconds: int | None,
+    zone: str = "",
 ) -> Message:
     """Compose an alert. ``label`` is the owner's name for the account, empty if there is none.
 
-    ``delay`` is the number of seconds since the sign-in, None if unknown. ``zone`` is the name of a
+    ``delay_seconds`` is the time since the sign-in, None if unknown. ``zone`` is the name of a
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
     ignored.
     """
@@ -63,7 +68,7 @@ def compose(
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
         *_make_detail_lines(sign_in, verdict),
-        _make_time_line(sign_in, delay, zone),
+        _make_time_line(sign_in, delay_seconds, zone),
         f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
     ]
     text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
@@ -117,7 +122,7 @@ def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
     return "; approved elsewhere" if is_device_code else "; code used elsewhere"
 
 
-def _make_time_line(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
+def _make_time_line(sign_in: SignIn | Unreadable, delay_seconds: int | None, zone: str) -> str:
     """Return a line like "eu-central-1 2026-11-24 10:12:31 UTC (11:12 +0100), 7 min ago".
 
     The part in parentheses is there if ``zone`` is known, the delay if it is long.
@@ -127,8 +132,8 @@ def _make_time_line(sign_in: SignIn | Unreadable, delay: int | None, zone: str) 
     when = "time unknown"
     if time:
         when = f"{time:%Y-%m-%d %H:%M:%S} UTC{_format_local_time(time, zone)}"
-    if delay is not None and delay > LATE_AFTER_SECONDS:
-        when += f", {_format_delay(delay)} ago"
+    if delay_seconds is not None and delay_seconds > LATE_AFTER_SECONDS:
+        when += f", {_format_delay(delay_seconds)} ago"
     return f"{region} {when}".strip()
 
 

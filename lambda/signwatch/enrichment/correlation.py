@@ -6,7 +6,7 @@ If the table cannot be read, the alert is sent unchanged. Terms:
   portal sign-in: a sign-in to IAM Identity Center. Both should come from the same address, so the
   address of each is stored, even if there is no alert. All else here concerns only alerts.
 - A console link opens the console without a password. Its use is recorded as a console sign-in.
-- A claim stops other alerts like the one that is being delivered.
+- A claim stops other alerts with the same deduplication key while one of them is delivered.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def is_approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencie
 
 def _compare_portal_sign_in(sign_in: SignIn, now: float, state: State) -> bool:
     """Store the address of a portal sign-in; return whether a later device code has another."""
-    address = _address_of(sign_in, now)
-    _store_latest(_portal_key(sign_in), address, now, DAY_SECONDS, state)
-    device_code = _get_address(_device_code_key(sign_in), now, state)
+    address = _make_stored_address(sign_in, now)
+    _store_latest(_make_portal_key(sign_in), address, now, DAY_SECONDS, state)
+    device_code = _get_address(_make_device_code_key(sign_in), now, state)
     if device_code is None or device_code.seconds < address.seconds:
         return False
     return device_code.digest != address.digest
@@ -86,9 +86,9 @@ def _compare_device_code(sign_in: SignIn, now: float, state: State) -> bool | No
     Return None if only a later portal sign-in is stored: it may have replaced the earlier one
     before this event was retried.
     """
-    address = _address_of(sign_in, now)
-    _store_latest(_device_code_key(sign_in), address, now, WINDOW_SECONDS, state)
-    portal = _get_address(_portal_key(sign_in), now, state)
+    address = _make_stored_address(sign_in, now)
+    _store_latest(_make_device_code_key(sign_in), address, now, WINDOW_SECONDS, state)
+    portal = _get_address(_make_portal_key(sign_in), now, state)
     if portal is None:
         return False
     if portal.seconds > address.seconds:
@@ -96,21 +96,24 @@ def _compare_device_code(sign_in: SignIn, now: float, state: State) -> bool | No
     return portal.digest != address.digest
 
 
-def _portal_key(sign_in: SignIn) -> str:
+def _make_portal_key(sign_in: SignIn) -> str:
+    """Return the key under which the address of the user's last portal sign-in is stored."""
     return f"{sign_in.account}#approval#{sign_in.user_id}"
 
 
-def _device_code_key(sign_in: SignIn) -> str:
+def _make_device_code_key(sign_in: SignIn) -> str:
+    """Return the key under which the address of the user's last device code is stored."""
     return f"{sign_in.account}#device-code#{sign_in.user_id}"
 
 
-def _address_of(sign_in: SignIn, now: float) -> StoredAddress:
+def _make_stored_address(sign_in: SignIn, now: float) -> StoredAddress:
     """Return the source of a sign-in in the form that is stored and compared."""
-    packed = pack_address(sign_in.source)
-    return StoredAddress(_event_seconds(sign_in, now), digest(str(packed or sign_in.source)))
+    address = pack_address(sign_in.source) or sign_in.source  # packed: the same in every spelling
+    return StoredAddress(_read_event_seconds(sign_in, now), digest(str(address)))
 
 
 def _get_address(key: str, now: float, state: State) -> StoredAddress | None:
+    """Return the address under ``key``; None if there is none or it has expired."""
     stored = state.get(key, now)
     return StoredAddress.parse(stored) if stored else None
 
@@ -196,7 +199,7 @@ def _count_failures(
         return verdict
     user = "root" if ROOT_FAILURE in verdict.causes else "others"
     key = f"{sign_in.account}#failures of {user}"
-    event_seconds = _event_seconds(sign_in, now)
+    event_seconds = _read_event_seconds(sign_in, now)
     failures = state.count_recent(key, sign_in.event_id, event_seconds)
     return apply_failure_count(verdict, failures.number, is_first=failures.is_first)
 
@@ -209,7 +212,7 @@ def _apply_console_link(
     ``sign_in`` is either of the two.
     """
     key = f"{sign_in.account}#link#{sign_in.who}"
-    is_new_link = verdict.grouped == "linked"
+    is_new_link = verdict.grouped == "linked"  # judge groups only console links so
     if is_new_link:
         state.put(key, sign_in.event_id, now, WINDOW_SECONDS)
         return verdict
@@ -217,10 +220,10 @@ def _apply_console_link(
     return mark_linked(verdict) if has_recent_link else verdict
 
 
-def _event_seconds(sign_in: SignIn | Unreadable, now: float) -> int:
+def _read_event_seconds(sign_in: SignIn | Unreadable, now: float) -> int:
     """Return the event's own time in seconds since 1970; now if it cannot be read."""
     event_time = parse_time(sign_in.time)
-    return int(event_time.timestamp() if event_time else now)
+    return int(event_time.timestamp()) if event_time else int(now)
 
 
 def _open_state(dependencies: Dependencies) -> State:

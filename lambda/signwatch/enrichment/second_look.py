@@ -57,12 +57,14 @@ def unwrap(event: object) -> object | None:
     """Return the queued event if Lambda's ``event`` is a delivery of the queue, else None.
 
     A delivery looks like ``{"Records": [{"eventSource": "aws:sqs", "body": "<event as JSON>"}]}``.
-    If its body cannot be parsed, return an empty event, which is read as Unreadable and causes an
+    If its body holds no event, return an empty one, which is read as Unreadable and causes an
     alert. Raises ValueError for a delivery of several messages: all but the first would be lost,
     and the event source mapping never makes one.
     """
     records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list) or not records or not all(map(_is_sqs_message, records)):
+    if not isinstance(records, list) or not records:
+        return None
+    if not all(map(_is_sqs_message, records)):
         return None
     (message,) = records  # raises ValueError for several
     try:
@@ -135,12 +137,13 @@ def _is_completed_by(candidate_event: object, password_step: SignIn, step_event:
         return False
     if not _is_soon_after(password_step, sign_in):
         return False
-    workflow_id = _workflow_id(step_event)
-    has_same_workflow = workflow_id != "" and workflow_id == _workflow_id(candidate_event)
+    workflow_id = _read_workflow_id(step_event)
+    has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
     return _is_same_person(password_step, sign_in, has_same_workflow=has_same_workflow)
 
 
 def _is_soon_after(password_step: SignIn, sign_in: SignIn) -> bool:
+    """Return whether the sign-in came after the step; False if one of them has no readable time."""
     start, end = parse_time(password_step.time), parse_time(sign_in.time)
     if start is None or end is None:
         return False
@@ -165,6 +168,6 @@ def _is_same_person(password_step: SignIn, sign_in: SignIn, *, has_same_workflow
     return has_same_workflow
 
 
-def _workflow_id(event: object) -> str:
+def _read_workflow_id(event: object) -> str:
     """Return the id that all records of one Identity Center sign-in share; empty if it has none."""
     return get_string(open_record(event).extra, "AuthWorkflowID")

@@ -15,9 +15,9 @@ from signwatch.detection.record import digest
 DAY_SECONDS = 24 * 3600
 WINDOW_SECONDS = 15 * 60  # failures are counted together within this time
 MAX_COUNTED_EVENTS = 50  # in one window; an item of the table has a maximum size
-# Conditions of DynamoDB: there is no unexpired value, or the same one; the window has room for the
-# event, or already has it.
+# DynamoDB writes only if: there is no value, it has expired, or it is the same.
 CLAIM_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now OR #value = :value"
+# DynamoDB writes only if: the window is new, has room, or already has the event.
 COUNT_CONDITION = "attribute_not_exists(events) OR size(events) < :max OR contains(events, :event)"
 
 
@@ -47,7 +47,8 @@ class RecentCount(NamedTuple):
 class State(NamedTuple):
     """The state in one DynamoDB table. Every method passes DynamoDB's errors on.
 
-    A ``key`` says what is stored or counted, such as "111122223333#failures of root".
+    A ``key`` says what is stored or counted, such as "111122223333#failures of root". ``now`` is in
+    seconds since 1970, ``storage_seconds`` is the time until a value expires.
     """
 
     dynamodb: Any
@@ -67,21 +68,23 @@ class State(NamedTuple):
         events = self._add_event(key, window_index, this_event)
         events += self._get_events(key, window_index - 1)
         recent = [event for event in events if event.seconds > event_seconds - WINDOW_SECONDS]
-        return RecentCount(len(recent), is_first=min(recent) == this_event)
+        earliest = min(recent)
+        return RecentCount(len(recent), is_first=earliest == this_event)
 
-    def put(self, key: str, value: str, now: float, seconds: int) -> None:
-        """Store ``value`` under ``key`` for ``seconds``, replacing any earlier value."""
-        self.dynamodb.put_item(TableName=self.table, Item=_value_item(key, value, now, seconds))
+    def put(self, key: str, value: str, now: float, storage_seconds: int) -> None:
+        """Store ``value`` under ``key``, replacing any earlier value."""
+        item = _make_value_item(key, value, now, storage_seconds)
+        self.dynamodb.put_item(TableName=self.table, Item=item)
 
-    def claim(self, key: str, value: str, now: float, seconds: int) -> bool:
-        """Store ``value`` for ``seconds``, unless ``key`` has another value that has not expired.
+    def claim(self, key: str, value: str, now: float, storage_seconds: int) -> bool:
+        """Store ``value`` under ``key``, unless it has another value that has not expired.
 
         Return whether it is stored. A retry that claims the same value again succeeds.
         """
         try:
             self.dynamodb.put_item(
                 TableName=self.table,
-                Item=_value_item(key, value, now, seconds),
+                Item=_make_value_item(key, value, now, storage_seconds),
                 ConditionExpression=CLAIM_CONDITION,
                 ExpressionAttributeNames={"#value": "value"},
                 ExpressionAttributeValues={":value": {"S": value}, ":now": {"N": str(int(now))}},
@@ -92,7 +95,7 @@ class State(NamedTuple):
 
     def get(self, key: str, now: float) -> str:
         """Return the value under ``key``; empty if there is none or it has expired."""
-        item = self._get_item(_table_key("kept", key))
+        item = self._get_item(_make_table_key("kept", key))
         if not item or int(item["expires_at"]["N"]) <= now:
             return ""
         return str(item["value"]["S"])
@@ -102,11 +105,12 @@ class State(NamedTuple):
 
         Return the events of the window, including this one even if it was not added.
         """
-        expires_at = (window_index + 2) * WINDOW_SECONDS + DAY_SECONDS
+        end_of_next_window = (window_index + 2) * WINDOW_SECONDS  # until then the event counts
+        expires_at = end_of_next_window + DAY_SECONDS
         try:
             self.dynamodb.update_item(
                 TableName=self.table,
-                Key=_table_key("count", f"{window_index}#{key}"),
+                Key=_make_table_key("count", f"{window_index}#{key}"),
                 UpdateExpression="SET expires_at = :expiry ADD events :events",
                 ConditionExpression=COUNT_CONDITION,
                 ExpressionAttributeValues={
@@ -122,7 +126,7 @@ class State(NamedTuple):
 
     def _get_events(self, key: str, window_index: int) -> list[CountedEvent]:
         """Return the events counted under ``key`` in a window, in any order."""
-        item = self._get_item(_table_key("count", f"{window_index}#{key}"))
+        item = self._get_item(_make_table_key("count", f"{window_index}#{key}"))
         return [CountedEvent.parse(text) for text in item.get("events", {}).get("SS", [])]
 
     def _get_item(self, table_key: dict[str, Any]) -> dict[str, Any]:
@@ -133,15 +137,15 @@ class State(NamedTuple):
         return dict(response.get("Item", {}))
 
 
-def _value_item(key: str, value: str, now: float, seconds: int) -> dict[str, Any]:
-    """Return an item for the table that holds ``value`` and expires in ``seconds``."""
+def _make_value_item(key: str, value: str, now: float, storage_seconds: int) -> dict[str, Any]:
+    """Return an item in DynamoDB's form that holds ``value``."""
     return {
-        **_table_key("kept", key),
+        **_make_table_key("kept", key),
         "value": {"S": value},
-        "expires_at": {"N": str(int(now) + seconds)},
+        "expires_at": {"N": str(int(now) + storage_seconds)},
     }
 
 
-def _table_key(kind: str, key: str) -> dict[str, Any]:
+def _make_table_key(kind: str, key: str) -> dict[str, Any]:
     """Return the primary key of an item; ``kind`` is "kept" for a value, "count" for a window."""
     return {"alert": {"S": f"{kind}#{digest(key)}"}}
