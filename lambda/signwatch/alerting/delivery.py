@@ -33,7 +33,7 @@ class TextReport(NamedTuple):
 
     sent_count: int = 0  # texts sent by this invocation
     reached_recipients: int = 0  # those who have the text, from this or an earlier invocation
-    failures: tuple[str, ...] = ()  # one sentence for each
+    failures: tuple[str, ...] = ()  # one clause for each, such as "no text was sent: ..."
     can_retry: bool = False  # a retry may help
 
 
@@ -153,7 +153,7 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
 
 
 def _describe_failure(outcome: Outcome, position: str) -> str:
-    """Return a sentence about a text that was not sent; ``position`` is such as "1 of 2"."""
+    """Return a clause that says why a text was not sent; ``position`` is such as "1 of 2"."""
     retry = ", and is tried again" if outcome.state == "transient" else ""
     return f"the text to recipient {position} was not sent{retry}: {outcome.reason}"
 
@@ -163,7 +163,8 @@ def _send_text(
 ) -> tuple[Outcome, Secret]:
     """Send one text; return its outcome and the secret to use from now on.
 
-    If Twilio refuses the credentials, the secret is read again, since it may have been rotated.
+    If Twilio refuses the credentials, the secret is read again. If it has changed, the text is sent
+    with the new one.
     """
     from signwatch.alerting import sms
 
@@ -171,16 +172,14 @@ def _send_text(
     outcome = sms.send(secret, recipient, text, settings.twilio_base_url, seconds_left)
     if outcome.state != "credentials":
         return outcome, secret
-    now = dependencies.clock()
+    arn, now = settings.twilio_secret_arn, dependencies.clock()
     try:
-        rotated = sms.load_secret(
-            dependencies.client, settings.twilio_secret_arn, now, prefer_cache=False
-        )
+        new_secret = sms.load_secret(dependencies.client, arn, now, prefer_cache=False)
     except sms.NoSecretError:
         return outcome, secret
-    if rotated != secret:
-        outcome = sms.send(rotated, recipient, text, settings.twilio_base_url, seconds_left)
-    return outcome, rotated
+    if new_secret != secret:
+        outcome = sms.send(new_secret, recipient, text, settings.twilio_base_url, seconds_left)
+    return outcome, new_secret
 
 
 def _send_email(
@@ -217,8 +216,9 @@ def _log_delivery(
     metrics = {"TextsSent": float(report.sent_count)}
     if report.failures:
         metrics["TextsFailed"] = float(len(report.failures))
-    has_lost_texts = report is not NO_TEXTS_WANTED and report.reached_recipients == 0
-    if has_lost_texts and email_outcome == "sent":
+    texts_were_wanted = report is not NO_TEXTS_WANTED
+    nobody_has_text = report.reached_recipients == 0
+    if texts_were_wanted and nobody_has_text and email_outcome == "sent":
         metrics["FallbackUsed"] = 1.0
     values = {
         "level": "ERROR" if report.failures else "INFO",

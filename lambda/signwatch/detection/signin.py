@@ -72,8 +72,8 @@ TOKEN_KINDS = frozenset({"token", "aws-login"})
 STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}
 CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
-# Identity Center creates its roles under a path that is reserved for AWS.
-IDENTITY_CENTER_ROLE_ARN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
+# A regular expression. Identity Center creates its roles under a path that is reserved for AWS.
+IDENTITY_CENTER_ROLE_ARN_PATTERN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
 AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
 HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
@@ -96,12 +96,12 @@ class SignIn(NamedTuple):
     grant: str = ""  # how a token was obtained: "device code", "authorization code", ...
     user_id: str = ""  # only of an Identity Center user
     identity_store_id: str = ""  # of the identity store that has the user's name
-    role: str = ""  # the name of the role, if there is one
+    role: str = ""  # the name of the role that is taken or whose session signs in
     vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
 
     @property
     def partition(self) -> str:
-        """The AWS partition of its Region (AWS General Reference, ARNs)."""
+        """The AWS partition of its Region: "aws-cn" (China), "aws-us-gov" (GovCloud) or "aws"."""
         if self.region.startswith("cn-"):
             return "aws-cn"
         if self.region.startswith("us-gov-"):
@@ -290,7 +290,11 @@ def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
 
 
 def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
-    """Return why a record on this path is only a step; empty if it is a sign-in."""
+    """Return why a record on this path is only a step; empty if it is a sign-in.
+
+    Identity Center opens an account with a role of its own. That is a step, because the portal
+    sign-in before it has a record too.
+    """
     if path.kind in TOKEN_KINDS:
         return _find_token_step_reason(path, record, grant)
     if path.kind == "factor":
@@ -299,7 +303,7 @@ def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
     role_arn = _read_session_role_arn(record)  # of a console link
     if path.kind == "saml-role":
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
-    is_by_identity_center = re.match(IDENTITY_CENTER_ROLE_ARN, role_arn)
+    is_by_identity_center = re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn)
     return "Identity Center opened an account" if is_by_identity_center else ""
 
 
@@ -464,7 +468,7 @@ def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> st
         return path.what
     if identity == "federated":
         role_arn = _read_session_role_arn(record)
-        if re.match(IDENTITY_CENTER_ROLE_ARN, role_arn):
+        if re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn):
             return WHAT_BY_IDENTITY[IDENTITY_CENTER]
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 

@@ -162,7 +162,7 @@ def _judge_sign_in(
     device_code_reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
     if device_code_reason:
         causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
-        if source_reason == RECOGNISED_SOURCE:  # this is not a cause of an alert
+        if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
             causes = (DEVICE_CODE,)
         return Verdict("alert", "high", (device_code_reason, source_reason), causes)
     return _judge_by_source(sign_in, source_reason)
