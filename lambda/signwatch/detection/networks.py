@@ -209,10 +209,10 @@ def pack_address(source: object) -> bytes | None:
 
 def _contains(networks: Networks, address: bytes) -> bool:
     """Return whether a packed address is in one of the networks."""
-    ranges = networks.ipv4 if len(address) == IPV4_BYTES else networks.ipv6
+    firsts, lasts = networks.ipv4 if len(address) == IPV4_BYTES else networks.ipv6
     # The only range that can contain it is the last one that starts at or before it.
-    position = bisect_right(ranges.firsts, address) - 1
-    return position >= 0 and address <= ranges.lasts[position]
+    position = bisect_right(firsts, address) - 1
+    return position >= 0 and address <= lasts[position]
 
 
 @functools.lru_cache(maxsize=1)

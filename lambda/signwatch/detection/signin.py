@@ -220,8 +220,9 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
     if not (service and event_name):
         return _make_unreadable(record, "the record names no event")
     if reason := STEPS.get(name):
-        outcome = _read_outcome_under_event_name(record)
-        is_right_password = name == CHECK_MFA and outcome == "success"
+        is_right_password = False
+        if name == CHECK_MFA:
+            is_right_password = _read_outcome_under_event_name(record) == "success"
         return _make_step(record, reason, is_right_password=is_right_password)
     if service in SERVICES and event_name in EVENT_NAMES:
         return _make_unreadable(record, "the event comes from an unusual service")
