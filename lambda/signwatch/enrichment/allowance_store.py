@@ -40,10 +40,10 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
     """Return an allowance that recognises the sign-in, or None. Expired ones are ignored.
 
     It must contain the source address, and be for everybody, for the recorded user or for the role.
-    If it is for somebody else, but the record has only the user's id, the name is looked up too.
+    If none is, and the record has only the user's id, the user's name is looked up and tried.
     """
     allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
-    with_address = [
+    containing_source = [
         entry
         for entry in _load_allowances(now, dependencies)
         if entry.is_current(now)
@@ -51,13 +51,13 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
             entry.parsed_cidr, sign_in.source, sign_in.vpc_endpoint, allowed_endpoints
         )
     ]
-    for entry in with_address:
+    for entry in containing_source:
         if entry.is_for(sign_in.who, sign_in.role):
             return entry
-    if not with_address:
+    if not containing_source:
         return None
     name = with_name(sign_in, dependencies).who
-    for entry in with_address:
+    for entry in containing_source:
         if entry.is_for(name):
             return entry
     return None

@@ -2,8 +2,7 @@
 
 Most records of Identity Center contain only the user's id. The name is in the identity store, AWS's
 directory of these users. An alert without a name shows the id. Sources: IAM Identity Center User
-Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API
-Reference, DescribeUser.
+Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API Reference, DescribeUser.
 """
 
 from __future__ import annotations
