@@ -206,7 +206,7 @@ class TestParameters:
 
     def test_the_table_has_every_cause_that_can_be_switched_off(self) -> None:
         causes = [name for row in repository.table(ALERTS, "Causes") for name in code(row[0])]
-        assert sorted(causes) == sorted(map(verdict.cause_name, verdict.CAUSES))
+        assert sorted(causes) == sorted(map(verdict.format_cause, verdict.CAUSES))
 
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
         rows = repository.table(CONFIGURATION, "Environment of the function")
@@ -228,7 +228,7 @@ class TestText:
         sign_in = signin.read(event)
         assert isinstance(sign_in, signin.SignIn)
         judged = verdict.judge(sign_in, recognised=False)
-        composed = message.compose(sign_in, judged, label="production", delay=200)
+        composed = message.compose(sign_in, judged, label="production", delay_seconds=200)
         assert repository.blocks(README, "text")[0] == composed.text + "\n"
 
     def test_the_size_and_the_delay_on_the_pages_are_those_of_the_function(self) -> None:

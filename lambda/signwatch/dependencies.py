@@ -8,23 +8,23 @@ from signwatch.settings import Settings
 
 DEFAULT_SECONDS_LEFT = 60.0  # if the Lambda context does not provide it
 
-_clients: dict[tuple[str, str, bool], Any] = {}  # by service, Region, quick
+_clients: dict[tuple[str, str, bool], Any] = {}  # by get_client's arguments
 
 
 class Dependencies(NamedTuple):
-    """The dependencies of the pipeline; tests replace them.
-
-    ``client`` is ``get_client``. ``seconds_left`` returns the time until Lambda's timeout.
-    """
+    """The dependencies of the pipeline; tests replace them."""
 
     settings: Settings
-    clock: Callable[[], float]
-    client: Callable[..., Any]
-    seconds_left: Callable[[], float]
+    clock: Callable[[], float]  # returns the time in seconds since 1970
+    client: Callable[..., Any]  # get_client
+    seconds_left: Callable[[], float]  # returns the time until Lambda's timeout
 
     @classmethod
     def make(cls, settings: Settings, context: Any) -> Self:
-        """Return the dependencies of one invocation; ``context`` is Lambda's context object."""
+        """Return the dependencies of one invocation; ``context`` is Lambda's context object.
+
+        Connections that an earlier invocation left open are closed.
+        """
         close_idle_connections()
         get_milliseconds_left = getattr(context, "get_remaining_time_in_millis", None)
 
@@ -62,10 +62,13 @@ def close_idle_connections() -> None:
 
 
 def _make_client(service: str, region: str, *, quick: bool) -> Any:
+    """Make the AWS client of a service; the arguments are those of get_client."""
     import boto3
     from botocore.config import Config
 
-    connect_seconds, read_seconds, attempts = (1, 1, 1) if quick else (2, 5, 2)
+    connect_seconds, read_seconds, attempts = 2, 5, 2
+    if quick:
+        connect_seconds, read_seconds, attempts = 1, 1, 1
     config = Config(
         connect_timeout=connect_seconds,
         read_timeout=read_seconds,

@@ -43,7 +43,7 @@ def count_septets(text: str) -> int:
 
 
 def to_gsm7(text: str) -> str:
-    """Return ``text`` as one line of GSM-7.
+    """Return ``text`` as one line of GSM-7: ``"Zoë Łuka" -> "Zoe ?uka"``.
 
     A letter with an accent that GSM-7 lacks loses the accent. An invisible character is dropped.
     Any other character that GSM-7 lacks becomes ``?``.
@@ -52,11 +52,13 @@ def to_gsm7(text: str) -> str:
         # Imported here and in _map_character because it takes time; ASCII text does not need it.
         import unicodedata
 
-        text = unicodedata.normalize("NFC", text)
-    return " ".join("".join(map(_map_character, text)).split())
+        text = unicodedata.normalize("NFC", text)  # a letter and its accent become one character
+    mapped = "".join(map(_map_character, text))
+    return " ".join(mapped.split())
 
 
 def _map_character(character: str) -> str:
+    """Return what stands for a character in GSM-7: one character, three dots, or nothing."""
     if character in BASIC_CHARACTERS or character in EXTENSION_CHARACTERS:
         return character
     if character in REPLACEMENTS:
@@ -69,7 +71,7 @@ def _map_character(character: str) -> str:
 
     if unicodedata.category(character) in INVISIBLE_CATEGORIES:
         return ""
-    base = unicodedata.normalize("NFKD", character)[:1]
+    base = unicodedata.normalize("NFKD", character)[:1]  # a letter without its accent
     return base if base in BASIC_CHARACTERS else "?"
 
 
@@ -94,8 +96,12 @@ def quote(text: str, max_septets: int) -> str:
 
 
 def truncate(text: str, max_septets: int) -> str:
-    """Return ``text``; if it takes more than ``max_septets``, cut it and append three dots."""
-    # A character takes at least one septet. Cut first, because the loop takes quadratic time.
+    """Return GSM-7 text; if it takes more than ``max_septets``, cut it and append three dots.
+
+    The three dots are counted in ``max_septets``.
+    """
+    # A character takes at least one septet, so a longer text does not fit in any case. Cut first,
+    # because the loop takes quadratic time.
     shortened = text[: max_septets + 1]
     if shortened == text and count_septets(text) <= max_septets:
         return text
@@ -107,7 +113,7 @@ def truncate(text: str, max_septets: int) -> str:
 def _make_unclickable(text: str) -> str:
     """Break up links and phone numbers so that a phone does not make them clickable.
 
-    Whitespace is collapsed too.
+    ``"a@example.com" -> "a at example. com"``. Runs of whitespace become one space.
     """
     text = PHONE_NUMBER.sub(_split_phone_number, text)
     for character, replacement in CLICKABLE_CHARACTERS.items():
@@ -116,5 +122,5 @@ def _make_unclickable(text: str) -> str:
 
 
 def _split_phone_number(match: re.Match[str]) -> str:
-    """Return the digits in groups of four at most, joined by underscores."""
+    """Return the digits of a phone number in groups: ``"1 555 0123456" -> "1_555_0123_456"``."""
     return "_".join(re.findall(r"\d{1,4}", match[0]))

@@ -2,8 +2,11 @@
 
 Most sign-ins come from a known network. For these the function only writes one log line: it makes
 no AWS call and imports neither boto3 nor twilio. Modules that need these are therefore imported
-inside functions. The exceptions are a portal sign-in and a device code: they always use DynamoDB,
-because the address of each is compared with that of the other.
+inside functions.
+
+The exceptions are a portal sign-in (to IAM Identity Center) and a device code. A device code signs
+in a program after a person approved it in the portal. Both always use DynamoDB, because the address
+of each is compared with that of the other.
 """
 
 from __future__ import annotations
@@ -29,37 +32,38 @@ if TYPE_CHECKING:
 
 
 def process(event: object, dependencies: Dependencies) -> dict[str, str]:
-    """Process one event, including the alert if it needs one; return its id and verdict.
+    """Process one event, including the alert if it needs one.
 
+    Return ``{"event_id": "...", "verdict": "alert"}``, with any Verdict.level in place of "alert".
     Raises DeliveryError if an alert has not reached everybody yet, so that Lambda retries.
     """
     now = dependencies.clock()
-    parsed_event = _read(event, now, dependencies)
+    parsed_event = _parse(event, now, dependencies)
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
     verdict = _judge_with_earlier_events(
         parsed_event, now, dependencies, recognised=bool(recognised_by)
     )
-    delay = _delay_seconds(parsed_event, now)
-    _log_decision(parsed_event, verdict, delay, recognised_by, now, dependencies)
+    delay_seconds = _compute_delay_seconds(parsed_event, now)
+    _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
-        _send_alert(parsed_event, verdict, delay, now, dependencies)
+        _send_alert(parsed_event, verdict, delay_seconds, now, dependencies)
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
-def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+def _parse(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
     """Parse an event.
 
     The event of a right password is also put into a queue, which delivers it again 15 minutes
     later: then this looks for the sign-in that should have followed.
     """
     parsed_event = read(event)
-    if isinstance(parsed_event, Step) and parsed_event.pending:
+    if isinstance(parsed_event, Step) and parsed_event.is_right_password:
         from signwatch.enrichment.second_look import enqueue
 
         return enqueue(event, parsed_event, now, dependencies)
-    if isinstance(parsed_event, Unreadable):
+    if isinstance(parsed_event, Unreadable):  # as a delivery of the queue is too
         from signwatch.enrichment.second_look import recheck, unwrap
 
         queued_event = unwrap(event)
@@ -69,13 +73,14 @@ def _read(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
 
 
 def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
-    """Return what recognises the source: the known networks or an allowance; "" if neither does.
+    """Return what recognises the source, for the log; "" if nothing does.
 
-    The allowances are loaded only if one of them could recognise the source.
+    It is "KnownNetworks", or an allowance (an extra network, stored in AWS) such as "hotel
+    (networks/<name>)". Allowances are loaded only if one of them could recognise the source.
     """
     known = networks.parse_list(dependencies.settings.known_networks)
     allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
-    source, vpc_endpoint = sign_in.source, sign_in.endpoint
+    source, vpc_endpoint = sign_in.source, sign_in.vpc_endpoint
     if networks.recognises_sign_in(known, source, vpc_endpoint, allowed_endpoints):
         return "KnownNetworks"
     if not networks.can_be_recognised(source, vpc_endpoint, allowed_endpoints):
@@ -89,11 +94,11 @@ def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -
 def _judge_with_earlier_events(
     parsed_event: ParsedEvent, now: float, dependencies: Dependencies, *, recognised: bool
 ) -> Verdict:
-    """Judge a parsed event. Earlier events can change the verdict of an alert.
+    """Judge a parsed event, then adjust the verdict of an alert by earlier events.
 
-    A device code is suspicious if it was approved from another address than it was used from.
+    ``recognised`` says whether its source is recognised.
     """
-    approved_elsewhere = None  # not known; also for events that are not about a device code
+    approved_elsewhere = None  # unknown, or not about a device code
     if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
         from signwatch.enrichment.correlation import is_approved_elsewhere
 
@@ -119,23 +124,25 @@ def _is_device_code_or_approval(sign_in: SignIn) -> bool:
     return sign_in.kind == IDENTITY_CENTER or sign_in.grant == DEVICE_CODE_GRANT
 
 
-def _delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
-    """Return the seconds from the sign-in to now; None if there is no readable time."""
+def _compute_delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
+    """Return the seconds from the sign-in to now; None if it has no readable time."""
     if not isinstance(parsed_event, (SignIn, Unreadable)):
         return None
     event_time = parse_time(parsed_event.time)
-    return max(0, round(now - event_time.timestamp())) if event_time else None
+    if event_time is None:
+        return None
+    return max(0, round(now - event_time.timestamp()))  # below 0 if the clocks differ
 
 
 def _log_decision(
     parsed_event: ParsedEvent,
     verdict: Verdict,
-    delay: int | None,
+    delay_seconds: int | None,
     recognised_by: str,
     now: float,
     dependencies: Dependencies,
 ) -> None:
-    """Write the one log line of this event."""
+    """Write the one log line of this event. ``delay_seconds`` is None if unknown."""
     kind = type(parsed_event).__name__
     if isinstance(parsed_event, SignIn):
         kind = parsed_event.what
@@ -149,7 +156,7 @@ def _log_decision(
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
-        "delay_s": delay,
+        "delay_s": delay_seconds,
     }
     # Reported here because this line is written for every event, from the first one on.
     unusable = networks.parse_list(dependencies.settings.known_networks).unusable
@@ -158,21 +165,22 @@ def _log_decision(
     if recognised_by:
         values["recognised_by"] = recognised_by
     metrics = {"SignIns": 1.0}
-    if delay is not None:
-        metrics["DelaySeconds"] = float(delay)
+    if delay_seconds is not None:
+        metrics["DelaySeconds"] = float(delay_seconds)
     log.write(values, metrics, now, dimensions={"Verdict": verdict.level})
 
 
 def _send_alert(
     sign_in: SignIn | Unreadable,
     verdict: Verdict,
-    delay: int | None,
+    delay_seconds: int | None,
     now: float,
     dependencies: Dependencies,
 ) -> None:
     """Compose and deliver an alert, then record whether it reached everybody.
 
-    The record lets apply_correlation suppress a repeat of the alert.
+    The record lets apply_correlation suppress a repeat of the alert. ``delay_seconds`` is the
+    time since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
     """
     from signwatch.alerting.delivery import deliver
     from signwatch.alerting.message import compose
@@ -186,7 +194,9 @@ def _send_alert(
         if isinstance(sign_in, SignIn):
             sign_in_to_show = with_name(sign_in, dependencies)
         label, zone = settings.account_label, settings.time_zone
-        message = compose(sign_in_to_show, verdict, label=label, zone=zone, delay=delay)
+        message = compose(
+            sign_in_to_show, verdict, label=label, zone=zone, delay_seconds=delay_seconds
+        )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
         reached_everybody = True  # deliver raises DeliveryError if a channel must be retried

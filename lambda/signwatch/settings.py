@@ -1,6 +1,6 @@
-"""The function's settings, read from its environment.
+"""The function's settings, read from its environment variables.
 
-The key of each setting is the name of its field in capitals.
+The variable of each setting is the name of its field in capitals: NAME_PREFIX for name_prefix.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from signwatch.detection.networks import split_list
 
 
 class Settings(NamedTuple):
-    """The function's settings. A field is empty if the environment lacks its key."""
+    """The function's settings. A field is empty if the environment lacks its variable."""
 
     name_prefix: str
-    known_networks: str  # a string, by which networks.parse_list caches its result
+    known_networks: str  # not split here: networks.parse_list does it and caches the result
     account_label: str
     alert_off: tuple[str, ...]
     alert_on: tuple[str, ...]
@@ -28,7 +28,10 @@ class Settings(NamedTuple):
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings. A missing key is not an error, so that it never prevents an alert."""
+        """Read the settings from ``environment``, which is os.environ in Lambda.
+
+        A missing variable is not an error, so that it never prevents an alert.
+        """
         values: dict[str, Any] = {
             field: environment.get(field.upper(), "") for field in cls._fields
         }

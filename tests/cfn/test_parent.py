@@ -125,7 +125,7 @@ class TestParameters:
     def test_pattern_has_exactly_the_causes_that_can_be_switched(
         self, name: str, causes: tuple[str, ...]
     ) -> None:
-        names = set(map(verdict.cause_name, causes))
+        names = set(map(verdict.format_cause, causes))
         assert set(re.findall(r"[a-z-]+", PARAMETERS[name]["AllowedPattern"])) == names
         assert accepts(name, ",".join(sorted(names)))
 

@@ -80,7 +80,9 @@ class TestFuzzer:
     def test_recognised_private_address_is_counted(
         self, monkeypatch: pytest.MonkeyPatch, rng: random.Random
     ) -> None:
-        monkeypatch.setattr(networks, "_private_networks", lambda: networks.build_networks(()))
+        monkeypatch.setattr(
+            networks, "_build_private_networks", lambda: networks.build_networks(())
+        )
         monkeypatch.setattr(
             fuzzing, "_address", lambda rng: f"10.0.{rng.randrange(256)}.{rng.randrange(256)}"
         )

@@ -344,7 +344,7 @@ def fuzz_texts(count: int, rng: random.Random) -> Texts:
             ALERT,
             label=_hostile_text(rng),
             zone=rng.choice(ZONES),
-            delay=rng.choice([None, 0, 10**9]),
+            delay_seconds=rng.choice([None, 0, 10**9]),
         )
         untrusted_text = OWN_TEXT.sub("", alert.body)
         too_long += gsm7.count_septets(alert.text) > TEXT_MAX_SEPTETS

@@ -202,7 +202,10 @@ def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matc
 def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
     reading = read(path.event)
     is_recognised = isinstance(reading, SignIn) and networks.recognises_sign_in(
-        networks.parse_list(KNOWN_NETWORKS), reading.source, reading.endpoint, allowed_endpoints=()
+        networks.parse_list(KNOWN_NETWORKS),
+        reading.source,
+        reading.vpc_endpoint,
+        allowed_endpoints=(),
     )
     unrecognised = judge(reading, recognised=False, approved_elsewhere=False)
     recognised = judge(reading, recognised=is_recognised, approved_elsewhere=False)
@@ -221,7 +224,7 @@ def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row
         recognised=format_level(recognised),
         rules=tuple(enabled),
         disabled_rules=tuple(disabled),
-        is_pending=isinstance(reading, Step) and reading.pending,
+        is_pending=isinstance(reading, Step) and reading.is_right_password,
     )
 
 

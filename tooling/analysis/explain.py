@@ -70,7 +70,9 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     """Judge one record as the function does if it has no other; compose the text of an alert."""
     reading = read(record.value)
     verdict = _judge(reading, criteria)
-    if isinstance(reading, Step) and reading.pending:  # a right password, without a sign-in yet
+    if (
+        isinstance(reading, Step) and reading.is_right_password
+    ):  # a right password, without a sign-in yet
         unfinished = read_unfinished(record.value)
         unfinished_verdict = _judge(unfinished, criteria)
         if unfinished_verdict.level == "alert":
@@ -82,7 +84,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
         verdict = _add_reason(verdict, _effect_of_other_events(verdict))
         if isinstance(reading, (SignIn, Unreadable)):
             label, zone = criteria.account_label, criteria.time_zone
-            text = compose(reading, verdict, label=label, zone=zone, delay=None).text
+            text = compose(reading, verdict, label=label, zone=zone, delay_seconds=None).text
     return ExplainedRecord(record, reading, verdict, text)
 
 
@@ -90,7 +92,7 @@ def _judge(reading: ParsedEvent, criteria: Criteria) -> Verdict:
     is_recognised = isinstance(reading, SignIn) and recognition.recognises_sign_in(
         recognition.parse_list(criteria.networks),  # which is cached
         reading.source,
-        reading.endpoint,
+        reading.vpc_endpoint,
         criteria.allowed_endpoints,
     )
     return judge(reading, recognised=is_recognised, off=criteria.alert_off, on=criteria.alert_on)

@@ -158,7 +158,7 @@ def offer_own_address(
         what = "is missing, and there is no terminal to ask at"
         raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     address = find_address()
-    if recognition.pack(address) is None or recognition.is_private(address):
+    if recognition.pack_address(address) is None or recognition.is_private(address):
         what = f"did not return a public address ({untrusted.escape_unprintable(address)})"
         raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY)
     try:
@@ -182,7 +182,7 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         what = "has a function that is too old to read allowances; nothing was written"
         remedy = "run: invoke bootstrap, then invoke deploy"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
-    if recognition.is_wholly_private(new.ranges.usable[0]) and not networks.endpoints:
+    if recognition.is_wholly_private(new.parsed_cidr.usable[0]) and not networks.endpoints:
         what = (
             "is private; the stack allows no VPC endpoint, and a private address is recognised"
             " only through one"
@@ -320,7 +320,7 @@ def _format_duration(seconds: float) -> str:
 
 def require_address(text: str) -> None:
     """Raise RefusedError unless ``text`` is a single IP address, without a prefix length."""
-    if recognition.pack(text) is None:
+    if recognition.pack_address(text) is None:
         where = f"--address {untrusted.escape_unprintable(text)}"
         remedy = "write it like 203.0.113.7 or 2001:db8::7"
         raise RefusedError(where, "is not a single IP address", remedy)
@@ -342,7 +342,7 @@ def check_address(
     matches_of_others = []  # allowances for another person or role
     for stored in networks.allowances:
         allowed = stored.allowance
-        if not (allowed and allowed.is_current(now) and _contains(allowed.ranges, address)):
+        if not (allowed and allowed.is_current(now) and _contains(allowed.parsed_cidr, address)):
             continue
         line = _format_allowance(stored, now)
         if allowed.is_for(who or ""):

@@ -1,7 +1,8 @@
 """Delivers an alert by text and by e-mail, so that the failure of one does not stop the other.
 
-The e-mail and each recipient of texts are channels. A delivery is recorded in the ledger after it
-succeeded: a crash in between repeats a message, which is better than losing one.
+The e-mail and each recipient of texts are channels. The ledger, a DynamoDB table, records which of
+them have an alert. It is written after a delivery: a crash in between repeats a message, which is
+better than losing one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class TextReport(NamedTuple):
 
     sent_count: int = 0  # texts sent by this invocation
     reached_recipients: int = 0  # those who have the text, from this or an earlier invocation
-    failures: tuple[str, ...] = ()  # one sentence for each
+    failures: tuple[str, ...] = ()  # one clause for each, such as "no text was sent: ..."
     can_retry: bool = False  # a retry may help
 
 
@@ -42,7 +43,7 @@ NO_TEXTS_WANTED = TextReport()  # for an alert by e-mail only
 def deliver(
     message: Message, key: str, dependencies: Dependencies, *, send_text: bool = True
 ) -> None:
-    """Text each recipient and e-mail the topic, except the channels that already have the alert.
+    """Send the texts and the e-mail, except to the channels that already have the alert.
 
     ``key`` is the alert's key in the ledger, empty for an event without an id. If ``send_text`` is
     false, only the e-mail is sent. Raises DeliveryError if a retry may help.
@@ -51,15 +52,15 @@ def deliver(
     if ledger.entry.finished:
         return
     report = _try_texts(message, ledger, dependencies) if send_text else NO_TEXTS_WANTED
-    email = _send_email(message, report, ledger, dependencies)
-    _log_delivery(ledger.event_id, report, email, dependencies)
-    if report.can_retry or email == "failed":
-        raise DeliveryError("; ".join((*report.failures, f"e-mail: {email}")))
+    email_outcome = _send_email(message, report, ledger, dependencies)
+    _log_delivery(ledger.event_id, report, email_outcome, dependencies)
+    if report.can_retry or email_outcome == "failed":
+        raise DeliveryError("; ".join((*report.failures, f"e-mail: {email_outcome}")))
     ledger.finish()
 
 
-def channel_name(recipient: str) -> str:
-    """Return the name under which the ledger records delivery to this recipient.
+def format_channel(recipient: str) -> str:
+    """Return the name of a recipient's channel in the ledger, such as "text_0123456789ab".
 
     It contains a hash, so that the phone number itself is not stored.
     """
@@ -73,7 +74,7 @@ class _SafeLedger:
         self.event_id = key.partition("#")[2]
         self.now = dependencies.clock()
         self.entry = Entry()
-        self._ledger: Ledger | None = None
+        self._ledger: Ledger | None = None  # None if it cannot be used
         try:
             dynamodb = dependencies.client("dynamodb")
             ledger = Ledger(dynamodb, dependencies.settings.ledger_table_name, key)
@@ -87,28 +88,32 @@ class _SafeLedger:
         return channel in self.entry.channels
 
     def mark_delivered(self, channel: str) -> None:
+        """Record that ``channel`` received the alert."""
         self._write(lambda ledger: ledger.mark_delivered(channel))
 
     def finish(self) -> None:
+        """Record that nothing is left to send or to retry."""
         self._write(Ledger.finish)
 
     def log_failure(self, problem: str, error: Exception) -> None:
+        """Log an error of this alert's delivery; ``problem`` names the part that failed."""
         log.write_failure(problem, error, self.now, event_id=self.event_id)
 
     def _write(self, write: Callable[[Ledger], None]) -> None:
-        """Call ``write`` unless the ledger failed before; log its error."""
+        """Call ``write`` with the ledger, unless it cannot be used; log the error if it fails."""
         if self._ledger is None:
             return
         try:
             write(self._ledger)
         except Exception as error:  # noqa: BLE001 - the next write may still succeed
             self.log_failure("ledger", error)
-            if type(error).__name__.endswith("TimeoutError"):
+            is_timeout = type(error).__name__.endswith("TimeoutError")
+            if is_timeout:
                 self._ledger = None  # another wait would leave no time for a text or the e-mail
 
 
 def _try_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
-    """Send the texts. Never raises, so that the e-mail is sent in any case."""
+    """Send the texts that are missing. Never raises, so that the e-mail is sent in any case."""
     try:
         return _send_texts(message.text, ledger, dependencies)
     except Exception as error:  # noqa: BLE001 - including an ImportError if the layer is missing
@@ -119,8 +124,8 @@ def _try_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies
 
 def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
     """Send the text to every recipient who does not have it; may raise anything."""
-    # requests warns that nothing guesses character sets. Twilio answers in UTF-8, and importing a
-    # package that guesses would take a tenth of a cold start.
+    # Twilio's client imports requests, which warns that no package for guessing character sets is
+    # installed. Twilio answers in UTF-8, and that package would take a tenth of a cold start.
     with warnings.catch_warnings(action="ignore"):
         from signwatch.alerting import sms
 
@@ -132,7 +137,7 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
     recipients = secret.recipients
     sent_count, failures, can_retry = 0, [], False
     for number, recipient in enumerate(recipients, 1):
-        channel = channel_name(recipient)
+        channel = format_channel(recipient)
         if ledger.has_delivered(channel):
             continue
         outcome, secret = _send_text(text, recipient, secret, dependencies)
@@ -140,13 +145,17 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
             sent_count += 1
             ledger.mark_delivered(channel)
             continue
-        is_transient = outcome.state == "transient"
-        retry = ", and is tried again" if is_transient else ""
-        position = f"recipient {number} of {len(recipients)}"  # no phone number in the log
-        failures.append(f"the text to {position} was not sent{retry}: {outcome.reason}")
-        can_retry = can_retry or is_transient
+        position = f"{number} of {len(recipients)}"  # no phone number in the log
+        failures.append(_describe_failure(outcome, position))
+        can_retry = can_retry or outcome.state == "transient"
     reached_recipients = len(recipients) - len(failures)
     return TextReport(sent_count, reached_recipients, tuple(failures), can_retry)
+
+
+def _describe_failure(outcome: Outcome, position: str) -> str:
+    """Return a clause that says why a text was not sent; ``position`` is such as "1 of 2"."""
+    retry = ", and is tried again" if outcome.state == "transient" else ""
+    return f"the text to recipient {position} was not sent{retry}: {outcome.reason}"
 
 
 def _send_text(
@@ -154,7 +163,8 @@ def _send_text(
 ) -> tuple[Outcome, Secret]:
     """Send one text; return its outcome and the secret to use from now on.
 
-    If Twilio refuses the credentials, the secret is read again, since it may have been rotated.
+    If Twilio refuses the credentials, the secret is read again. If it has changed, the text is sent
+    with the new one.
     """
     from signwatch.alerting import sms
 
@@ -162,16 +172,14 @@ def _send_text(
     outcome = sms.send(secret, recipient, text, settings.twilio_base_url, seconds_left)
     if outcome.state != "credentials":
         return outcome, secret
-    now = dependencies.clock()
+    arn, now = settings.twilio_secret_arn, dependencies.clock()
     try:
-        rotated = sms.load_secret(
-            dependencies.client, settings.twilio_secret_arn, now, prefer_cache=False
-        )
+        new_secret = sms.load_secret(dependencies.client, arn, now, prefer_cache=False)
     except sms.NoSecretError:
         return outcome, secret
-    if rotated != secret:
-        outcome = sms.send(rotated, recipient, text, settings.twilio_base_url, seconds_left)
-    return outcome, rotated
+    if new_secret != secret:
+        outcome = sms.send(new_secret, recipient, text, settings.twilio_base_url, seconds_left)
+    return outcome, new_secret
 
 
 def _send_email(
@@ -179,7 +187,7 @@ def _send_email(
 ) -> str:
     """E-mail the alert and the failures of the texts.
 
-    Return "sent", "failed", or "had" if it was sent by an earlier invocation.
+    Return "sent", "failed", or "had" if an earlier invocation sent it. Never raises.
     """
     if ledger.has_delivered(EMAIL):
         return "had"
@@ -199,19 +207,23 @@ def _send_email(
 
 
 def _log_delivery(
-    event_id: str, report: TextReport, email: str, dependencies: Dependencies
+    event_id: str, report: TextReport, email_outcome: str, dependencies: Dependencies
 ) -> None:
+    """Log how an alert was delivered. ``email_outcome`` is the result of _send_email.
+
+    FallbackUsed counts an alert that only the e-mail delivered, although texts were wanted.
+    """
     metrics = {"TextsSent": float(report.sent_count)}
     if report.failures:
         metrics["TextsFailed"] = float(len(report.failures))
     texts_were_wanted = report is not NO_TEXTS_WANTED
-    # Texts were wanted, no recipient has one, and only the e-mail was sent.
-    if email == "sent" and texts_were_wanted and not report.reached_recipients:
+    nobody_has_text = report.reached_recipients == 0
+    if texts_were_wanted and nobody_has_text and email_outcome == "sent":
         metrics["FallbackUsed"] = 1.0
     values = {
         "level": "ERROR" if report.failures else "INFO",
         "event_id": event_id,
         "delivery": list(report.failures) or "complete",
-        "email": email,
+        "email": email_outcome,
     }
     log.write(values, metrics, dependencies.clock())

@@ -1,7 +1,7 @@
 """The ledger records which channels received an alert, so that a retry does not send it twice.
 
-If the ledger cannot be used, the caller sends the alert anyway. A channel is the e-mail or one
-recipient of texts.
+A channel is the e-mail or one recipient of texts. The ledger is a DynamoDB table with one item, an
+entry, for each alert. If it cannot be used, the caller sends the alert anyway.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class Entry(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """The ledger of one alert. If ``key`` is empty (an event without an id), it records nothing."""
+    """The ledger's entry of one alert. Every method passes DynamoDB's errors on."""
 
     dynamodb: Any
     table: str
-    key: str
+    key: str  # "<account>#<event id>"; if empty (an event without an id), nothing is recorded
 
     def claim(self, now: float) -> Entry:
         """Record the alert and return an empty Entry; if it was recorded before, return its Entry.
 
-        ``now`` is in seconds since 1970. Errors of DynamoDB are passed on.
+        ``now`` is in seconds since 1970.
         """
         if not self.key:
             return Entry()
@@ -56,15 +56,20 @@ class Ledger(NamedTuple):
         self._update("SET #name = :state", "state", "done")
 
     def _get_entry(self) -> Entry:
+        """Return the entry as the table has it; an empty one if it has none."""
         response = self.dynamodb.get_item(
             TableName=self.table, Key={"alert": {"S": self.key}}, ConsistentRead=True
         )
         item = response.get("Item", {})
         channels = frozenset(item.get("channels", {}).get("M", {}))
-        return Entry(channels, item.get("state", {}).get("S") == "done")
+        state = item.get("state", {}).get("S")
+        return Entry(channels, finished=state == "done")
 
     def _update(self, expression: str, name: str, state: str) -> None:
-        """Update the entry; ``#name`` and ``:state`` in the expression stand for the arguments."""
+        """Update the entry by a DynamoDB expression.
+
+        In it, ``#name`` and ``:state`` stand for the arguments of these names.
+        """
         if self.key:
             self.dynamodb.update_item(
                 TableName=self.table,

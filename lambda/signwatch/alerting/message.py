@@ -1,8 +1,8 @@
 """Composes the text message and the e-mail of an alert from an allow-list of fields. Pure.
 
 A record contains strings that strangers chose. Only the fields named here are shown, each made safe
-and truncated (see gsm7), and the trusted ones come first. A text is at most two concatenated
-segments of 153 septets (GSM 03.38).
+and truncated (see gsm7), and the trusted ones come first. The length of a text is counted in
+septets, units of 7 bits. It is sent as at most two segments of 153 septets (GSM 03.38).
 """
 
 from __future__ import annotations
@@ -51,19 +51,24 @@ class Message(NamedTuple):
 
 
 def compose(
-    sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, delay: int | None, zone: str = ""
+    sign_in: SignIn | Unreadable,
+    verdict: Verdict,
+    *,
+    label: str,
+    delay_seconds: int | None,
+    zone: str = "",
 ) -> Message:
-    """Compose an alert.
+    """Compose an alert. ``label`` is the owner's name for the account, empty if there is none.
 
-    ``delay`` is the number of seconds since the sign-in, None if unknown. ``zone`` is the name of a
+    ``delay_seconds`` is the time since the sign-in, None if unknown. ``zone`` is the name of a
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
     ignored.
     """
     account = format_account(sign_in.account, label)
     lines = [
         f"AWS SIGN-IN ALERT account {account}",
-        *_detail_lines(sign_in, verdict),
-        _time_line(sign_in, delay, zone),
+        *_make_detail_lines(sign_in, verdict),
+        _make_time_line(sign_in, delay_seconds, zone),
         f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
     ]
     text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
@@ -77,18 +82,20 @@ def format_account(account: str, label: str) -> str:
     safe_label = gsm7.sanitise(label, LABEL_MAX_SEPTETS)
     if safe_label:
         return safe_label
-    return f"...{account[-4:]}" if account.isascii() and account.isdigit() else "unknown"
+    is_number = account.isascii() and account.isdigit()
+    return f"...{account[-4:]}" if is_number else "unknown"
 
 
 def _describe_event(sign_in: SignIn | Unreadable) -> str:
     """Return what happened, such as "Console sign-in FAILED"."""
     if isinstance(sign_in, SignIn):
-        return f"{sign_in.what} FAILED" if sign_in.outcome == "failure" else sign_in.what
+        has_failed = sign_in.outcome == "failure"
+        return f"{sign_in.what} FAILED" if has_failed else sign_in.what
     event_name = gsm7.sanitise(sign_in.event_name, EVENT_NAME_MAX_SEPTETS)
     return f"Unreadable sign-in ({event_name or 'unnamed event'})"
 
 
-def _detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
+def _make_detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
     """Return the lines that say what happened, who it was, from where, and with which MFA."""
     event = _describe_event(sign_in)
     who = gsm7.quote(sign_in.who, gsm7.NAME_MAX_SEPTETS)
@@ -98,12 +105,15 @@ def _detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
         return [f"{event}: {reason}", f"Who: {who}", from_line]
     if sign_in.identity == "root":
         who = "root user"
-    mfa_line = MFA_LINES[sign_in.mfa] + _device_code_note(sign_in, verdict)
+    mfa_line = MFA_LINES[sign_in.mfa] + _explain_device_code(sign_in, verdict)
     return [event, f"Who: {who}", from_line, mfa_line]
 
 
-def _device_code_note(sign_in: SignIn, verdict: Verdict) -> str:
-    """Return why a device code, or its approval in the portal, is an alert; else empty."""
+def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
+    """Return a remark if the alert is about a device code or its approval in the portal; else "".
+
+    A device code signs in a program after a person approved it in a browser.
+    """
     if APPROVAL_UNKNOWN in verdict.reasons:
         return "; approval unknown"
     if DEVICE_CODE not in verdict.reasons:
@@ -112,20 +122,23 @@ def _device_code_note(sign_in: SignIn, verdict: Verdict) -> str:
     return "; approved elsewhere" if is_device_code else "; code used elsewhere"
 
 
-def _time_line(sign_in: SignIn | Unreadable, delay: int | None, zone: str) -> str:
-    """Return the line with the Region, the time and, if it was long ago, the delay."""
+def _make_time_line(sign_in: SignIn | Unreadable, delay_seconds: int | None, zone: str) -> str:
+    """Return a line like "eu-central-1 2026-11-24 10:12:31 UTC (11:12 +0100), 7 min ago".
+
+    The part in parentheses is there if ``zone`` is known, the delay if it is long.
+    """
     region = gsm7.sanitise(sign_in.region, REGION_MAX_SEPTETS)
     time = parse_time(sign_in.time)
     when = "time unknown"
     if time:
         when = f"{time:%Y-%m-%d %H:%M:%S} UTC{_format_local_time(time, zone)}"
-    if delay is not None and delay > LATE_AFTER_SECONDS:
-        when += f", {_format_delay(delay)} ago"
+    if delay_seconds is not None and delay_seconds > LATE_AFTER_SECONDS:
+        when += f", {_format_delay(delay_seconds)} ago"
     return f"{region} {when}".strip()
 
 
 def _format_local_time(time: datetime, zone: str) -> str:
-    """Return the time in a zone, such as " (11:00 +0100)"; empty if the zone is unknown."""
+    """Return the time in a zone, such as " (11:12 +0100)"; empty if the zone is unknown."""
     if not zone:
         return ""
     from zoneinfo import ZoneInfo  # here because the import takes time and few alerts need it
@@ -137,17 +150,21 @@ def _format_local_time(time: datetime, zone: str) -> str:
 
 
 def _format_delay(seconds: int) -> str:
+    """Return a delay in minutes, or in hours from two on: ``420 -> "7 min"``."""
     hours = seconds // 3600
     return f"{hours} h" if hours > 1 else f"{seconds // 60} min"
 
 
 def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[str]) -> str:
+    """Return the body of the e-mail: the lines of the text, the reasons and what to do."""
     account = _format_id(sign_in.account, ACCOUNT_MAX_CHARS) or "unknown"
+    event_id = _format_id(sign_in.event_id, EVENT_ID_MAX_CHARS) or "without an id"
+    reasons = "; ".join(map(gsm7.to_gsm7, verdict.reasons))
     if isinstance(sign_in, SignIn) and sign_in.partition != "aws":
         account += f" in {sign_in.partition}"
     more_lines = [
-        f"Why: {'; '.join(map(gsm7.to_gsm7, verdict.reasons))}",
-        f"CloudTrail event: {_format_id(sign_in.event_id, EVENT_ID_MAX_CHARS) or 'without an id'}",
+        f"Why: {reasons}",
+        f"CloudTrail event: {event_id}",
         f"Account: {account}",
         "",
         "If this was you or somebody you know, add the address to the recognised networks.",
@@ -157,7 +174,10 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
 
 
 def _format_source(source: str) -> str:
-    """Return one or more addresses unchanged, and anything else quoted and made safe."""
+    """Return a source that is one or more addresses as it is, anything else quoted and made safe.
+
+    AWS may record several addresses, separated by commas.
+    """
     if not source.strip():
         return "not recorded"
     parts = [part.strip() for part in source.split(",")]
@@ -175,7 +195,10 @@ def _is_address(text: str) -> bool:
 
 
 def _format_id(value: str, max_septets: int) -> str:
-    """Return an id unchanged, so that people can search for it; make anything else safe."""
+    """Return an id unchanged, so that people can search for it; make anything else safe.
+
+    Both are cut to ``max_septets``.
+    """
     if set(value) <= ID_CHARACTERS:
         return value[:max_septets]
     return gsm7.sanitise(value, max_septets)

@@ -35,8 +35,6 @@ EMPTY_VALUE_ERROR_NAME = "ResourceNotFoundException"
 STRING_FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
 NO_EDGE = {"TWILIO_EDGE": ""}  # replaces os.environ, where an edge would change the host
 
-_cache: dict[str, tuple[float, Secret]] = {}  # by ARN: (read_at, secret)
-
 
 class Secret(NamedTuple):
     """Twilio's credentials, the sender and the recipients, from Secrets Manager."""
@@ -46,6 +44,16 @@ class Secret(NamedTuple):
     api_key_secret: str
     sender: str
     recipients: tuple[str, ...]
+
+
+class CachedSecret(NamedTuple):
+    """A secret, and the time it was read at in seconds since 1970."""
+
+    read_at: float
+    secret: Secret
+
+
+_cache: dict[str, CachedSecret] = {}  # by the secret's ARN
 
 
 class NoSecretError(Exception):
@@ -60,9 +68,13 @@ class NoSecretError(Exception):
 
 
 class Outcome(NamedTuple):
-    """The outcome of one text."""
+    """The outcome of one text.
 
-    state: str  # accepted, permanent, transient, credentials (the credentials were refused)
+    Its state is "accepted" (Twilio will send the text), "credentials" (Twilio refused them),
+    "transient" (a retry may succeed) or "permanent" (a retry would fail too).
+    """
+
+    state: str
     reason: str  # why it was not accepted
 
 
@@ -73,24 +85,23 @@ def load_secret(
 
     Without ``prefer_cache``, read it again in any case. If it cannot be read now, return the cached
     value, however old. Raises NoSecretError if there is no cached value, or if the value read is
-    empty or malformed.
+    empty or malformed. ``get_client`` returns the AWS client of a service.
     """
     cached = _cache.get(arn)
-    if cached and prefer_cache:
-        read_at, secret = cached
-        if now - read_at < SECRET_CACHE_SECONDS:
-            return secret
+    if cached and prefer_cache and now - cached.read_at < SECRET_CACHE_SECONDS:
+        return cached.secret
     try:
-        value = get_client("secretsmanager").get_secret_value(SecretId=arn).get("SecretString", "")
+        answer = get_client("secretsmanager").get_secret_value(SecretId=arn)
+        value = answer.get("SecretString", "")
     except Exception as error:  # noqa: BLE001 - whatever fails, the e-mail must be sent
         if cached:
-            _, secret = cached
-            return secret
-        is_empty = type(error).__name__ == EMPTY_VALUE_ERROR_NAME
+            return cached.secret
+        error_name = type(error).__name__
+        is_empty = error_name == EMPTY_VALUE_ERROR_NAME
         reason = "the secret is still empty" if is_empty else "the secret could not be read"
-        raise NoSecretError(f"{reason} ({type(error).__name__})", can_retry=not is_empty) from None
+        raise NoSecretError(f"{reason} ({error_name})", can_retry=not is_empty) from None
     secret = parse_secret(value)
-    _cache[arn] = (now, secret)
+    _cache[arn] = CachedSecret(now, secret)
     return secret
 
 
@@ -104,8 +115,8 @@ def parse_secret(value: str) -> Secret:
         recipients = fields["recipients"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise NoSecretError("the secret is not the JSON object that invoke secret writes") from None
-    is_list = isinstance(recipients, list) and bool(recipients)
-    if not is_list or not all(map(_is_nonempty_string, [*strings.values(), *recipients])):
+    has_recipients = isinstance(recipients, list) and bool(recipients)
+    if not has_recipients or not all(map(_is_nonempty_string, [*strings.values(), *recipients])):
         raise NoSecretError("the secret names no recipient or lacks a value")
     unique_recipients = tuple(dict.fromkeys(recipients))
     return Secret(**strings, recipients=unique_recipients)
@@ -118,10 +129,11 @@ def _is_nonempty_string(value: object) -> bool:
 def send(
     secret: Secret, recipient: str, text: str, base_url: str, seconds_left: Callable[[], float]
 ) -> Outcome:
-    """Send one text. After a transient failure, try once more if there is time.
+    """Send one text. After a transient failure, try once more. Never raises.
 
     After a timeout it is not tried again here, because Twilio may have sent the text. An attempt is
-    made only if it leaves enough time for the e-mail.
+    made only if it leaves enough time for the e-mail. ``seconds_left`` returns the time until the
+    function's timeout.
     """
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
         return Outcome("transient", "there was no time left")
@@ -139,20 +151,21 @@ def _send_once(secret: Secret, recipient: str, text: str, base_url: str) -> Outc
     try:
         status, body = _post(secret, recipient, text, base_url)
         if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
-            _read_json(body)  # raises if the answer is not from Twilio
+            _parse_object(body)  # raises if the answer is not from Twilio
             return Outcome("accepted", "")
     except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
         if type(error).__name__ == "ReadTimeout":
             return Outcome("transient", NO_ANSWER)
         return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
-    return classify(status, _error_code(body))
+    return classify(status, _read_error_code(body))
 
 
 def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int, str]:
-    """Request a text from Twilio; return the HTTP status and the body of the answer."""
-    sender_field = "MessagingServiceSid" if secret.sender.startswith("MG") else "From"
+    """Ask Twilio to send a text; return the HTTP status and the body of the answer."""
+    is_service = secret.sender.startswith("MG")  # a pool of numbers, not one number
+    sender_field = "MessagingServiceSid" if is_service else "From"
     message = {"To": recipient, sender_field: secret.sender, "Body": text}
-    url = f"{_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages.json"
+    url = f"{_read_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages.json"
     logging.getLogger("twilio.http_client").setLevel(logging.WARNING)  # INFO logs account ids
     http = TwilioHttpClient()
     http.timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)  # __init__ takes only one number
@@ -170,8 +183,11 @@ def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int
     return response.status_code, response.text
 
 
-def _origin(base_url: str) -> str:
-    """Return scheme and host of the base URL. Raises ValueError unless it is https or loopback."""
+def _read_origin(base_url: str) -> str:
+    """Return scheme and host of a URL: ``"https://api.twilio.com/x" -> "https://api.twilio.com"``.
+
+    Raises ValueError unless it is https, or http to the loopback address (for tests).
+    """
     url = urlsplit(base_url)
     is_loopback = url.scheme == "http" and url.hostname in ("127.0.0.1", "::1")
     if url.scheme != "https" and not is_loopback:
@@ -179,17 +195,20 @@ def _origin(base_url: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def _error_code(body: str) -> int | None:
+def _read_error_code(body: str) -> int | None:
     """Return Twilio's error code in the body of a refusal; None if there is none."""
     try:
-        code = _read_json(body).get("code")
+        code = _parse_object(body).get("code")
     except (ValueError, RecursionError):
         return None
     return code if isinstance(code, int) else None
 
 
-def _read_json(body: str) -> dict[str, Any]:
-    """Return the object in the body of an answer. Raises ValueError if it holds anything else."""
+def _parse_object(body: str) -> dict[str, Any]:
+    """Parse the JSON object in the body of an answer; an empty body counts as an empty object.
+
+    Raises ValueError for anything else.
+    """
     answer = json.loads(body or "{}")
     if not isinstance(answer, dict):
         raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - as for invalid JSON
@@ -197,7 +216,7 @@ def _read_json(body: str) -> dict[str, Any]:
 
 
 def classify(status: int, code: int | None) -> Outcome:
-    """Return the Outcome for an HTTP status and error code with which Twilio refused a text."""
+    """Return the Outcome of a text that Twilio refused with an HTTP status and an error code."""
     reason = f"Twilio answered {status}"
     if code:
         reason += f", error {code}"

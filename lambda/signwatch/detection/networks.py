@@ -3,7 +3,8 @@
 Terms: an entry is one item of a comma-separated list, as the owner wrote it: an address or a CIDR
 range. A network is a parsed entry. Ranges are networks in the form that is searched: sorted and
 without overlap, so that a look-up is one binary search. The source is what CloudTrail records as
-sourceIPAddress.
+sourceIPAddress. A VPC endpoint is an entrance to AWS from a private network (VPC); the owner allows
+those whose networks they control. Private addresses include shared ones (PRIVATE_NETWORKS).
 
 Only a plain address can be recognised. AWS records other sources too ("AWS Internal", service
 names), and Python's ipaddress accepts more than strings (integers, bytes, zone ids), so both the
@@ -58,7 +59,7 @@ class Networks(NamedTuple):
 def parse_list(text: str) -> Networks:
     """Parse a comma-separated list. An unusable entry does not affect the others.
 
-    Results are cached, because the function parses the same list for every event.
+    The last results are cached, because the function parses the same list for every event.
     """
     usable, unusable = [], []
     for entry in split_list(text):
@@ -83,7 +84,7 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
     A range wider than WIDEST_PREFIX_LENGTH is accepted only if ``wide`` is true.
     """
     address, slash, length = entry.partition("/")
-    if pack(address) is None:
+    if pack_address(address) is None:
         raise ValueError(f"{entry!r} is not an address or a range in CIDR form")
     if slash and length not in PREFIX_LENGTHS:
         raise ValueError(f"{entry!r} has no prefix length behind the slash")
@@ -91,9 +92,8 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
         network = ip_network(entry)
     except ValueError as error:
         raise ValueError(f"{entry!r} is not a range in CIDR form: {error}") from None
-    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped):
-        ipv4_length = max(network.prefixlen - IPV4_MAPPED_PREFIX_LENGTH, 0)
-        network = ip_network(f"{mapped}/{ipv4_length}")
+    if isinstance(network, IPv6Network):
+        network = _unmap_ipv4(network)
     widest = WIDEST_PREFIX_LENGTH[network.version]
     if network.prefixlen < widest and not wide:
         raise ValueError(
@@ -102,20 +102,32 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
     return network
 
 
+def _unmap_ipv4(network: IPv6Network) -> Network:
+    """Return an IPv4-mapped network, such as ::ffff:192.0.2.0/120, as IPv4; others unchanged."""
+    ipv4_address = network.network_address.ipv4_mapped
+    if not ipv4_address:
+        return network
+    ipv4_prefix_length = max(network.prefixlen - IPV4_MAPPED_PREFIX_LENGTH, 0)
+    return ip_network(f"{ipv4_address}/{ipv4_prefix_length}")
+
+
 def split_list(text: str) -> list[str]:
     """Split a comma-separated list into stripped entries, without the empty ones."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 def build_networks(usable: Iterable[Network], unusable: Iterable[str] = ()) -> Networks:
-    """Return Networks with the ranges that ``recognises`` searches."""
+    """Return Networks of parsed networks and unusable entries, with the ranges to search."""
     networks = tuple(usable)
-    ipv4 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv4Network))
-    ipv6 = collapse_addresses(entry for entry in networks if isinstance(entry, IPv6Network))
-    return Networks(networks, tuple(unusable), _build_ranges(ipv4), _build_ranges(ipv6))
+    ipv4 = [network for network in networks if isinstance(network, IPv4Network)]
+    ipv6 = [network for network in networks if isinstance(network, IPv6Network)]
+    ipv4_ranges = _build_ranges(collapse_addresses(ipv4))
+    ipv6_ranges = _build_ranges(collapse_addresses(ipv6))
+    return Networks(networks, tuple(unusable), ipv4_ranges, ipv6_ranges)
 
 
 def _build_ranges(collapsed: Iterable[Network]) -> Ranges:
+    """Return the ranges of networks of one IP version that are sorted and do not overlap."""
     networks = list(collapsed)
     firsts = tuple(network.network_address.packed for network in networks)
     lasts = tuple(network.broadcast_address.packed for network in networks)
@@ -125,22 +137,23 @@ def _build_ranges(collapsed: Iterable[Network]) -> Ranges:
 def recognises(networks: Networks, source: object, *, by_vpc_endpoint: bool = False) -> bool:
     """Return whether ``source`` is an address in one of the networks.
 
-    A private or shared address is recognised only with ``by_vpc_endpoint`` (the sign-in came
-    through an allowed VPC endpoint), because any other network may use the same address.
+    A private address is recognised only with ``by_vpc_endpoint`` (the sign-in came through an
+    allowed VPC endpoint), because any other network may use the same address.
     """
-    address = pack(source)
+    address = pack_address(source)
     if address is None or not _contains(networks, address):
         return False
-    return by_vpc_endpoint or not _contains(_private_networks(), address)
+    return by_vpc_endpoint or not _contains(_build_private_networks(), address)
 
 
 def recognises_sign_in(
     networks: Networks, source: object, vpc_endpoint: str, allowed_endpoints: Collection[str]
 ) -> bool:
-    """Return whether a sign-in is recognised by its address and its VPC endpoint.
+    """Return whether a sign-in from ``source`` through ``vpc_endpoint`` is recognised.
 
-    ``vpc_endpoint`` is empty if the sign-in did not come through one. If it came through one that
-    is not allowed, even a public address is not recognised, because a VPC may use any range.
+    ``vpc_endpoint`` is an endpoint's id, empty if the sign-in did not come through one. If it came
+    through one that is not allowed, even a public address is not recognised, because a VPC may use
+    any address.
     """
     if vpc_endpoint and vpc_endpoint not in allowed_endpoints:
         return False
@@ -155,7 +168,7 @@ def can_be_recognised(
     None can if the source is not an address, if the sign-in came through a VPC endpoint that is not
     allowed, or if the address is private and the sign-in did not come through a VPC endpoint.
     """
-    if pack(source) is None:
+    if pack_address(source) is None:
         return False
     if vpc_endpoint:
         return vpc_endpoint in allowed_endpoints
@@ -163,7 +176,7 @@ def can_be_recognised(
 
 
 def is_wholly_private(network: Network) -> bool:
-    """Return whether ``network`` contains only private or shared addresses."""
+    """Return whether ``network`` contains only private addresses."""
     return any(
         network.subnet_of(private)  # type: ignore[arg-type] # both are of the same version
         for private in PRIVATE_NETWORKS
@@ -172,15 +185,15 @@ def is_wholly_private(network: Network) -> bool:
 
 
 def is_private(source: object) -> bool:
-    """Return whether ``source`` is a private or shared address."""
-    address = pack(source)
-    return address is not None and _contains(_private_networks(), address)
+    """Return whether ``source`` is a private address."""
+    address = pack_address(source)
+    return address is not None and _contains(_build_private_networks(), address)
 
 
-def pack(source: object) -> bytes | None:
-    """Return the address as bytes in network byte order; None if ``source`` is not one address.
+def pack_address(source: object) -> bytes | None:
+    r"""Return an address as its bytes, 4 (IPv4) or 16 (IPv6); None if ``source`` is not an address.
 
-    An IPv4-mapped IPv6 address is returned as IPv4.
+    ``"192.0.2.1" -> b"\xc0\x00\x02\x01"``. An IPv4-mapped IPv6 address is returned as IPv4.
     """
     if not isinstance(source, str):
         return None
@@ -190,15 +203,19 @@ def pack(source: object) -> bytes | None:
         address = inet_pton(AF_INET6, source)
     except (OSError, ValueError):  # ValueError for a string that cannot be encoded
         return None
-    return address[12:] if address.startswith(IPV4_MAPPED_PREFIX) else address
+    is_ipv4_mapped = address.startswith(IPV4_MAPPED_PREFIX)
+    return address[-IPV4_BYTES:] if is_ipv4_mapped else address
 
 
 def _contains(networks: Networks, address: bytes) -> bool:
+    """Return whether a packed address is in one of the networks."""
     firsts, lasts = networks.ipv4 if len(address) == IPV4_BYTES else networks.ipv6
-    position = bisect_right(firsts, address)
-    return position > 0 and address <= lasts[position - 1]
+    # The only range that can contain it is the last one that starts at or before it.
+    position = bisect_right(firsts, address) - 1
+    return position >= 0 and address <= lasts[position]
 
 
 @functools.lru_cache(maxsize=1)
-def _private_networks() -> Networks:
+def _build_private_networks() -> Networks:
+    """Return PRIVATE_NETWORKS in the form that is searched. They are built once, when needed."""
     return build_networks(PRIVATE_NETWORKS)

@@ -1,4 +1,7 @@
-"""The CloudTrail record inside an EventBridge event. Any field may be missing or of another type.
+"""Reads the CloudTrail record in an EventBridge event. Any field may be missing or of another type.
+
+The envelope is the EventBridge event; the record is its ``detail``. A bare record, as in a trail's
+files, has no envelope. An object is a JSON object.
 
 Facts: AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon EventBridge, "Events
 delivered via CloudTrail".
@@ -19,6 +22,7 @@ STRING_KEYS = (
     "sourceIPAddress",
     "recipientAccountId",
 )
+# Returns the value of each key, and raises KeyError if one is missing.
 _get_values: Callable[[dict[str, Any]], tuple[str, ...]] = itemgetter(*STRING_KEYS)
 
 
@@ -47,13 +51,17 @@ class Record(NamedTuple):
 
 
 def open_record(event: object) -> Record:
-    """Return the Record of an EventBridge event or of a bare CloudTrail record."""
-    envelope, detail = {}, as_object(event)
-    if "detail" in detail:
-        envelope, detail = detail, as_object(detail["detail"])
+    """Return the Record of an EventBridge event or of a bare CloudTrail record.
+
+    If the record lacks its id, time, Region or account, that of the envelope is used.
+    """
+    fields = as_object(event)
+    envelope, detail = {}, fields
+    if "detail" in fields:
+        envelope, detail = fields, as_object(fields["detail"])
     user = as_object(detail.get("userIdentity"))
     extra = as_object(detail.get("additionalEventData"))
-    service, name, event_id, time, region, source, account = _string_values(detail)
+    service, name, event_id, time, region, source, account = _read_strings(detail)
     event_id = event_id or get_string(envelope, "id")
     time = time or get_string(envelope, "time")
     region = region or get_string(envelope, "region")
@@ -64,12 +72,11 @@ def open_record(event: object) -> Record:
     )
 
 
-def _string_values(detail: dict[str, Any]) -> Sequence[str]:
+def _read_strings(detail: dict[str, Any]) -> Sequence[str]:
     """Return the values of STRING_KEYS, with "" for one that is missing or not a string."""
     try:
         values = _get_values(detail)
-        # Raises TypeError if any value is not a string; five times faster than checking each.
-        "".join(values)
+        "".join(values)  # only a check, faster than isinstance: TypeError if one is not a string
     except (KeyError, TypeError):
         return [value if isinstance(value, str) else "" for value in map(detail.get, STRING_KEYS)]
     return values
@@ -94,7 +101,7 @@ def digest(text: str, length: int = 64) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Parse a time like 2026-11-24T10:12:31Z and convert it to UTC.
+    """Return a time like "2026-11-24T10:12:31Z" in UTC.
 
     Return None if it is malformed, has no time zone, or is before 1970.
     """

@@ -18,7 +18,8 @@ OUTCOME_BY_ABSENT_ERROR = "absent-error"
 
 IDENTITY_CENTER = "identity-center"
 UNFINISHED = "unfinished"  # kind and outcome of a right password without a sign-in after it
-CHECK_MFA = ("signin", "checkmfa")  # the step after a right password in the console
+CHECK_MFA_NAME = "checkmfa"  # the event after a right password in the console
+CHECK_MFA = ("signin", CHECK_MFA_NAME)
 ANOMALY_TYPE = "sign-in anomaly alert"  # the envelope's detail-type, in lower case
 
 
@@ -31,18 +32,19 @@ class SignInPath(NamedTuple):
     user: str = ""  # the kind of user; empty if only the record says it
 
 
-def _identity_center(
+def _identity_center_path(
     kind: str, what: str, outcome_location: str = OUTCOME_UNDER_EVENT_NAME
 ) -> SignInPath:
-    """Return a path on which every user is one of Identity Center."""
+    """Return a path that only users of Identity Center take."""
     return SignInPath(kind, what, outcome_location, IDENTITY_CENTER)
 
 
-def _call(kind: str, what: str) -> SignInPath:
+def _api_call_path(kind: str, what: str) -> SignInPath:
+    """Return a path that is one API call, which was successful unless it has an error."""
     return SignInPath(kind, what, OUTCOME_BY_ABSENT_ERROR)
 
 
-_TOKEN = _identity_center("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
+_TOKEN = _identity_center_path("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
 PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "ConsoleLogin"): SignInPath("console", ""),
     ("signin", "SwitchRole"): SignInPath("switch-role", "Role switched in the console"),
@@ -50,9 +52,13 @@ PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "PasswordRecoveryRequested"): SignInPath(
         "password-recovery", "Root password recovery", user="root"
     ),
-    ("signin", "UserAuthentication"): _identity_center(IDENTITY_CENTER, "Identity Center sign-in"),
-    ("signin", "CredentialVerification"): _identity_center("factor", "Identity Center sign-in"),
-    ("signin", "ExternalIdPDirectoryLogin"): _identity_center(
+    ("signin", "UserAuthentication"): _identity_center_path(
+        IDENTITY_CENTER, "Identity Center sign-in"
+    ),
+    ("signin", "CredentialVerification"): _identity_center_path(
+        "factor", "Identity Center sign-in"
+    ),
+    ("signin", "ExternalIdPDirectoryLogin"): _identity_center_path(
         "provider", "Identity Center sign-in by provider"
     ),
     ("signin", "AuthorizeOAuth2Access"): SignInPath(
@@ -63,12 +69,12 @@ PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ),
     ("sso", "CreateToken"): _TOKEN,
     ("sso-oauth", "CreateToken"): _TOKEN,
-    ("sso", "GetRoleCredentials"): _identity_center(
+    ("sso", "GetRoleCredentials"): _identity_center_path(
         "role-keys", "Role keys by Identity Center", OUTCOME_BY_ABSENT_ERROR
     ),
-    ("sts", "AssumeRoleWithSAML"): _call("saml-role", "Role taken by SAML"),
-    ("sts", "AssumeRoot"): _call("assume-root", "Root session by AssumeRoot"),
-    ("sts", "GetFederationToken"): _call("federation-token", "Federation token made"),
+    ("sts", "AssumeRoleWithSAML"): _api_call_path("saml-role", "Role taken by SAML"),
+    ("sts", "AssumeRoot"): _api_call_path("assume-root", "Root session by AssumeRoot"),
+    ("sts", "GetFederationToken"): _api_call_path("federation-token", "Federation token made"),
 }
 # The keys in lower case, because the case of an event's names is ignored.
 PATHS = {(service, name.lower()): path for (service, name), path in PATHS_AS_WRITTEN.items()}
@@ -77,7 +83,7 @@ PATHS_BY_EXACT_NAME = {
     (f"{service}.amazonaws.com", name): path for (service, name), path in PATHS_AS_WRITTEN.items()
 }
 # AWS Sign-In sends this event to EventBridge directly, not through CloudTrail.
-ANOMALY = _call("anomaly", "AWS's own sign-in anomaly alert")
+ANOMALY = _api_call_path("anomaly", "AWS's own sign-in anomaly alert")
 
 STEPS = {  # events that AWS records in addition to the sign-in itself
     CHECK_MFA: "the second factor was asked for",

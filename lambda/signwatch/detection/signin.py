@@ -4,6 +4,11 @@ The event source and the event name decide what it is; their case is ignored. Ev
 is optional, because Identity Center changed them in July 2025 and may change them again. The user
 agent is never used, because the person who signs in chooses it.
 
+Terms: a path is one way to sign in (see sign_in_paths), and its ``kind`` groups paths that are
+judged alike. The identity is the kind of user, such as "root" (see SignIn.identity). A factor is a
+password, a one-time code or a passkey. A grant is how a program obtained a token. A step is an
+event that is not a sign-in by itself.
+
 Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
 Guide, "Understanding sign-in events" and "CloudTrail use cases".
 """
@@ -16,6 +21,7 @@ from signwatch.detection.sign_in_paths import (
     ANOMALY,
     ANOMALY_TYPE,
     CHECK_MFA,
+    CHECK_MFA_NAME,
     EVENT_NAMES,
     IDENTITY_CENTER,
     OUTCOME_BY_ABSENT_ERROR,
@@ -61,13 +67,13 @@ WHAT_UNFINISHED = "Right password, no sign-in after it"
 MFA_BY_TEXT = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 OUTCOME_BY_SUCCESS_FIELD = {"true": "success", "false": "failure"}
 
-# Kinds of path: those that issue tokens, and those with records that may be only a Step.
+# Kinds of path: those that issue tokens, and those whose records may be only a Step.
 TOKEN_KINDS = frozenset({"token", "aws-login"})
 STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}
 CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
-# Identity Center creates its roles under a path that is reserved for AWS.
-IDENTITY_CENTER_ROLE_ARN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
+# A regular expression. Identity Center creates its roles under a path that is reserved for AWS.
+IDENTITY_CENTER_ROLE_ARN_PATTERN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
 AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
 HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
@@ -90,12 +96,12 @@ class SignIn(NamedTuple):
     grant: str = ""  # how a token was obtained: "device code", "authorization code", ...
     user_id: str = ""  # only of an Identity Center user
     identity_store_id: str = ""  # of the identity store that has the user's name
-    role: str = ""  # the name of the role, if there is one
-    endpoint: str = ""  # the id of the VPC endpoint that it came through
+    role: str = ""  # the name of the role that is taken or whose session signs in
+    vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
 
     @property
     def partition(self) -> str:
-        """The AWS partition of its Region (AWS General Reference, ARNs)."""
+        """The AWS partition of its Region: "aws-cn" (China), "aws-us-gov" (GovCloud) or "aws"."""
         if self.region.startswith("cn-"):
             return "aws-cn"
         if self.region.startswith("us-gov-"):
@@ -106,14 +112,15 @@ class SignIn(NamedTuple):
 class Step(NamedTuple):
     """An event that is only a part of a sign-in or follows one, such as a refreshed token.
 
-    It is ``pending`` if a password was right and the sign-in should still follow.
+    If it ``is_right_password``, a password or another factor was right, and the sign-in should
+    still follow.
     """
 
     event_id: str
     event_name: str
     account: str
     reason: str
-    pending: bool = False
+    is_right_password: bool = False
 
 
 class NotASignIn(NamedTuple):
@@ -146,25 +153,30 @@ def read(event: object) -> ParsedEvent:
     Never raises: an event that cannot be parsed is returned as Unreadable.
     """
     try:
-        return _read(open_record(event))
+        return _read_record(open_record(event))
     except Exception as error:  # noqa: BLE001 - any error in here must cause an alert
-        return _unreadable(Record({}, {}, {}, {}), f"reading it failed ({type(error).__name__})")
+        reason = f"reading it failed ({type(error).__name__})"
+        return _make_unreadable(Record({}, {}, {}, {}), reason)
 
 
 def read_unfinished(event: object) -> SignIn:
-    """Parse the event of a pending Step into a SignIn with the outcome "unfinished"."""
+    """Parse the event of a right password, a Step, as a sign-in that was not completed.
+
+    Return a SignIn with the kind and the outcome "unfinished".
+    """
     record = open_record(event)
-    path = CONSOLE_PATH if record.name.lower() == CHECK_MFA[1] else FACTOR_PATH
-    identity = _identity(path, record)
+    is_console = record.name.lower() == CHECK_MFA_NAME
+    path = CONSOLE_PATH if is_console else FACTOR_PATH
+    identity = _read_identity(path, record)
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
-        user_id, identity_store_id = _user_and_store_ids(record)
+        user_id, identity_store_id = _read_identity_center_ids(record)
     return SignIn(
         event_id=record.event_id,
         event_name=record.name,
         kind=UNFINISHED,
         what=WHAT_UNFINISHED,
-        who=_who(record, identity, user_id),
+        who=_read_who(record, identity, user_id),
         identity=identity,
         account=record.account,
         region=record.region,
@@ -177,81 +189,88 @@ def read_unfinished(event: object) -> SignIn:
     )
 
 
-def _read(record: Record) -> ParsedEvent:
+def _read_record(record: Record) -> ParsedEvent:
+    """Parse any record: find its path, and return a sign-in on it, a step or another event."""
     detail_type = record.envelope.get("detail-type")
     if isinstance(detail_type, str) and detail_type.lower() == ANOMALY_TYPE:
         return _read_sign_in(ANOMALY, record, grant="")
     if not record.detail:
-        return _unreadable(record, "the event holds no CloudTrail record")
+        return _make_unreadable(record, "the event holds no CloudTrail record")
     path = PATHS_BY_EXACT_NAME.get((record.service, record.name))
     if path is None:  # names in another case, or an event that is not on a path
         name = (record.service.lower().partition(".")[0], record.name.lower())
         path = PATHS.get(name)
         if path is None:
             return _read_other_event(name, record)
-    grant = _grant(record) if path.kind in TOKEN_KINDS else ""
-    reason = _step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
-    if reason:
-        return _step(record, reason, pending=path.kind == "factor")
+    grant = _read_grant(record) if path.kind in TOKEN_KINDS else ""
+    step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
+    if step_reason:
+        is_right_factor = path.kind == "factor"
+        return _make_step(record, step_reason, is_right_password=is_right_factor)
     return _read_sign_in(path, record, grant)
 
 
 def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
-    """Parse an event that is not in PATHS: a step, an event of an unusual service, or another one.
+    """Parse an event that is not in PATHS.
 
-    ``name`` is service and event in lower case.
+    Return a Step, Unreadable if a path's event comes from an unusual service, else NotASignIn.
+    ``name`` is the service and the event in lower case: ("sts", "assumerole").
     """
     service, event_name = name
     if not (service and event_name):
-        return _unreadable(record, "the record names no event")
+        return _make_unreadable(record, "the record names no event")
     if reason := STEPS.get(name):
-        pending = name == CHECK_MFA and _outcome_under_event_name(record) == "success"
-        return _step(record, reason, pending=pending)
+        is_right_password = False
+        if name == CHECK_MFA:
+            is_right_password = _read_outcome_under_event_name(record) == "success"
+        return _make_step(record, reason, is_right_password=is_right_password)
     if service in SERVICES and event_name in EVENT_NAMES:
-        return _unreadable(record, "the event comes from an unusual service")
+        return _make_unreadable(record, "the event comes from an unusual service")
     return NotASignIn(record.event_id, record.name, record.account)
 
 
 def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unreadable:
-    """Parse a record on ``path``.
+    """Parse a record on ``path``. ``grant`` is empty if the record is not about a token.
 
-    ``grant`` is how the token was obtained; empty if the record is not about a token.
+    Return Unreadable if the record lacks its source address or its outcome.
     """
-    outcome = _outcome(path, record)
+    outcome = _read_outcome(path, record)
     # The fields of an anomaly event are undocumented, so its source may be missing.
     if not record.source and path is not ANOMALY:
-        return _unreadable(record, "the record names no source address")
+        return _make_unreadable(record, "the record names no source address")
     if not outcome:
-        return _unreadable(record, "the record tells no outcome")
-    identity = _identity(path, record)
+        return _make_unreadable(record, "the record tells no outcome")
+    identity = _read_identity(path, record)
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
-        user_id, identity_store_id = _user_and_store_ids(record)
+        user_id, identity_store_id = _read_identity_center_ids(record)
     # SignIn(...) would first copy the keywords into a dict, which makes read() 10 % slower.
     return SignIn.__new__(
         SignIn,
         event_id=record.event_id,
         event_name=record.name or get_string(record.envelope, "detail-type"),
         kind=path.kind,
-        what=_what(path, identity, record, grant),
-        who=_who(record, identity, user_id),
+        what=_describe(path, identity, record, grant),
+        who=_read_who(record, identity, user_id),
         identity=identity,
         account=record.account,
         region=record.region,
         source=record.source,
         outcome=outcome,
-        mfa=_mfa(identity, record),
+        mfa=_read_mfa(identity, record),
         time=record.time,
         grant=grant if path.kind == "token" else "",
         user_id=user_id,
         identity_store_id=identity_store_id,
-        role=_role(path, identity, record),
-        endpoint=_endpoint(path, record),
+        role=_read_role(path, identity, record),
+        vpc_endpoint=_read_vpc_endpoint(path, record),
     )
 
 
-def _unreadable(record: Record, reason: str) -> Unreadable:
-    user_id, _ = _user_and_store_ids(record)
+def _make_unreadable(record: Record, reason: str) -> Unreadable:
+    """Return the record as Unreadable, with the fields that can be read."""
+    user_id, _ = _read_identity_center_ids(record)
+    identity = _read_identity(CONSOLE_PATH, record)  # this path leaves it to the record
     return Unreadable(
         event_id=record.event_id,
         event_name=record.name,
@@ -259,7 +278,7 @@ def _unreadable(record: Record, reason: str) -> Unreadable:
         region=record.region,
         source=record.source,
         time=record.time,
-        who=_who(record, _identity(CONSOLE_PATH, record), user_id),
+        who=_read_who(record, identity, user_id),
         reason=reason,
     )
 
@@ -267,25 +286,29 @@ def _unreadable(record: Record, reason: str) -> Unreadable:
 # Steps
 
 
-def _step(record: Record, reason: str, *, pending: bool) -> Step:
-    return Step(record.event_id, record.name, record.account, reason, pending)
+def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
+    return Step(record.event_id, record.name, record.account, reason, is_right_password)
 
 
-def _step_reason(path: SignInPath, record: Record, grant: str) -> str:
-    """Return why a record on this path is only a step; empty if it is a sign-in."""
+def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
+    """Return why a record on this path is only a step; empty if it is a sign-in.
+
+    Identity Center opens an account with a role of its own. That is a step, because the portal
+    sign-in before it has a record too.
+    """
     if path.kind in TOKEN_KINDS:
-        return _token_step_reason(path, record, grant)
+        return _find_token_step_reason(path, record, grant)
     if path.kind == "factor":
-        return "a factor was passed" if _outcome(path, record) == "success" else ""
+        is_passed = _read_outcome(path, record) == "success"
+        return "a factor was passed" if is_passed else ""
+    role_arn = _read_session_role_arn(record)  # of a console link
     if path.kind == "saml-role":
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
-    else:
-        role_arn = _session_issuer(record)
-    is_portal = re.match(IDENTITY_CENTER_ROLE_ARN, role_arn)
-    return "Identity Center opened an account" if is_portal else ""
+    is_by_identity_center = re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn)
+    return "Identity Center opened an account" if is_by_identity_center else ""
 
 
-def _token_step_reason(path: SignInPath, record: Record, grant: str) -> str:
+def _find_token_step_reason(path: SignInPath, record: Record, grant: str) -> str:
     """Return why a token event is only a step; empty if a sign-in obtained the token."""
     if grant == "refresh":
         return "a token was refreshed"
@@ -294,8 +317,8 @@ def _token_step_reason(path: SignInPath, record: Record, grant: str) -> str:
     return ""
 
 
-def _grant(record: Record) -> str:
-    """Return how a token was obtained (its OAuth grant); empty if that is not known."""
+def _read_grant(record: Record) -> str:
+    """Return how a token was obtained, such as "device code"; empty if that is not known."""
     for fields in (record.get_object("requestParameters"), record.extra):
         for key in ("grantType", "grant_type"):
             if grant_type := get_string(fields, key):
@@ -306,17 +329,17 @@ def _grant(record: Record) -> str:
 # Outcome
 
 
-def _outcome(path: SignInPath, record: Record) -> str:
-    """Return success or failure; empty if the record does not say.
+def _read_outcome(path: SignInPath, record: Record) -> str:
+    """Return "success" or "failure"; empty if the record does not say.
 
     A record with both a success and an error counts as a success, because a missed success is
     worse than a false alert.
     """
     recorded = ""
     if path.outcome_location == OUTCOME_UNDER_EVENT_NAME:
-        recorded = _outcome_under_event_name(record)
+        recorded = _read_outcome_under_event_name(record)
     elif path.outcome_location == OUTCOME_IN_SUCCESS_FIELD:
-        field = _lower_string(record.extra.get("success"))
+        field = _read_lower_case(record.extra.get("success"))
         recorded = OUTCOME_BY_SUCCESS_FIELD.get(field, "")
     if recorded == "success":
         return "success"
@@ -326,10 +349,11 @@ def _outcome(path: SignInPath, record: Record) -> str:
     return "success" if path.outcome_location == OUTCOME_BY_ABSENT_ERROR else ""
 
 
-def _outcome_under_event_name(record: Record) -> str:
-    """Return the outcome, in lower case, from the field that has the event's own name.
+def _read_outcome_under_event_name(record: Record) -> str:
+    """Return the value, in lower case, of the field that has the event's own name; else empty.
 
-    The case of the name is ignored. If several fields have it, a success wins.
+    An example is ``"responseElements": {"ConsoleLogin": "Success"}``. The case of the name is
+    ignored. If several fields have it, a success wins.
     """
     outcome = ""
     for section_name in ("responseElements", "serviceEventDetails"):
@@ -350,40 +374,41 @@ def _outcome_under_event_name(record: Record) -> str:
 # Identity: the kind of user, its name, its ids, its role
 
 
-def _identity(path: SignInPath, record: Record) -> str:
-    """Return the kind of user, by userIdentity's type or ARN.
+def _read_identity(path: SignInPath, record: Record) -> str:
+    """Return the kind of user (SignIn.identity), by the path or userIdentity's type or ARN.
 
-    Root is checked first, because either of the two is enough to alert.
+    It is root if either the type or the ARN says so.
     """
     identity = IDENTITY_BY_USER_TYPE.get(get_string(record.user, "type").lower())
     arn = record.user.get("arn")
     if not isinstance(arn, str):
         arn = ""
     if identity == "root" or arn[-5:].lower() == ":root":
-        return "root"
+        return "root"  # before all else, so that an alert about root is never missed
     if path.user:
         return path.user
     if identity:
         return identity
-    resource = arn.lower().rpartition(":")[2].partition("/")[0]
-    return IDENTITY_BY_ARN_RESOURCE.get(resource, "unknown")
+    resource = arn.lower().rpartition(":")[2]  # "user/anaya"
+    resource_type = resource.partition("/")[0]
+    return IDENTITY_BY_ARN_RESOURCE.get(resource_type, "unknown")
 
 
-def _who(record: Record, identity: str, user_id: str) -> str:
+def _read_who(record: Record, identity: str, user_id: str) -> str:
     """Return the user's name; if the record has none, an id; else "unknown"."""
     if identity == "root":
         return "root"
     return (
-        _name(record.user, "userName")
-        or _arn_name(record.user)
-        or _name(record.extra, "UserName")
+        _read_name(record.user, "userName")
+        or _read_arn_name(record.user)
+        or _read_name(record.extra, "UserName")
         or user_id
-        or _name(record.user, "principalId")
+        or _read_name(record.user, "principalId")
         or "unknown"
     )
 
 
-def _name(fields: dict[str, Any], key: str) -> str:
+def _read_name(fields: dict[str, Any], key: str) -> str:
     """Return the name at ``key``; empty if it is hidden or has no letter or digit to show."""
     name = fields.get(key)
     if not isinstance(name, str) or name == HIDDEN_NAME:
@@ -394,33 +419,41 @@ def _name(fields: dict[str, Any], key: str) -> str:
     return ""
 
 
-def _arn_name(user: dict[str, Any]) -> str:
-    """Return the last part of the ARN: the user's name without its path, or a session's name."""
+def _read_arn_name(user: dict[str, Any]) -> str:
+    """Return the last part of the ARN: the user's name without its path, or a session's name.
+
+    For ``"arn:aws:iam::111122223333:user/team/anaya"`` it is "anaya"; without a slash, empty.
+    """
     arn = user.get("arn")
-    return arn.partition("/")[2].rpartition("/")[2] if isinstance(arn, str) else ""
+    if not isinstance(arn, str) or "/" not in arn:
+        return ""
+    return arn.rpartition("/")[2]
 
 
-def _user_and_store_ids(record: Record) -> tuple[str, str]:
-    """Return the ids of the Identity Center user and of its identity store, empty if missing."""
+def _read_identity_center_ids(record: Record) -> tuple[str, str]:
+    """Return the user id and the id of its identity store (user directory); empty if missing."""
     user = record.user.get("onBehalfOf")
     if not isinstance(user, dict):
         return "", ""
-    return get_string(user, "userId"), get_string(user, "identityStoreArn").rpartition("/")[2]
+    store_arn = get_string(user, "identityStoreArn")  # "arn:...:identitystore/d-1234567890"
+    return get_string(user, "userId"), store_arn.rpartition("/")[2]
 
 
-def _role(path: SignInPath, identity: str, record: Record) -> str:
-    """Return the name of the role whose keys are issued or whose session it is; else empty."""
+def _read_role(path: SignInPath, identity: str, record: Record) -> str:
+    """Return the name of the role that is taken or whose session signs in; empty if none."""
     if path.kind == "saml-role":
-        return get_string(record.get_object("requestParameters"), "roleArn").rpartition("/")[2]
+        role_arn = get_string(record.get_object("requestParameters"), "roleArn")
+        return role_arn.rpartition("/")[2]
     if path.kind == "role-keys":
         return get_string(record.get_object("serviceEventDetails"), "role_name")
     if identity != "federated":
         return ""
-    return get_string(record.user, "arn").partition(":assumed-role/")[2].partition("/")[0]
+    session_arn = get_string(record.user, "arn")  # "arn:...:assumed-role/role/session"
+    return session_arn.partition(":assumed-role/")[2].partition("/")[0]
 
 
-def _session_issuer(record: Record) -> str:
-    """Return the ARN of the session's role, with its path; empty for other kinds of user."""
+def _read_session_role_arn(record: Record) -> str:
+    """Return the ARN, with its path, of the role whose session this is; empty for other users."""
     session = as_object(record.user.get("sessionContext"))
     return get_string(as_object(session.get("sessionIssuer")), "arn")
 
@@ -428,18 +461,21 @@ def _session_issuer(record: Record) -> str:
 # Description and VPC endpoint
 
 
-def _what(path: SignInPath, identity: str, record: Record, grant: str) -> str:
+def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> str:
     """Return the description in an alert, such as "Console sign-in"."""
     if path.kind == "token" and grant:
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
-    if identity == "federated" and re.match(IDENTITY_CENTER_ROLE_ARN, _session_issuer(record)):
-        return WHAT_BY_IDENTITY[IDENTITY_CENTER]
+    if identity == "federated":
+        role_arn = _read_session_role_arn(record)
+        if re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn):
+            return WHAT_BY_IDENTITY[IDENTITY_CENTER]
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
 
-def _endpoint(path: SignInPath, record: Record) -> str:
+def _read_vpc_endpoint(path: SignInPath, record: Record) -> str:
+    """Return the id of the VPC endpoint that the sign-in came through; empty if it did not."""
     endpoint = get_string(record.detail, "vpcEndpointId")
     if not endpoint and path.kind == "aws-login":
         return get_string(record.extra, AWS_LOGIN_ENDPOINT_KEY)
@@ -449,41 +485,48 @@ def _endpoint(path: SignInPath, record: Record) -> str:
 # MFA
 
 
-def _mfa(identity: str, record: Record) -> str:
-    """Return yes, no, unrecorded, or provider: the identity provider knows, and AWS does not.
+def _read_mfa(identity: str, record: Record) -> str:
+    """Return whether MFA (a second factor) was used: "yes", "no", "provider" or "unrecorded".
 
-    AWS records MFA only for IAM users, root and Identity Center (CloudTrail, sign-in events,
-    MFAUsed).
+    "provider" means that only the user's identity provider knows. AWS records MFA only for IAM
+    users, root and Identity Center (CloudTrail, sign-in events, MFAUsed).
     """
     if identity in ("root", "iam-user"):
-        mfa = MFA_BY_TEXT.get(_lower_string(record.extra.get("MFAUsed")))
-        return mfa or _session_mfa(record)
+        mfa = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
+        return mfa or _read_session_mfa(record)
     if identity == IDENTITY_CENTER:
-        return _mfa_by_credential_type(get_string(record.extra, "CredentialType"))
+        return _derive_mfa(get_string(record.extra, "CredentialType"))
     return "provider" if identity == "federated" else "unrecorded"
 
 
-def _session_mfa(record: Record) -> str:
+def _read_session_mfa(record: Record) -> str:
     """Return whether the session used MFA: "yes", "no" or "unrecorded".
 
     Records of the ``aws login`` command say so only in sessionContext (AWS Sign-In User Guide).
     """
     session = as_object(record.user.get("sessionContext"))
     attributes = as_object(session.get("attributes"))
-    return MFA_BY_TEXT.get(_lower_string(attributes.get("mfaAuthenticated")), "unrecorded")
+    return MFA_BY_TEXT.get(_read_lower_case(attributes.get("mfaAuthenticated")), "unrecorded")
 
 
-def _mfa_by_credential_type(credential_type: str) -> str:
-    """Return MFA by the comma-separated factors (IAM Identity Center, "CredentialType")."""
+def _derive_mfa(credential_type: str) -> str:
+    """Return whether MFA was used, as _read_mfa does, by factors such as "PASSWORD,TOTP".
+
+    A passkey (WEBAUTHN) counts as MFA. Source: IAM Identity Center User Guide, "CredentialType".
+    """
     factors = set(credential_type.upper().replace(" ", "").split(","))
     factors.discard("")
     if "EXTERNAL_IDP" in factors:
         return "provider"
     if not factors:
         return "unrecorded"
-    return "yes" if len(factors) > 1 or "WEBAUTHN" in factors else "no"
+    is_mfa = len(factors) > 1 or "WEBAUTHN" in factors
+    return "yes" if is_mfa else "no"
 
 
-def _lower_string(value: object) -> str:
-    """Return a string or boolean in lower case. AWS writes strings now, but may write booleans."""
+def _read_lower_case(value: object) -> str:
+    """Return a string or boolean as lower-case text; empty for anything else.
+
+    AWS writes strings now, but may write booleans.
+    """
     return str(value).strip().lower() if isinstance(value, (str, bool)) else ""

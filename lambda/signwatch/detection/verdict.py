@@ -1,10 +1,12 @@
 """Decides what to do about an event: the alert policy. Pure.
 
-Reasons say what a verdict is based on; they are logged and shown. Causes are what an owner can
-switch by name; most are reasons too. Each cause is enough for an alert, so an alert becomes a note
-only if all of its causes are switched off. An alert without causes cannot be switched off: an
-unreadable record, a success of root or of a user who may be root, AssumeRoot. The OPT_IN_CAUSES
-give only a note unless the owner switches them on.
+Terms: an alert is sent to people. A note is only logged and counted. A reason says what a verdict
+is based on; it is logged and shown. A cause is what an owner can switch off or on by name; each is
+enough for an alert by itself, so an alert becomes a note only if all of its causes are switched
+off. Most causes are reasons too.
+
+An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
+who may be root, AssumeRoot. The OPT_IN_CAUSES give only a note unless the owner switches them on.
 """
 
 from collections.abc import Collection
@@ -13,7 +15,7 @@ from typing import NamedTuple
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, UNFINISHED
 from signwatch.detection.signin import DEVICE_CODE_GRANT, ParsedEvent, SignIn, Step, Unreadable
 
-# Reasons, as they appear in the log. Most are causes too (see cause_name).
+# Reasons, as they appear in the log. Most are causes too.
 RECOGNISED_SOURCE = "recognised source"
 UNRECOGNISED_SOURCE = "unrecognised source"
 SOURCE_INSIDE_AWS = "source inside AWS"
@@ -57,23 +59,22 @@ CAUSES = (  # can be switched off with AlertOff
     AWS_ANOMALY,
 )
 OPT_IN_CAUSES = (RIGHT_PASSWORD,)  # can be switched on with AlertOn
-FAILURES_BEFORE_TEXT = 3  # within 15 minutes; fewer are sent only by e-mail
+TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
 class Verdict(NamedTuple):
     """What to do about an event.
 
-    ``reasons`` say what the verdict is based on. ``causes`` are the switchable ones: if all are
-    switched off, an alert becomes a note; if one is switched on, a note becomes an alert.
-    ``grouped`` is "failures" if failures like it are counted together, or "linked" if another event
-    belongs to the same sign-in.
+    ``causes`` can be switched: if all are switched off, an alert becomes a note; if one is switched
+    on, a note becomes an alert. ``grouped`` is "failures" for a failure that is counted together
+    with others, "linked" for a console link or the console sign-in that follows it.
     """
 
     level: str  # alert, note (logged and counted), recognised, ignored
     severity: str  # high, normal; "" if it is not an alert
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...]  # what the verdict is based on
     causes: tuple[str, ...] = ()
-    deduplication_key: str = ""  # of alerts with the same key, one a day is sent; "" sends all
+    deduplication_key: str = ""  # one alert a day is sent for each key; "" sends every alert
     grouped: str = ""
     send_text: bool = True  # False: the alert is sent only by e-mail
 
@@ -83,8 +84,8 @@ RECOGNISED = Verdict("recognised", "", (RECOGNISED_SOURCE,))
 UNRECOGNISED = Verdict("alert", "normal", (UNRECOGNISED_SOURCE,), (UNRECOGNISED_SOURCE,))
 
 
-def cause_name(cause: str) -> str:
-    """Return the name of a cause in AlertOff and AlertOn: "no-mfa" for "no MFA"."""
+def format_cause(cause: str) -> str:
+    """Return the name that the owner writes in AlertOff or AlertOn: ``"no MFA" -> "no-mfa"``."""
     return cause.lower().replace(" ", "-")
 
 
@@ -99,11 +100,12 @@ def judge(
     """Return the verdict on a parsed event.
 
     ``recognised`` says whether its source is in a recognised network. ``approved_elsewhere`` says
-    whether the device code was used from another address than its approval; None if that is unknown
-    or if there is no device code. ``off`` and ``on`` are the names of the switched causes.
+    whether a device code was used from another address than it was approved from; None if that is
+    unknown or if there is no device code. ``off`` and ``on`` are the names of the causes that the
+    owner switched off and on.
     """
     if isinstance(parsed_event, SignIn):
-        source_reason = _source_reason(parsed_event, recognised=recognised)
+        source_reason = _find_source_reason(parsed_event, recognised=recognised)
         verdict = _judge_sign_in(parsed_event, source_reason, approved_elsewhere=approved_elsewhere)
         return _apply_switches(verdict, off, on) if off or on else verdict
     if isinstance(parsed_event, Unreadable):
@@ -114,32 +116,33 @@ def judge(
 
 
 def mark_repeated(verdict: Verdict) -> Verdict:
-    """Return an alert as a note, because the same was already reported within a day."""
+    """Return the verdict on an alert as a note, because one like it was sent within a day."""
     return Verdict("note", "", (*verdict.reasons, "already reported within a day"))
 
 
 def mark_linked(verdict: Verdict) -> Verdict:
-    """Return the verdict, marked as following a reported console link of the same person."""
+    """Mark the verdict on a console sign-in that follows a console link of the same person."""
     return verdict._replace(reasons=(*verdict.reasons, "after a console link"), grouped="linked")
 
 
 def apply_failure_count(verdict: Verdict, failures: int, *, is_first: bool) -> Verdict:
     """Add the number of failures within 15 minutes to the verdict on a failure.
 
-    A text is sent from the third failure on, and for the first failure of root.
+    A text is sent from TEXT_MIN_FAILURES on, and for the first failure of root. The others are sent
+    by e-mail alone.
     """
     is_first_root_failure = is_first and ROOT_FAILURE in verdict.causes
     return verdict._replace(
         reasons=(*verdict.reasons, f"{failures} failures within 15 minutes"),
-        send_text=failures >= FAILURES_BEFORE_TEXT or is_first_root_failure,
+        send_text=failures >= TEXT_MIN_FAILURES or is_first_root_failure,
     )
 
 
-def _source_reason(sign_in: SignIn, *, recognised: bool) -> str:
+def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
     """Return the reason that describes where the sign-in came from."""
     if recognised:
         return RECOGNISED_SOURCE
-    if sign_in.source[:12].lower() == "aws internal":
+    if sign_in.source.lower().startswith("aws internal"):
         return SOURCE_INSIDE_AWS
     return UNRECOGNISED_SOURCE
 
@@ -147,7 +150,7 @@ def _source_reason(sign_in: SignIn, *, recognised: bool) -> str:
 def _judge_sign_in(
     sign_in: SignIn, source_reason: str, *, approved_elsewhere: bool | None
 ) -> Verdict:
-    """Judge a sign-in; ``source_reason`` is the result of _source_reason."""
+    """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason)."""
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
     if sign_in.outcome != "success":
@@ -156,23 +159,28 @@ def _judge_sign_in(
         return Verdict("alert", "high", ("root success", source_reason))
     if _may_be_root(sign_in):
         return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
-    if reason := _device_code_reason(sign_in, approved_elsewhere=approved_elsewhere):
+    device_code_reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
+    if device_code_reason:
         causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
-        if source_reason == RECOGNISED_SOURCE:
+        if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
             causes = (DEVICE_CODE,)
-        return Verdict("alert", "high", (reason, source_reason), causes)
+        return Verdict("alert", "high", (device_code_reason, source_reason), causes)
     return _judge_by_source(sign_in, source_reason)
 
 
 def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
-    cause = ALWAYS_ALERT_BY_KIND[sign_in.kind]
+    """Return an alert on a sign-in whose kind is enough for one, whatever its source or outcome."""
+    reason = ALWAYS_ALERT_BY_KIND[sign_in.kind]
     severity = "high" if sign_in.outcome == "success" else "normal"
-    causes = (cause,) if cause in CAUSES else ()
-    return Verdict("alert", severity, (cause, source_reason), causes)
+    causes = (reason,) if reason in CAUSES else ()  # not every one can be switched off
+    return Verdict("alert", severity, (reason, source_reason), causes)
 
 
 def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Return an alert if somebody may be guessing a password; otherwise a note."""
+    """Judge a failure: an alert if somebody may be guessing a password, otherwise a note.
+
+    A right password without a sign-in after it is a failure too, and only a note.
+    """
     if sign_in.kind == UNFINISHED:
         return Verdict("note", "", (RIGHT_PASSWORD, source_reason), (RIGHT_PASSWORD,))
     if sign_in.identity == "root":
@@ -186,12 +194,15 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     return Verdict("alert", "normal", (cause, source_reason), (cause,), grouped="failures")
 
 
-def _device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
+def _find_device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
     """Return why a device code, or the portal sign-in that approved it, is an alert; else empty."""
     is_device_code = sign_in.grant == DEVICE_CODE_GRANT
-    if approved_elsewhere and (is_device_code or sign_in.kind == IDENTITY_CENTER):
+    is_portal = sign_in.kind == IDENTITY_CENTER
+    if approved_elsewhere and (is_device_code or is_portal):
         return DEVICE_CODE
-    return APPROVAL_UNKNOWN if is_device_code and approved_elsewhere is None else ""
+    if is_device_code and approved_elsewhere is None:
+        return APPROVAL_UNKNOWN
+    return ""
 
 
 def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -203,17 +214,20 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
     if cause == UNRECOGNISED_SOURCE and not is_without_mfa:
         return UNRECOGNISED
     causes = (cause, NO_MFA) if is_without_mfa else (cause,)
-    reasons = causes if cause == source_reason else (*causes, source_reason)
-    key = ""
-    if sign_in.kind == "role-keys":
-        key = _deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
+    reasons = causes
+    if source_reason not in causes:
+        reasons = (*causes, source_reason)
+    deduplication_key = ""
+    if sign_in.kind == "role-keys":  # often issued many times a day
+        deduplication_key = _make_deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
     grouped = "linked" if sign_in.kind == "console-link" else ""
-    return Verdict("alert", "normal", reasons, causes, key, grouped)
+    return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
+    """Judge a success from a recognised source."""
     if is_without_mfa:
-        key = _deduplication_key(sign_in, NO_MFA)
+        key = _make_deduplication_key(sign_in, NO_MFA)
         return Verdict("alert", "normal", (NO_MFA, RECOGNISED_SOURCE), (NO_MFA,), key)
     if sign_in.grant == DEVICE_CODE_GRANT:  # a stranger may have made the owner approve it
         return Verdict("note", "", (DEVICE_CODE_GRANT, RECOGNISED_SOURCE))
@@ -223,19 +237,28 @@ def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
 
 
 def _may_be_root(sign_in: SignIn) -> bool:
+    """Return whether the kind of user is unknown and root can sign in on this path."""
     return sign_in.identity == "unknown" and sign_in.kind in ROOT_KINDS
 
 
-def _deduplication_key(sign_in: SignIn, subject: str) -> str:
-    """Return the key of an alert that is sent once a day; empty if the user is unknown."""
-    return "" if sign_in.who == "unknown" else f"{sign_in.account}#{sign_in.who}#{subject}"
+def _make_deduplication_key(sign_in: SignIn, subject: str) -> str:
+    """Return the key of an alert that is sent once a day for each account, user and subject.
+
+    Return "" if the user is unknown: every such alert is sent.
+    """
+    if sign_in.who == "unknown":
+        return ""
+    return f"{sign_in.account}#{sign_in.who}#{subject}"
 
 
 def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:
-    """Turn an alert into a note if all causes are off, or a note into an alert if one is on."""
-    names = [cause_name(cause) for cause in verdict.causes]
-    if verdict.level == "alert" and names and all(name in off for name in names):
+    """Turn an alert into a note if all its causes are off, or a note into an alert if one is on.
+
+    ``off`` and ``on`` are names of causes. An alert without causes stays an alert.
+    """
+    names = {format_cause(cause) for cause in verdict.causes}
+    if verdict.level == "alert" and names and names.issubset(off):
         return Verdict("note", "", (*verdict.reasons, "switched off"))
-    if verdict.level == "note" and any(name in on for name in names):
+    if verdict.level == "note" and not names.isdisjoint(on):
         return verdict._replace(level="alert", severity="normal")
     return verdict

@@ -1,8 +1,9 @@
-"""Allowances in Systems Manager: they recognise sources beyond the known networks.
+"""Finds the allowance that recognises a sign-in.
 
-All of them are read at once and cached for a minute. If they cannot be read, the cached ones are
-used until they are 15 minutes old. After that no allowance recognises anything, so the alert is
-sent.
+An allowance is an extra recognised network, often for a limited time or for one person or role.
+Each is a parameter in Systems Manager (SSM), written by the ``invoke networks.*`` tasks. All of
+them are read at once and cached for a minute. If they cannot be read, the cached ones are used
+until they are 15 minutes old. After that no allowance recognises anything, so the alert is sent.
 """
 
 from __future__ import annotations
@@ -31,10 +32,6 @@ class CachedAllowances(NamedTuple):
     read_at: float
     allowances: tuple[Allowance, ...]
 
-    def is_younger_than(self, seconds: float, now: float) -> bool:
-        """Return whether they were read less than ``seconds`` ago, and not after ``now``."""
-        return 0 <= now - self.read_at < seconds
-
 
 _cache: dict[str, CachedAllowances] = {}  # by name prefix
 
@@ -42,65 +39,79 @@ _cache: dict[str, CachedAllowances] = {}  # by name prefix
 def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> Allowance | None:
     """Return an allowance that recognises the sign-in, or None. Expired ones are ignored.
 
-    If allowances contain the address, but none of them is for everybody or for the recorded user or
-    role, and the record has only a user's id, then the user's name is looked up and tried.
+    It must contain the source address, and be for everybody, for the recorded user or for the role.
+    If none is, and the record has only the user's id, the user's name is looked up and tried.
     """
-    endpoints = dependencies.settings.allowed_vpc_endpoint_ids
-    matches = [
+    allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
+    containing_source = [
         entry
-        for entry in _load(now, dependencies)
+        for entry in _load_allowances(now, dependencies)
         if entry.is_current(now)
-        and networks.recognises_sign_in(entry.ranges, sign_in.source, sign_in.endpoint, endpoints)
+        and networks.recognises_sign_in(
+            entry.parsed_cidr, sign_in.source, sign_in.vpc_endpoint, allowed_endpoints
+        )
     ]
-    for entry in matches:
+    for entry in containing_source:
         if entry.is_for(sign_in.who, sign_in.role):
             return entry
-    if matches:
-        name = with_name(sign_in, dependencies).who
-        for entry in matches:
-            if entry.is_for(name):
-                return entry
+    if not containing_source:
+        return None
+    name = with_name(sign_in, dependencies).who
+    for entry in containing_source:
+        if entry.is_for(name):
+            return entry
     return None
 
 
-def _load(now: float, dependencies: Dependencies) -> tuple[Allowance, ...]:
-    """Return the cached allowances, or read them if the cache is too old."""
+def _load_allowances(now: float, dependencies: Dependencies) -> tuple[Allowance, ...]:
+    """Return the cached allowances, or read them if the cache is too old. Never raises."""
     prefix = dependencies.settings.name_prefix
-    cached = _cache.get(prefix)
-    if cached and cached.is_younger_than(CACHE_SECONDS, now):
-        return cached.allowances
+    fresh = _find_cached(prefix, CACHE_SECONDS, now)
+    if fresh:
+        return fresh.allowances
     try:
         ssm = dependencies.client("ssm", quick=True)
-        allowances = tuple(_read(ssm, f"/{prefix}/{allowance.PARAMETER_FOLDER}", now))
+        allowances = _read_allowances(ssm, f"/{prefix}/{allowance.PARAMETER_FOLDER}", now)
     except Exception as error:  # noqa: BLE001 - the cached allowances are used, or none
-        if cached and not cached.is_younger_than(STALE_CACHE_SECONDS, now):
-            cached = None
-        log.write_failure("networks", error, now, stale=cached is not None)
-        return cached.allowances if cached else ()
+        stale = _find_cached(prefix, STALE_CACHE_SECONDS, now)
+        log.write_failure("networks", error, now, stale=stale is not None)
+        return stale.allowances if stale else ()
     _cache[prefix] = CachedAllowances(now, allowances)
     return allowances
 
 
-def _read(ssm: Any, path: str, now: float) -> Iterator[Allowance]:
-    """Yield all usable allowances, then log the names of the unusable ones."""
-    unusable = []
+def _find_cached(prefix: str, max_age_seconds: float, now: float) -> CachedAllowances | None:
+    """Return the cached allowances if they are younger than ``max_age_seconds``, else None."""
+    cached = _cache.get(prefix)
+    if cached and 0 <= now - cached.read_at < max_age_seconds:  # below 0 the clock was set back
+        return cached
+    return None
+
+
+def _read_allowances(ssm: Any, path: str, now: float) -> tuple[Allowance, ...]:
+    """Read the usable allowances below ``path``, and log the names of the unusable ones."""
+    usable, unusable_names = [], []
     for parameter in _list_parameters(ssm, path):
         try:
-            yield allowance.decode(parameter["Value"])
+            usable.append(allowance.decode(parameter["Value"]))
         except ValueError:
-            unusable.append(parameter["Name"][: log.LOG_TEXT_MAX_CHARS])
-    if unusable:
-        names = unusable[:LOG_MAX_NAMES]
-        line = {"level": "ERROR", "problem": "networks", "unusable_networks": names}
-        log.write(line, {}, now)
+            unusable_names.append(parameter["Name"][: log.LOG_TEXT_MAX_CHARS])
+    if unusable_names:
+        values = {
+            "level": "ERROR",
+            "problem": "networks",
+            "unusable_networks": unusable_names[:LOG_MAX_NAMES],
+        }
+        log.write(values, metrics={}, now=now)
+    return tuple(usable)
 
 
 def _list_parameters(ssm: Any, path: str) -> Iterator[dict[str, str]]:
-    """Yield the parameters below ``path`` from all pages of the answer."""
-    page_request: dict[str, str] = {}
+    """Yield the SSM parameters directly below ``path``, page by page."""
+    page_token: dict[str, str] = {}
     while True:
-        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **page_request)
+        page = ssm.get_parameters_by_path(Path=path, Recursive=False, **page_token)
         yield from page["Parameters"]
         if not page.get("NextToken"):
             return
-        page_request = {"NextToken": page["NextToken"]}
+        page_token = {"NextToken": page["NextToken"]}

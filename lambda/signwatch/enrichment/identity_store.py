@@ -1,8 +1,8 @@
 """Looks up the name of an Identity Center user by id. A failure never stops an alert.
 
-Most records of Identity Center contain only the id; the identity store has the name. Sources: IAM
-Identity Center User Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API
-Reference, DescribeUser.
+Most records of Identity Center contain only the user's id. The name is in the identity store, AWS's
+directory of these users. An alert without a name shows the id. Sources: IAM Identity Center User
+Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API Reference, DescribeUser.
 """
 
 from __future__ import annotations
@@ -18,32 +18,37 @@ if TYPE_CHECKING:
     from signwatch.detection.signin import SignIn
 
 LOOKUP_TIMEOUT_SECONDS = 2.0  # for the whole call, from DNS to the last byte
-DELIVERY_SECONDS = 44.0  # left for the alert: 14 for a ledger that hangs, 30 for the first text
+# No lookup starts if it could leave less time for the alert: 14 s for a ledger that hangs, 30 s for
+# the first text.
+DELIVERY_RESERVE_SECONDS = 44.0
 CACHE_MAX_NAMES = 500
-USER_NOT_FOUND = "ResourceNotFoundException"  # of DescribeUser: not logged as a failure
+USER_NOT_FOUND = "ResourceNotFoundException"  # DescribeUser's error; it is not logged as a failure
 
-_cache: dict[tuple[str, str], str] = {}  # by identity store and user id
+_cache: dict[tuple[str, str], str] = {}  # names by identity store id and user id
 
 
 def with_name(sign_in: SignIn, dependencies: Dependencies) -> SignIn:
-    """Return the sign-in with the user's name in place of an id; unchanged if no name is found.
+    """Return the sign-in with the user's name in ``who``; unchanged if no name is needed or found.
 
     Never raises. A name is cached for the life of the process; a failed lookup is tried again at
     the next alert.
     """
-    has_name = sign_in.who != sign_in.user_id
+    has_name = sign_in.who != sign_in.user_id  # without a name, ``who`` is the user id
     if has_name or not sign_in.identity_store_id:
         return sign_in
-    name = _cache.get((sign_in.identity_store_id, sign_in.user_id)) or _look_up(
-        sign_in, dependencies
-    )
+    name = _cache.get((sign_in.identity_store_id, sign_in.user_id))
+    if not name:
+        name = _look_up_name(sign_in, dependencies)
     return sign_in._replace(who=name) if name else sign_in
 
 
-def _look_up(sign_in: SignIn, dependencies: Dependencies) -> str:
-    """Return the name from the identity store and cache it; empty if there is none to show."""
+def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
+    """Return the user's name from the identity store, and cache it.
+
+    Return "" if there is no time for the lookup, if it fails, or if a text could not show the name.
+    """
     try:
-        if dependencies.seconds_left() < LOOKUP_TIMEOUT_SECONDS + DELIVERY_SECONDS:
+        if dependencies.seconds_left() < LOOKUP_TIMEOUT_SECONDS + DELIVERY_RESERVE_SECONDS:
             return ""
         client = dependencies.client("identitystore", region=sign_in.region, quick=True)
         name = _describe_user(client, sign_in.identity_store_id, sign_in.user_id)
@@ -51,8 +56,9 @@ def _look_up(sign_in: SignIn, dependencies: Dependencies) -> str:
         if type(error).__name__ != USER_NOT_FOUND:
             log.write_failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
         return ""
-    if not any(map(str.isalnum, to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS]))):
-        return ""  # GSM-7 would leave only question marks, which say less than the id
+    shown_name = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
+    if not any(map(str.isalnum, shown_name)):
+        return ""  # a text would show only question marks, which say less than the id
     if len(_cache) >= CACHE_MAX_NAMES:
         oldest = next(iter(_cache))
         del _cache[oldest]
@@ -61,12 +67,13 @@ def _look_up(sign_in: SignIn, dependencies: Dependencies) -> str:
 
 
 def _describe_user(client: Any, identity_store_id: str, user_id: str) -> str:
-    """Return the user's name. Raises what the client raises, or TimeoutError.
+    """Return the user's name, "" if the user has none.
 
-    The call runs in a thread, because the client has no timeout for a whole call: its own timeouts
-    start again with each address that it tries and each piece of the answer.
+    Raises what the client raises, or TimeoutError after LOOKUP_TIMEOUT_SECONDS. The call runs in a
+    thread, because the client has no timeout for a whole call: its own timeouts start again with
+    each address that it tries and each piece of the answer.
     """
-    results: list[dict[str, Any] | Exception] = []
+    results: list[dict[str, Any] | Exception] = []  # empty until the call ends, then one item
 
     def call() -> None:
         try:
@@ -79,6 +86,7 @@ def _describe_user(client: Any, identity_store_id: str, user_id: str) -> str:
     thread.join(LOOKUP_TIMEOUT_SECONDS)
     if not results:
         raise TimeoutError
-    if isinstance(results[0], Exception):
-        raise results[0]
-    return str(results[0].get("UserName") or "")
+    (result,) = results
+    if isinstance(result, Exception):
+        raise result
+    return str(result.get("UserName") or "")

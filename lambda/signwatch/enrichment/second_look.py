@@ -1,11 +1,17 @@
 """The second look: whether a sign-in followed a right password within 15 minutes.
 
-The event of the right password is put into an SQS queue with that delay, which then delivers it to
-the function again. The sign-in is searched for in the raw copies of all events, a log group. If the
-search fails, the event is judged as if no sign-in had followed.
+A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
+may know the password. The event of the right password is therefore put into an SQS queue, which
+delivers it to the function again 15 minutes later. The sign-in is then searched for in a log group
+with raw copies of all events. If the search fails, the event is judged as if no sign-in had
+followed: as an unfinished sign-in.
+
+In the names, a password step is a right password, parsed from ``step_event``. A candidate is an
+event that may be the sign-in after it.
 
 Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon
-SQS"; CloudWatch Logs API reference, FilterLogEvents.
+SQS"; CloudWatch Logs API reference, FilterLogEvents; IAM Identity Center User Guide
+(AuthWorkflowID).
 """
 
 from __future__ import annotations
@@ -26,19 +32,21 @@ if TYPE_CHECKING:
 DELAY_SECONDS = 15 * 60  # the longest delay that SQS allows (SendMessage, DelaySeconds)
 SIGN_IN_WINDOW_SECONDS = DELAY_SECONDS  # from the right password to the sign-in that completes it
 SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than its record's
-MAX_PAGES = 20  # of raw copies, each page up to 1 MB
-MIN_SECONDS_FOR_PAGE = 40.0  # the client may hang for 10, and a text takes up to 30
+SEARCH_MAX_PAGES = 20  # of raw copies, each page up to 1 MB
+MIN_SECONDS_FOR_PAGE = 40.0  # until the timeout: the client may hang for 10, a text may take 30
 FOLLOWED = "a sign-in followed"
 
 
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
-    """Queue ``event`` for a second look and return its ``step``.
+    """Queue the event of a right password for a second look, and return ``step``, its parsed form.
 
-    If it cannot be queued, return it as a right password without a sign-in.
+    If it cannot be queued, return it as an unfinished sign-in, so that it is judged now.
     """
+    queue_url = dependencies.settings.second_look_queue_url
     try:
-        sqs, url = dependencies.client("sqs"), dependencies.settings.second_look_queue_url
-        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS)
+        dependencies.client("sqs").send_message(
+            QueueUrl=queue_url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS
+        )
     except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
         log.write_failure("second look", error, now, event_id=step.event_id)
         return read_unfinished(event)
@@ -46,31 +54,38 @@ def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -
 
 
 def unwrap(event: object) -> object | None:
-    """Return the event in a delivery of the queue; None if ``event`` is not such a delivery.
+    """Return the queued event if Lambda's ``event`` is a delivery of the queue, else None.
 
-    Raises ValueError for a delivery of several messages. The event source mapping never makes one,
-    and all but the first message would be lost.
+    A delivery looks like ``{"Records": [{"eventSource": "aws:sqs", "body": "<event as JSON>"}]}``.
+    If its body holds no event, return an empty one, which is read as Unreadable and causes an
+    alert. Raises ValueError for a delivery of several messages: all but the first would be lost,
+    and the event source mapping never makes one.
     """
     records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list) or not records or not all(map(_is_sqs_message, records)):
+    if not isinstance(records, list) or not records:
         return None
-    (message,) = records
+    if not all(map(_is_sqs_message, records)):
+        return None
+    (message,) = records  # raises ValueError for several
     try:
         queued_event: object = json.loads(message["body"])
     except (KeyError, TypeError, ValueError):
-        return {}  # this is Unreadable, so it causes an alert
+        return {}
     return {} if queued_event is None else queued_event
 
 
 def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
-    """Parse an event from the queue: a Step if a sign-in followed it, else an unfinished SignIn."""
+    """Parse an event from the queue: a Step if a sign-in followed it, else an unfinished SignIn.
+
+    An event that is not a right password is only parsed.
+    """
     parsed_event = read(event)
-    if not (isinstance(parsed_event, Step) and parsed_event.pending):
+    if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
         return parsed_event
     password_step = read_unfinished(event)
     try:
         for candidate_event in _find_candidates(password_step, dependencies):
-            if _completes(password_step, event, candidate_event):
+            if _is_completed_by(candidate_event, password_step, event):
                 return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
         log.write_failure("second look", error, now, event_id=password_step.event_id)
@@ -82,22 +97,24 @@ def _is_sqs_message(record: object) -> bool:
 
 
 def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the logged events that may be the sign-in that followed ``password_step``.
+    """Yield the events from the log group that may be the sign-in after ``password_step``.
 
-    None if it has no readable time. Raises TimeoutError if too little time is left. Pages beyond
-    MAX_PAGES are not read, so that one search has a limit; the step then counts as unfinished.
+    Yield nothing if ``password_step`` has no readable time. Raises TimeoutError if too little time
+    is left until Lambda's timeout. At most SEARCH_MAX_PAGES are read.
     """
     start = parse_time(password_step.time)
     if start is None:
         return
-    is_identity_center = password_step.identity == IDENTITY_CENTER
+    event_name = "ConsoleLogin"
+    if password_step.identity == IDENTITY_CENTER:
+        event_name = "UserAuthentication"
     logs = dependencies.client("logs")
     request: dict[str, Any] = {
         "logGroupName": dependencies.settings.raw_event_log_group_name,
         "startTime": int(start.timestamp() - SEARCH_MARGIN_SECONDS) * 1000,
-        "filterPattern": "UserAuthentication" if is_identity_center else "ConsoleLogin",
+        "filterPattern": event_name,  # events that contain this word
     }
-    for _ in range(MAX_PAGES):
+    for _ in range(SEARCH_MAX_PAGES):
         if dependencies.seconds_left() < MIN_SECONDS_FOR_PAGE:
             raise TimeoutError
         page = logs.filter_log_events(**request)
@@ -108,49 +125,49 @@ def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Itera
         request["nextToken"] = page["nextToken"]
 
 
-def _completes(password_step: SignIn, step_event: object, candidate_event: object) -> bool:
-    """Return whether ``candidate_event`` is a successful sign-in by the same person.
+def _is_completed_by(candidate_event: object, password_step: SignIn, step_event: object) -> bool:
+    """Return whether the candidate is a successful sign-in by the same person soon after the step.
 
-    It must be at most SIGN_IN_WINDOW_SECONDS after ``password_step``, which is the parsed
-    ``step_event``.
+    Soon means at most SIGN_IN_WINDOW_SECONDS.
     """
     sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return False
     if sign_in.kind not in ("console", IDENTITY_CENTER):
         return False
-    if not password_step.account or sign_in.account != password_step.account:
+    if not _is_soon_after(password_step, sign_in):
         return False
+    workflow_id = _read_workflow_id(step_event)
+    has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
+    return _is_same_person(password_step, sign_in, has_same_workflow=has_same_workflow)
+
+
+def _is_soon_after(password_step: SignIn, sign_in: SignIn) -> bool:
+    """Return whether the sign-in came after the step; False if one of them has no readable time."""
     start, end = parse_time(password_step.time), parse_time(sign_in.time)
     if start is None or end is None:
         return False
-    if not 0 <= (end - start).total_seconds() <= SIGN_IN_WINDOW_SECONDS:
-        return False
-    return sign_in.identity == password_step.identity and _is_same_person(
-        password_step, step_event, sign_in, candidate_event
-    )
+    return 0 <= (end - start).total_seconds() <= SIGN_IN_WINDOW_SECONDS
 
 
-def _is_same_person(
-    password_step: SignIn, step_event: object, sign_in: SignIn, candidate_event: object
-) -> bool:
-    """Return whether a password step and a sign-in of the same kind of user are by one person.
+def _is_same_person(password_step: SignIn, sign_in: SignIn, *, has_same_workflow: bool) -> bool:
+    """Return whether both are by the same kind of user, in one account, with the same name or id.
 
-    ``password_step`` is the parsed ``step_event``; ``sign_in`` is the parsed ``candidate_event``.
-    Identity Center users are compared by user id or, if one record has no user id, by the workflow
-    id, which is the same in all records of one sign-in. Other users are compared by name; an
-    unknown user is never the same person.
+    An Identity Center user is compared by user id. If one of the two has none,
+    ``has_same_workflow`` decides. An unknown user or account is never the same.
     """
-    if password_step.identity != IDENTITY_CENTER:
-        if password_step.identity == "unknown" or password_step.who == "unknown":
-            return False
-        return sign_in.who == password_step.who
+    if not password_step.account or sign_in.account != password_step.account:
+        return False
+    if sign_in.identity != password_step.identity:
+        return False
+    if sign_in.identity != IDENTITY_CENTER:
+        is_unknown = "unknown" in (sign_in.identity, sign_in.who)
+        return sign_in.who == password_step.who and not is_unknown
     if sign_in.user_id and password_step.user_id:
         return sign_in.user_id == password_step.user_id
-    workflow = _workflow_id(step_event)
-    return workflow != "" and workflow == _workflow_id(candidate_event)
+    return has_same_workflow
 
 
-def _workflow_id(event: object) -> str:
-    """Return the id that all records of one sign-in share (IAM Identity Center User Guide)."""
+def _read_workflow_id(event: object) -> str:
+    """Return the id that all records of one Identity Center sign-in share; empty if it has none."""
     return get_string(open_record(event).extra, "AuthWorkflowID")

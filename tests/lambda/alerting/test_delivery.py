@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from signwatch.alerting import sms
-from signwatch.alerting.delivery import DeliveryError, channel_name, deliver
+from signwatch.alerting.delivery import DeliveryError, deliver, format_channel
 from signwatch.alerting.message import Message
 from tests.support.dependencies import FIRST, KEY_SECRET, SECOND, TWILIO_SECRET, World
 
@@ -59,7 +59,7 @@ class TestBothChannels:
         assert item["state"] == {"S": "done"}
         delivered = {
             channel: {"S": "delivered"}
-            for channel in (channel_name(FIRST), channel_name(SECOND), "email")
+            for channel in (format_channel(FIRST), format_channel(SECOND), "email")
         }
         assert item["channels"] == {"M": delivered}
         assert FIRST not in json.dumps(item)
@@ -148,7 +148,7 @@ class TestPartialFailure:
 
         world.table.update_item = fail_once  # type: ignore[method-assign] # only one call fails
         send(world, twilio)
-        assert set(world.table.items[KEY]["channels"]["M"]) == {"email", channel_name(SECOND)}
+        assert set(world.table.items[KEY]["channels"]["M"]) == {"email", format_channel(SECOND)}
 
 
 class TestFallback:
@@ -289,7 +289,7 @@ def test_hanging_ledger_is_waited_for_once(
 
     monkeypatch.setattr(world.table, "update_item", hang)
     send(world, twilio)
-    assert marks == [channel_name(FIRST)]
+    assert marks == [format_channel(FIRST)]
     assert twilio.recipients == [FIRST, SECOND]
     assert len(world.topic.emails) == 1
 

@@ -42,10 +42,12 @@ def compose_text(
     decision: verdict.Verdict = ALERT,
     *,
     label: str = "",
-    delay: int | None = None,
+    delay_seconds: int | None = None,
     zone: str = "",
 ) -> str:
-    return message.compose(sign_in, decision, label=label, delay=delay, zone=zone).text
+    return message.compose(
+        sign_in, decision, label=label, delay_seconds=delay_seconds, zone=zone
+    ).text
 
 
 def line_value(text: str, name: str) -> str:
@@ -55,7 +57,7 @@ def line_value(text: str, name: str) -> str:
 
 
 def test_text_says_what_who_where_from_when_and_which_event() -> None:
-    assert compose_text(SIGN_IN, label="production", delay=200).splitlines() == [
+    assert compose_text(SIGN_IN, label="production", delay_seconds=200).splitlines() == [
         "AWS SIGN-IN ALERT account production",
         "Console sign-in",
         'Who: "Anaya"',
@@ -103,7 +105,7 @@ def test_user_whose_name_is_root_user_is_not_shown_as_root() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay", "shown"),
+    ("delay_seconds", "shown"),
     [
         (None, ""),
         (0, ""),
@@ -113,8 +115,8 @@ def test_user_whose_name_is_root_user_is_not_shown_as_root() -> None:
         (7200, ", 2 h ago"),
     ],
 )
-def test_late_text_says_how_late_it_is(delay: int | None, shown: str) -> None:
-    when = compose_text(SIGN_IN, delay=delay).splitlines()[5]
+def test_late_text_says_how_late_it_is(delay_seconds: int | None, shown: str) -> None:
+    when = compose_text(SIGN_IN, delay_seconds=delay_seconds).splitlines()[5]
     assert when == f"us-east-1 2026-11-24 10:12:31 UTC{shown}"
 
 
@@ -227,7 +229,9 @@ def test_text_says_what_is_wrong_with_a_device_code_and_fits(
 ) -> None:
     sign_in = sign_in._replace(who="[" * 500, source="[" * 500, region="r" * 500)
     decision = verdict.Verdict("alert", "high", (reason, "recognised source"))
-    text = compose_text(sign_in, decision, label="[" * 20, delay=360_000_000, zone="Asia/Kathmandu")
+    text = compose_text(
+        sign_in, decision, label="[" * 20, delay_seconds=360_000_000, zone="Asia/Kathmandu"
+    )
     assert line in text.splitlines()
     assert text.endswith("\nId 8a1edcc0")
     assert gsm7.count_septets(text) <= 306
@@ -257,7 +261,7 @@ LONGEST_UNREADABLE = UNREADABLE._replace(**LONG_FIELDS, event_name="[" * 99, rea
 def test_longest_text_and_subject_still_fit(sign_in: signin.SignIn | signin.Unreadable) -> None:
     """A hundred thousand hours late, with a local time and the longest of every field."""
     alert = message.compose(
-        sign_in, ALERT, label="é" * 99, delay=360_000_000, zone="Asia/Kathmandu"
+        sign_in, ALERT, label="é" * 99, delay_seconds=360_000_000, zone="Asia/Kathmandu"
     )
     assert alert.text.endswith("(15:57 +0545), 100000 h ago\nId 8a1edcc0")
     assert gsm7.count_septets(alert.text) <= 306
@@ -301,12 +305,14 @@ def test_local_time_observes_summer_time() -> None:
     ],
 )
 def test_email_names_any_partition_but_the_usual_one(region: str, shown: str) -> None:
-    body = message.compose(SIGN_IN._replace(region=region), ALERT, label="", delay=None).body
+    body = message.compose(
+        SIGN_IN._replace(region=region), ALERT, label="", delay_seconds=None
+    ).body
     assert f"\nAccount: 111122223333{shown}\n" in body
 
 
 def test_email_says_the_same_and_how_to_find_the_event() -> None:
-    alert = message.compose(SIGN_IN, ALERT, label="production", delay=200)
+    alert = message.compose(SIGN_IN, ALERT, label="production", delay_seconds=200)
     assert alert.subject == "AWS sign-in alert, account production: Console sign-in"
     assert alert.body.startswith(alert.text + "\n")
     lines = alert.body.splitlines()

@@ -168,5 +168,5 @@ def test_allowance_without_a_name_is_for_everybody() -> None:
 
 
 def test_allowance_recognises_addresses_in_its_range_alone() -> None:
-    assert networks.recognises(HOTEL.ranges, "198.51.100.7")
-    assert not networks.recognises(HOTEL.ranges, "198.51.100.8")
+    assert networks.recognises(HOTEL.parsed_cidr, "198.51.100.7")
+    assert not networks.recognises(HOTEL.parsed_cidr, "198.51.100.8")

@@ -180,13 +180,13 @@ def test_mfa_of_a_session_is_read_as_a_text_or_a_boolean(recorded: object, mfa: 
 def test_vpc_endpoint_is_read_if_the_record_names_one(recorded: str | None, endpoint: str) -> None:
     changed = event("iam-user-signs-in-from-a-private-address")
     changed["detail"]["vpcEndpointId"] = recorded
-    assert read_sign_in(changed).endpoint == endpoint
+    assert read_sign_in(changed).vpc_endpoint == endpoint
 
 
 def test_aws_login_names_its_vpc_endpoint_in_another_field() -> None:
     changed = event("aws-login-is-approved-in-the-browser")
     changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = ENDPOINT
-    assert read_sign_in(changed).endpoint == ENDPOINT
+    assert read_sign_in(changed).vpc_endpoint == ENDPOINT
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from signwatch.detection import networks, sign_in_paths, signin, verdict
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant
 
 KNOWN_NETWORKS = {place: networks.parse_list(text) for place, text in NETWORKS.items()}
-ALL_CAUSE_NAMES = tuple(map(verdict.cause_name, verdict.CAUSES))
+ALL_CAUSE_NAMES = tuple(map(verdict.format_cause, verdict.CAUSES))
 
 
 def is_recognised(reading: signin.ParsedEvent, place: str) -> bool:
@@ -256,7 +256,7 @@ class TestAlertOn:
             )
 
     def test_it_is_no_cause_that_can_be_switched_off(self) -> None:
-        assert set(map(verdict.cause_name, verdict.OPT_IN_CAUSES)) == {self.NAME}
+        assert set(map(verdict.format_cause, verdict.OPT_IN_CAUSES)) == {self.NAME}
         assert not set(verdict.OPT_IN_CAUSES) & set(verdict.CAUSES)
 
 

@@ -150,7 +150,7 @@ class TestRightPassword:
     def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
         assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
-        assert len(world.logs.calls) == second_look.MAX_PAGES
+        assert len(world.logs.calls) == second_look.SEARCH_MAX_PAGES
 
     def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
         world.logs.raw_copies = [step(name), step(name), success(name)]

@@ -7,7 +7,7 @@ import pytest
 from signwatch.enrichment.state import DAY_SECONDS, MAX_COUNTED_EVENTS, WINDOW_SECONDS, State
 from tests.support.dependencies import SETTINGS, AccessDeniedError, Table
 
-NOW = 1_795_000_000.5
+NOW = 1_795_000_000
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def state() -> State:
 def test_events_are_counted_within_the_last_quarter_of_an_hour(state: State) -> None:
     counts = [
         state.count_recent("a", f"event-{at}", NOW + at)[0]
-        for at in (0, WINDOW_SECONDS / 2, WINDOW_SECONDS - 1)
+        for at in (0, WINDOW_SECONDS // 2, WINDOW_SECONDS - 1)
     ]
     assert counts == [1, 2, 3]
     assert state.count_recent("a", "later", NOW + WINDOW_SECONDS)[0] == 3
