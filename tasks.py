@@ -54,11 +54,11 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
         aws,
         bootstrap.TerraformPaths.for_settings(settings),
         announce=screen.announce,
-        show=screen.plan,
+        show=screen.print_plan,
         allow_replace=allow_replace,
     )
-    screen.heading("Contract")
-    screen.pairs(vars(contract))
+    screen.print_heading("Contract")
+    screen.print_pairs(vars(contract))
 
 
 @task(writes=True, help={})
@@ -100,12 +100,12 @@ def deploy(
         settings,
         opened.bootstrap,
         packages,
-        console=screen.stack_console(),
+        console=screen.make_console(),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
-    screen.heading("Outputs")
-    screen.pairs(outputs)
+    screen.print_heading("Outputs")
+    screen.print_pairs(outputs)
 
 
 @task(writes=False, help=STACK_HELP)
@@ -114,7 +114,7 @@ def outputs(_c: Context, target: Target) -> None:
     from tooling.deploy import stack
 
     opened = open_account(target)
-    _screen().pairs(stack.outputs(opened.aws, opened.settings))
+    _screen().print_pairs(stack.outputs(opened.aws, opened.settings))
 
 
 @task(writes=False, help=STACK_HELP)
@@ -242,7 +242,7 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     settings = opened.settings
     screen = _screen()
     stack.confirm(settings.prefix, confirm)
-    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.stack_console())
+    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.make_console())
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 

@@ -276,7 +276,7 @@ def run(
     with eventbridge as client:
         rows = build_rows(paths, rules, make_matcher(client))
     is_red = [row.is_lost for row in rows]
-    screen.matrix(COLUMNS, [row.format_cells() for row in rows], is_red)
+    screen.print_table(COLUMNS, [row.format_cells() for row in rows], is_red)
     required = sum(row.is_required for row in rows)
     lost_rows = [row for row in rows if row.is_lost]  # a lost row is always a required one
     covered = required - len(lost_rows)

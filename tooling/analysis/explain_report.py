@@ -126,7 +126,7 @@ class Report:
         self.levels[explained.verdict.level] += 1
         self.classes[explained.class_name] += 1
         if self.as_json:
-            self._print(untrusted.ascii_json(explained.to_json_object()))
+            self._print(untrusted.to_ascii_json(explained.to_json_object()))
         elif explained.class_name != "other":
             for line in explained.format_lines():
                 self._print(line)

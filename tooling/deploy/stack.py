@@ -69,8 +69,8 @@ class Console:
     """The functions that show a stack operation to the user."""
 
     announce: Callable[[str], None]  # one line
-    table: Callable[[tuple[changeset.Change, ...]], None]  # a change set
-    event: Callable[[StackEvent], None]
+    show_changes: Callable[[tuple[changeset.Change, ...]], None]  # those of a change set
+    show_event: Callable[[StackEvent], None]
 
 
 @dataclass(frozen=True)
@@ -379,7 +379,7 @@ def _execute(
     if not change_set.changes:
         console.announce(f"Nothing changed: AWS sees no difference in {where}.")
         return
-    console.table(change_set.changes)
+    console.show_changes(change_set.changes)
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
         changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
@@ -394,7 +394,7 @@ def _execute(
         cloudformation.update_termination_protection(
             StackName=change_set.stack_id, EnableTerminationProtection=True
         )
-    operation = StackOperation(cloudformation, change_set.stack_id, console.event)
+    operation = StackOperation(cloudformation, change_set.stack_id, console.show_event)
     operation.skip_earlier_events()
     cloudformation.execute_change_set(
         ChangeSetName=change_set.arn,
@@ -417,7 +417,7 @@ def _delete(aws: Account, live: LiveStack, role_arn: str | None, console: Consol
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
     )
-    operation = StackOperation(cloudformation, live.stack_id, console.event)
+    operation = StackOperation(cloudformation, live.stack_id, console.show_event)
     operation.skip_earlier_events()
     role = {"RoleARN": role_arn} if role_arn else {}
     cloudformation.delete_stack(StackName=live.stack_id, **role)
