@@ -46,15 +46,12 @@ COLUMNS = ("sign-in path", "certainty", "rule", "class", "unrecognised", "recogn
 
 @dataclass(frozen=True)
 class SignInPath:
-    """One way to sign in. ``certainty`` is "documented" by AWS, or "inferred".
-
-    ``regions`` says in which Regions AWS records it; ``event`` is an example of its event.
-    """
+    """One way to sign in."""
 
     name: str
-    regions: tuple[str, ...]
-    certainty: str
-    event: Mapping[str, Any]
+    regions: tuple[str, ...]  # where AWS records it: "us-east-1", or in words "the console's"
+    certainty: str  # "documented" by AWS, or "inferred"
+    event: Mapping[str, Any]  # an example of its event, as EventBridge delivers it
 
     @property
     def is_read_only(self) -> bool:
@@ -97,7 +94,8 @@ class Row:
     @property
     def is_required(self) -> bool:
         """Whether the function needs the event; it ignores most steps and other events."""
-        return self.is_pending or (self.unrecognised, self.recognised) != ("ignored", "ignored")
+        is_ignored = self.unrecognised == self.recognised == "ignored"
+        return self.is_pending or not is_ignored
 
     @property
     def is_lost(self) -> bool:

@@ -73,7 +73,8 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     parsed_event = read(record.value)
     verdict = _judge(parsed_event, criteria)
     if isinstance(parsed_event, Step) and parsed_event.pending:
-        # The password was right. The function checks later whether the sign-in followed.
+        # The password was right. If no sign-in follows, the function judges this record as an
+        # unfinished sign-in; if one follows, it ignores this record.
         unfinished = read_unfinished(record.value)
         verdict_if_unfinished = _judge(unfinished, criteria)
         if verdict_if_unfinished.level == "alert":
@@ -104,7 +105,11 @@ def _judge(parsed_event: ParsedEvent, criteria: Criteria) -> Verdict:
 
 
 def _describe_effect_of_other_events(verdict: Verdict) -> str:
-    """Return how earlier or later events may change this alert; empty if they do not."""
+    """Return how earlier or later events may change this alert; empty if they do not.
+
+    With a ``deduplication_key``, it is sent once a day. ``grouped`` says how it is counted together
+    with other events.
+    """
     if verdict.deduplication_key:
         return ONCE_A_DAY
     if verdict.grouped == "linked":

@@ -93,14 +93,14 @@ def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
     """
     files: dict[str, SourceFile | FileProblem] = {}
     for argument in paths:
-        for file in _expand(argument):
+        for file in _expand_argument(argument):
             is_stdin = file.path == STANDARD_INPUT
             real_path = file.path if is_stdin else os.path.realpath(file.path)
-            files.setdefault(real_path, file)
+            files.setdefault(real_path, file)  # the first path that leads to it
     return list(files.values())
 
 
-def _expand(argument: str) -> list[SourceFile | FileProblem]:
+def _expand_argument(argument: str) -> list[SourceFile | FileProblem]:
     """Return the file that an argument names, or the files below the folder that it names."""
     if argument == STANDARD_INPUT:
         return [SourceFile(argument, argument)]

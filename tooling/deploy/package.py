@@ -130,13 +130,12 @@ def read_runtime(template: Path) -> str:
     """
     resources = templates.load(template).get("Resources", {}).values()
     functions = [resource for resource in resources if resource.get("Type") in FUNCTION_TYPES]
-    runtimes = {str(function.get("Properties", {}).get("Runtime")) for function in functions}
-    runtime = runtimes.pop() if len(runtimes) == 1 else ""
-    if not re.fullmatch(r"python3\.\d+", runtime):
+    runtimes = list({str(function.get("Properties", {}).get("Runtime")) for function in functions})
+    if len(runtimes) != 1 or not re.fullmatch(r"python3\.\d+", runtimes[0]):
         what = "does not name one Python runtime for all functions"
         remedy = "write Runtime: python3.N, the same for each function"
         raise RefusedError(str(template), what, remedy)
-    return runtime
+    return runtimes[0]
 
 
 def build(
@@ -165,23 +164,23 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
         raise RefusedError(str(sources), "holds no file", "restore the folder with git")
     inputs = [(name, path.read_bytes()) for name, path in files.items()]
 
-    def fill(_scratch: Path, tree: Path) -> None:
+    def add_files(_scratch: Path, tree: Path) -> None:
         archive.copy(files, tree)
         archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
 
-    return _reuse_or_build("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
+    return _reuse_or_build("function", dist, target, inputs, add_files, CODE_MOUNT_PATH)
 
 
 def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -> Artifact:
     """Build the layer's zip, or reuse the one built from the same inputs."""
     requirements = folder / "requirements.txt"
 
-    def fill(scratch: Path, tree: Path) -> None:
+    def add_files(scratch: Path, tree: Path) -> None:
         announce("layer: installing the pins of layer/requirements.txt")
         layer.build(requirements, target.version, scratch, tree)
 
     inputs = layer.read_inputs(requirements)
-    return _reuse_or_build("layer", dist, target, inputs, fill, LAYER_MOUNT_PATH, announce)
+    return _reuse_or_build("layer", dist, target, inputs, add_files, LAYER_MOUNT_PATH, announce)
 
 
 def _reuse_or_build(
@@ -189,14 +188,14 @@ def _reuse_or_build(
     dist: Path,
     target: Target,
     inputs: list[tuple[str, bytes]],
-    fill: Callable[[Path, Path], None],
+    add_files: Callable[[Path, Path], None],
     mount_path: str,
     announce: Announce | None = None,
 ) -> Artifact:
     """Return the zip of these inputs: one that was built before, or else a new one.
 
-    ``fill(scratch, tree)`` puts the zip's files into the folder ``tree``, and may use the folder
-    ``scratch``. Lambda mounts the files at ``mount_path``.
+    ``add_files(scratch, tree)`` puts the zip's files into the folder ``tree``, and may use the
+    folder ``scratch``. Lambda mounts the files at ``mount_path``.
     """
     builder = Path(archive.__file__).read_bytes()  # an input: if it changes, so may the zip
     digest = archive.digest([*inputs, ("runtime", target.runtime.encode()), ("builder", builder)])
@@ -207,7 +206,7 @@ def _reuse_or_build(
     with tempfile.TemporaryDirectory(dir=dist, prefix=".package-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        fill(Path(folder) / "scratch", tree)
+        add_files(Path(folder) / "scratch", tree)
         if target.interpreter:
             if announce:
                 announce(f"{kind}: compiling for Python {target.version}")

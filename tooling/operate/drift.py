@@ -31,16 +31,13 @@ DRIFTED_STATUSES = ("MODIFIED", "DELETED")
 
 @dataclass(frozen=True)
 class Drift:
-    """One resource that differs from its template, or was deleted.
-
-    ``differences`` has a line for each property; it is empty if the resource was deleted.
-    """
+    """One resource that differs from its template, or was deleted."""
 
     stack: str  # the name of its stack
     resource: str  # its logical id
     kind: str  # its type, such as AWS::S3::Bucket
     status: str  # MODIFIED or DELETED
-    differences: tuple[str, ...]
+    differences: tuple[str, ...]  # a line for each property; none if the resource was deleted
 
     def format_lines(self) -> list[str]:
         """Return the lines to print."""
@@ -52,16 +49,16 @@ class Drift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """All drift of a root stack and its nested stacks, and how many resources AWS compared."""
+    """All drift of a root stack and its nested stacks."""
 
     drifts: tuple[Drift, ...]
-    compared: int
+    compared_count: int  # how many resources AWS compared
 
     def format_lines(self) -> list[str]:
         """Return the lines to print: each drift, then the totals."""
         lines = [line for drift in self.drifts for line in drift.format_lines()]
         differing = f"{len(self.drifts)} differ from what was deployed"
-        return [*lines, f"{self.compared} resources compared, {differing}."]
+        return [*lines, f"{self.compared_count} resources compared, {differing}."]
 
 
 def detect(
@@ -80,18 +77,18 @@ def detect(
     stack.require_deployed(aws, settings)
     cloudformation = aws.client("cloudformation")
     drifts: list[Drift] = []
-    compared = 0
+    compared_count = 0
     for stack_name in _list_stack_names(cloudformation, settings.stack):
         announce(f"comparing stack {stack_name} ...")
         _run_detection(cloudformation, stack_name, sleep)
         for resource in _list_compared_resources(cloudformation, stack_name):
-            compared += 1
+            compared_count += 1
             if resource["StackResourceDriftStatus"] in DRIFTED_STATUSES:
                 drifts.append(_build_drift(stack_name, resource))
-    if not compared:
+    if not compared_count:
         what = "has no resource that AWS can compare"
         raise FailedError(f"stack {settings.stack}", what, "look at the stack in the console")
-    return DriftReport(tuple(drifts), compared)
+    return DriftReport(tuple(drifts), compared_count)
 
 
 def _list_stack_names(cloudformation: Any, stack_name: str) -> Iterator[str]:
