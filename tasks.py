@@ -319,7 +319,7 @@ def _test(*, parts: set[str]) -> None:
 
 
 def _test_mutations() -> None:
-    """Check that a policy catches each error that is put into a copy of the templates."""
+    """Check that a policy of checkov finds each error that is put into a copy of the templates."""
     from tooling import environment
     from tooling.checks import mutations
 

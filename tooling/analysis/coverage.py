@@ -166,7 +166,7 @@ def load_rules(folder: Path) -> list[Rule]:
 
 
 def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
-    """Return whether it is a rule that exists in any case and has the function as a target."""
+    """Return whether it is a rule without a condition that has the function as a target."""
     if resource.get("Type") != RULE_TYPE or "Condition" in resource:
         return False
     targets = as_object(resource.get("Properties")).get("Targets")

@@ -140,23 +140,23 @@ def run(
     """
     files = record_files.find_files(paths)
     report = Report(streams or Streams.standard(), criteria.networks, as_json=as_json)
-    non_empty_paths: set[str] = set()  # those with a record or a problem in one of their files
+    non_empty_arguments: set[str] = set()  # those with a record or a problem in one of their files
     try:
         for file in files:
             if isinstance(file, record_files.FileProblem):
                 report.add_problem(file)
             elif _explain_file(file, criteria, report):
-                non_empty_paths.add(file.argument)
+                non_empty_arguments.add(file.argument)
         report.close()
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         _discard_output(report.streams.out)
-        non_empty_paths.update(paths)  # the other files were not read, so none counts as empty
+        non_empty_arguments.update(paths)  # the other files were not read, so none counts as empty
     if report.problems:
         places = "1 place" if report.problems == 1 else f"{report.problems} places"
         what = f"{places} named above could not be read; everything else was judged"
         remedy = "follow the advice there, then run the same task again"
         raise FailedError("records", what, remedy)
-    record_files.refuse_arguments_without_records(files, non_empty_paths)
+    record_files.refuse_arguments_without_records(files, non_empty_arguments)
 
 
 def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Report) -> bool:

@@ -139,11 +139,14 @@ def _make_no_record_error(argument: str) -> RefusedError:
 
 
 def refuse_arguments_without_records(
-    files: Sequence[SourceFile | FileProblem], arguments_with_records: set[str]
+    files: Sequence[SourceFile | FileProblem], non_empty_arguments: set[str]
 ) -> None:
-    """Raise RefusedError for the first argument whose files hold no record."""
+    """Raise RefusedError for the first argument that is not among the non-empty ones.
+
+    An argument is non-empty if one of its files yielded a record or a problem.
+    """
     for file in files:
-        if isinstance(file, SourceFile) and file.argument not in arguments_with_records:
+        if isinstance(file, SourceFile) and file.argument not in non_empty_arguments:
             raise _make_no_record_error(file.argument)
 
 
@@ -176,14 +179,17 @@ def read(
 
 
 def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
-    """Return the content of a file. Raises DecodeError if it is too large, or empty in a folder."""
+    """Return the content of a file. Raises DecodeError for a file that is too large or empty.
+
+    An empty file that is itself an argument is no error here: it is refused at the end, by
+    ``refuse_arguments_without_records``.
+    """
     max_bytes = MAX_FILE_BYTES + 1  # one more shows that the file is too large
     if file.path == STANDARD_INPUT:
         data = open_stdin().read(max_bytes)
     else:
         with Path(file.path).open("rb") as stream:
             data = stream.read(max_bytes)
-    # A file that is itself an argument is reported by refuse_arguments_without_records.
     if not data and file.path != file.argument:
         raise DecodeError(0, "the file is empty")
     _check_size(len(data))
@@ -275,10 +281,10 @@ def _is_json_lines(text: str) -> bool:
     if is_opening_bracket or not _is_json_object_line(second_line):
         return False
     try:
-        _, end = _decode_json(text, 0)
+        _, next_position = _decode_json(text, 0)
     except DecodeError:
         return True
-    return end < first_match.end()  # something follows a document on the first line
+    return next_position < first_match.end()  # something follows the document on the first line
 
 
 def _is_json_object_line(line: str) -> bool:
@@ -319,9 +325,9 @@ def _decode_sequence(text: str) -> Iterator[object]:
 
 def _decode_only_document(text: str) -> object:
     """Return the one document in ``text``. Raises DecodeError unless there is exactly one."""
-    value, end = _decode_json(text, 0)
-    if end < len(text):
-        raise DecodeError(end, "something follows the JSON on this line")
+    value, next_position = _decode_json(text, 0)
+    if next_position < len(text):
+        raise DecodeError(next_position, "something follows the JSON on this line")
     return value
 
 

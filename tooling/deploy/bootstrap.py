@@ -191,8 +191,9 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
 
     Raises RefusedError when the account has none under this prefix, or an incomplete one.
     """
+    path = _contract_path(prefix)
     values = {
-        parameter["Name"].rpartition("/")[2]: parameter["Value"]
+        parameter["Name"].removeprefix(f"{path}/"): parameter["Value"]
         for parameter in _read_contract(aws, prefix)
     }
     names = [field.name for field in fields(Bootstrap)]
@@ -200,7 +201,7 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
     if missing:
         what = (
             f"account {aws.account} has no bootstrap in {aws.region}:"
-            f" {_contract_path(prefix)} lacks {', '.join(missing)}"
+            f" {path} lacks {', '.join(missing)}"
         )
         remedy = "run: invoke bootstrap, or choose the right --region and --prefix"
         raise RefusedError(f"prefix {prefix}", what, remedy)
@@ -249,4 +250,5 @@ def _read_contract(aws: Account, prefix: str) -> list[dict[str, Any]]:
 
 
 def _contract_path(prefix: str) -> str:
+    """Return the path below which the contract is stored in SSM: /signwatch/bootstrap."""
     return f"/{prefix}/bootstrap"

@@ -273,8 +273,9 @@ def _delete_failed(cloudformation: Any, address: Address) -> None:
             MAX_NESTED_WAIT_SECONDS,
         )
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if not code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus")):
+        code = error.response["Error"]["Code"]  # it may have a suffix, such as "Exception"
+        is_deleted_or_busy = code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus"))
+        if not is_deleted_or_busy:
             raise
 
 

@@ -90,7 +90,8 @@ def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None
     Raises FailedError if pip cannot install them.
     """
     install(requirements, version, scratch)
-    archive.copy(prune(archive.list_files(scratch)), folder / PACKAGES_FOLDER)
+    installed = archive.list_files(scratch)
+    archive.copy(prune(installed), folder / PACKAGES_FOLDER)
 
 
 def install(requirements: Path, version: str, folder: Path) -> None:

@@ -203,6 +203,8 @@ def _reuse_or_build(
     if artifact:
         return artifact
     dist.mkdir(parents=True, exist_ok=True)
+    # The folder is this build's own; moving the zip to its place is one step. So two builds may
+    # run at once.
     with tempfile.TemporaryDirectory(dir=dist, prefix=".package-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
@@ -211,13 +213,13 @@ def _reuse_or_build(
             if announce:
                 announce(f"{kind}: compiling for Python {target.version}")
             archive.compile_tree(target.interpreter, tree, mount_path)
-        archive_path = Path(folder) / "new.zip"
-        archive.write(tree, archive_path)
-        sha256 = archive.compute_sha256(archive_path)
+        new_zip = Path(folder) / "new.zip"
+        archive.write(tree, new_zip)
+        sha256 = archive.compute_sha256(new_zip)
         key = ArtifactKey(kind, digest, target.variant, sha256)
         path = dist / str(key)
         path.parent.mkdir(exist_ok=True)
-        archive_path.replace(path)
+        new_zip.replace(path)
     return Artifact(path, key)
 
 

@@ -139,9 +139,9 @@ def outputs(aws: Account, settings: Settings) -> dict[str, str]:
 
 
 def check(settings: Settings) -> None:
-    """Raise RefusedError for a parameter that the user may not set, or to an unusable value.
+    """Check the parameters that the user has set, without a request to AWS.
 
-    Makes no request to AWS.
+    Raises RefusedError for one that they may not set, and for an unusable value.
     """
     parameters.check(_load_declared(settings), settings.parameters, DEPLOY_PARAMETERS)
 
@@ -388,9 +388,7 @@ def _execute(
             ChangeSetName=change_set.arn, StackName=change_set.stack_id
         )
         raise
-    stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     if request.kind == "CREATE":
-        stop_command = ""  # AWS can stop only an update
         cloudformation.update_termination_protection(
             StackName=change_set.stack_id, EnableTerminationProtection=True
         )
@@ -401,6 +399,9 @@ def _execute(
         StackName=change_set.stack_id,
         ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
+    stop_command = ""
+    if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
+        stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     status = _wait(operation, where, stop_command)
     _announce_leftovers(operation, aws.region, console)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):

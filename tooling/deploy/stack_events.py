@@ -152,15 +152,15 @@ def _make_unknown_state_error(stack_id: str, error: Exception) -> UnknownStateEr
     what = f"AWS stopped answering ({error})"
     if isinstance(error, ClientError) and error.response["Error"]["Code"] in EXPIRED_CODES:
         what = "the credentials expired"
-    return UnknownStateError(
-        stack_id,
-        f"{what}; the operation goes on at CloudFormation",
+    remedy = (
         "sign in again, look at the stack's events in the console, and run the same task again"
-        " when it has ended",
+        " when it has ended"
     )
+    return UnknownStateError(stack_id, f"{what}; the operation goes on at CloudFormation", remedy)
 
 
 def _build_event(item: dict[str, Any]) -> StackEvent:
+    """Return the event that AWS describes as ``item``."""
     return StackEvent(
         stack=item["StackName"],
         resource=item["LogicalResourceId"],

@@ -138,6 +138,7 @@ def _put(s3: Any, owner: str, file: File) -> None:
 
 
 def _make_changed_object_error(bucket: str, key: str) -> FailedError:
+    """Return the error for an object whose content is not what its key says."""
     what = "was changed in the bucket: its content is not what this key names; nothing was deployed"
     remedy = "find out who wrote it (S3 access logs), delete that object, run the same task again"
     return FailedError(f"s3://{bucket}/{key}", what, remedy)

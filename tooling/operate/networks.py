@@ -118,10 +118,9 @@ def parse_duration(text: str) -> int | None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text, re.ASCII)
     if not match:
+        where = f"--for {untrusted.escape_unprintable(text)}"
         remedy = "write it like 90m, 12h, 3d, 2w, or: forever"
-        raise RefusedError(
-            f"--for {untrusted.escape_unprintable(text)}", "is not a duration", remedy
-        )
+        raise RefusedError(where, "is not a duration", remedy)
     count, unit = match.groups()
     return int(count) * UNIT_SECONDS[unit]
 
@@ -389,12 +388,12 @@ def check_address(
     Without ``who``, only allowances for everybody count. A private address is never certainly
     recognised: that also depends on the VPC endpoint.
     """
-    matches = [
+    matches = [  # a line for each entry that recognises the sign-in
         f"KnownNetworks, {untrusted.escape_unprintable(entry)}"
         for entry in recognition.split_list(networks.known)
         if _contains(recognition.parse_list(entry), address)
     ]
-    matches_of_others = []  # allowances for another person or role
+    matches_of_others = []  # those for another person or role, which recognise nothing here
     for stored in networks.allowances:
         allowed = stored.allowance
         if allowed is None or not allowed.is_current(now):

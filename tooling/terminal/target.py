@@ -50,6 +50,7 @@ def load_settings(target: Target, assignments: Sequence[str] | None = None) -> S
     """
     from tooling.settings import Settings
 
+    # Without --no-assume-role, which is not a setting.
     flags = {flag: value for flag, value in target.items() if flag in TARGET_HELP}
     return Settings.load(**flags, assignments=assignments or ())
 

@@ -49,6 +49,7 @@ def task(
     """
 
     def decorate(function: Callable[..., None]) -> Any:
+        """Return the Invoke task that calls the function."""
         task_name = name or function.__name__
         signature = inspect.signature(function)
         target_flags: dict[str, object] = {}
@@ -58,6 +59,7 @@ def task(
 
         @functools.wraps(function)
         def run(context: invoke.Context, **flags: Any) -> None:
+            """Call the function with the values of the flags, by their names."""
             # If a positional is missing, Invoke takes --help for its value.
             if any(flags[flag] in HELP_FLAGS for flag in positional):
                 _show_help(invoke_task, help)
@@ -70,9 +72,10 @@ def task(
                 function(context, **flags)
 
         run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
+        _, _, name_in_collection = task_name.rpartition(".")  # "allow" of "networks.allow"
         invoke_task: Any = invoke.task(
             run,
-            name=task_name.rpartition(".")[2],
+            name=name_in_collection,
             help=dict(help),
             iterable=list(iterable),
             positional=list(positional),
