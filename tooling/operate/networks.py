@@ -223,7 +223,8 @@ def require_one_selection(**flags: str | None) -> None:
 
     ``flags`` has the value of each flag that selects what to revoke, None if it is not set.
     """
-    if sum(value is not None for value in flags.values()) != 1:
+    given = [name for name, value in flags.items() if value is not None]
+    if len(given) != 1:
         what = f"takes exactly one of {', '.join(f'--{name}' for name in flags)}"
         raise RefusedError("networks.revoke", what, "see all entries with: invoke networks")
     cidr = flags.get("cidr")
@@ -321,7 +322,7 @@ def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     """Return whether every entry of both lists can match something."""
     if recognition.parse_list(networks.known).unusable:
         return False
-    return all(stored.allowance for stored in networks.allowances)
+    return all(stored.allowance is not None for stored in networks.allowances)
 
 
 def _expiry_sort_key(stored: StoredAllowance) -> float:
