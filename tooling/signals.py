@@ -19,10 +19,10 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def hold_back() -> Iterator[None]:
-    """Delay these signals until the body has ended.
+    """Delay the ENDING_SIGNALS until the body has ended.
 
     A signal during the start of a program would leave the program running without an owner.
-    An ignored signal stays ignored, since the program inherits that.
+    A signal that is ignored stays ignored, since the program inherits that.
     """
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
@@ -49,7 +49,7 @@ def hold_back() -> Iterator[None]:
 
 @contextmanager
 def treat_as_ctrl_c() -> Iterator[None]:
-    """Let each of these signals interrupt the body as Ctrl-C does.
+    """Let each of the ENDING_SIGNALS interrupt the body as Ctrl-C does.
 
     Ctrl-C interrupts even if the process was started with Ctrl-C ignored, as background jobs of a
     script are (POSIX, Shell Command Language, "Signals and Error Handling"). Any other signal that
@@ -57,7 +57,7 @@ def treat_as_ctrl_c() -> Iterator[None]:
     """
 
     def interrupt(*_: object) -> NoReturn:
-        """Raise KeyboardInterrupt; from now on, ignore all these signals but Ctrl-C.
+        """Raise KeyboardInterrupt; from now on, ignore all of the signals but Ctrl-C.
 
         A closed terminal often sends several signals, and the second would stop the clean-up that
         follows the first. A person who does not want to wait for it can press Ctrl-C once more.

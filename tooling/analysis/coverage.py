@@ -217,6 +217,7 @@ def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matc
 def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
     """Judge the example event of a path as the function does, and match each rule against it."""
     parsed_event = read(path.event)
+    # approved_elsewhere=False: a device code was used from the address where it was approved.
     unrecognised = judge(parsed_event, recognised=False, approved_elsewhere=False)
     is_recognised = _can_be_recognised(parsed_event)
     recognised = judge(parsed_event, recognised=is_recognised, approved_elsewhere=False)

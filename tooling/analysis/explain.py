@@ -92,7 +92,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
 
 
 def _judge(parsed_event: ParsedEvent, criteria: Criteria) -> Verdict:
-    """Return the verdict; only a sign-in can come from a recognised source."""
+    """Return the verdict by the criteria. Only a sign-in can come from a recognised source."""
     is_recognised = isinstance(parsed_event, SignIn) and recognition.recognises_sign_in(
         recognition.parse_list(criteria.networks),  # its results are cached
         parsed_event.source,
@@ -173,7 +173,7 @@ def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Rep
 
 
 def _discard_output(out: TextIO) -> None:
-    """Send what is still buffered to the null device: Python writes it when the process ends."""
+    """Connect ``out`` to the null device: Python flushes it at exit, and a closed pipe fails."""
     null_device = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null_device, out.fileno())
     os.close(null_device)

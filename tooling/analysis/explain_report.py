@@ -162,7 +162,8 @@ class Report:
         """Print a line; characters that the stream cannot encode are escaped."""
         self.progress.clear()
         encoding = getattr(self.streams.out, "encoding", None) or "utf-8"
-        self.streams.out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        printable = line.encode(encoding, "backslashreplace").decode(encoding)
+        self.streams.out.write(f"{printable}\n")
 
 
 @dataclass

@@ -243,7 +243,10 @@ def _load_declared(settings: Settings) -> dict[str, Any]:
 def _resolve_values(
     aws: Account, settings: Settings, live_parameters: Mapping[str, str], console: Console
 ) -> dict[str, str]:
-    """Return the values of all parameters. Those of DEPLOY_PARAMETERS are still empty."""
+    """Return the values of all parameters. Those of DEPLOY_PARAMETERS are still empty.
+
+    An account label that nobody set is the account's alias.
+    """
     values = parameters.resolve(
         _load_declared(settings),
         settings.parameters,
