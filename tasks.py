@@ -1,4 +1,9 @@
-"""The tasks of this project. ``./inv`` lists them; ``./inv --help TASK`` explains one."""
+"""The tasks of this project. ``./inv`` lists them; ``./inv --help TASK`` explains one.
+
+A task's docstring is its help. ``target`` has the flags that choose profile, account, Region and
+prefix; ``open_account`` checks them and opens that account. Modules are imported inside the tasks,
+so that ``./inv`` starts fast.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,8 @@ REPLACE_HELP = {
 }
 
 
-def _screen() -> Screen:
+def _make_screen() -> Screen:
+    """Return the object that prints to the terminal; its import loads rich, which is slow."""
     from tooling.terminal.screen import Screen
 
     return Screen()
@@ -48,17 +54,17 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     settings = load_settings(target)
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
-    screen = _screen()
+    screen = _make_screen()
     contract = bootstrap.apply(
         settings,
         aws,
         bootstrap.TerraformPaths.for_settings(settings),
         announce=screen.announce,
-        show=screen.plan,
+        show=screen.print_plan,
         allow_replace=allow_replace,
     )
-    screen.heading("Contract")
-    screen.pairs(vars(contract))
+    screen.print_heading("Contract")
+    screen.print_pairs(vars(contract))
 
 
 @task(writes=True, help={})
@@ -66,11 +72,11 @@ def package(_c: Context) -> None:
     """Build the zips of the function and its layer in dist/; the same inputs are built once."""
     from tooling.deploy import package
 
-    screen = _screen()
-    packages = package.build(ROOT, ROOT / "dist", announce=screen.announce)
-    for artifact in (packages.code, packages.layer):
-        path, kibibytes = artifact.path.relative_to(ROOT), artifact.size / 1024
-        screen.announce(f"{path}  {kibibytes:.0f} KiB  key {artifact.key}")
+    screen = _make_screen()
+    artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
+    for artifact in (artifacts.code, artifacts.layer):
+        path, size_kib = artifact.path.relative_to(ROOT), artifact.size / 1024
+        screen.announce(f"{path}  {size_kib:.0f} KiB  key {artifact.key}")
 
 
 DEPLOY_HELP = {
@@ -91,21 +97,21 @@ def deploy(
     from tooling.deploy import package, stack
 
     settings = load_settings(target, set)
-    stack.check(settings)
+    stack.check(settings)  # before any request to AWS
     opened = open_account(target, settings)
-    screen = _screen()
-    packages = package.build(ROOT, ROOT / "dist", announce=screen.announce)
+    screen = _make_screen()
+    artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
     outputs = stack.deploy(
         opened.aws,
         settings,
         opened.bootstrap,
-        packages,
-        console=screen.stack_console(),
+        artifacts,
+        console=screen.make_console(),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
-    screen.heading("Outputs")
-    screen.pairs(outputs)
+    screen.print_heading("Outputs")
+    screen.print_pairs(outputs)
 
 
 @task(writes=False, help=STACK_HELP)
@@ -114,7 +120,7 @@ def outputs(_c: Context, target: Target) -> None:
     from tooling.deploy import stack
 
     opened = open_account(target)
-    _screen().pairs(stack.outputs(opened.aws, opened.settings))
+    _make_screen().print_pairs(stack.outputs(opened.aws, opened.settings))
 
 
 @task(writes=False, help=STACK_HELP)
@@ -123,8 +129,8 @@ def drift(_c: Context, target: Target) -> None:
     from tooling.operate import drift
 
     opened = open_account(target)
-    result = drift.detect(opened.aws, opened.settings, announce=_screen().announce)
-    show_result(result.format_lines(), passed=not result.drifts)
+    report = drift.detect(opened.aws, opened.settings, announce=_make_screen().announce)
+    show_result(report.format_lines(), passed=not report.drifts)
 
 
 @task(writes=True, help=STACK_HELP)
@@ -178,7 +184,8 @@ def allow_network(
     from tooling.operate import networks
 
     settings = load_settings(target)
-    seconds, now = networks.parse_duration(for_), time.time()
+    now = time.time()
+    seconds = networks.parse_duration(for_)
     cidr = cidr or networks.offer_own_address(sys.stdin)
     allowance = networks.make_allowance(cidr, label, who, seconds, now, wide=force_wide)
     opened = open_account(target, settings)
@@ -224,8 +231,8 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     networks.require_address(address)
     opened = open_account(target)
     lists = networks.load(opened.aws, opened.settings)
-    lines, is_recognised = networks.check_address(lists, address, who, time.time())
-    show_result(lines, passed=is_recognised)
+    result = networks.check_address(lists, address, who, time.time())
+    show_result(result.lines, passed=result.is_recognised)
 
 
 CONFIRM_HELP = {
@@ -240,9 +247,9 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
 
     opened = open_account(target)
     settings = opened.settings
-    screen = _screen()
+    screen = _make_screen()
     stack.confirm(settings.prefix, confirm)
-    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.stack_console())
+    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.make_console())
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 
@@ -259,10 +266,11 @@ def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
 
 
 def _scan(*, fast: bool = False, only: str | None = None) -> None:
+    """Run the static tools: all, the fast ones, or the one called ``only``."""
     from tooling.checks import scan
 
     tools = scan.choose_tools(only, fast=fast)
-    report = scan.run(ROOT, ROOT / "dist", announce=_screen().announce, tools=tools)
+    report = scan.run(ROOT, ROOT / "dist", announce=_make_screen().announce, tools=tools)
     show_result(report.format_lines(), passed=report.passed)
 
 
@@ -291,34 +299,36 @@ def test(
 
     flags = {"unit": unit, "end_to_end": end_to_end, "terraform": terraform}
     parts = {part for part, is_chosen in flags.items() if is_chosen}
-    count = test_run.parse_count(fuzz)
-    if parts or not (mutations or count):
+    fuzz_count = test_run.parse_count(fuzz)
+    if parts or not (mutations or fuzz_count):
         _test(parts=parts)
     if mutations:
-        _mutate()
-    if count:
-        _exit_with(test_run.fuzz(ROOT, count))
+        _test_mutations()
+    if fuzz_count:
+        _exit_unless_zero(test_run.fuzz(ROOT, fuzz_count))
 
 
 def _test(*, parts: set[str]) -> None:
-    """Run these parts of the tests; all of them if the set is empty."""
+    """Run the parts "unit", "end_to_end" or "terraform" of the tests; all if the set is empty."""
     from tooling import terraform
     from tooling.checks import test_run
 
     if parts != {"unit"}:
         terraform.require_program()  # before the tests begin
-    _exit_with(test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[]))
+    _exit_unless_zero(test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[]))
 
 
-def _mutate() -> None:
+def _test_mutations() -> None:
+    """Check that a policy of checkov finds each error that is put into a copy of the templates."""
     from tooling import environment
     from tooling.checks import mutations
 
-    report = mutations.run(ROOT, environment.ensure("scan", ROOT), _screen().announce)
+    report = mutations.run(ROOT, environment.ensure("scan", ROOT), _make_screen().announce)
     show_result(report.format_lines(), passed=report.passed)
 
 
-def _exit_with(code: int) -> None:
+def _exit_unless_zero(code: int) -> None:
+    """End the task with a program's exit code, unless the program succeeded."""
     if code:
         raise Exit(code=code)
 
@@ -354,7 +364,7 @@ def explain(
     from tooling import settings
     from tooling.analysis import explain
 
-    criteria = explain.choose_criteria(settings.parameters(config), networks)
+    criteria = explain.choose_criteria(settings.read_parameters(config), networks)
     explain.run([path, *(also or [])], criteria, as_json=json)
 
 
@@ -372,7 +382,7 @@ def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
     from tooling.analysis import coverage
 
     folder = Path(templates) if templates else ROOT / "cfn"
-    eventbridge: AbstractContextManager[Any]
+    eventbridge: AbstractContextManager[Any]  # yields a client, and stops the emulator at the end
     if any(target.values()):
         from tooling.deploy import account
 
@@ -384,7 +394,7 @@ def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
 
         account_label = "the local AWS emulator"
         eventbridge = rehearsal.open_eventbridge()
-    coverage.run(folder, account_label, eventbridge, _screen())
+    coverage.run(folder, account_label, eventbridge, _make_screen())
 
 
 DEMO_HELP = {
@@ -407,7 +417,7 @@ def demo(
     from tooling.local import demo
 
     terraform.require_program()  # before anything is started
-    demo.run(ROOT, _screen(), keep=keep, event=event, port=demo.parse_port(port))
+    demo.run(ROOT, _make_screen(), keep=keep, event=event, port=demo.parse_port(port))
 
 
 networks = Collection("networks")

@@ -6,7 +6,8 @@ from __future__ import annotations
 class ToolError(Exception):
     """A task cannot go on. ``str()`` gives the sentence for the person at the terminal.
 
-    where: the file, resource, account or command; what: what is wrong; remedy: what to try.
+    ``where`` names the file, resource, account or command; ``what`` says what is wrong with it;
+    ``remedy`` says what to try.
     """
 
     exit_code = 1

@@ -1,7 +1,11 @@
 """The settings of a run: profile, account, Region, prefix, and the parameters that the user chose.
 
-Order: flags > signwatch.toml > the live stack's value > the template's default. The first two are
-joined here, the last two in tooling.deploy.parameters, which reads the live stack.
+A value is taken from the first of these that has it: a flag, signwatch.toml (the configuration
+file), the live stack, the template's default. The first two are joined here, the last two in
+tooling.deploy.parameters, which reads the live stack.
+
+``parameters`` are those of the stack. ``bootstrap`` are variables of the Terraform code that makes
+buckets and roles before the first deploy.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ KEYS = {  # key of the configuration file -> its type
 }
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
-PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")
+PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")  # 3 to 20 characters
 FORMS = {  # field -> the pattern of its value, and an example
     "account": (ACCOUNT, "123456789012"),
     "region": (REGION, "eu-west-1"),
@@ -45,15 +49,12 @@ RESERVED_PREFIXES = ("aws", "ssm", "sthree", "amzn-s3-demo")
 
 @dataclass(frozen=True)
 class Settings:
-    """One run's settings.
+    """The settings of one run; ``parameters`` and ``bootstrap`` only as far as the user chose."""
 
-    parameters: the stack parameters that the user chose; bootstrap: Terraform variables.
-    """
-
-    account: str
+    account: str  # its number of 12 digits
     region: str
-    prefix: str
-    profile: str | None = None
+    prefix: str  # with which the names of all resources begin
+    profile: str | None = None  # of the AWS configuration; None: the environment's credentials
     parameters: Mapping[str, str] = field(default_factory=dict)
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
     root: Path = ROOT
@@ -75,20 +76,23 @@ class Settings:
         assignments: Sequence[str] = (),
         root: Path = ROOT,
     ) -> Settings:
-        """Join flags and the configuration file; ``assignments`` are ``Name=Value`` strings.
+        """Join flags and the configuration file.
 
+        ``config`` is the file's path, by default signwatch.toml below ``root``, which may be
+        absent. ``assignments`` are parameters as ``Name=Value``.
         Raises RefusedError for an unreadable file, an unknown key, or a malformed value.
         """
         file = _read(config, root)
         defaults = terraform.load_defaults(root / "terraform-bootstrap")
         bootstrap = file.get("bootstrap", {})
         _check_variables(bootstrap, defaults)
+        file_parameters = _to_strings(file.get("parameters", {}))
         settings = cls(
             account=account or file.get("account", ""),
             region=region or file.get("region") or defaults["region"],
             prefix=prefix or file.get("prefix") or defaults["prefix"],
             profile=profile or file.get("profile"),
-            parameters=_to_strings(file.get("parameters", {})) | _parse_assignments(assignments),
+            parameters=file_parameters | _parse_assignments(assignments),
             bootstrap=bootstrap,
             root=root,
         )
@@ -96,7 +100,7 @@ class Settings:
         return settings
 
 
-def parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str]:
+def read_parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str]:
     """Return the stack's parameters in the configuration file, for a task that needs no account.
 
     Raises RefusedError as Settings.load does.
@@ -105,6 +109,10 @@ def parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str, str
 
 
 def _read(config: str | None, root: Path) -> dict[str, Any]:
+    """Return the values in the file ``config``, or in signwatch.toml if there is one.
+
+    Raises RefusedError for an unreadable file, an unknown key, or a value of the wrong type.
+    """
     path = Path(config) if config else root / CONFIGURATION_FILE
     if not config and not path.exists():
         return {}
@@ -123,7 +131,11 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
 
 
 def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse unknown variables. Terraform ignores them, so a misspelt restriction is lost."""
+    """Raise RefusedError for an unknown Terraform variable or a value of the wrong type.
+
+    Terraform itself ignores unknown ones, so a restriction with a misspelt name would be lost.
+    ``defaults`` has the default of each variable by name.
+    """
     allowed = sorted(set(defaults) - {"region", "prefix"})
     for name, value in chosen.items():
         where = f"[bootstrap] {name}"
@@ -143,7 +155,10 @@ def _has_type_of(value: object, default: object) -> bool:
 
 
 def _to_strings(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values as the strings that CloudFormation takes: lists joined by commas."""
+    """Return the values as the strings that CloudFormation takes; lists are joined by commas.
+
+    Raises RefusedError for a value of another type.
+    """
     strings = {}
     for name, value in parameters.items():
         if isinstance(value, bool):
@@ -159,6 +174,7 @@ def _to_strings(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Return the values by name: ["A=1"] becomes {"A": "1"}. Raises RefusedError without a "="."""
     values = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -170,13 +186,14 @@ def _parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
 
 
 def _check_forms(settings: Settings) -> None:
+    """Raise RefusedError if account, Region or prefix is missing, malformed or reserved by AWS."""
     if not settings.account:
         what = "is not known, and nothing is written to an account that was not named"
         remedy = "give --account ID, or write account in signwatch.toml"
         raise RefusedError("account", what, remedy)
-    for name, (form, example) in FORMS.items():
+    for name, (pattern, example) in FORMS.items():
         value = getattr(settings, name)
-        if not form.fullmatch(value):
+        if not pattern.fullmatch(value):
             what = "is malformed"
             raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")
     for reserved in RESERVED_PREFIXES:

@@ -1,4 +1,7 @@
-"""Delays the signals that end a task while a program starts, or treats all of them as Ctrl-C."""
+"""Delays the signals that end a task while a program starts, or treats all of them as Ctrl-C.
+
+These signals are ENDING_SIGNALS. Both functions are for ``with`` blocks, whose code is the body.
+"""
 
 from __future__ import annotations
 
@@ -16,42 +19,48 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def hold_back() -> Iterator[None]:
-    """Delay these signals until the body has ended.
+    """Delay the ENDING_SIGNALS until the body has ended.
 
     A signal during the start of a program would leave the program running without an owner.
-    An ignored signal stays ignored, since the program inherits that.
+    A signal that is ignored stays ignored, since the program inherits that.
     """
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return
-    delayed: list[int] = []
+    delayed_signals: list[int] = []
+
+    def delay(number: int, _frame: object) -> None:
+        delayed_signals.append(number)
+
     replaced_handlers = {
-        number: handler for number, handler in _handlers().items() if handler is not signal.SIG_IGN
+        number: handler
+        for number, handler in _get_handlers().items()
+        if handler is not signal.SIG_IGN
     }
     for number in replaced_handlers:
-        signal.signal(number, lambda number, _: delayed.append(number))
+        signal.signal(number, delay)
     try:
         yield
     finally:
         _restore(replaced_handlers)
-    for number in delayed:
+    for number in delayed_signals:
         signal.raise_signal(number)
 
 
 @contextmanager
 def treat_as_ctrl_c() -> Iterator[None]:
-    """Let each of these signals interrupt the body as Ctrl-C does.
+    """Let each of the ENDING_SIGNALS interrupt the body as Ctrl-C does.
 
-    Ctrl-C interrupts even where it was ignored, as in a script's background jobs (POSIX, Shell
-    Command Language, "Signals and Error Handling"). The other signals stay ignored where they are
-    ignored: nohup asks for that.
+    Ctrl-C interrupts even if the process was started with Ctrl-C ignored, as background jobs of a
+    script are (POSIX, Shell Command Language, "Signals and Error Handling"). Any other signal that
+    is ignored stays ignored: nohup asks for that.
     """
 
     def interrupt(*_: object) -> NoReturn:
-        """Raise KeyboardInterrupt, and let only Ctrl-C interrupt the clean-up that follows.
+        """Raise KeyboardInterrupt; from now on, ignore all of the signals but Ctrl-C.
 
-        A closed terminal often sends several signals, and the second would stop the clean-up. A
-        person who does not want to wait for it can press Ctrl-C once more.
+        A closed terminal often sends several signals, and the second would stop the clean-up that
+        follows the first. A person who does not want to wait for it can press Ctrl-C once more.
         """
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in replaced_handlers:
@@ -61,7 +70,7 @@ def treat_as_ctrl_c() -> Iterator[None]:
 
     replaced_handlers = {
         number: handler
-        for number, handler in _handlers().items()
+        for number, handler in _get_handlers().items()
         if number == signal.SIGINT or handler is not signal.SIG_IGN
     }
     for number in replaced_handlers:
@@ -72,11 +81,12 @@ def treat_as_ctrl_c() -> Iterator[None]:
         _restore(replaced_handlers)
 
 
-def _handlers() -> dict[int, signal._HANDLER]:
-    """Return the present handler of each signal."""
+def _get_handlers() -> dict[int, signal._HANDLER]:
+    """Return the present handler of each signal by the signal's number."""
     return {number: signal.getsignal(number) for number in ENDING_SIGNALS}
 
 
 def _restore(handlers: dict[int, signal._HANDLER]) -> None:
+    """Make each of the handlers the present one again."""
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -1,4 +1,8 @@
-"""Reads CloudFormation templates as plain data; ``!Ref X`` becomes ``{"Ref": "X"}``."""
+"""Reads CloudFormation templates as plain data.
+
+A call of an intrinsic function may be written in a short form: ``!Ref X`` is ``{"Ref": "X"}``, and
+``!Sub X`` is ``{"Fn::Sub": "X"}``. The long form is returned for both.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ class _Loader(SafeLoader):
     """YAML with CloudFormation's short forms; refuses a mapping that contains a key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own signature
+        """Return the mapping. Raises ConstructorError if a key stands in it twice."""
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -30,19 +35,19 @@ class _Loader(SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _construct_short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    """Return ``!Ref X`` as ``{"Ref": "X"}``, and another ``!Name X`` as ``{"Fn::Name": "X"}``."""
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+def _construct_short_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+    """Return the long form of ``!NAME VALUE``; ``name`` is what stands after the "!"."""
+    long_name = name if name in ("Ref", "Condition") else f"Fn::{name}"
     value: Any
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
-        if suffix == "GetAtt":
+        if name == "GetAtt":  # "Resource.Attribute" in the short form, a list in the long one
             value = value.split(".", 1)
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
         value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type] # the third kind of node
-    return {name: value}
+    return {long_name: value}
 
 
 _Loader.add_multi_constructor("!", _construct_short_form)

@@ -93,7 +93,7 @@ def test_role_with_a_path_is_trusted_by_its_full_arn(bootstrapped: LocalDeployme
     trust = {"Effect": "Allow", "Principal": {"AWS": owner.account}, "Action": "sts:AssumeRole"}
     request = {"Path": "/team/build/", "AssumeRolePolicyDocument": policy(trust)}
     arn = iam.create_role(RoleName="ci", **request)["Role"]["Arn"]
-    caller = account.assume(owner, arn)
+    caller = account.assume_role(owner, arn)
     assert "/team/" not in caller.caller_arn
     with pytest.raises(
         RefusedError, match=r"is a session of role ci, and IAM did not return .*AccessDenied"

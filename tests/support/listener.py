@@ -27,7 +27,7 @@ class Listener:
         self.planned.extend(changes)
 
     def stack(self) -> Console:
-        return Console(announce=self.announce, table=self.changes.extend, event=self.events.append)
+        return Console(self.announce, self.changes.extend, self.events.append)
 
     def text(self) -> str:
         return "\n".join(self.lines)

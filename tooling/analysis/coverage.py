@@ -1,8 +1,13 @@
 """``invoke coverage``: shows each sign-in path and whether a rule sends its event to the function.
 
-The sign-in paths are in ``sign_in_paths.json``, the rules in the templates. EventBridge tells
-which events a pattern matches (TestEventPattern): that of the local AWS emulator, or of an account.
-The function's own modules tell the verdict on each event.
+A sign-in path is one way to sign in; ``sign_in_paths.json`` has them, each with an example of its
+event. A rule of EventBridge sends the events that its pattern matches to its targets; the templates
+have the rules. EventBridge tells which events a pattern matches (TestEventPattern): that of the
+local AWS emulator, or of an account.
+
+The function's own modules tell the class of an event (sign-in, step, other, unreadable) and the
+verdict on it, such as "alert high". The verdict also depends on whether the source, the address
+that the person signs in from, is recognised. ``as_object`` returns {} for what is not a mapping.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from signwatch.detection.signin import ParsedEvent
     from tooling.terminal.screen import Screen
 
     # Gets a pattern and an event, and returns whether the pattern matches the event.
@@ -33,25 +39,23 @@ PATHS_FILE = Path(__file__).with_name("sign_in_paths.json")
 RULE_TYPE = "AWS::Events::Rule"
 FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every template
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-KNOWN_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"  # RFC 5737 and 3849
+# All addresses in the examples are in these networks (RFC 5737 and 3849, for documentation).
+EXAMPLE_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"
 COLUMNS = ("sign-in path", "certainty", "rule", "class", "unrecognised", "recognised", "Region")
 
 
 @dataclass(frozen=True)
 class SignInPath:
-    """One way to sign in. ``certainty`` is "documented" by AWS, or "inferred".
-
-    ``regions`` says in which Regions AWS records it; ``event`` is an example of its event.
-    """
+    """One way to sign in."""
 
     name: str
-    regions: tuple[str, ...]
-    certainty: str
-    event: Mapping[str, Any]
+    regions: tuple[str, ...]  # where AWS records it: "us-east-1", or in words "the console's"
+    certainty: str  # "documented" by AWS, or "inferred"
+    event: Mapping[str, Any]  # an example of its event, as EventBridge delivers it
 
     @property
     def is_read_only(self) -> bool:
-        """Whether CloudTrail records it as a call that changes nothing."""
+        """Whether its event is of an API call that changes nothing."""
         is_from_cloudtrail = str(self.event["detail-type"]).endswith("via CloudTrail")
         return is_from_cloudtrail and self.event["detail"].get("readOnly") is True
 
@@ -61,13 +65,14 @@ class Rule:
     """One rule that has the function as a target."""
 
     name: str
-    state: str
+    state: str  # ENABLED, DISABLED or ENABLED_WITH_READS
     pattern: Mapping[str, Any]
 
     def can_receive(self, path: SignInPath) -> bool:
-        """Return whether the rule's state lets it receive the event.
+        """Return whether the rule's state lets it receive the path's event.
 
-        Amazon EventBridge User Guide, "Receiving read-only management events from AWS services".
+        A rule in the state ENABLED receives no events of read-only calls (Amazon EventBridge User
+        Guide, "Receiving read-only management events from AWS services").
         """
         if self.state == "ENABLED":
             return not path.is_read_only
@@ -76,38 +81,41 @@ class Rule:
 
 @dataclass(frozen=True)
 class Row:
-    """One sign-in path with its class, its verdict by kind of source, and the rules that match it.
-
-    ``rules`` send its event to the function. ``disabled_rules`` match it too, but their state keeps
-    them from receiving it.
-    """
+    """One sign-in path with its class, both verdicts, and the rules that match its event."""
 
     path: SignInPath
     class_name: str
-    unrecognised: str
-    recognised: str
-    rules: tuple[str, ...]
-    disabled_rules: tuple[str, ...]
+    unrecognised: str  # the verdict if the source is not recognised
+    recognised: str  # the verdict if it is
+    rules: tuple[str, ...]  # the names of those that send the event to the function
+    disabled_rules: tuple[str, ...]  # "NAME is DISABLED": those whose state keeps the event away
     is_pending: bool = False  # a step that the function checks again later
 
     @property
     def is_required(self) -> bool:
         """Whether the function needs the event; it ignores most steps and other events."""
-        return self.is_pending or (self.unrecognised, self.recognised) != ("ignored", "ignored")
+        is_ignored = self.unrecognised == self.recognised == "ignored"
+        return self.is_pending or not is_ignored
 
     @property
     def is_lost(self) -> bool:
         """Whether the function needs the event (``is_required``) and no rule sends it."""
         return self.is_required and not self.rules
 
-    def cells(self) -> tuple[str, ...]:
+    def format_cells(self) -> tuple[str, ...]:
         """Return one cell for each of COLUMNS."""
         rules = ", ".join(self.rules) or "; ".join(self.disabled_rules)
         if not rules:
             rules = "none" if self.is_required else "-"
-        verdicts = (self.unrecognised, self.recognised)
-        regions = ", ".join(self.path.regions)
-        return (self.path.name, self.path.certainty, rules, self.class_name, *verdicts, regions)
+        return (
+            self.path.name,
+            self.path.certainty,
+            rules,
+            self.class_name,
+            self.unrecognised,
+            self.recognised,
+            ", ".join(self.path.regions),
+        )
 
 
 def load_paths(file: Path = PATHS_FILE) -> list[SignInPath]:
@@ -119,9 +127,10 @@ def load_paths(file: Path = PATHS_FILE) -> list[SignInPath]:
 
 
 def _build_event(path: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the example event, with all the envelope's fields that TestEventPattern requires.
+    """Return the example event of a path, which is one object of the file.
 
-    Amazon EventBridge API Reference, TestEventPattern.
+    TestEventPattern requires all fields that an event has around its ``detail`` (Amazon EventBridge
+    API Reference).
     """
     return {
         "version": "0",
@@ -157,6 +166,7 @@ def load_rules(folder: Path) -> list[Rule]:
 
 
 def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
+    """Return whether it is a rule without a condition that has the function as a target."""
     if resource.get("Type") != RULE_TYPE or "Condition" in resource:
         return False
     targets = as_object(resource.get("Properties")).get("Targets")
@@ -166,18 +176,23 @@ def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
 
 
 def _build_rule(file: Path, name: str, properties: Mapping[str, Any]) -> Rule:
-    """Return the rule. Raises RefusedError if only CloudFormation can resolve it."""
+    """Return the rule called ``name`` in the template ``file``.
+
+    Raises RefusedError if only CloudFormation can resolve its pattern or its state.
+    """
     state, pattern = properties.get("State", "ENABLED"), properties.get("EventPattern", {})
-    if function := _find_intrinsic_function([state, pattern]):
+    function = _find_intrinsic_function([state, pattern])
+    if function:
         what = f"rule {name} contains {function}, which only CloudFormation can resolve"
         raise RefusedError(str(file), what, "write its pattern and its state as plain values")
     return Rule(name, str(state), as_object(pattern))
 
 
 def _find_intrinsic_function(node: object) -> str:
-    """Search part of a template; return the first intrinsic function (Ref or Fn::...) found, or "".
+    """Return the name of the first intrinsic function in ``node``, such as "Fn::Sub", or "".
 
-    ``node`` is a mapping, a list or a single value of the template.
+    ``node`` is a part of a template: a mapping, a list or a single value. Its children are searched
+    too.
     """
     children: list[object] = []
     if isinstance(node, dict):
@@ -200,36 +215,43 @@ def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matc
 
 
 def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
-    reading = read(path.event)
-    is_recognised = isinstance(reading, SignIn) and networks.recognises_sign_in(
-        networks.parse_list(KNOWN_NETWORKS),
-        reading.source,
-        reading.vpc_endpoint,
-        allowed_endpoints=(),
-    )
-    unrecognised = judge(reading, recognised=False, approved_elsewhere=False)
-    recognised = judge(reading, recognised=is_recognised, approved_elsewhere=False)
-    enabled, disabled = [], []
+    """Judge the example event of a path as the function does, and match each rule against it."""
+    parsed_event = read(path.event)
+    # approved_elsewhere=False: a device code was used from the address where it was approved.
+    unrecognised = judge(parsed_event, recognised=False, approved_elsewhere=False)
+    is_recognised = _can_be_recognised(parsed_event)
+    recognised = judge(parsed_event, recognised=is_recognised, approved_elsewhere=False)
+    receiving, disabled = [], []
     for rule in rules:
         if not (rule.pattern and matches(rule.pattern, path.event)):
             continue
         if rule.can_receive(path):
-            enabled.append(rule.name)
+            receiving.append(rule.name)
         else:
             disabled.append(f"{rule.name} is {rule.state}")
     return Row(
         path,
-        CLASS_NAMES[type(reading)],
+        CLASS_NAMES[type(parsed_event)],
         unrecognised=format_level(unrecognised),
         recognised=format_level(recognised),
-        rules=tuple(enabled),
+        rules=tuple(receiving),
         disabled_rules=tuple(disabled),
-        is_pending=isinstance(reading, Step) and reading.is_right_password,
+        is_pending=isinstance(parsed_event, Step) and parsed_event.is_right_password,
+    )
+
+
+def _can_be_recognised(parsed_event: ParsedEvent) -> bool:
+    """Return whether it is a sign-in whose source is an address, and not "AWS Internal"."""
+    return isinstance(parsed_event, SignIn) and networks.recognises_sign_in(
+        networks.parse_list(EXAMPLE_NETWORKS),
+        parsed_event.source,
+        parsed_event.vpc_endpoint,
+        allowed_endpoints=(),
     )
 
 
 def make_matcher(events: Any) -> Matcher:
-    """Return a matcher that asks EventBridge; ``events`` is its client."""
+    """Return a matcher that asks EventBridge; ``events`` is a boto3 client of it."""
 
     def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
         request = {"EventPattern": json.dumps(pattern), "Event": json.dumps(event)}
@@ -241,27 +263,28 @@ def make_matcher(events: Any) -> Matcher:
 def run(
     folder: Path, account_label: str, eventbridge: AbstractContextManager[Any], screen: Screen
 ) -> None:
-    """Show all sign-in paths.
+    """Show all sign-in paths and the rules in the templates of ``folder`` that match them.
 
-    ``eventbridge`` yields a client of the account or the local AWS emulator that ``account_label``
-    names, such as "account 1111...".
-
-    Raises RefusedError as ``load_rules`` does, FailedError if the function misses an event.
+    ``eventbridge`` yields a boto3 client. ``account_label`` says where its requests go:
+    "account 111122223333" or "the local AWS emulator".
+    Raises RefusedError as ``load_rules`` does, FailedError if a required event is lost.
     """
     paths, rules = load_paths(), load_rules(folder)
     counts = f"{len(paths)} paths, {len(rules)} rules"
     screen.announce(f"asking EventBridge of {account_label}: {counts} ...")
     with eventbridge as client:
         rows = build_rows(paths, rules, make_matcher(client))
-    screen.matrix(COLUMNS, [row.cells() for row in rows], [row.is_lost for row in rows])
+    is_red = [row.is_lost for row in rows]
+    screen.print_table(COLUMNS, [row.format_cells() for row in rows], is_red)
     required = sum(row.is_required for row in rows)
-    lost = [row for row in rows if row.is_lost]  # a lost row is always a required one
-    screen.announce(f"coverage {required - len(lost)}/{required} sign-in paths reach the function")
-    if lost:
-        names = [
+    lost_rows = [row for row in rows if row.is_lost]  # a lost row is always a required one
+    covered = required - len(lost_rows)
+    screen.announce(f"coverage {covered}/{required} sign-in paths reach the function")
+    if lost_rows:
+        causes = [
             f"{row.path.name} ({', '.join(row.disabled_rules) or 'no rule matches it'})"
-            for row in lost
+            for row in lost_rows
         ]
-        what = f"{len(lost)} of {required} sign-in paths do not reach the function: "
+        what = f"{len(lost_rows)} of {required} sign-in paths do not reach the function: "
         remedy = f"widen a pattern, or set the rule's state to {ENABLED_WITH_READS}"
-        raise FailedError(str(folder), what + "; ".join(names), remedy)
+        raise FailedError(str(folder), what + "; ".join(causes), remedy)

@@ -1,7 +1,9 @@
-"""``invoke explain``: shows what the function would do with a person's own records.
+"""``invoke explain``: shows what the function would do with a person's own CloudTrail records.
 
-The function's own modules judge them, without AWS and without earlier events. An alert that the
-function sends once a day is therefore shown each time.
+The function's own modules judge them: ``read`` parses a record into a parsed event (SignIn, Step,
+NotASignIn or Unreadable), ``judge`` returns the verdict on it (its level and its reasons), and
+``compose`` the text of an alert. Nothing asks AWS, and each record is judged without the others. An
+alert that the function sends once a day is therefore shown each time.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ UNFINISHED_ALERT = "only if no sign-in follows within 15 minutes; shown each tim
 class Criteria:
     """The parameters of the stack by which records are judged and texts are composed."""
 
-    networks: str
-    allowed_endpoints: Sequence[str] = ()
-    alert_off: Sequence[str] = ()
-    alert_on: Sequence[str] = ()
+    networks: str  # the recognised ones, separated by commas
+    allowed_endpoints: Sequence[str] = ()  # ids of VPC endpoints
+    alert_off: Sequence[str] = ()  # names of causes that give no alert
+    alert_on: Sequence[str] = ()  # names of causes that give an alert although others do not
     account_label: str = ""
     time_zone: str = ""
 
@@ -46,7 +48,7 @@ class Criteria:
 def choose_criteria(parameters: Mapping[str, str], networks: str | None) -> Criteria:
     """Return the criteria; ``networks`` overrides the parameter KnownNetworks unless it is None.
 
-    Raises RefusedError for a network that matches nothing.
+    Raises RefusedError if one of the networks is not an address or a range.
     """
     where = "--networks"
     if networks is None:
@@ -67,47 +69,58 @@ def choose_criteria(parameters: Mapping[str, str], networks: str | None) -> Crit
 
 
 def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRecord:
-    """Judge one record as the function does if it has no other; compose the text of an alert."""
-    reading = read(record.value)
-    verdict = _judge(reading, criteria)
-    if (
-        isinstance(reading, Step) and reading.is_right_password
-    ):  # a right password, without a sign-in yet
+    """Judge one record as the function does if there is no other; compose the text of an alert."""
+    parsed_event = read(record.value)
+    verdict = _judge(parsed_event, criteria)
+    if isinstance(parsed_event, Step) and parsed_event.is_right_password:
+        # The password was right. If no sign-in follows, the function judges this record as an
+        # unfinished sign-in; if one follows, it ignores this record.
         unfinished = read_unfinished(record.value)
-        unfinished_verdict = _judge(unfinished, criteria)
-        if unfinished_verdict.level == "alert":
-            reading, verdict = unfinished, _add_reason(unfinished_verdict, UNFINISHED_ALERT)
+        verdict_if_unfinished = _judge(unfinished, criteria)
+        if verdict_if_unfinished.level == "alert":
+            parsed_event = unfinished
+            verdict = _add_reason(verdict_if_unfinished, UNFINISHED_ALERT)
         else:
             verdict = _add_reason(verdict, UNFINISHED)
     text = ""
     if verdict.level == "alert":
-        verdict = _add_reason(verdict, _effect_of_other_events(verdict))
-        if isinstance(reading, (SignIn, Unreadable)):
+        verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
+        if isinstance(parsed_event, (SignIn, Unreadable)):
             label, zone = criteria.account_label, criteria.time_zone
-            text = compose(reading, verdict, label=label, zone=zone, delay_seconds=None).text
-    return ExplainedRecord(record, reading, verdict, text)
+            text = compose(parsed_event, verdict, label=label, zone=zone, delay_seconds=None).text
+    return ExplainedRecord(record, parsed_event, verdict, text)
 
 
-def _judge(reading: ParsedEvent, criteria: Criteria) -> Verdict:
-    is_recognised = isinstance(reading, SignIn) and recognition.recognises_sign_in(
-        recognition.parse_list(criteria.networks),  # which is cached
-        reading.source,
-        reading.vpc_endpoint,
+def _judge(parsed_event: ParsedEvent, criteria: Criteria) -> Verdict:
+    """Return the verdict by the criteria. Only a sign-in can come from a recognised source."""
+    is_recognised = isinstance(parsed_event, SignIn) and recognition.recognises_sign_in(
+        recognition.parse_list(criteria.networks),  # its results are cached
+        parsed_event.source,
+        parsed_event.vpc_endpoint,
         criteria.allowed_endpoints,
     )
-    return judge(reading, recognised=is_recognised, off=criteria.alert_off, on=criteria.alert_on)
+    return judge(
+        parsed_event, recognised=is_recognised, off=criteria.alert_off, on=criteria.alert_on
+    )
 
 
-def _effect_of_other_events(verdict: Verdict) -> str:
-    """Return how earlier or later events may change this alert; empty if they do not."""
+def _describe_effect_of_other_events(verdict: Verdict) -> str:
+    """Return how earlier or later events may change this alert; empty if they do not.
+
+    With a ``deduplication_key``, it is sent once a day. ``grouped`` says how it is counted together
+    with other events.
+    """
     if verdict.deduplication_key:
         return ONCE_A_DAY
-    if verdict.grouped == "failures":
-        return ROOT_FAILURES if ROOT_FAILURE in verdict.causes else FAILURES
-    return LINKED if verdict.grouped == "linked" else ""
+    if verdict.grouped == "linked":
+        return LINKED
+    if verdict.grouped != "failures":
+        return ""
+    return ROOT_FAILURES if ROOT_FAILURE in verdict.causes else FAILURES
 
 
 def _add_reason(verdict: Verdict, reason: str) -> Verdict:
+    """Return the verdict with one more reason; unchanged if ``reason`` is empty."""
     return verdict._replace(reasons=(*verdict.reasons, reason)) if reason else verdict
 
 
@@ -120,44 +133,47 @@ def run(
 ) -> None:
     """Show what the function would do with each record in the files at ``paths``.
 
+    A path names a file, a folder, or standard input ("-"). ``streams`` replace those of the
+    process.
     Raises RefusedError for a path that does not exist or has no record, FailedError if anything
     cannot be read.
     """
     files = record_files.find_files(paths)
     report = Report(streams or Streams.standard(), criteria.networks, as_json=as_json)
-    non_empty: set[str] = set()  # the paths with a record or a problem in one of their files
+    non_empty_arguments: set[str] = set()  # those with a record or a problem in one of their files
     try:
         for file in files:
             if isinstance(file, record_files.FileProblem):
                 report.add_problem(file)
-            else:
-                _explain_file(file, criteria, report, non_empty)
+            elif _explain_file(file, criteria, report):
+                non_empty_arguments.add(file.argument)
         report.close()
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         _discard_output(report.streams.out)
-        non_empty.update(paths)  # the other files were not read
+        non_empty_arguments.update(paths)  # the other files were not read, so none counts as empty
     if report.problems:
         places = "1 place" if report.problems == 1 else f"{report.problems} places"
         what = f"{places} named above could not be read; everything else was judged"
         remedy = "follow the advice there, then run the same task again"
         raise FailedError("records", what, remedy)
-    record_files.refuse_arguments_without_records(files, non_empty)
+    record_files.refuse_arguments_without_records(files, non_empty_arguments)
 
 
-def _explain_file(
-    file: record_files.SourceFile, criteria: Criteria, report: Report, non_empty: set[str]
-) -> None:
+def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Report) -> bool:
+    """Report each record and problem of one file; return whether there was any."""
     report.files += 1
-    for entry in record_files.read(file, report.streams.stdin):
-        non_empty.add(file.argument)
-        if isinstance(entry, record_files.FileProblem):
-            report.add_problem(entry)
+    is_empty = True
+    for item in record_files.read(file, report.streams.stdin):
+        is_empty = False
+        if isinstance(item, record_files.FileProblem):
+            report.add_problem(item)
         else:
-            report.add_record(explain(entry, criteria))
+            report.add_record(explain(item, criteria))
+    return not is_empty
 
 
 def _discard_output(out: TextIO) -> None:
-    """Send buffered output to the null device, so that the interpreter's last flush succeeds."""
+    """Connect ``out`` to the null device: Python flushes it at exit, and a closed pipe fails."""
     null_device = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null_device, out.fileno())
     os.close(null_device)

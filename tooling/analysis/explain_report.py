@@ -1,5 +1,8 @@
 """Prints what ``invoke explain`` finds, as readable lines or as JSON.
 
+Terms: a record is parsed into an event of one class (CLASS_NAMES). The verdict on it has a level
+(LEVEL_NAMES), a severity ("high", "normal", or "" if it is not an alert) and reasons.
+
 Strangers can write strings into records, so control characters are escaped before they are printed.
 """
 
@@ -25,17 +28,19 @@ if TYPE_CHECKING:
 CLASS_NAMES = {SignIn: "sign-in", Step: "step", NotASignIn: "other", Unreadable: "unreadable"}
 LEVEL_NAMES = {"alert": "alert", "note": "noted", "recognised": "recognised", "ignored": "ignored"}
 SIGN_IN_FIELDS = ("kind", "who", "identity", "source", "outcome", "mfa")  # shown in JSON
+TIME_CHARS = 20  # of a record's time: 2026-11-24T10:12:31Z
+PROBLEM_MAX_CHARS = 500
 FIRST_PROGRESS_SECONDS, PROGRESS_INTERVAL_SECONDS = 2.0, 0.5
-CLEAR_LINE = "\r\x1b[K"
+CLEAR_LINE = "\r\x1b[K"  # to a terminal: go to the start of the line and clear it
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Standard input, opened on demand; the streams for lines and for problems; the clock."""
+    """What a report reads from and writes to."""
 
-    stdin: Callable[[], BinaryIO]
-    out: TextIO
-    err: TextIO
+    stdin: Callable[[], BinaryIO]  # opens standard input
+    out: TextIO  # for records and totals
+    err: TextIO  # for problems and progress
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
@@ -46,27 +51,28 @@ class Streams:
 
 @dataclass(frozen=True)
 class ExplainedRecord:
-    """A record, what was read from it, the verdict, and the text of an alert (else empty)."""
+    """A record, the event that it was parsed into, the verdict on it, and the alert's text."""
 
     record: FileRecord
-    reading: ParsedEvent
+    parsed_event: ParsedEvent
     verdict: Verdict
-    text: str
+    text: str  # empty if there is no alert
 
     @property
     def class_name(self) -> str:
         """The class of the event: one of CLASS_NAMES."""
-        return CLASS_NAMES[type(self.reading)]
+        return CLASS_NAMES[type(self.parsed_event)]
 
-    def json_values(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints; fields that the reading lacks are empty."""
+    def to_json_object(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints; fields that the event lacks are empty."""
+        sign_in_values = {name: getattr(self.parsed_event, name, "") for name in SIGN_IN_FIELDS}
         return {
             "file": self.record.path,
             "index": self.record.index,
-            "event_id": self.reading.event_id,
-            "event_name": self.reading.event_name,
+            "event_id": self.parsed_event.event_id,
+            "event_name": self.parsed_event.event_name,
             "class": self.class_name,
-            **{name: getattr(self.reading, name, "") for name in SIGN_IN_FIELDS},
+            **sign_in_values,
             "verdict": self.verdict.level,
             "severity": self.verdict.severity,
             "reasons": list(self.verdict.reasons),
@@ -75,24 +81,24 @@ class ExplainedRecord:
 
     def format_lines(self) -> list[str]:
         """Return the readable lines (not JSON): a summary, then the alert's text, indented."""
-        time = untrusted.escape_unprintable(open_record(self.record.value).time, 20)
-        columns = [f"{time or 'time unknown':<20}", f"{format_level(self.verdict):<10}"]
-        columns.append(self._event_name())
-        if isinstance(self.reading, (SignIn, Unreadable)):
-            columns.append(f'"{untrusted.escape_unprintable(self.reading.who)}"')
-            source = untrusted.escape_unprintable(self.reading.source)
-            columns.append(source or "source not recorded")
-        columns.append("; ".join(map(untrusted.escape_unprintable, self.verdict.reasons)))
-        text = [f"    {untrusted.escape_unprintable(line)}" for line in self.text.splitlines()]
-        return ["  ".join(columns), *text]
+        event, escape = self.parsed_event, untrusted.escape_unprintable
+        event_time = escape(open_record(self.record.value).time, TIME_CHARS) or "time unknown"
+        columns = [f"{event_time:<{TIME_CHARS}}", f"{format_level(self.verdict):<10}"]
+        columns.append(self._describe_event())
+        if isinstance(event, (SignIn, Unreadable)):
+            columns.append(f'"{escape(event.who)}"')
+            columns.append(escape(event.source) or "source not recorded")
+        columns.append("; ".join(map(escape, self.verdict.reasons)))
+        text_lines = [f"    {escape(line)}" for line in self.text.splitlines()]
+        return ["  ".join(columns), *text_lines]
 
-    def _event_name(self) -> str:
-        """Return the kind of sign-in and whether it failed; the event's name if it is not one."""
-        if not isinstance(self.reading, SignIn):
-            return untrusted.escape_unprintable(self.reading.event_name) or "unnamed event"
-        if self.reading.outcome == "failure":
-            return f"{self.reading.what} FAILED"
-        return self.reading.what
+    def _describe_event(self) -> str:
+        """Return a sign-in's kind, "Console sign-in FAILED"; the event's name if it is not one."""
+        if not isinstance(self.parsed_event, SignIn):
+            return untrusted.escape_unprintable(self.parsed_event.event_name) or "unnamed event"
+        if self.parsed_event.outcome == "failure":
+            return f"{self.parsed_event.what} FAILED"
+        return self.parsed_event.what
 
 
 def format_level(verdict: Verdict) -> str:
@@ -107,10 +113,10 @@ class Report:
     streams: Streams
     networks: str  # the recognised ones, separated by commas
     as_json: bool = False
-    files: int = 0
+    files: int = 0  # the caller counts them
     problems: int = 0
-    levels: Counter[str] = field(default_factory=Counter)
-    classes: Counter[str] = field(default_factory=Counter)
+    levels: Counter[str] = field(default_factory=Counter)  # level -> number of records
+    classes: Counter[str] = field(default_factory=Counter)  # class -> number of records
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.streams)
@@ -120,7 +126,7 @@ class Report:
         self.levels[explained.verdict.level] += 1
         self.classes[explained.class_name] += 1
         if self.as_json:
-            self._print(untrusted.ascii_json(explained.json_values()))
+            self._print(untrusted.to_ascii_json(explained.to_json_object()))
         elif explained.class_name != "other":
             for line in explained.format_lines():
                 self._print(line)
@@ -130,11 +136,11 @@ class Report:
         """Count a place that could not be read, and print it to standard error."""
         self.problems += 1
         self.progress.clear()
-        line = untrusted.escape_unprintable(str(problem), 500)
+        line = untrusted.escape_unprintable(str(problem), PROBLEM_MAX_CHARS)
         self.streams.err.write(f"{line}\nTry: {problem.remedy}\n")
 
     def close(self) -> None:
-        """Print the totals, unless the output is JSON or there was no record."""
+        """Print the totals, unless the output is JSON or there was no record; flush the output."""
         self.progress.clear()
         if self.levels and not self.as_json:
             self._print("")
@@ -142,25 +148,27 @@ class Report:
         self.streams.out.flush()
 
     def _print_totals(self) -> None:
+        """Print "records 3, files 1: 1 alert, 0 noted, ...", and the recognised networks."""
         levels = ", ".join(f"{self.levels[level]} {name}" for level, name in LEVEL_NAMES.items())
-        total = f"records {self.levels.total()}, files {self.files}: {levels}"
+        totals = f"records {self.levels.total()}, files {self.files}: {levels}"
         if self.levels["ignored"]:
-            total += f" (steps {self.classes['step']}, other events {self.classes['other']})"
-        self._print(total)
+            totals += f" (steps {self.classes['step']}, other events {self.classes['other']})"
+        self._print(totals)
         networks = ", ".join(split_list(self.networks))
-        shown = untrusted.escape_unprintable(networks, len(networks))
-        self._print(f"recognised networks: {shown or 'none, so every source is unrecognised'}")
+        networks = untrusted.escape_unprintable(networks, max_chars=len(networks))
+        self._print(f"recognised networks: {networks or 'none, so every source is unrecognised'}")
 
     def _print(self, line: str) -> None:
         """Print a line; characters that the stream cannot encode are escaped."""
         self.progress.clear()
         encoding = getattr(self.streams.out, "encoding", None) or "utf-8"
-        self.streams.out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        printable = line.encode(encoding, "backslashreplace").decode(encoding)
+        self.streams.out.write(f"{printable}\n")
 
 
 @dataclass
 class Progress:
-    """One line on a terminal with the number of records so far, shown if reading takes long."""
+    """A line with the number of records so far, on a terminal, if reading takes over 2 seconds."""
 
     streams: Streams
     is_shown: bool = False
@@ -169,7 +177,7 @@ class Progress:
         self.next_update = self.streams.clock() + FIRST_PROGRESS_SECONDS
 
     def show(self, files: int, records: int) -> None:
-        """Show or update the line if it is time to, and if standard error is a terminal."""
+        """Show or update the line, at most twice a second; nothing if there is no terminal."""
         if self.streams.clock() < self.next_update or not self.streams.err.isatty():
             return
         self.next_update = self.streams.clock() + PROGRESS_INTERVAL_SECONDS
@@ -178,7 +186,7 @@ class Progress:
         self.streams.err.flush()
 
     def clear(self) -> None:
-        """Remove the line before something else is printed."""
+        """Remove the line if it is shown. Call it before something else is printed."""
         if self.is_shown:
             self.is_shown = False
             self.streams.err.write(CLEAR_LINE)

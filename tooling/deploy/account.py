@@ -21,26 +21,26 @@ class DeniedRoleError(FailedError):
 
 @dataclass(frozen=True)
 class Account:
-    """An account whose number was checked. ``session`` is a boto3 Session."""
+    """An account in which requests can be made. Its number was checked."""
 
-    session: Any
-    account: str
+    session: Any  # a boto3 Session
+    account: str  # its number
     region: str
-    caller_arn: str
+    caller_arn: str  # the user or the role's session that makes the requests
 
     def client(self, service: str) -> Any:
-        """Return a client of ``service`` with explicit timeouts and standard retries."""
+        """Return a boto3 client of ``service`` with explicit timeouts and standard retries."""
         from botocore.config import Config
 
         retries = {"mode": "standard", "max_attempts": 5}
         config = Config(connect_timeout=5, read_timeout=30, retries=retries)
         return self.session.client(service, config=config)
 
-    def environment(self) -> dict[str, str]:
-        """Return this process's environment with plain credentials, for programs without profiles.
+    def make_environment(self) -> dict[str, str]:
+        """Return a copy of this process's environment variables with the credentials in them.
 
-        Terraform's provider does not know every kind of profile (``aws login``), so boto3 resolves
-        it.
+        It is for Terraform: its provider does not know every kind of profile (``aws login``), so
+        boto3 reads the credentials, and the variables that name a profile are left out.
         """
         credentials = self.session.get_credentials().get_frozen_credentials()
         environment = dict(os.environ)
@@ -55,7 +55,7 @@ class Account:
 
 
 def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
-    """Open a boto3 session with the settings' profile; check that it belongs to their account.
+    """Open ``settings.account`` with the credentials of ``settings.profile``.
 
     Makes no change in AWS. Raises RefusedError if the profile is unknown, if the credentials are
     missing or expired, or if they belong to another account.
@@ -65,8 +65,8 @@ def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
 
     try:
         session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        account = Account(session, settings.account, settings.region, caller_arn="")
-        caller = account.client("sts").get_caller_identity()
+        unchecked = Account(session, settings.account, settings.region, caller_arn="")
+        caller = unchecked.client("sts").get_caller_identity()
     except exceptions.ProfileNotFound as error:
         where = f"profile {error.kwargs['profile']!r}"
         remedy = "list the known ones with: aws configure list-profiles"
@@ -91,9 +91,10 @@ def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
     return Account(session, settings.account, settings.region, caller["Arn"])
 
 
-def assume(aws: Account, role_arn: str) -> Account:
-    """Return ``aws`` acting as ``role_arn``, for at most one hour (AWS's limit for role chaining).
+def assume_role(aws: Account, role_arn: str) -> Account:
+    """Return the account with the credentials of a role in place of the caller's own.
 
+    They are valid for at most one hour: AWS's limit if the caller acts as a role too.
     Raises DeniedRoleError when AWS denies it, FailedError for any other failure.
     """
     import boto3

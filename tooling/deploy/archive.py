@@ -1,7 +1,7 @@
-"""Writes zips with a fixed order, date and mode: the same files give the same bytes on one machine.
+"""Prepares the files of a zip and writes it: the same files give the same bytes on one machine.
 
-Compression depends on the machine's zlib. A zip is therefore reused by a digest of its inputs, and
-checked by the SHA-256 of its bytes.
+Order, date and mode of the entries are fixed; compression depends on the machine's zlib. A zip is
+therefore reused by a digest of its inputs, and checked by the SHA-256 of its bytes.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENTRY_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
-UNIX_OWNER_SYSTEM = 3
+UNIX_SYSTEM = 3  # the system on which the entry was made, which says how its mode is read
 DIGEST_LENGTH_CHARS = 32
 DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def digest(parts: Iterable[tuple[str, bytes]]) -> str:
-    """Return a digest of names and contents; it does not depend on their order."""
-    total = hashlib.sha256()
+    """Return a digest of names and contents, in hex; it does not depend on their order."""
+    sha256 = hashlib.sha256()
     for name, content in sorted(parts):
-        total.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
-    return total.hexdigest()[:DIGEST_LENGTH_CHARS]
+        sha256.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return sha256.hexdigest()[:DIGEST_LENGTH_CHARS]
 
 
 def list_files(folder: Path) -> dict[str, Path]:
-    """Return the files below ``folder`` by relative name.
+    """Return the files below ``folder`` by relative name, such as "signwatch/handler.py".
 
     Byte-code, hidden files and editors' backup copies are left out.
     """
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not _is_litter(name):
+        if path.is_file() and not _is_left_out(name):
             files[name] = path
     return files
 
 
-def _is_litter(name: str) -> bool:
+def _is_left_out(name: str) -> bool:
+    """Return whether the file is byte-code, hidden, or an editor's backup copy."""
     parts = name.split("/")
     is_hidden = any(part.startswith(".") for part in parts)
     return is_hidden or "__pycache__" in parts or name.endswith((".pyc", "~"))
@@ -76,21 +77,24 @@ def blank_docstrings(folder: Path) -> None:
 
 
 def _blank_docstrings(source: str) -> str:
+    """Return the source of a module with blanked docstrings. Raises SyntaxError."""
     lines = source.splitlines(keepends=True)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, DOCUMENTED_NODES) and ast.get_docstring(node) is not None:
             docstring = node.body[0]
-            first, last = docstring.lineno, docstring.end_lineno or docstring.lineno
-            indent = " " * docstring.col_offset
-            lines[first - 1 : last] = [f'{indent}""\n'] + ["\n"] * (last - first)
+            first, last = docstring.lineno, docstring.end_lineno or docstring.lineno  # from 1
+            empty_docstring = " " * docstring.col_offset + '""\n'
+            blank_lines = ["\n"] * (last - first)
+            lines[first - 1 : last] = [empty_docstring, *blank_lines]
     return "".join(lines)
 
 
 def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:
-    """Add the byte-code of ``interpreter`` to ``folder``, which Lambda mounts at ``mount_path``.
+    """Add byte-code to the Python files in ``folder``, compiled by the Python ``interpreter``.
 
     Unchecked-hash byte-code holds no times and is never compared with its source (Python: "Cached
-    bytecode invalidation"). The builder's paths are replaced by the mounted ones.
+    bytecode invalidation"). Tracebacks show paths below ``mount_path``, where Lambda mounts the
+    folder, and not those of this machine.
     Raises FailedError when a file does not compile.
     """
     folder = folder.resolve()
@@ -109,15 +113,16 @@ def write(folder: Path, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                entry = _entry(path.relative_to(folder).as_posix())
+                entry = _make_entry(path.relative_to(folder).as_posix())
                 archive.writestr(entry, path.read_bytes())
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _make_entry(name: str) -> zipfile.ZipInfo:
+    """Return a zip entry that does not depend on the file's date and mode."""
     entry = zipfile.ZipInfo(name, ENTRY_DATE)
     entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.create_system = UNIX_OWNER_SYSTEM
-    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    entry.create_system = UNIX_SYSTEM
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16  # the upper 16 bits hold the Unix mode
     return entry
 
 

@@ -2,7 +2,10 @@
 
 The contract is the agreement between Terraform and the deploys: the Terraform outputs, which are
 names of buckets and ARNs of roles. Terraform also writes it to SSM below ``/<prefix>/bootstrap/``,
-so that a second machine and a pipeline deploy without the state.
+so that a second machine and a pipeline deploy without Terraform's state file.
+
+Deploys act as the deploy role. The trusted ones may assume it: permission sets of IAM Identity
+Center, users and roles of IAM, workflows on GitHub.
 """
 
 from __future__ import annotations
@@ -24,16 +27,17 @@ if TYPE_CHECKING:
     from tooling.settings import Settings
 
 IDENTITY_CENTER_SESSION = re.compile(
-    r"arn:[^:]+:sts::\d{12}:assumed-role/AWSReservedSSO_(.+)_[0-9a-f]{16}/.+"
+    r"arn:[^:]+:sts::\d{12}:assumed-role/AWSReservedSSO_(?P<permission_set>.+)_[0-9a-f]{16}/.+"
 )
-ROLE_SESSION = re.compile(r"arn:[^:]+:sts::\d{12}:assumed-role/([^/]+)/.+")
+ROLE_SESSION = re.compile(r"arn:[^:]+:sts::\d{12}:assumed-role/(?P<role>[^/]+)/.+")
 ROOT_USER = re.compile(r"arn:[^:]+:iam::\d{12}:root")
 NAME_THE_TRUSTED = (
     "name sso_permission_set_names or trusted_principal_arns below [bootstrap] in signwatch.toml"
 )
-NEW_ROLE_SECONDS = 300
-ROLE_WAIT_SECONDS = 30
-ROLE_PAUSE_SECONDS = 5
+NEW_ROLE_SECONDS = 300  # a role counts as new for so long
+ROLE_WAIT_SECONDS = 30  # how long a new role is tried
+ROLE_PAUSE_SECONDS = 5  # between two tries
+# Actions in Terraform's JSON plan -> our name; any other combination replaces the resource.
 PLAN_ACTIONS = {("create",): "create", ("update",): "update", ("delete",): "delete"}
 
 
@@ -51,10 +55,10 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Change:
-    """One line of a plan: ``action`` is create, update, delete or replace."""
+    """One resource that a plan changes."""
 
-    action: str
-    address: str
+    action: str  # create, update, delete or replace
+    address: str  # Terraform's name of the resource: aws_iam_role.deploy
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,10 @@ class TerraformPaths:
 
 
 def resolve_variables(settings: Settings, aws: Account) -> dict[str, Any]:
-    """Return the Terraform variables of a run: the target, the settings, and who may deploy.
+    """Return the Terraform variables of a run, by name.
 
-    Where the settings trust nobody by name, the caller is trusted.
+    They are those of the settings, the account, Region and prefix, and the trusted ones. Where the
+    settings trust nobody by name, the caller is trusted.
     Raises RefusedError when the caller is the root user, or a role whose ARN IAM does not return.
     """
     variables = dict(settings.bootstrap)
@@ -90,10 +95,10 @@ def resolve_variables(settings: Settings, aws: Account) -> dict[str, Any]:
 
 def _trust_caller(aws: Account) -> dict[str, list[str]]:
     """Return the variable that trusts the caller: a permission set by name, others by ARN."""
-    if session := IDENTITY_CENTER_SESSION.fullmatch(aws.caller_arn):
-        return {"sso_permission_set_names": [session[1]]}
-    if session := ROLE_SESSION.fullmatch(aws.caller_arn):
-        return {"trusted_principal_arns": [_read_role_arn(aws, session[1])]}
+    if match := IDENTITY_CENTER_SESSION.fullmatch(aws.caller_arn):
+        return {"sso_permission_set_names": [match["permission_set"]]}
+    if match := ROLE_SESSION.fullmatch(aws.caller_arn):
+        return {"trusted_principal_arns": [_read_role_arn(aws, match["role"])]}
     if ROOT_USER.fullmatch(aws.caller_arn):  # AWS STS API reference, AssumeRole
         what = "is the account's root user, who cannot assume a role and so could not deploy"
         remedy = "sign in with a permission set, or as an IAM role or user; or " + NAME_THE_TRUSTED
@@ -102,7 +107,11 @@ def _trust_caller(aws: Account) -> dict[str, list[str]]:
 
 
 def _read_role_arn(aws: Account, name: str) -> str:
-    """Return a role's ARN; that of its session lacks the role's path (IAM API, GetRole)."""
+    """Return the ARN of the role that the caller acts as.
+
+    IAM is asked for it, because the ARN of a role's session lacks the role's path. Raises
+    RefusedError if IAM does not return it.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -115,7 +124,7 @@ def _read_role_arn(aws: Account, name: str) -> str:
 
 
 def _list_trusted(variables: Mapping[str, Any]) -> list[str]:
-    """Return who may assume the deploy role, for people."""
+    """Return the trusted ones as a person reads them, from the Terraform variables."""
     trusted = [
         *variables.get("sso_permission_set_names", ()),
         *variables.get("trusted_principal_arns", ()),
@@ -134,7 +143,7 @@ def apply(
     show: Callable[[list[Change]], None],
     allow_replace: bool = False,
 ) -> Bootstrap:
-    """Run init and plan, show the plan, apply it; return the contract.
+    """Run Terraform: init, plan, show the plan, apply it. Return the contract.
 
     Raises RefusedError as ``resolve_variables`` does, and when the plan would delete or replace
     something and ``allow_replace`` is not set; FailedError when Terraform fails.
@@ -142,7 +151,7 @@ def apply(
     variables = resolve_variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
-    terraform = Terraform.prepare(source, paths.folder, paths.state, aws.environment())
+    terraform = Terraform.prepare(source, paths.folder, paths.state, aws.make_environment())
     announce("terraform init")
     terraform.init()
     announce("terraform plan")
@@ -160,7 +169,7 @@ def apply(
 
 
 def list_changes(plan: Mapping[str, Any]) -> list[Change]:
-    """Return the changes of a plan in Terraform's JSON form, without reads and no-ops."""
+    """Return the changes in a plan, which is in Terraform's JSON form; leave out mere reads."""
     changes = []
     for resource in plan.get("resource_changes", []):
         actions = tuple(resource["change"]["actions"])
@@ -170,6 +179,7 @@ def list_changes(plan: Mapping[str, Any]) -> list[Change]:
 
 
 def _refuse_loss(changes: list[Change]) -> None:
+    """Raise RefusedError if a resource would be deleted or replaced."""
     lost = [change.address for change in changes if change.action in ("delete", "replace")]
     if lost:
         what = f"the plan would delete or replace {', '.join(lost)}; nothing was changed"
@@ -181,8 +191,9 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
 
     Raises RefusedError when the account has none under this prefix, or an incomplete one.
     """
+    path = _contract_path(prefix)
     values = {
-        parameter["Name"].rpartition("/")[2]: parameter["Value"]
+        parameter["Name"].removeprefix(f"{path}/"): parameter["Value"]
         for parameter in _read_contract(aws, prefix)
     }
     names = [field.name for field in fields(Bootstrap)]
@@ -190,7 +201,7 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
     if missing:
         what = (
             f"account {aws.account} has no bootstrap in {aws.region}:"
-            f" {_contract_path(prefix)} lacks {', '.join(missing)}"
+            f" {path} lacks {', '.join(missing)}"
         )
         remedy = "run: invoke bootstrap, or choose the right --region and --prefix"
         raise RefusedError(f"prefix {prefix}", what, remedy)
@@ -200,17 +211,17 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
 def assume_role(
     aws: Account, prefix: str, contract: Bootstrap, *, announce: Callable[[str], None]
 ) -> Account:
-    """Return ``aws`` acting as the deploy role. A role made minutes ago is tried for 30 seconds.
+    """Return ``aws`` acting as the deploy role. If the role is new, try for up to 30 seconds.
 
     A new role is not known everywhere at once (IAM user guide, "Changes that I make are not always
-    immediately visible"). Raises FailedError as ``account.assume`` does.
+    immediately visible"). Raises FailedError as ``account.assume_role`` does.
     """
     waited_seconds = 0
     while True:
         try:
-            return account.assume(aws, contract.deploy_role_arn)
+            return account.assume_role(aws, contract.deploy_role_arn)
         except account.DeniedRoleError:
-            if waited_seconds >= ROLE_WAIT_SECONDS or not _is_new(aws, prefix):
+            if waited_seconds >= ROLE_WAIT_SECONDS or not _is_role_new(aws, prefix):
                 raise
         announce(
             "The deploy role is new, and AWS does not let you assume it yet: trying again"
@@ -220,21 +231,24 @@ def assume_role(
         waited_seconds += ROLE_PAUSE_SECONDS
 
 
-def _is_new(aws: Account, prefix: str) -> bool:
-    """Whether the bootstrap wrote the contract, and so made the role, in the last minutes."""
+def _is_role_new(aws: Account, prefix: str) -> bool:
+    """Return whether the contract, which is written with the role, is a few minutes old."""
     times = [
         parameter["LastModifiedDate"].timestamp()
         for parameter in _read_contract(aws, prefix)
         if "LastModifiedDate" in parameter
     ]
-    return time.time() - max(times, default=0) < NEW_ROLE_SECONDS
+    age_seconds = time.time() - max(times, default=0)
+    return age_seconds < NEW_ROLE_SECONDS
 
 
 def _read_contract(aws: Account, prefix: str) -> list[dict[str, Any]]:
+    """Return the contract's SSM parameters as AWS describes them, one for each output."""
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     pages = paginator.paginate(Path=_contract_path(prefix), WithDecryption=True)
     return [parameter for page in pages for parameter in page["Parameters"]]
 
 
 def _contract_path(prefix: str) -> str:
+    """Return the path below which the contract is stored in SSM: /signwatch/bootstrap."""
     return f"/{prefix}/bootstrap"

@@ -1,4 +1,10 @@
-"""Creates change sets, reads them through all nested stacks, and refuses those that lose data."""
+"""Creates change sets, reads them through all nested stacks, and refuses those that lose data.
+
+A change set lists what CloudFormation would change in a stack, before it is executed. That of the
+root stack can have a nested one for each nested stack. A description is a change set as AWS
+describes it. A tree is the root's description, in which each changed resource that is a nested
+stack has the description of its change set under the key ``Nested``, and so on.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from tooling.errors import FailedError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    Address = Mapping[str, str]  # ChangeSetName and StackName, as DescribeChangeSet takes them
+    Address = Mapping[str, str]  # ChangeSetName and StackName: the arguments that name a change set
 
 NO_CHANGE_REASONS = ("didn't contain changes", "no updates are to be performed")
 PROTECTED_TYPES = {  # losing one of these loses evidence, the phone numbers or the way to the owner
@@ -33,7 +39,7 @@ REPLACEMENTS = {"True": "yes", "Conditional": "maybe"}
 UNREADABLE = "UNREADABLE"  # our own status of a nested change set that AWS does not show
 CREATING_STATUSES = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
 DELETING_STATUSES = ("DELETE_PENDING", "DELETE_IN_PROGRESS")
-MIN_PAUSE_SECONDS = 0.1
+MIN_PAUSE_SECONDS = 0.1  # between two requests
 MAX_PAUSE_SECONDS = 3
 MAX_NESTED_WAIT_SECONDS = 120
 REMEDY = "fix what AWS names above, then run invoke deploy again"
@@ -41,21 +47,21 @@ REMEDY = "fix what AWS names above, then run invoke deploy again"
 
 @dataclass(frozen=True)
 class Change:
-    """One resource of a change set. ``replacement`` is "yes", "maybe" or ""."""
+    """One resource that a change set changes."""
 
-    stack: str
-    resource: str
-    kind: str
-    action: str
-    replacement: str
+    stack: str  # the name of its stack
+    resource: str  # its logical id
+    kind: str  # its type, such as AWS::S3::Bucket
+    action: str  # what happens to it: Add, Modify, Remove, ...
+    replacement: str  # "yes", "maybe" or ""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What CloudFormation is asked for: ``kind`` is CREATE or UPDATE."""
+    """The change set that CloudFormation is asked for."""
 
     stack: str
-    kind: str
+    kind: str  # CREATE for a new stack, UPDATE for an existing one
     template_url: str
     parameters: Mapping[str, str]
     service_role_arn: str
@@ -82,16 +88,17 @@ class FailedChangeSetError(FailedError):
 def create(cloudformation: Any, request: Request, *, announce: Callable[[str], None]) -> ChangeSet:
     """Create a change set with its nested ones; where AWS cannot, one of the root stack alone.
 
-    Raises FailedError with AWS's reason. A request that AWS rejects is not sent again.
+    ``announce`` is called with a line if changes in nested stacks will not be listed.
+    Raises FailedError with AWS's reason.
     """
     try:
-        change_set = _create(cloudformation, request, nested=True)
+        change_set = _create(cloudformation, request, with_nested=True)
     except FailedChangeSetError as error:
         announce(
             "The nested change sets could not be created, so the table below shows the root stack"
             f" alone ({error.what})"
         )
-        change_set = _create(cloudformation, request, nested=False)
+        change_set = _create(cloudformation, request, with_nested=False)
         return replace(change_set, hidden_reason=error.what)
     if change_set.hidden_reason:
         announce(
@@ -102,10 +109,10 @@ def create(cloudformation: Any, request: Request, *, announce: Callable[[str], N
 
 
 def refuse_data_loss(changes: tuple[Change, ...], *, allow_replace: bool) -> None:
-    """Refuse a change set that is certain to replace or remove a protected resource.
+    """Raise RefusedError if a resource of PROTECTED_TYPES is certain to be replaced or removed.
 
-    A replacement that AWS calls conditional is only shown: nested parameters often cause it, and
-    the resource is then not replaced.
+    A replacement that AWS calls conditional ("maybe") is not refused. Often a parameter of a nested
+    stack causes it, and the resource is not replaced in the end.
     """
     lost = [
         f"{change.stack}.{change.resource}"
@@ -118,7 +125,7 @@ def refuse_data_loss(changes: tuple[Change, ...], *, allow_replace: bool) -> Non
 
 
 def refuse_hidden_changes(change_set: ChangeSet, kind: str, *, allow_hidden: bool) -> None:
-    """Refuse an update that does not list its nested changes: one of them may lose data."""
+    """Raise RefusedError if an update does not list all changes: a hidden one may lose data."""
     if kind == "UPDATE" and change_set.hidden_reason and not allow_hidden:
         what = (
             "does not show what would change in the nested stacks; nothing was changed."
@@ -133,10 +140,15 @@ def refuse_hidden_changes(change_set: ChangeSet, kind: str, *, allow_hidden: boo
 
 
 def _is_loss(change: Change) -> bool:
+    """Return whether the resource is certain to be removed or replaced."""
     return change.action == "Remove" or change.replacement == "yes"
 
 
-def _create(cloudformation: Any, request: Request, *, nested: bool) -> ChangeSet:
+def _create(cloudformation: Any, request: Request, *, with_nested: bool) -> ChangeSet:
+    """Create one change set and read it.
+
+    Raises FailedError if AWS rejects the request, FailedChangeSetError if it accepts it and fails.
+    """
     name = f"deploy-{uuid.uuid4().hex[:12]}"
     try:
         response = cloudformation.create_change_set(
@@ -152,7 +164,7 @@ def _create(cloudformation: Any, request: Request, *, nested: bool) -> ChangeSet
             Capabilities=["CAPABILITY_NAMED_IAM"],
             RoleARN=request.service_role_arn,
             Tags=[{"Key": key, "Value": value} for key, value in request.tags.items()],
-            IncludeNestedStacks=nested,
+            IncludeNestedStacks=with_nested,
         )
     except ClientError as error:
         what = f"no change set could be created: {error}"
@@ -161,12 +173,20 @@ def _create(cloudformation: Any, request: Request, *, nested: bool) -> ChangeSet
 
 
 def _wait_and_read(cloudformation: Any, request: Request, arn: str, stack_id: str) -> ChangeSet:
+    """Wait until a change set is created, and read it; if it has no changes, delete it.
+
+    Raises FailedChangeSetError if AWS could not create it.
+    """
     address = {"ChangeSetName": arn, "StackName": stack_id}
     description = _wait(cloudformation, address)
     if description["Status"] == "CREATE_COMPLETE":
         tree = _read_tree(cloudformation, address)
-        hidden = [item["StatusReason"] for item in _nested(tree) if item["Status"] == UNREADABLE]
-        return ChangeSet(arn, stack_id, tuple(_list_changes(tree)), "; ".join(hidden))
+        hidden_reasons = [
+            nested["StatusReason"]
+            for nested in _list_nested(tree)
+            if nested["Status"] == UNREADABLE
+        ]
+        return ChangeSet(arn, stack_id, tuple(_list_changes(tree)), "; ".join(hidden_reasons))
     if _has_no_changes(description):
         _delete_failed(cloudformation, address)
         return ChangeSet(arn, stack_id, ())
@@ -186,16 +206,16 @@ def _wait(cloudformation: Any, address: Address) -> dict[str, Any]:
 
 
 def _wait_for_nested(cloudformation: Any, address: Address) -> dict[str, Any]:
-    """Wait until no nested change set is being created, but not for ever; return the tree.
+    """Wait at most 2 minutes until no nested change set is being created; return the tree.
 
-    The root fails with its first child. It cannot be deleted while others are being created
-    (CloudFormation API reference, DeleteChangeSet, InvalidChangeSetStatus).
+    The root's change set fails with the first nested one. It cannot be deleted while AWS creates
+    others (CloudFormation API reference, DeleteChangeSet, InvalidChangeSetStatus).
     """
-    return _poll(
-        lambda: _read_tree(cloudformation, address),
-        lambda tree: any(item["Status"] in CREATING_STATUSES for item in _nested(tree)),
-        MAX_NESTED_WAIT_SECONDS,
-    )
+
+    def is_creating(tree: Mapping[str, Any]) -> bool:
+        return any(nested["Status"] in CREATING_STATUSES for nested in _list_nested(tree))
+
+    return _poll(lambda: _read_tree(cloudformation, address), is_creating, MAX_NESTED_WAIT_SECONDS)
 
 
 def _poll(
@@ -203,33 +223,35 @@ def _poll(
     is_busy: Callable[[dict[str, Any]], bool],
     max_seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Read until the description is busy no more, or ``max_seconds`` are over; return it."""
+    """Call ``read`` until its result is no longer busy, at most for ``max_seconds``; return it."""
     waited_seconds = 0.0
-    pause = MIN_PAUSE_SECONDS
+    pause_seconds = MIN_PAUSE_SECONDS
     while True:
         description = read()
         if not is_busy(description) or waited_seconds >= max_seconds:
             return description
-        time.sleep(pause)
-        waited_seconds += pause
-        pause = min(pause * 1.5, MAX_PAUSE_SECONDS)
+        time.sleep(pause_seconds)
+        waited_seconds += pause_seconds
+        pause_seconds = min(pause_seconds * 1.5, MAX_PAUSE_SECONDS)
 
 
 def _list_reasons(cloudformation: Any, tree: Mapping[str, Any]) -> list[str]:
     """Return why a change set failed: the reasons of its nested ones, or else its own.
 
-    The status of the root names only the ARN of a nested change set that failed.
+    If a nested one failed, the root's own reason gives only its ARN. A nested one without changes
+    has the status FAILED too, and is not meant.
     """
-    failed = [item for item in _nested(tree) if item["Status"] == "FAILED"]
+    failed = [nested for nested in _list_nested(tree) if nested["Status"] == "FAILED"]
     reasons = [
-        f"{item['StackName']}: {_read_reason(cloudformation, item)}"
-        for item in failed
-        if not _has_no_changes(item)
+        f"{nested['StackName']}: {_read_reason(cloudformation, nested)}"
+        for nested in failed
+        if not _has_no_changes(nested)
     ]
     return reasons or [_read_reason(cloudformation, tree)]
 
 
 def _read_reason(cloudformation: Any, description: Mapping[str, Any]) -> str:
+    """Return why one change set failed, with its failed validations, if there are any."""
     reason = description.get("StatusReason", "no reason given")
     address = {
         "ChangeSetName": description["ChangeSetId"],
@@ -239,9 +261,9 @@ def _read_reason(cloudformation: Any, description: Mapping[str, Any]) -> str:
 
 
 def _delete_failed(cloudformation: Any, address: Address) -> None:
-    """Delete a failed change set, and wait until its nested ones are deleted too.
+    """Delete a failed change set, and wait at most 2 minutes until its nested ones are deleted too.
 
-    One that AWS still works on stays: it goes when another is executed.
+    One that AWS is still creating cannot be deleted. AWS deletes it when another is executed.
     """
     try:
         cloudformation.delete_change_set(**address)
@@ -251,47 +273,46 @@ def _delete_failed(cloudformation: Any, address: Address) -> None:
             MAX_NESTED_WAIT_SECONDS,
         )
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if not code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus")):
+        code = error.response["Error"]["Code"]  # it may have a suffix, such as "Exception"
+        is_deleted_or_busy = code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus"))
+        if not is_deleted_or_busy:
             raise
 
 
 def _list_changes(tree: Mapping[str, Any]) -> list[Change]:
-    """List the changes, those of each nested change set after its stack."""
+    """Return all changes in the tree; a nested stack is followed by the changes in it."""
     changes: list[Change] = []
     for resource in tree["Changes"]:
-        changes.append(_read_change(tree["StackName"], resource))
+        changes.append(_build_change(tree["StackName"], resource))
         if "Nested" in resource:
             changes += _list_changes(resource["Nested"])
     return changes
 
 
-def _nested(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the descriptions of all change sets below this one."""
+def _list_nested(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the description of each nested change set in the tree, at any depth."""
     for resource in tree["Changes"]:
         if "Nested" in resource:
             yield resource["Nested"]
-            yield from _nested(resource["Nested"])
+            yield from _list_nested(resource["Nested"])
 
 
 def _read_tree(cloudformation: Any, address: Address) -> dict[str, Any]:
-    """Return the description of a change set, with the changed resources of all pages.
-
-    A resource that is a nested stack has the description of its change set as ``Nested``.
-    """
+    """Return the tree of a change set; its ``Changes`` are the changed resources of all pages."""
     paginator = cloudformation.get_paginator("describe_change_set")
     pages = list(paginator.paginate(**address))
     resources = []
-    for item in [item for page in pages for item in page.get("Changes", [])]:
-        resource = dict(item["ResourceChange"])
-        if resource.get("ChangeSetId"):
-            resource["Nested"] = _read_nested(cloudformation, resource)
-        resources.append(resource)
+    for page in pages:
+        for change in page.get("Changes", []):
+            resource = dict(change["ResourceChange"])
+            if resource.get("ChangeSetId"):  # the resource is a nested stack
+                resource["Nested"] = _read_nested_tree(cloudformation, resource)
+            resources.append(resource)
     return {**pages[0], "Changes": resources}
 
 
-def _read_nested(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the description of a nested change set; one that AWS does not show is UNREADABLE.
+def _read_nested_tree(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree of a nested change set; its status is UNREADABLE if AWS does not show it.
 
     The right to describe it is checked against its stack (Service Authorization Reference,
     CloudFormation), so the stack is named too. A stack that is only being added may have no id yet
@@ -310,11 +331,13 @@ def _read_nested(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, 
 
 
 def _has_no_changes(description: Mapping[str, Any]) -> bool:
+    """Return whether a change set failed only because there is nothing to change."""
     reason = description.get("StatusReason", "").lower()
     return any(text in reason for text in NO_CHANGE_REASONS)
 
 
-def _read_change(stack: str, resource: Mapping[str, Any]) -> Change:
+def _build_change(stack: str, resource: Mapping[str, Any]) -> Change:
+    """Return the change of one resource in the stack called ``stack``."""
     return Change(
         stack=stack,
         resource=resource["LogicalResourceId"],

@@ -1,8 +1,9 @@
 """Explains a failed early validation, of which CloudFormation itself says only where to ask.
 
 Before CloudFormation creates a change set or starts a stack operation, it checks properties against
-their schemas, and names against existing resources. The status of a failure has no details. It
-names the DescribeEvents API (CloudFormation user guide, "Validate stack deployments").
+their schemas, and names against existing resources. When that fails, the reason in the status has
+no details: it says to ask the DescribeEvents API, which lists each failed validation as an event
+(CloudFormation user guide, "Validate stack deployments").
 """
 
 from __future__ import annotations
@@ -18,51 +19,54 @@ if TYPE_CHECKING:
 
 API_NAME = "DescribeEvents"
 # The failed validations are recorded shortly before the event that reports the failure.
-LEAD = timedelta(minutes=1)
-ELSEWHERE = (
+MAX_LEAD = timedelta(minutes=1)
+OTHER_WAYS = (
     "look at the operation's events in the console, or run invoke bootstrap again, which grants the"
     " right to read them"
 )
 
 
 def explain(cloudformation: Any, reason: str, time: datetime | None = None, **target: str) -> str:
-    """Return ``reason``, followed by a line for each failed validation.
+    """Return ``reason``, the reason of a failure, followed by a line for each failed validation.
 
-    target: the change set or stack that failed, as DescribeEvents names it; time: when a stack
-    failed, whose earlier operations have events too. A reason that does not name DescribeEvents is
-    returned as it is, and so is one whose validations cannot be read, with a remedy.
+    ``target`` is what failed, as arguments of DescribeEvents: ChangeSetName and StackName, or
+    StackName alone. For a stack, ``time`` is when it failed, to leave out earlier operations.
+    A reason that does not name DescribeEvents is returned unchanged. If the validations cannot be
+    read, a line says what to do instead.
     """
     if API_NAME.lower() not in reason.lower():
         return reason
     try:
-        failures = _list_failures(cloudformation, time, target)
+        lines = _list_failures(cloudformation, time, target)
     except (ClientError, BotoCoreError) as error:
-        failures = [f"The validations cannot be read ({error}): {ELSEWHERE}"]
-    if not failures:
-        failures = [f"{API_NAME} returns no failed validation: {ELSEWHERE}"]
-    return "\n  ".join([reason, *failures])
+        lines = [f"The validations cannot be read ({error}): {OTHER_WAYS}"]
+    if not lines:
+        lines = [f"{API_NAME} returns no failed validation: {OTHER_WAYS}"]
+    return "\n  ".join([reason, *lines])
 
 
 def _list_failures(
     cloudformation: Any, time: datetime | None, target: Mapping[str, str]
 ) -> list[str]:
+    """Return a line for each failed validation of the operation that failed at ``time``."""
     paginator = cloudformation.get_paginator("describe_events")
-    failures = []
+    lines = []
     for page in paginator.paginate(**target, Filters={"FailedEvents": True}):
         for event in page["OperationEvents"]:
-            is_earlier = time is not None and event["Timestamp"] < time - LEAD
-            if _is_failure(event) and not is_earlier:
-                failures.append(_format(event))
-    return failures
+            is_of_earlier_operation = time is not None and event["Timestamp"] < time - MAX_LEAD
+            if _is_failure(event) and not is_of_earlier_operation:
+                lines.append(_format_failure(event))
+    return lines
 
 
 def _is_failure(event: Mapping[str, Any]) -> bool:
-    """Whether the event is a validation that stopped the operation; others only warn."""
+    """Return whether the event is a validation that stopped the operation; others only warn."""
     is_warning = event.get("ValidationFailureMode") == "WARN"
     return event.get("EventType") == "VALIDATION_ERROR" and not is_warning
 
 
-def _format(event: Mapping[str, Any]) -> str:
+def _format_failure(event: Mapping[str, Any]) -> str:
+    """Return "RESOURCE (TYPE) fails VALIDATION: REASON"; AWS may leave out any of these."""
     resource = event.get("LogicalResourceId", "the template")
     kind = event.get("ResourceType", "no type")
     validation = event.get("ValidationName", "a validation")

@@ -1,8 +1,11 @@
 """Builds the layer's files: Twilio's client and what it needs, from hash-locked pure wheels.
 
-Pure wheels alone make one zip for both processors and every Python. The function sends a text by
-the client's own ``request``, so ``twilio.rest`` keeps only its ``Client``. The classes for Twilio's
-single products, nine tenths of the package, are left out: using one raises ModuleNotFoundError.
+A layer is a zip of packages that Lambda mounts beside the function's code. A pure wheel is a
+package without compiled code, so one zip serves both processors and every Python.
+
+The function sends a text by the client's own ``request``, so ``twilio.rest`` keeps only its
+``Client``. The classes for Twilio's single products, nine tenths of the package, are left out:
+using one raises ModuleNotFoundError.
 """
 
 from __future__ import annotations
@@ -61,9 +64,9 @@ DOWNLOAD_FAILURE = (
 
 
 def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
-    """Return the layer's inputs as names and contents, for a digest.
+    """Return all that the layer is built from, as names and contents, to compute its digest.
 
-    They are the pinned requirements without comments, and the rules which files are left out.
+    That is the pinned requirements without comments, and the rules by which files are left out.
     Raises RefusedError if the file cannot be read or contains no pinned package.
     """
     try:
@@ -76,24 +79,26 @@ def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
     if not re.search(r"^\S+==", pins, re.MULTILINE):
         what = "holds no pinned package"
         raise RefusedError(str(requirements), what, "restore the file with git")
-    rules = (PACKAGES_FOLDER, EXCLUDED_PATTERNS, INCLUDED_FILES)
-    return [("pins", pins.encode()), ("rules", repr(rules).encode())]
+    rules = repr((PACKAGES_FOLDER, EXCLUDED_PATTERNS, INCLUDED_FILES))
+    return [("pins", pins.encode()), ("rules", rules.encode())]
 
 
 def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None:
-    """Install the pinned requirements, for Python ``version``, into the folder ``scratch``.
+    """Put the layer's files for Python ``version`` (such as 3.14) into ``folder``.
 
-    Copy only the files that are needed at run time to ``folder``.
-    Raises FailedError if pip cannot install the requirements.
+    pip installs the pinned requirements into ``scratch``; what is needed at run time is copied.
+    Raises FailedError if pip cannot install them.
     """
     install(requirements, version, scratch)
-    archive.copy(prune(archive.list_files(scratch)), folder / PACKAGES_FOLDER)
+    installed = archive.list_files(scratch)
+    archive.copy(prune(installed), folder / PACKAGES_FOLDER)
 
 
 def install(requirements: Path, version: str, folder: Path) -> None:
     """Install the pinned requirements with pip: pure wheels only, checked by their hashes.
 
-    pip documentation, "Secure installs".
+    ``version`` is that of Python. Raises FailedError if pip fails. Facts: pip documentation,
+    "Secure installs".
     """
     command, variables = environment.pip_install_command(sys.executable)
     command += ["--quiet", "--no-input"]
@@ -102,17 +107,14 @@ def install(requirements: Path, version: str, folder: Path) -> None:
     command += ["--target", str(folder), "-r", str(requirements)]
     process = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if process.returncode:
-        raise _failure(requirements, (process.stderr or process.stdout).strip())
+        output = (process.stderr or process.stdout).strip()
+        what, remedy = _explain_failure(output)
+        where = f"{requirements.parent.name}/{requirements.name}"
+        raise FailedError(where, f"{what}; pip said:\n{output}", remedy)
 
 
-def _failure(requirements: Path, output: str) -> FailedError:
-    what, remedy = _explain(output)
-    where = f"{requirements.parent.name}/{requirements.name}"
-    return FailedError(where, f"{what}; pip said:\n{output}", remedy)
-
-
-def _explain(output: str) -> tuple[str, str]:
-    """Return what went wrong and the remedy, from pip's output.
+def _explain_failure(output: str) -> tuple[str, str]:
+    """Return what pip's output means, and what to try.
 
     An unknown failure counts as a failed download, because that has no fixed text in pip's output.
     """
@@ -126,11 +128,12 @@ def _explain(output: str) -> tuple[str, str]:
 
 
 def prune(files: dict[str, Path]) -> dict[str, Path]:
-    """Return the files that the function needs at run time."""
+    """Return those of the installed files, by relative name, that are needed at run time."""
     return {name: path for name, path in files.items() if _is_needed(name)}
 
 
 def _is_needed(name: str) -> bool:
+    """Return whether a file is needed at run time, by its name relative to the packages' folder."""
     if name in INCLUDED_FILES:
         return True
     return not any(fnmatch.fnmatchcase(name, pattern) for pattern in EXCLUDED_PATTERNS)

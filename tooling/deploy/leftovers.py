@@ -1,4 +1,8 @@
-"""Lists what a stack operation leaves in the account, with the command that removes it."""
+"""Lists what a stack operation leaves in the account, with the command that removes it.
+
+A template may say that a resource is kept when it leaves the stack (status DELETE_SKIPPED). Another
+one may fail to be deleted (DELETE_FAILED). A deleted KMS key exists until its waiting period ends.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +32,15 @@ COMMANDS = {BUCKET: REMOVE_BUCKET, KEY: REMOVE_KEY}
 
 @dataclass(frozen=True)
 class Leftover:
-    """A resource that still exists. ``reason`` says why it was not deleted; "" for a kept one."""
+    """A resource that still exists."""
 
-    kind: str
-    physical_id: str
-    reason: str
-    is_pending_deletion: bool
+    kind: str  # its type, such as AWS::S3::Bucket
+    physical_id: str  # its name, id or ARN
+    reason: str  # why it was not deleted; "" if it is kept on purpose
+    is_pending_deletion: bool  # a key that AWS deletes later by itself
 
     def describe(self, region: str) -> str:
-        """Return two lines: what is left, and how to remove it."""
+        """Return two lines joined by a newline: what is left, and how to remove it."""
         what = f"Left in the account: {self.kind} {self.physical_id}"
         if self.is_pending_deletion:
             return f"{what}\n  AWS deletes this key by itself within 30 days"
@@ -51,7 +55,8 @@ class Leftover:
 
 
 def find(events: Iterable[StackEvent]) -> list[Leftover]:
-    """Return the resources that were not deleted, by the last event of each."""
+    """Return the resources that are left, by the events of the operation, oldest first."""
+    # A later event of the same resource replaces an earlier one.
     last_events = {(event.stack, event.resource, event.physical_id): event for event in events}
     leftovers = []
     for event in last_events.values():

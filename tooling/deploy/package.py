@@ -1,10 +1,10 @@
-"""Builds the two zips of a deployment: the function's code and its layer.
+"""Builds the two zips of a deployment: the function's code and its layer (the packages it needs).
 
-A key names what a zip was made from and what is in it:
-``function/<digest>-<variant>-<sha256>.zip``. The digest is that of the inputs. The variant is
-``cp314`` with byte-code of Python 3.14, or ``plain`` without, where this machine has no such
-interpreter: the function starts more slowly, and works as well. The SHA-256 is that of the zip's
-bytes, which also depend on the machine's zlib.
+A zip is named by its key in the bucket: ``function/<digest>-<variant>-<sha256>.zip``. The digest is
+that of the inputs, which are the names and contents of all files that it is built from. The variant
+is ``cp314`` if the zip contains byte-code of Python 3.14. It is ``plain`` if this machine has no
+such interpreter: the function then starts more slowly, and works as well. The SHA-256 is that of
+the zip's bytes, which also depend on the machine's zlib.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KEY = re.compile(
 
 @dataclass(frozen=True)
 class ArtifactKey:
-    """The key of a zip in the artifact bucket; ``kind`` is function or layer."""
+    """The parts of a zip's key in the artifact bucket; ``kind`` is function or layer."""
 
     kind: str
     digest: str
@@ -81,10 +81,10 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class Target:
-    """The Lambda runtime (``python3.14``), and an interpreter of that version, if there is one."""
+    """The Python for which the zips are built."""
 
-    runtime: str
-    interpreter: str | None
+    runtime: str  # Lambda's name of it: python3.14
+    interpreter: str | None  # the path of such a Python on this machine, if there is one
 
     @property
     def version(self) -> str:
@@ -98,9 +98,10 @@ class Target:
 
 
 def find_interpreter(version: str) -> str | None:
-    """Return a CPython of this minor version that starts: the running one, or one on PATH.
+    """Return the path of a CPython of ``version`` (such as 3.14), or None if there is none.
 
-    A name on PATH proves nothing (version managers put stand-ins there), so each one is run.
+    It is the running one, or one on PATH. A name on PATH proves nothing (version managers put
+    stand-ins there), so each one is run.
     """
     cache_tag = f"cpython-{version.replace('.', '')}"
     if sys.implementation.cache_tag == cache_tag:
@@ -113,6 +114,7 @@ def find_interpreter(version: str) -> str | None:
 
 
 def _read_cache_tag(interpreter: str) -> str:
+    """Run a Python and return the tag of its byte-code, "cpython-314"; "" if it does not start."""
     command = [interpreter, "-I", "-c", "import sys; print(sys.implementation.cache_tag)"]
     try:
         process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
@@ -122,19 +124,18 @@ def _read_cache_tag(interpreter: str) -> str:
 
 
 def read_runtime(template: Path) -> str:
-    """Return the Python runtime that all functions of the template share.
+    """Return the runtime that all Lambda functions of the template share, such as python3.14.
 
     Raises RefusedError when they name none, several, or another language.
     """
     resources = templates.load(template).get("Resources", {}).values()
     functions = [resource for resource in resources if resource.get("Type") in FUNCTION_TYPES]
-    runtimes = {str(function.get("Properties", {}).get("Runtime")) for function in functions}
-    runtime = runtimes.pop() if len(runtimes) == 1 else ""
-    if not re.fullmatch(r"python3\.\d+", runtime):
+    runtimes = list({str(function.get("Properties", {}).get("Runtime")) for function in functions})
+    if len(runtimes) != 1 or not re.fullmatch(r"python3\.\d+", runtimes[0]):
         what = "does not name one Python runtime for all functions"
         remedy = "write Runtime: python3.N, the same for each function"
         raise RefusedError(str(template), what, remedy)
-    return runtime
+    return runtimes[0]
 
 
 def build(
@@ -145,9 +146,9 @@ def build(
     runtime: str | None = None,
     find_interpreter: FindInterpreter = find_interpreter,
 ) -> Artifacts:
-    """Make the zips of the checkout ``root`` below ``dist``, or reuse those of the same inputs.
+    """Build the zips of the checkout ``root`` below ``dist``, or reuse those of the same inputs.
 
-    ``runtime`` replaces that of the template. Two builds at once do not disturb each other.
+    ``runtime`` replaces that of the template. Two builds may run at once.
     Raises RefusedError for missing inputs, FailedError when pip or the compiler fails.
     """
     runtime = runtime or read_runtime(root / "cfn" / "lambda.yaml")
@@ -163,23 +164,23 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
         raise RefusedError(str(sources), "holds no file", "restore the folder with git")
     inputs = [(name, path.read_bytes()) for name, path in files.items()]
 
-    def fill(_scratch: Path, tree: Path) -> None:
+    def add_files(_scratch: Path, tree: Path) -> None:
         archive.copy(files, tree)
         archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
 
-    return _reuse_or_build("function", dist, target, inputs, fill, CODE_MOUNT_PATH)
+    return _reuse_or_build("function", dist, target, inputs, add_files, CODE_MOUNT_PATH)
 
 
 def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -> Artifact:
     """Build the layer's zip, or reuse the one built from the same inputs."""
     requirements = folder / "requirements.txt"
 
-    def fill(scratch: Path, tree: Path) -> None:
+    def add_files(scratch: Path, tree: Path) -> None:
         announce("layer: installing the pins of layer/requirements.txt")
         layer.build(requirements, target.version, scratch, tree)
 
     inputs = layer.read_inputs(requirements)
-    return _reuse_or_build("layer", dist, target, inputs, fill, LAYER_MOUNT_PATH, announce)
+    return _reuse_or_build("layer", dist, target, inputs, add_files, LAYER_MOUNT_PATH, announce)
 
 
 def _reuse_or_build(
@@ -187,40 +188,43 @@ def _reuse_or_build(
     dist: Path,
     target: Target,
     inputs: list[tuple[str, bytes]],
-    fill: Callable[[Path, Path], None],
+    add_files: Callable[[Path, Path], None],
     mount_path: str,
     announce: Announce | None = None,
 ) -> Artifact:
-    """Return the zip of these inputs; ``fill(scratch, tree)`` puts its files into ``tree``.
+    """Return the zip of these inputs: one that was built before, or else a new one.
 
-    ``announce`` is called before the files are compiled.
+    ``add_files(scratch, tree)`` puts the zip's files into the folder ``tree``, and may use the
+    folder ``scratch``. Lambda mounts the files at ``mount_path``.
     """
-    builder = Path(archive.__file__).read_bytes()  # the same sources give another zip if it changes
+    builder = Path(archive.__file__).read_bytes()  # an input: if it changes, so may the zip
     digest = archive.digest([*inputs, ("runtime", target.runtime.encode()), ("builder", builder)])
     artifact = _find_built(dist, kind, digest, target.variant)
     if artifact:
         return artifact
     dist.mkdir(parents=True, exist_ok=True)
+    # The folder is this build's own; moving the zip to its place is one step. So two builds may
+    # run at once.
     with tempfile.TemporaryDirectory(dir=dist, prefix=".package-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        fill(Path(folder) / "scratch", tree)
+        add_files(Path(folder) / "scratch", tree)
         if target.interpreter:
             if announce:
                 announce(f"{kind}: compiling for Python {target.version}")
             archive.compile_tree(target.interpreter, tree, mount_path)
-        archive_path = Path(folder) / "new.zip"
-        archive.write(tree, archive_path)
-        sha256 = archive.compute_sha256(archive_path)
+        new_zip = Path(folder) / "new.zip"
+        archive.write(tree, new_zip)
+        sha256 = archive.compute_sha256(new_zip)
         key = ArtifactKey(kind, digest, target.variant, sha256)
         path = dist / str(key)
         path.parent.mkdir(exist_ok=True)
-        archive_path.replace(path)
+        new_zip.replace(path)
     return Artifact(path, key)
 
 
 def _find_built(dist: Path, kind: str, digest: str, variant: str) -> Artifact | None:
-    """Return a zip that was made before and still has the checksum in its name."""
+    """Return a zip that was built before and whose content is unchanged; None if there is none."""
     for path in sorted(dist.glob(f"{kind}/{digest}-{variant}-*.zip")):
         key = ArtifactKey.parse(path.relative_to(dist).as_posix())
         if key and archive.compute_sha256(path) == key.sha256:

@@ -1,4 +1,9 @@
-"""Resolves the stack's parameters and refuses unusable values before anything is uploaded."""
+"""Resolves the stack's parameters and refuses unusable values before anything is uploaded.
+
+``declared`` is the section Parameters of the parent template: a name and its declaration, such as
+``{"Type": "Number", "MinValue": 1, "Default": 90}``. All values are strings. Deploy values are
+those that ``invoke deploy`` sets itself, so that nobody may choose them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
     Declared = Mapping[str, Mapping[str, Any]]  # the parent template's Parameters
 
-# Of Lambda's 4 KB for all environment keys and values (Lambda quotas); deploy's own need the rest.
+# Of Lambda's 4 KB for all environment keys and values (Lambda quotas). Deploy values need the rest.
 MAX_PARAMETERS_BYTES = 3200
 
 
@@ -25,14 +30,18 @@ def resolve(
 ) -> dict[str, str]:
     """Return a value for each declared parameter.
 
-    chosen: by the user; deploy_values: set by invoke deploy itself; live: those of the present
-    stack. A value comes from chosen or deploy_values, else from live, else from the template's
-    default. Raises RefusedError as ``check`` does, and for a parameter without any value.
+    It is the one in ``deploy_values`` or the one that the user has ``chosen``, else the ``live``
+    one of the deployed stack, else the default in the template.
+    Raises RefusedError as ``check`` does, and for a parameter without any value.
     """
     check(declared, chosen, deploy_values)
-    values = {name: str(body["Default"]) for name, body in declared.items() if "Default" in body}
-    values |= {name: value for name, value in live.items() if name in declared}
-    values |= {**chosen, **deploy_values}
+    defaults = {
+        name: str(declaration["Default"])
+        for name, declaration in declared.items()
+        if "Default" in declaration
+    }
+    still_declared = {name: value for name, value in live.items() if name in declared}
+    values = {**defaults, **still_declared, **chosen, **deploy_values}
     for name in declared:
         if name not in values:
             remedy = f"add --set {name}=VALUE, or write it below [parameters] in signwatch.toml"
@@ -43,23 +52,24 @@ def resolve(
 
 
 def check(declared: Declared, chosen: Mapping[str, str], deploy_names: Collection[str]) -> None:
-    """Refuse unusable choices before any request to AWS.
+    """Check what the user has chosen, before any request to AWS.
 
-    Raises RefusedError for an unknown name, a name in ``deploy_names`` (parameters that invoke
-    deploy sets itself), and an unusable value.
+    Raises RefusedError for an unknown name, for a name in ``deploy_names`` (the names of the deploy
+    values), and for an unusable value.
     """
+    allowed = sorted(set(declared) - set(deploy_names))
     for name in chosen:
-        if name in declared and name not in deploy_names:
+        if name in allowed:
             continue
-        is_own = name in deploy_names
-        what = "is set by invoke deploy itself" if is_own else "is not a parameter of the stack"
-        names = ", ".join(sorted(set(declared) - set(deploy_names)))
-        raise RefusedError(f"parameter {name}", what, f"choose one of {names}")
+        what = "is not a parameter of the stack"
+        if name in deploy_names:
+            what = "is set by invoke deploy itself"
+        raise RefusedError(f"parameter {name}", what, f"choose one of {', '.join(allowed)}")
     _check_values(declared, chosen)
 
 
 def list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Return a line for each parameter that changes: the old value, if it had one, and the new."""
+    """Return a line for each parameter that changes: "parameter AlertEmail: 'old' -> 'new'"."""
     lines = []
     for name in sorted(after):
         if name not in before:
@@ -70,6 +80,7 @@ def list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> lis
 
 
 def _check_values(declared: Declared, values: Mapping[str, str]) -> None:
+    """Raise RefusedError for an unusable value, and for values that are too long together."""
     try:
         networks.parse_list_strictly(values.get("KnownNetworks", ""))
     except ValueError as error:
@@ -77,35 +88,42 @@ def _check_values(declared: Declared, values: Mapping[str, str]) -> None:
         raise RefusedError("parameter KnownNetworks", str(error), remedy) from error
     for name, value in values.items():
         _check_value(name, value, declared[name])
-    size = sum(len(name) + len(value.encode()) for name, value in values.items())
-    if size > MAX_PARAMETERS_BYTES:
-        what = f"take {size} bytes, and a Lambda function's environment holds 4,096 in all"
+    size_bytes = sum(len(name) + len(value.encode()) for name, value in values.items())
+    if size_bytes > MAX_PARAMETERS_BYTES:
+        what = f"take {size_bytes} bytes, and a Lambda function's environment holds 4,096 in all"
         remedy = f"keep them below {MAX_PARAMETERS_BYTES}: join neighbouring ranges"
         raise RefusedError("parameters", what, remedy)
 
 
-def _check_value(name: str, value: str, body: Mapping[str, Any]) -> None:
-    """Check a value against its declaration, as CloudFormation does after the upload."""
-    allowed = [str(item) for item in body.get("AllowedValues", [])]
+def _check_value(name: str, value: str, declaration: Mapping[str, Any]) -> None:
+    """Raise RefusedError if the value does not fit its declaration.
+
+    CloudFormation checks the same, but only after the upload.
+    """
+    allowed = [str(item) for item in declaration.get("AllowedValues", [])]
     if allowed and value not in allowed:
         what = f"{value!r} is not allowed"
         raise RefusedError(f"parameter {name}", what, f"choose one of {', '.join(allowed)}")
-    if not _has_valid_form(value, body):
-        constraint = body.get("ConstraintDescription", "has the wrong form").rstrip(".")
-        remedy = f"see its description: {body['Description']}"
+    if not _has_valid_form(value, declaration):
+        constraint = declaration.get("ConstraintDescription", "has the wrong form").rstrip(".")
+        remedy = f"see its description: {declaration['Description']}"
         raise RefusedError(f"parameter {name}", f"{value!r} {constraint}", remedy)
 
 
-def _has_valid_form(value: str, body: Mapping[str, Any]) -> bool:
-    if len(value) > int(body.get("MaxLength", len(value))):
+def _has_valid_form(value: str, declaration: Mapping[str, Any]) -> bool:
+    """Return whether the value's length, number and pattern are as declared."""
+    if len(value) > int(declaration.get("MaxLength", len(value))):
         return False
-    if body["Type"] == "Number" and not _is_within(value, body):
+    if declaration["Type"] == "Number" and not _is_number_in_range(value, declaration):
         return False
-    pattern = body.get("AllowedPattern")
+    pattern = declaration.get("AllowedPattern")
     return pattern is None or re.fullmatch(pattern, value, re.ASCII) is not None
 
 
-def _is_within(value: str, body: Mapping[str, Any]) -> bool:
+def _is_number_in_range(value: str, declaration: Mapping[str, Any]) -> bool:
+    """Return whether the value is a whole number within the declared limits, if there are any."""
     if not re.fullmatch(r"-?[0-9]+", value):
         return False
-    return int(body.get("MinValue", value)) <= int(value) <= int(body.get("MaxValue", value))
+    minimum = int(declaration.get("MinValue", value))
+    maximum = int(declaration.get("MaxValue", value))
+    return minimum <= int(value) <= maximum

@@ -1,4 +1,8 @@
-"""Reads the Twilio secret from questions or standard input, checks it, and writes it to AWS."""
+"""Reads the Twilio secret from questions or standard input, checks it, and writes it to AWS.
+
+The secret is one JSON object: a string for each of FIELDS, and ``recipients``, a list of phone
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 
     from tooling.deploy.account import Account
 
-FIELDS = {  # name: pattern, description
+FIELDS = {  # name -> pattern, description
     "account_sid": (r"AC[0-9a-f]{32}", "AC and 32 hexadecimal digits"),
     "api_key_sid": (r"SK[0-9a-f]{32}", "SK and 32 hexadecimal digits"),
     "api_key_secret": (r"\S{8,128}", "the secret shown once when the API key was created"),
@@ -34,17 +38,21 @@ def read(stdin: TextIO, *, ask: Callable[[str], str] = getpass.getpass) -> dict[
     Raises RefusedError, whose message never contains the input.
     """
     if stdin.isatty():
-        return _check(_ask_questions(ask))
+        return _check(_ask_for_values(ask))
     return _check(_parse(stdin))
 
 
 def put(aws: Account, secret_arn: str, secret: dict[str, Any]) -> None:
-    """Write ``secret`` as the new current version."""
+    """Write ``secret`` to Secrets Manager; it replaces the present one."""
     text = json.dumps(secret)
     aws.client("secretsmanager").put_secret_value(SecretId=secret_arn, SecretString=text)
 
 
-def _ask_questions(ask: Callable[[str], str]) -> dict[str, Any]:
+def _ask_for_values(ask: Callable[[str], str]) -> dict[str, Any]:
+    """Return the secret from the user's answers, not checked yet.
+
+    Raises RefusedError if the input ends before the last answer.
+    """
     secret: dict[str, Any] = {}
     try:
         for name, (_, description) in FIELDS.items():
@@ -58,6 +66,7 @@ def _ask_questions(ask: Callable[[str], str]) -> dict[str, Any]:
 
 
 def _parse(stdin: TextIO) -> Any:
+    """Return the JSON value on standard input. Raises RefusedError if it is not JSON."""
     try:
         return json.loads(stdin.read())
     except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
@@ -66,6 +75,10 @@ def _parse(stdin: TextIO) -> Any:
 
 
 def _check(secret: Any) -> dict[str, Any]:
+    """Return the secret with its recipients sorted and each once.
+
+    Raises RefusedError if a key is missing or unknown, or if a value has the wrong form.
+    """
     if not isinstance(secret, dict):
         raise RefusedError("secret", "is not one JSON object", f"send one with {KEYS}")
     unknown = set(secret) - set(FIELDS) - {"recipients"}

@@ -4,6 +4,9 @@ A deploy uploads what is new, joins the parameters with the live ones, creates a
 it, executes it, and follows its events to the outputs or to the cause of a failure. The digest of
 the templates and the keys of both zips are parameters. Equal parameters therefore mean that nothing
 changed, and no change set is needed to know it.
+
+The root stack is named like the prefix, and tagged with it: one without the tag was made by another
+tool. The live stack is the root stack as it is deployed. An artifact is one of the two zips.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ HEALTHY_STATUSES = (
     "UPDATE_ROLLBACK_COMPLETE",
     "IMPORT_COMPLETE",
 )
-FAILED_FIRST_DEPLOY = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED")
-EMPTY_STATUS = "REVIEW_IN_PROGRESS"  # a change set was created and not executed; no tags yet
+FAILED_FIRST_DEPLOY_STATUSES = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED")
+# A stack that only has a change set, not executed yet: no operation is running, and it has no tags.
+EMPTY_STATUS = "REVIEW_IN_PROGRESS"
 STATUS_REMEDIES = {
     "DELETE_FAILED": (
         "see its events in the console for what could not be deleted, fix it, and run:"
@@ -62,22 +66,30 @@ DEPLOY_PARAMETERS = (  # set by the deploy itself, never by the user
 
 @dataclass(frozen=True)
 class Console:
-    """Where a stack operation is shown: plain lines, the change table, the live events."""
+    """The functions that show a stack operation to the user."""
 
-    announce: Callable[[str], None]
-    table: Callable[[tuple[changeset.Change, ...]], None]
-    event: Callable[[StackEvent], None]
+    announce: Callable[[str], None]  # one line
+    show_changes: Callable[[tuple[changeset.Change, ...]], None]  # those of a change set
+    show_event: Callable[[StackEvent], None]
 
 
 @dataclass(frozen=True)
 class LiveStack:
-    """A stack as AWS describes it."""
+    """A stack as AWS describes it; parameters, outputs and tags by name."""
 
     stack_id: str
     status: str
     parameters: dict[str, str]
     outputs: dict[str, str]
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Uploaded:
+    """The values of DEPLOY_PARAMETERS, and how many files were not in the buckets yet."""
+
+    deploy_values: dict[str, str]
+    new_files: int
 
 
 class InterruptedWatchError(UnknownStateError):
@@ -127,7 +139,10 @@ def outputs(aws: Account, settings: Settings) -> dict[str, str]:
 
 
 def check(settings: Settings) -> None:
-    """Refuse unusable parameters before any request to AWS; raises RefusedError."""
+    """Check the parameters that the user has set, without a request to AWS.
+
+    Raises RefusedError for one that they may not set, and for an unusable value.
+    """
     parameters.check(_load_declared(settings), settings.parameters, DEPLOY_PARAMETERS)
 
 
@@ -143,7 +158,8 @@ def deploy(
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
-    What the operation leaves in the account although the stack does not hold it is announced.
+    ``allow_replace`` and ``allow_hidden_changes`` permit change sets that are refused otherwise
+    (``changeset.refuse_data_loss``, ``changeset.refuse_hidden_changes``).
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """
@@ -152,24 +168,24 @@ def deploy(
         _refuse_unusable(settings, live)
     live_parameters = live.parameters if live else {}
     values = _resolve_values(aws, settings, live_parameters, console)
-    deploy_values, upload_count = _upload(
+    uploaded = _upload(
         aws, settings, bootstrap, artifacts, live_parameters, announce=console.announce
     )
-    values |= deploy_values
-    is_unchanged = live_parameters == values and not upload_count
+    values |= uploaded.deploy_values
+    is_unchanged = live_parameters == values and not uploaded.new_files
     if live and live.status in HEALTHY_STATUSES and is_unchanged:
         console.announce(
             f"Nothing changed: stack {settings.stack} already runs this version with these"
             " parameters."
         )
         return live.outputs
-    if live and live.status in FAILED_FIRST_DEPLOY:
+    if live and live.status in FAILED_FIRST_DEPLOY_STATUSES:
         console.announce(
             f"Stack {settings.stack} is left over from a failed first deploy ({live.status}):"
             " deleting it"
         )
         _delete(aws, live, None, console)
-        live, live_parameters = None, {}
+        live, live_parameters = None, {}  # from here on it is a first deploy
     for line in parameters.list_differences(live_parameters, values):
         console.announce(line)
     request = _make_request(settings, bootstrap, values, live)
@@ -191,7 +207,7 @@ def deploy(
 def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console) -> None:
     """Delete the stack, and announce what is left in the account.
 
-    Raises RefusedError when there is no stack of this tool, FailedError with the cause.
+    Raises RefusedError when there is no stack or another tool made it, FailedError with the cause.
     """
     where = f"stack {settings.stack}"
     live = describe(aws, settings.stack)
@@ -203,7 +219,10 @@ def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: 
 
 
 def confirm(prefix: str, typed: str | None) -> None:
-    """Ask for the prefix, unless ``typed`` holds it; RefusedError for any other text."""
+    """Ask the user to type the prefix, unless the flag --confirm gives it as ``typed``.
+
+    Raises RefusedError if the answer is any other text.
+    """
     answer = typed
     if answer is None:
         try:
@@ -216,6 +235,7 @@ def confirm(prefix: str, typed: str | None) -> None:
 
 
 def _load_declared(settings: Settings) -> dict[str, Any]:
+    """Return the section Parameters of the parent template: a declaration by name."""
     declared: dict[str, Any] = templates.load(settings.root / "cfn" / "parent.yaml")["Parameters"]
     return declared
 
@@ -223,7 +243,10 @@ def _load_declared(settings: Settings) -> dict[str, Any]:
 def _resolve_values(
     aws: Account, settings: Settings, live_parameters: Mapping[str, str], console: Console
 ) -> dict[str, str]:
-    """Return the parameters; those of the deploy itself are empty until the uploads are known."""
+    """Return the values of all parameters. Those of DEPLOY_PARAMETERS are still empty.
+
+    An account label that nobody set is the account's alias.
+    """
     values = parameters.resolve(
         _load_declared(settings),
         settings.parameters,
@@ -231,12 +254,15 @@ def _resolve_values(
         live_parameters,
     )
     if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
-        values["AccountLabel"] = _read_alias(aws, console.announce)
+        values["AccountLabel"] = _read_account_alias(aws, console.announce)
     return values
 
 
-def _read_alias(aws: Account, announce: Callable[[str], None]) -> str:
-    """Return the account's alias, shortened to a label; "" for none, or without the right to it."""
+def _read_account_alias(aws: Account, announce: Callable[[str], None]) -> str:
+    """Return the name that the owner gave the account in IAM, shortened to a label.
+
+    Return "" if there is none, or if the deploy role may not read it.
+    """
     try:
         aliases = aws.client("iam").list_account_aliases()["AccountAliases"]
     except ClientError as error:
@@ -257,8 +283,8 @@ def _upload(
     live_parameters: Mapping[str, str],
     *,
     announce: Callable[[str], None],
-) -> tuple[dict[str, str], int]:
-    """Upload templates and zips. Return the values of DEPLOY_PARAMETERS and the count of new files.
+) -> _Uploaded:
+    """Upload the templates and zips that are not in the buckets yet.
 
     Raises FailedError when a template or zip in the bucket is not what its key names.
     """
@@ -284,21 +310,25 @@ def _upload(
         values[parameter] = key
         if key == str(artifact.key):
             files.append(upload.File(artifact.path, bucket, key))
-    return values, upload.upload(aws, files, announce=announce)
+    return _Uploaded(values, upload.upload(aws, files, announce=announce))
 
 
 def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
-    """Refuse before any write a stack that a deploy cannot change."""
+    """Raise an error if a deploy cannot change the stack.
+
+    That is UnknownStateError for a busy one, RefusedError for one that another tool made, and
+    FailedError for any other state from which no deploy can start.
+    """
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
-    if live.status not in (*HEALTHY_STATUSES, *FAILED_FIRST_DEPLOY, EMPTY_STATUS):
+    if live.status not in (*HEALTHY_STATUSES, *FAILED_FIRST_DEPLOY_STATUSES, EMPTY_STATUS):
         what = f"is in state {live.status}, from which no deploy can start"
         remedy = STATUS_REMEDIES.get(live.status, "see its events in the console")
         raise FailedError(f"stack {settings.stack}", what, remedy)
 
 
 def _refuse_busy(settings: Settings, live: LiveStack) -> None:
-    # REVIEW_IN_PROGRESS is a stack that only has a change set; nothing is running.
+    """Raise UnknownStateError if another operation is running on the stack."""
     if live.status != EMPTY_STATUS and live.status.endswith("_IN_PROGRESS"):
         what = f"is busy ({live.status}): another operation is running"
         remedy = "wait until it has ended, then run the same task again"
@@ -306,6 +336,7 @@ def _refuse_busy(settings: Settings, live: LiveStack) -> None:
 
 
 def _refuse_foreign(settings: Settings, live: LiveStack) -> None:
+    """Raise RefusedError if another tool made the stack."""
     if live.status != EMPTY_STATUS and live.tags.get(PREFIX_TAG) != settings.prefix:
         what = (
             f"({live.status}) was not made by this tool: it has no tag"
@@ -318,6 +349,7 @@ def _refuse_foreign(settings: Settings, live: LiveStack) -> None:
 def _make_request(
     settings: Settings, bootstrap: Bootstrap, values: dict[str, str], live: LiveStack | None
 ) -> changeset.Request:
+    """Return the request for the change set that creates or updates the stack."""
     is_new = live is None or live.status == EMPTY_STATUS
     domain = "amazonaws.com.cn" if settings.region.startswith("cn-") else "amazonaws.com"
     bucket_url = f"https://s3.{settings.region}.{domain}/{bootstrap.template_bucket_name}"
@@ -339,7 +371,10 @@ def _execute(
     allow_replace: bool,
     allow_hidden_changes: bool,
 ) -> None:
-    """Create, show, judge and execute the change set; return when its operation has succeeded."""
+    """Create the change set, show it, and execute it unless it is refused; wait for its end.
+
+    Raises RefusedError if a flag is needed to allow it, FailedError with the cause.
+    """
     cloudformation = aws.client("cloudformation")
     where = f"stack {request.stack}"
     console.announce(f"change set for {where} ({request.kind.lower()})")
@@ -347,7 +382,7 @@ def _execute(
     if not change_set.changes:
         console.announce(f"Nothing changed: AWS sees no difference in {where}.")
         return
-    console.table(change_set.changes)
+    console.show_changes(change_set.changes)
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
         changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
@@ -356,47 +391,58 @@ def _execute(
             ChangeSetName=change_set.arn, StackName=change_set.stack_id
         )
         raise
-    stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     if request.kind == "CREATE":
-        stop_command = ""
         cloudformation.update_termination_protection(
             StackName=change_set.stack_id, EnableTerminationProtection=True
         )
-    operation = StackOperation(cloudformation, change_set.stack_id, console.event)
+    operation = StackOperation(cloudformation, change_set.stack_id, console.show_event)
     operation.skip_earlier_events()
     cloudformation.execute_change_set(
         ChangeSetName=change_set.arn,
         StackName=change_set.stack_id,
         ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
+    stop_command = ""
+    if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
+        stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     status = _wait(operation, where, stop_command)
     _announce_leftovers(operation, aws.region, console)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise _failure(operation, status, where)
+        raise _make_failure(operation, status, where)
 
 
 def _delete(aws: Account, live: LiveStack, role_arn: str | None, console: Console) -> None:
+    """Delete the stack, wait for the end, and announce what is left in the account.
+
+    CloudFormation acts as the role ``role_arn``; None means the one that the stack was made with.
+    Raises FailedError with the cause.
+    """
     cloudformation = aws.client("cloudformation")
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
     )
-    operation = StackOperation(cloudformation, live.stack_id, console.event)
+    operation = StackOperation(cloudformation, live.stack_id, console.show_event)
     operation.skip_earlier_events()
     role = {"RoleARN": role_arn} if role_arn else {}
     cloudformation.delete_stack(StackName=live.stack_id, **role)
     status = _wait(operation, live.stack_id)
     _announce_leftovers(operation, aws.region, console)
     if status != "DELETE_COMPLETE":
-        raise _failure(operation, status, live.stack_id)
+        raise _make_failure(operation, status, live.stack_id)
 
 
 def _announce_leftovers(operation: StackOperation, region: str, console: Console) -> None:
+    """Announce what the operation removed from the stack and left in the account."""
     for leftover in leftovers.find(operation.events):
         console.announce(leftover.describe(region))
 
 
 def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:
-    """Return the last status; on Ctrl-C say that AWS goes on, and how to stop it where AWS can."""
+    """Wait until the operation ends; return the stack's last status.
+
+    Raises InterruptedWatchError on Ctrl-C: AWS goes on, and ``stop_command``, if there is one,
+    stops it. ``where`` names the stack in that error.
+    """
     try:
         return operation.wait()
     except KeyboardInterrupt:
@@ -408,7 +454,8 @@ def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:
         raise InterruptedWatchError(where, what, remedy) from None
 
 
-def _failure(operation: StackOperation, status: str, where: str) -> FailedError:
+def _make_failure(operation: StackOperation, status: str, where: str) -> FailedError:
+    """Return the error for an operation that ended in ``status``, with its cause if it is known."""
     cause = operation.find_cause()
     if cause is None:
         return FailedError(where, f"ended in {status}", "look at its events in the console")

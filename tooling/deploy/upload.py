@@ -1,4 +1,10 @@
-"""Uploads files to the bootstrap's buckets: only missing ones, never over a differing object."""
+"""Uploads files to the bootstrap's buckets: only missing ones, never over a differing object.
+
+A checksum is the SHA-256 of a content in base64, as S3 stores it. An object's key contains a digest
+or a checksum of its content, so an object with another content was written by somebody else.
+``owner`` is the number of the account that must own the bucket. The key of a zip is an ArtifactKey
+(see package.py): its digest tells the inputs, its variant whether the zip has byte-code.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +30,22 @@ ALREADY_EXISTS_CODES = ("412", "PreconditionFailed", "409", "ConditionalRequestC
 
 @dataclass(frozen=True)
 class File:
-    """A local file and its place in S3; the key contains a digest or checksum of the content."""
+    """A local file and its place in S3."""
 
     path: Path
     bucket: str
     key: str
 
-    def checksum(self) -> str:
-        """Return the SHA-256 of the content in base64, as S3 stores it."""
-        return base64.b64encode(hashlib.sha256(self.path.read_bytes()).digest()).decode()
+    def compute_checksum(self) -> str:
+        """Return the checksum of the file's content."""
+        sha256 = hashlib.sha256(self.path.read_bytes())
+        return base64.b64encode(sha256.digest()).decode()
 
 
 def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], None]) -> int:
     """Upload the files that are not in their bucket yet; return how many.
 
-    Raises FailedError for an object with other content under one of the keys: somebody else wrote
-    it.
+    Raises FailedError if an object under one of the keys has another content.
     """
     s3 = aws.client("s3")
     count = 0
@@ -50,39 +56,46 @@ def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], Non
             announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
             _put(s3, aws.account, file)
             count += 1
-        elif stored_checksum != file.checksum():
-            raise _changed_object_error(file.bucket, file.key)
+        elif stored_checksum != file.compute_checksum():
+            raise _make_changed_object_error(file.bucket, file.key)
     return count
 
 
 def choose_key(aws: Account, bucket: str, built: ArtifactKey, live_key: str) -> str:
-    """Return the key to deploy: the live one, a stored one with byte-code, or the one built here.
+    """Return the key of the zip to deploy: the ``built`` one, or one in the bucket.
 
-    The live artifact stays while its inputs and variant are the same, though another machine's zlib
-    gives other bytes. A plain artifact gives way to a stored one with byte-code of the same inputs.
+    Zips of the same inputs do the same, though another machine's zlib gives other bytes. The live
+    zip stays if it has the variant of the built one. A plain zip, though, gives way to one with
+    byte-code, if the bucket has one.
     Raises FailedError when the chosen object does not have the checksum in its key.
     """
     s3 = aws.client("s3")
-    stored_keys = _list_same_inputs(s3, aws.account, bucket, built)
-    same_variant = [key for key in stored_keys if key.variant == built.variant]
-    with_byte_code = []
-    if built.variant == PLAIN:
-        with_byte_code = [key for key in stored_keys if key.variant != PLAIN]
-    live = ArtifactKey.parse(live_key)
-    if live in (with_byte_code or same_variant):
-        chosen = live
-    elif with_byte_code:
-        chosen = with_byte_code[-1]
-    else:
+    stored_keys = _list_keys_of_same_inputs(s3, aws.account, bucket, built)
+    chosen = _choose_stored_key(stored_keys, built, ArtifactKey.parse(live_key))
+    if chosen is None:
         return str(built)
     checksum = base64.b64encode(bytes.fromhex(chosen.sha256)).decode()
     if _read_checksum(s3, aws.account, bucket, str(chosen)) != checksum:
-        raise _changed_object_error(bucket, str(chosen))
+        raise _make_changed_object_error(bucket, str(chosen))
     return str(chosen)
 
 
-def _list_same_inputs(s3: Any, owner: str, bucket: str, built: ArtifactKey) -> list[ArtifactKey]:
-    """Return the keys in the bucket that were made from the same inputs, sorted."""
+def _choose_stored_key(
+    stored_keys: Sequence[ArtifactKey], built: ArtifactKey, live: ArtifactKey | None
+) -> ArtifactKey | None:
+    """Return the stored key to deploy in place of ``built``; None if there is no such key."""
+    keys_with_byte_code = [key for key in stored_keys if key.variant != PLAIN]
+    if built.variant == PLAIN and keys_with_byte_code:
+        return live if live in keys_with_byte_code else keys_with_byte_code[-1]
+    if live and live in stored_keys and live.variant == built.variant:
+        return live
+    return None
+
+
+def _list_keys_of_same_inputs(
+    s3: Any, owner: str, bucket: str, built: ArtifactKey
+) -> list[ArtifactKey]:
+    """Return the keys in the bucket that have the kind and the digest of ``built``, sorted."""
     prefix = f"{built.kind}/{built.digest}-"
     response = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, ExpectedBucketOwner=owner)
     names = sorted(item["Key"] for item in response.get("Contents", []))
@@ -90,7 +103,7 @@ def _list_same_inputs(s3: Any, owner: str, bucket: str, built: ArtifactKey) -> l
 
 
 def _read_checksum(s3: Any, owner: str, bucket: str, key: str) -> str | None:
-    """Return the stored SHA-256; "" for an object without one, None when there is no object."""
+    """Return an object's checksum; "" if it has none, None if there is no object."""
     try:
         head = s3.head_object(
             Bucket=bucket, Key=key, ChecksumMode="ENABLED", ExpectedBucketOwner=owner
@@ -103,23 +116,29 @@ def _read_checksum(s3: Any, owner: str, bucket: str, key: str) -> str | None:
 
 
 def _put(s3: Any, owner: str, file: File) -> None:
+    """Upload one file, unless another deploy has just done so.
+
+    Raises FailedError if there is now an object with another content.
+    """
+    checksum = file.compute_checksum()
     try:
         s3.put_object(
             Bucket=file.bucket,
             Key=file.key,
             Body=file.path.read_bytes(),
-            ChecksumSHA256=file.checksum(),
-            IfNoneMatch="*",
+            ChecksumSHA256=checksum,
+            IfNoneMatch="*",  # only if there is no object under this key
             ExpectedBucketOwner=owner,
         )
     except ClientError as error:
         if error.response["Error"]["Code"] not in ALREADY_EXISTS_CODES:
             raise
-        if _read_checksum(s3, owner, file.bucket, file.key) != file.checksum():
-            raise _changed_object_error(file.bucket, file.key) from error
+        if _read_checksum(s3, owner, file.bucket, file.key) != checksum:
+            raise _make_changed_object_error(file.bucket, file.key) from error
 
 
-def _changed_object_error(bucket: str, key: str) -> FailedError:
+def _make_changed_object_error(bucket: str, key: str) -> FailedError:
+    """Return the error for an object whose content is not what its key says."""
     what = "was changed in the bucket: its content is not what this key names; nothing was deployed"
     remedy = "find out who wrote it (S3 access logs), delete that object, run the same task again"
     return FailedError(f"s3://{bucket}/{key}", what, remedy)

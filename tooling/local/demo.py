@@ -49,7 +49,7 @@ class Steps:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """Print the title, and measure how long the body takes."""
-        self.screen.heading(title)
+        self.screen.print_heading(title)
         start = time.monotonic()
         yield
         self.seconds[title] = time.monotonic() - start
@@ -99,7 +99,7 @@ def _run_demo(
         problems = []
         with steps.step(f"Sign-ins (recognised: {RECOGNISED_NETWORKS})"):
             for number, sign_in in enumerate(sign_ins, 1):
-                screen.heading(f"{number}. {sign_in['title']}")
+                screen.print_heading(f"{number}. {sign_in['title']}")
                 result = _send_sign_in(deployment, sign_in)
                 _print_result(screen, result)
                 count = len(result.texts)
@@ -119,12 +119,12 @@ def _deploy(
 ) -> Mapping[str, str]:
     """Bootstrap, package, deploy and fill the secret; return the stack's outputs."""
     with steps.step("Bootstrap: Terraform makes the buckets and roles"):
-        deployment.bootstrap(screen.announce, screen.plan)
+        deployment.bootstrap(screen.announce, screen.print_plan)
     with steps.step("Package: the function and its layer"):
         artifacts = rehearsal.build_artifacts(root, screen.announce)
         screen.announce(f"{artifacts.code.key}, {artifacts.layer.key}")
     with steps.step("Deploy: CloudFormation makes the stacks"):
-        outputs = deployment.deploy(artifacts, screen.stack_console())
+        outputs = deployment.deploy(artifacts, screen.make_console())
     with steps.step("Secret: Twilio's key goes where only the function reads it"):
         deployment.fill_secret()
         screen.announce("filled")
@@ -143,19 +143,19 @@ def _print_result(screen: Screen, result: SignInResult) -> None:
     screen.announce(f"   raw copy  {result.raw_copies} in the log group")
     screen.announce(f"   function  {json.dumps(dict(result.decision))}")
     for text in result.texts:
-        screen.phone(text)
+        screen.print_text_message(text)
     if not result.texts:
         screen.announce("   no text")
     screen.announce(f"   {result.seconds:.2f} s from the event to the decision")
 
 
 def _print_summary(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> None:
-    screen.heading("Outputs of the stack")
-    screen.pairs(outputs)
-    screen.heading("Duration")
+    screen.print_heading("Outputs of the stack")
+    screen.print_pairs(outputs)
+    screen.print_heading("Duration")
     for title, seconds in steps.seconds.items():
         screen.announce(f"{seconds:6.1f} s  {title}")
-    screen.heading("The same in a real account")
+    screen.print_heading("The same in a real account")
     screen.announce(REAL_ACCOUNT_COMMANDS)
 
 
@@ -164,7 +164,9 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
     settings = deployment.settings
     variables = deployment.emulator.environment(settings.account, settings.region)
     try:
-        screen.heading("Still running (--keep): use it from another terminal; Ctrl-C here stops it")
+        screen.print_heading(
+            "Still running (--keep): use it from another terminal; Ctrl-C here stops it"
+        )
         for name, value in variables.items():
             screen.announce(f"  export {name}={value}")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")

@@ -78,7 +78,7 @@ class LocalDeployment:
         """Return a connection with the rights of the deploy role, and the bootstrap's outputs."""
         aws = self.as_owner()
         outputs = bootstrap.outputs(aws, self.settings.prefix)
-        return account.assume(aws, outputs.deploy_role_arn), outputs
+        return account.assume_role(aws, outputs.deploy_role_arn), outputs
 
     def bootstrap(
         self, announce: Callable[[str], None], show: Callable[[list[bootstrap.Change]], None]

@@ -5,10 +5,10 @@ sign-in is recognised if its address is in an entry of one of two lists:
 
 - KnownNetworks is a parameter of the stack, changed by ``invoke deploy``. An entry is a CIDR.
 - Allowances are parameters in Systems Manager, changed here without a deploy. An allowance is a
-  CIDR with a label, and optionally an expiry and the one person or role that it is for.
+  CIDR with a label, and optionally an expiry and the one person or role that it is for (``who``).
 
 The function decodes them with the same code. Other people and programs may write to Systems Manager
-too, so what is read from there is untrusted.
+too, so what is read from there is untrusted. Times (``now``, an expiry) are in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from botocore.exceptions import ClientError
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"  # answers with the caller's public address
 ADDRESS_SERVICE_TIMEOUT_SECONDS = 5.0
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+ADDRESS_MAX_BYTES = 64  # more than the longest address; no more of the answer is read
 LONG_VALUE_MAX_CHARS = 300  # of an error or a list of endpoints on the terminal
+PROBLEM_MAX_CHARS = 200  # of the reason why an allowance is unusable
 WHEN_EFFECTIVE = "within a minute, without a deploy"
 CIDR_FORMAT_REMEDY = "write a range like 203.0.113.0/24"
 GIVE_CIDR_REMEDY = "give --cidr 203.0.113.7"
@@ -44,26 +46,37 @@ GIVE_CIDR_REMEDY = "give --cidr 203.0.113.7"
 
 @dataclass(frozen=True)
 class StoredAllowance:
-    """One parameter in Systems Manager: an allowance, or the ``problem`` why it cannot be used."""
+    """One parameter in Systems Manager that holds an allowance.
 
-    path: str
+    If its value is unusable, ``allowance`` is None and ``problem`` says why.
+    """
+
+    path: str  # the parameter's name, such as /signwatch/networks/1f0c...
     allowance: Allowance | None
     problem: str = ""
 
     @property
     def id(self) -> str:
-        """The last part of its path."""
-        return self.path.rpartition("/")[2]
+        """The part of the path after the last slash."""
+        _, _, last_part = self.path.rpartition("/")
+        return last_part
 
 
 @dataclass(frozen=True)
 class RecognisedNetworks:
     """Both lists, as deployed, and the VPC endpoints through which private addresses may come."""
 
-    known: str
-    endpoints: tuple[str, ...]
+    known: str  # KnownNetworks: entries separated by commas
+    endpoints: tuple[str, ...]  # the ids of the allowed VPC endpoints
     allowances: tuple[StoredAllowance, ...]
     has_allowance_support: bool  # False if the deployed function is too old to read allowances
+
+
+class AddressCheck(NamedTuple):
+    """Whether an address is certainly recognised, after the lines to print that say why."""
+
+    lines: list[str]
+    is_recognised: bool
 
 
 def load(aws: Account, settings: Settings) -> RecognisedNetworks:
@@ -72,7 +85,7 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     allowances = [
         _decode(parameter["Name"], parameter["Value"])
-        for page in paginator.paginate(Path=_parameter_path(settings), Recursive=False)
+        for page in paginator.paginate(Path=_allowances_path(settings), Recursive=False)
         for parameter in page["Parameters"]
     ]
     return RecognisedNetworks(
@@ -83,11 +96,13 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
     )
 
 
-def _parameter_path(settings: Settings) -> str:
+def _allowances_path(settings: Settings) -> str:
+    """Return the path below which all allowances are stored: /signwatch/networks."""
     return f"/{settings.prefix}/{allowance.PARAMETER_FOLDER}"
 
 
 def _decode(path: str, value: str) -> StoredAllowance:
+    """Decode the value of one parameter; an unusable value becomes a ``problem``."""
     try:
         return StoredAllowance(path, allowance.decode(value))
     except ValueError as error:
@@ -95,7 +110,7 @@ def _decode(path: str, value: str) -> StoredAllowance:
 
 
 def parse_duration(text: str) -> int | None:
-    """Return the seconds of a duration like 3d, or None for "forever".
+    """Return a duration like 3d in seconds, or None for "forever".
 
     Raises RefusedError for any other text.
     """
@@ -103,33 +118,38 @@ def parse_duration(text: str) -> int | None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text, re.ASCII)
     if not match:
+        where = f"--for {untrusted.escape_unprintable(text)}"
         remedy = "write it like 90m, 12h, 3d, 2w, or: forever"
-        raise RefusedError(
-            f"--for {untrusted.escape_unprintable(text)}", "is not a duration", remedy
-        )
-    return int(match[1]) * UNIT_SECONDS[match[2]]
+        raise RefusedError(where, "is not a duration", remedy)
+    count, unit = match.groups()
+    return int(count) * UNIT_SECONDS[unit]
 
 
 def make_allowance(
     cidr: str, label: str | None, who: str | None, seconds: int | None, now: float, *, wide: bool
 ) -> Allowance:
-    """Return the allowance to write. Raises RefusedError if it matches nothing or too much."""
+    """Return the allowance that the user asks for.
+
+    ``seconds`` is how long it lasts, None for ever. Without ``who`` it is for everybody; without
+    ``label``, its label is the day. ``wide`` permits a range of any width.
+    Raises RefusedError for an unusable value, and for a wide range that is not permitted.
+    """
     expires = None if seconds is None else int(now) + seconds
     if label is None:
-        label = f"allowed on {allowance.format_time(int(now))[:10]}"
+        day, _, _ = allowance.format_time(int(now)).partition("T")
+        label = f"allowed on {day}"
     try:
         return allowance.make(cidr, label, who or "", expires, wide=wide)
     except ValueError as error:
+        where = f"allowance for {untrusted.escape_unprintable(cidr)}"
         remedy = f"{CIDR_FORMAT_REMEDY} and short names; --force-wide allows a range of any width"
-        raise _refusal(
-            f"allowance for {untrusted.escape_unprintable(cidr)}", error, remedy
-        ) from error
+        raise _to_refused_error(error, where, remedy) from error
 
 
-def _refusal(where: str, error: ValueError, remedy: str) -> RefusedError:
-    return RefusedError(
-        where, untrusted.escape_unprintable(str(error), LONG_VALUE_MAX_CHARS), remedy
-    )
+def _to_refused_error(error: ValueError, where: str, remedy: str) -> RefusedError:
+    """Return a RefusedError with the message of ``error``, which may quote untrusted text."""
+    what = untrusted.escape_unprintable(str(error), LONG_VALUE_MAX_CHARS)
+    return RefusedError(where, what, remedy)
 
 
 def find_own_address() -> str:
@@ -138,7 +158,7 @@ def find_own_address() -> str:
         with urllib.request.urlopen(
             ADDRESS_SERVICE, timeout=ADDRESS_SERVICE_TIMEOUT_SECONDS
         ) as response:
-            return str(response.read(64).decode("ascii").strip())
+            return str(response.read(ADDRESS_MAX_BYTES).decode("ascii").strip())
     except (OSError, ValueError) as error:
         what = f"did not return your address ({error})"
         raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY) from error
@@ -150,7 +170,7 @@ def offer_own_address(
     ask: Callable[[str], str] = input,
     find_address: Callable[[], str] = find_own_address,
 ) -> str:
-    """Ask whether to allow the caller's public address, and return it.
+    """Ask the user whether to allow their public address, and return it if they do.
 
     Raises RefusedError if there is no terminal or no public address, or if the answer is not yes.
     """
@@ -158,7 +178,7 @@ def offer_own_address(
         what = "is missing, and there is no terminal to ask at"
         raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     address = find_address()
-    if recognition.pack_address(address) is None or recognition.is_private(address):
+    if not _is_address(address) or recognition.is_private(address):
         what = f"did not return a public address ({untrusted.escape_unprintable(address)})"
         raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY)
     try:
@@ -182,7 +202,8 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         what = "has a function that is too old to read allowances; nothing was written"
         remedy = "run: invoke bootstrap, then invoke deploy"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
-    if recognition.is_wholly_private(new.parsed_cidr.usable[0]) and not networks.endpoints:
+    (network,) = new.parsed_cidr.usable  # an allowance has exactly one network
+    if recognition.is_wholly_private(network) and not networks.endpoints:
         what = (
             "is private; the stack allows no VPC endpoint, and a private address is recognised"
             " only through one"
@@ -190,7 +211,7 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
     # The name is made from range and person, so this overwrites an allowance for the same.
-    path = f"{_parameter_path(settings)}/{new.name}"
+    path = f"{_allowances_path(settings)}/{new.name}"
     aws.client("ssm").put_parameter(
         Name=path, Value=allowance.encode(new), Type="String", Overwrite=True
     )
@@ -198,12 +219,17 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
 
 
 def require_one_selection(**flags: str | None) -> None:
-    """Raise RefusedError unless exactly one flag is set, and its range is valid."""
-    if sum(value is not None for value in flags.values()) != 1:
+    """Raise RefusedError unless exactly one flag is set. If that is --cidr, check its range.
+
+    ``flags`` has the value of each flag that selects what to revoke, None if it is not set.
+    """
+    given = [name for name, value in flags.items() if value is not None]
+    if len(given) != 1:
         what = f"takes exactly one of {', '.join(f'--{name}' for name in flags)}"
         raise RefusedError("networks.revoke", what, "see all entries with: invoke networks")
-    if flags.get("cidr") is not None:
-        _parse_cidr(str(flags["cidr"]))
+    cidr = flags.get("cidr")
+    if cidr is not None:
+        _parse_cidr(cidr)
 
 
 def revoke(
@@ -217,54 +243,73 @@ def revoke(
 ) -> list[str]:
     """Delete the allowances with this range, label or id; return the lines to print.
 
-    Raises RefusedError if there is none.
+    Exactly one of the three is given. Raises RefusedError if it selects no allowance.
     """
-    canonical_cidr = None if cidr is None else _parse_cidr(cidr)
-    revoked = []
-    for stored in load(aws, settings).allowances:
-        entry = stored.allowance
-        if stored.id == id or (entry and (entry.cidr == canonical_cidr or entry.label == label)):
-            revoked.append(stored)
-    if not revoked:
+    stored_cidr = None if cidr is None else _parse_cidr(cidr)
+    selected = [
+        stored
+        for stored in load(aws, settings).allowances
+        if _is_selected(stored, cidr=stored_cidr, label=label, id=id)
+    ]
+    if not selected:
         selection = untrusted.escape_unprintable(cidr or label or id or "")
-        what = f"selects no allowance below {_parameter_path(settings)}; nothing was changed"
+        what = f"selects no allowance below {_allowances_path(settings)}; nothing was changed"
         remedy = "see all entries with: invoke networks; change KnownNetworks with: invoke deploy"
         raise RefusedError(selection, what, remedy)
-    for stored in revoked:
+    for stored in selected:
         _delete(aws, stored.path)
-    return [f"Revoked {WHEN_EFFECTIVE}: {_format_allowance(stored, now)}" for stored in revoked]
+    return [f"Revoked {WHEN_EFFECTIVE}: {_format_allowance(stored, now)}" for stored in selected]
+
+
+def _is_selected(
+    stored: StoredAllowance,
+    *,
+    cidr: str | None,
+    label: str | None,
+    id: str | None,  # noqa: A002 - as in revoke
+) -> bool:
+    """Return whether the allowance has this range, label or id; None selects nothing."""
+    if stored.id == id:
+        return True
+    if stored.allowance is None:
+        return False
+    return stored.allowance.cidr == cidr or stored.allowance.label == label
 
 
 def _parse_cidr(text: str) -> str:
-    """Return the range as an allowance stores it. Raises RefusedError if it is malformed."""
+    """Return the range in the form in which an allowance stores it, such as 203.0.113.7/32.
+
+    Raises RefusedError if it is malformed.
+    """
     try:
         # Of any width: this finds what to revoke, and --force-wide may have allowed a wide range.
         return str(recognition.parse_network(text, wide=True))
     except ValueError as error:
-        raise _refusal("--cidr", error, CIDR_FORMAT_REMEDY) from error
+        raise _to_refused_error(error, "--cidr", CIDR_FORMAT_REMEDY) from error
 
 
 def _delete(aws: Account, path: str) -> None:
+    """Delete one parameter; it may already be deleted."""
     try:
         aws.client("ssm").delete_parameter(Name=path)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":  # it is already deleted
+        if error.response["Error"]["Code"] != "ParameterNotFound":
             raise
 
 
 def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
     """Return both lists as lines to print; entries that match nothing are marked."""
-    known = []
+    known_lines = []
     unusable = recognition.parse_list(networks.known).unusable
     for entry in recognition.split_list(networks.known):
         mark = "  UNUSABLE: matches nothing" if entry in unusable else ""
-        known.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
-    allowances = [
+        known_lines.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
+    allowance_lines = [
         f"  {_format_allowance(stored, now)}"
         for stored in sorted(networks.allowances, key=_expiry_sort_key)
     ]
-    lines = ["KnownNetworks, changed by invoke deploy:", *(known or ["  none"])]
-    lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowances or ["  none"])]
+    lines = ["KnownNetworks, changed by invoke deploy:", *(known_lines or ["  none"])]
+    lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowance_lines or ["  none"])]
     if not networks.has_allowance_support:
         remedy = "run invoke bootstrap and invoke deploy"
         lines.append(f"  The deployed function is too old to read allowances: {remedy}.")
@@ -277,7 +322,7 @@ def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     """Return whether every entry of both lists can match something."""
     if recognition.parse_list(networks.known).unusable:
         return False
-    return all(stored.allowance for stored in networks.allowances)
+    return all(stored.allowance is not None for stored in networks.allowances)
 
 
 def _expiry_sort_key(stored: StoredAllowance) -> float:
@@ -291,58 +336,70 @@ def _expiry_sort_key(stored: StoredAllowance) -> float:
 
 def _format_allowance(stored: StoredAllowance, now: float) -> str:
     """Return the line that describes an allowance, or says why it is unusable."""
-    id_ = untrusted.escape_unprintable(stored.id)
-    entry = stored.allowance
-    if entry is None:
-        problem = untrusted.escape_unprintable(stored.problem, 200)
-        return f"UNUSABLE, matches nothing: {problem}  id {id_}"
-    wide = "  WIDE" if entry.wide else ""
-    label = untrusted.escape_unprintable(entry.label)
-    who = f"for {untrusted.escape_unprintable(entry.who)} alone" if entry.who else "for everybody"
-    return f"{entry.cidr}{wide}  {label}  {who}  {_format_expiry(entry, now)}  id {id_}"
+    shown_id = untrusted.escape_unprintable(stored.id)
+    allowed = stored.allowance
+    if allowed is None:
+        problem = untrusted.escape_unprintable(stored.problem, PROBLEM_MAX_CHARS)
+        return f"UNUSABLE, matches nothing: {problem}  id {shown_id}"
+    wide = "  WIDE" if allowed.wide else ""
+    label = untrusted.escape_unprintable(allowed.label)
+    who = "for everybody"
+    if allowed.who:
+        who = f"for {untrusted.escape_unprintable(allowed.who)} alone"
+    return f"{allowed.cidr}{wide}  {label}  {who}  {_format_expiry(allowed, now)}  id {shown_id}"
 
 
-def _format_expiry(entry: Allowance, now: float) -> str:
-    if entry.expires is None:
+def _format_expiry(allowed: Allowance, now: float) -> str:
+    """Return how long it is valid: "forever", or "until 2026-11-24T10:12:31Z, in 3 d 4 h"."""
+    if allowed.expires is None:
         return "forever"
-    time = allowance.format_time(entry.expires)
-    if not entry.is_current(now):
+    time = allowance.format_time(allowed.expires)
+    if not allowed.is_current(now):
         return f"EXPIRED at {time}, matches nothing"
-    return f"until {time}, in {_format_duration(entry.expires - now)}"
+    return f"until {time}, in {_format_duration(allowed.expires - now)}"
 
 
 def _format_duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
+    """Return a duration as "3 d 4 h", or as "4 h 30 min" if it is shorter than a day."""
     days, rest = divmod(int(seconds), UNIT_SECONDS["d"])
     hours, rest = divmod(rest, UNIT_SECONDS["h"])
-    return f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min"
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest // UNIT_SECONDS['m']} min"
 
 
 def require_address(text: str) -> None:
     """Raise RefusedError unless ``text`` is a single IP address, without a prefix length."""
-    if recognition.pack_address(text) is None:
+    if not _is_address(text):
         where = f"--address {untrusted.escape_unprintable(text)}"
         remedy = "write it like 203.0.113.7 or 2001:db8::7"
         raise RefusedError(where, "is not a single IP address", remedy)
 
 
+def _is_address(text: str) -> bool:
+    """Return whether the text is a single IP address, which alone can be packed into bytes."""
+    return recognition.pack_address(text) is not None
+
+
 def check_address(
     networks: RecognisedNetworks, address: str, who: str | None, now: float
-) -> tuple[list[str], bool]:
+) -> AddressCheck:
     """Check whether a sign-in from ``address`` by ``who`` is recognised.
 
-    Returns the lines to print, and whether it is certainly recognised. A private address never is:
-    that also depends on the VPC endpoint.
+    Without ``who``, only allowances for everybody count. A private address is never certainly
+    recognised: that also depends on the VPC endpoint.
     """
-    matches = [
+    matches = [  # a line for each entry that recognises the sign-in
         f"KnownNetworks, {untrusted.escape_unprintable(entry)}"
         for entry in recognition.split_list(networks.known)
         if _contains(recognition.parse_list(entry), address)
     ]
-    matches_of_others = []  # allowances for another person or role
+    matches_of_others = []  # those for another person or role, which recognise nothing here
     for stored in networks.allowances:
         allowed = stored.allowance
-        if not (allowed and allowed.is_current(now) and _contains(allowed.parsed_cidr, address)):
+        if allowed is None or not allowed.is_current(now):
+            continue
+        if not _contains(allowed.parsed_cidr, address):
             continue
         line = _format_allowance(stored, now)
         if allowed.is_for(who or ""):
@@ -353,16 +410,19 @@ def check_address(
         endpoints = ", ".join(networks.endpoints) or "none"
         endpoints = untrusted.escape_unprintable(endpoints, LONG_VALUE_MAX_CHARS)
         rule = "it is recognised only if it is listed and comes through an allowed VPC endpoint"
+        first_line = f"{address} is private: {rule} (allowed: {endpoints})."
         entries = [f"Listed in: {line}" for line in (*matches, *matches_of_others)]
-        return [f"{address} is private: {rule} (allowed: {endpoints}).", *entries], False
+        return AddressCheck([first_line, *entries], is_recognised=False)
     if not matches:
-        line = f"{address} is not recognised: a sign-in from it causes an alert."
-        return [line, *matches_of_others], False
-    first_line = f"{address} is recognised by: {matches[0]}"
-    further_lines = [f"and by: {line}" for line in matches[1:]]
-    return [first_line, *further_lines, *matches_of_others], True
+        first_line = f"{address} is not recognised: a sign-in from it causes an alert."
+        return AddressCheck([first_line, *matches_of_others], is_recognised=False)
+    first_match, *further_matches = matches
+    first_line = f"{address} is recognised by: {first_match}"
+    further_lines = [f"and by: {line}" for line in further_matches]
+    return AddressCheck([first_line, *further_lines, *matches_of_others], is_recognised=True)
 
 
 def _contains(networks: recognition.Networks, address: str) -> bool:
     """Return whether one of the networks contains the address, be it public or private."""
+    # A private address is found only as if it came through an allowed VPC endpoint.
     return recognition.recognises(networks, address, by_vpc_endpoint=True)

@@ -38,6 +38,7 @@ class Screen:
     """Prints to standard output. Text is never cut, and never read as rich's markup."""
 
     def __init__(self) -> None:
+        # With soft_wrap, rich leaves long lines to the terminal and does not cut them.
         if sys.stdout.isatty():
             self.rich = RichConsole(highlight=False, soft_wrap=True)
         else:
@@ -47,18 +48,18 @@ class Screen:
         """Print one line immediately."""
         self.rich.print(Text(text))
 
-    def heading(self, text: str) -> None:
+    def print_heading(self, text: str) -> None:
         """Print the title of a step."""
         self.rich.print(f"\n[bold]{escape(text)}[/bold]")
 
-    def plan(self, changes: Sequence[bootstrap.Change]) -> None:
+    def print_plan(self, changes: Sequence[bootstrap.Change]) -> None:
         """Print the changes that Terraform is going to make."""
         rows = [(ACTION_MARKS[change.action], change.address, change.action) for change in changes]
         self._print_changes(("", "resource", "action"), rows)
 
-    def change_set(self, changes: Sequence[changeset.Change]) -> None:
+    def print_change_set(self, changes: Sequence[changeset.Change]) -> None:
         """Print the changes that CloudFormation is going to make; add them to the job summary."""
-        columns = ("", "resource", "kind", "")
+        columns = ("", "resource", "kind", "")  # the first has the mark, the last a note
         rows = []
         for change in changes:
             mark = ACTION_MARKS.get(change.action, " ")
@@ -68,46 +69,48 @@ class Screen:
             kind = change.kind.removeprefix("AWS::")
             rows.append((mark, resource, kind, REPLACEMENT_NOTES.get(change.replacement, "")))
         self._print_changes(columns, rows)
-        job_summary.table("Change set", columns, rows)
+        job_summary.add_table("Change set", columns, rows)
 
-    def event(self, event: StackEvent) -> None:
-        """Print one stack event; a failed one in red and with its reason."""
+    def print_event(self, event: StackEvent) -> None:
+        """Print one event of a stack operation; a failure in red and with its reason."""
         line = f"  {event.status:<28} {event.stack}.{event.resource}"
         if event.status.endswith("_FAILED"):
             self.rich.print(Text(f"{line}  {event.reason}", style="red"))
         else:
             self.rich.print(Text(line, style="dim"))
 
-    def pairs(self, values: Mapping[str, str]) -> None:
+    def print_pairs(self, values: Mapping[str, str]) -> None:
         """Print names and values in two columns."""
         width = max(map(len, values), default=0)
         for name, value in values.items():
             self.announce(f"{name:<{width}}  {value}")
 
-    def matrix(
-        self, columns: Sequence[str], rows: Sequence[Sequence[str]], wrong: Sequence[bool]
+    def print_table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], is_red: Sequence[bool]
     ) -> None:
-        """Print a table without cutting any cell; a row is red if its flag in ``wrong`` is set."""
-        rows = [columns, *rows]
-        styles = ["bold", *("red" if is_wrong else "" for is_wrong in wrong)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for cells, style in zip(rows, styles, strict=True):
+        """Print a table without cutting any cell. ``is_red`` says for each row if it is red."""
+        lines = [columns, *rows]
+        styles = ["bold", *("red" if row_is_red else "" for row_is_red in is_red)]
+        widths = [max(map(len, column_cells)) for column_cells in zip(*lines, strict=True)]
+        for cells, style in zip(lines, styles, strict=True):
             padded_cells = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
             self.rich.print(Text("  ".join(padded_cells).rstrip(), style=style))
 
-    def phone(self, text: str) -> None:
-        """Print a text message as a phone would show it, whole."""
+    def print_text_message(self, text: str) -> None:
+        """Print a text message in a box as wide as a phone's screen."""
         panel = Panel(Text(text), title="text message", width=44, title_align="left")
         self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
 
-    def stack_console(self) -> Console:
-        """Return a Console with the three output functions that the stack operations use."""
-        return Console(announce=self.announce, table=self.change_set, event=self.event)
+    def make_console(self) -> Console:
+        """Return a Console, which shows stack operations on this screen."""
+        return Console(self.announce, self.print_change_set, self.print_event)
 
     def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table of changes. The first cell of a row is its mark, which gives its colour."""
         table = Table(box=None, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row), style=MARK_COLOURS.get(row[0]))
+            mark = row[0]
+            table.add_row(*map(escape, row), style=MARK_COLOURS.get(mark))
         self.rich.print(table)

@@ -1,4 +1,8 @@
-"""The flags that choose an account, and the functions that open the account they name."""
+"""The flags that choose an account, and the functions that open the account they name.
+
+The contract is what ``invoke bootstrap`` wrote to the account: names of buckets, ARNs of roles.
+Modules are imported inside the functions, so that ``./inv --list`` does not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ Target = dict[str, Any]
 
 
 class OpenAccount(NamedTuple):
-    """The settings of this run, the account they name, and the contract that bootstrap wrote."""
+    """The settings of this run, the account they name, and its contract."""
 
     settings: Settings
     aws: Account
@@ -46,12 +50,13 @@ def load_settings(target: Target, assignments: Sequence[str] | None = None) -> S
     """
     from tooling.settings import Settings
 
+    # Without --no-assume-role, which is not a setting.
     flags = {flag: value for flag, value in target.items() if flag in TARGET_HELP}
     return Settings.load(**flags, assignments=assignments or ())
 
 
 def open_account(target: Target, settings: Settings | None = None) -> OpenAccount:
-    """Open the account and read the contract that bootstrap wrote: names of buckets, ARNs of roles.
+    """Open the account that the flags or ``settings`` name, and read its contract.
 
     Requests are made as the deploy role, unless --no-assume-role is set.
     Raises RefusedError and FailedError as ``account.open``, ``bootstrap.outputs`` and

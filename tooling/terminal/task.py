@@ -1,4 +1,9 @@
-"""The decorator of every task. It turns errors into a message and an exit code."""
+"""The decorator of every task. It turns errors into a message and an exit code.
+
+Invoke reads a task's flags from the signature of its function: one flag for each parameter. A task
+that works on an account has one parameter ``target`` in place of the flags that choose the account;
+they are inserted here.
+"""
 
 from __future__ import annotations
 
@@ -36,36 +41,41 @@ def task(
 
     Errors become a message and an exit code (``map_errors``). A task that ``writes`` refuses
     --dry. ``name`` is what a person types if it is not the function's name ("networks.allow").
+    ``help`` has a text for each flag. The flags in ``iterable`` can be repeated; those in
+    ``positional`` work without the flag's name too.
 
     If the function has a parameter ``target``, the task has in its place those flags of STACK_HELP
-    that ``help`` explains; the function gets them as one dictionary.
+    that ``help`` explains; the function gets their values as one dictionary.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
+        """Return the Invoke task that calls the function."""
         task_name = name or function.__name__
         signature = inspect.signature(function)
         target_flags: dict[str, object] = {}
         if "target" in signature.parameters:
-            target_flags = _target_defaults(help)
+            target_flags = _choose_target_flags(help)
             signature = expand_target(signature, target_flags)
 
         @functools.wraps(function)
         def run(context: invoke.Context, **flags: Any) -> None:
+            """Call the function with the values of the flags, by their names."""
             # If a positional is missing, Invoke takes --help for its value.
             if any(flags[flag] in HELP_FLAGS for flag in positional):
                 _show_help(invoke_task, help)
                 return
             with map_errors(task_name):
                 if writes:
-                    refuse_dry_run(task_name, dry=bool(context.config.run.dry))
+                    refuse_dry_run(task_name, is_dry=bool(context.config.run.dry))
                 if target_flags:
                     flags["target"] = {flag: flags.pop(flag) for flag in target_flags}
                 function(context, **flags)
 
         run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
+        _, _, name_in_collection = task_name.rpartition(".")  # "allow" of "networks.allow"
         invoke_task: Any = invoke.task(
             run,
-            name=task_name.rpartition(".")[2],
+            name=name_in_collection,
             help=dict(help),
             iterable=list(iterable),
             positional=list(positional),
@@ -75,13 +85,14 @@ def task(
     return decorate
 
 
-def _target_defaults(help: Mapping[str, str]) -> dict[str, object]:  # noqa: A002 - as in task
-    """Return the target flags that ``help`` explains, with their defaults."""
+def _choose_target_flags(help: Mapping[str, str]) -> dict[str, object]:  # noqa: A002 - as in task
+    """Return the flags that choose an account and that ``help`` explains, with their defaults."""
     flags = [flag for flag in STACK_HELP if flag in help]
     return {flag: False if flag in SWITCHES else None for flag in flags}
 
 
 def _show_help(task: Any, help: Mapping[str, str]) -> None:  # noqa: A002 - as in task
+    """Print the help of one task, as ``./inv --help TASK`` does."""
     task.help = dict(help)  # Invoke empties it when it reads the flags
     program = invoke.Program(namespace=invoke.Collection(task))
     program.run(["invoke", "--help", task.name], exit=False)
@@ -100,10 +111,10 @@ def show_result(lines: Iterable[str], *, passed: bool = True) -> None:
 
 @contextmanager
 def map_errors(task_name: str) -> Iterator[None]:
-    """Turn an error of the body into a message on standard error and an exit code.
+    """Turn an error in the ``with`` block into a message on standard error and an exit code.
 
-    A KeyboardInterrupt may have a message of its own. An unexpected error keeps its traceback. If
-    SIGNWATCH_DEBUG is set, errors of AWS and of the operating system keep theirs too.
+    An error that is not expected (see ``to_tool_error``) ends the task with its traceback. If
+    SIGNWATCH_DEBUG is set, so do errors of AWS and of the operating system.
     """
     try:
         yield
@@ -113,10 +124,9 @@ def map_errors(task_name: str) -> Iterator[None]:
     except BrokenEnvironmentError as error:
         _print_error(task_name, error)
         raise invoke.Exit(code=RefusedError.exit_code) from None
-    except KeyboardInterrupt as error:
-        print(
-            f"\ninvoke {task_name}: interrupted; {str(error) or HALF_DONE_ADVICE}", file=sys.stderr
-        )
+    except KeyboardInterrupt as error:  # it may have a message of its own
+        advice = str(error) or HALF_DONE_ADVICE
+        print(f"\ninvoke {task_name}: interrupted; {advice}", file=sys.stderr)
         raise invoke.Exit(code=INTERRUPTED_EXIT_CODE) from None
     except Exception as error:
         tool_error = to_tool_error(error)
@@ -130,9 +140,12 @@ def _print_error(task_name: str, error: Exception) -> None:
     print(f"invoke {task_name}: {error}", file=sys.stderr)
 
 
-def refuse_dry_run(task_name: str, *, dry: bool) -> None:
-    """Refuse ``invoke --dry``: it stops only shell commands, and a task writes in other ways."""
-    if dry:
+def refuse_dry_run(task_name: str, *, is_dry: bool) -> None:
+    """Raise RefusedError if Invoke runs with --dry.
+
+    The flag only keeps Invoke from running shell commands, and a task writes in other ways.
+    """
+    if is_dry:
         what = f"would not keep {task_name} from writing: it stops shell commands alone"
         remedy = "leave --dry out: bootstrap and deploy show what they change before they do it"
         raise RefusedError("--dry", f"{what}; nothing was done", remedy)
@@ -152,7 +165,7 @@ def expand_target(signature: inspect.Signature, flags: Mapping[str, object]) -> 
 
 
 def to_tool_error(error: Exception) -> ToolError | None:
-    """Return the ToolError that explains an error of boto3 or of the operating system.
+    """Return an error of boto3 or of the operating system as a ToolError, with what to try.
 
     Return None for any other error.
     """

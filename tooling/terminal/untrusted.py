@@ -14,21 +14,23 @@ SHOWN_MAX_CHARS = 80  # of one string on the terminal; JSON output contains the 
 def escape_unprintable(text: str, max_chars: int = SHOWN_MAX_CHARS) -> str:
     """Return the text with unprintable characters escaped, cut to ``max_chars``.
 
-    These are control, format (bidirectional and zero-width), surrogate, private and unassigned
-    characters, and every space except the plain one (Python, str.isprintable).
+    Unprintable are control, format (bidirectional and zero-width), surrogate, private and
+    unassigned characters, and every space except the plain one (Python, str.isprintable). If the
+    text is longer than ``max_chars``, "..." follows.
     """
     escaped = "".join(
-        character if character.isprintable() else ascii(character)[1:-1]
-        for character in text[: max_chars + 1]
+        character if character.isprintable() else ascii(character).strip("'")
+        for character in text[:max_chars]
     )
     return escaped if len(text) <= max_chars else escaped[:max_chars] + "..."
 
 
-def ascii_json(values: Mapping[str, Any]) -> str:
-    """Return one line of JSON in ASCII, with DEL escaped, which json.dumps leaves as it is."""
+def to_ascii_json(values: Mapping[str, Any]) -> str:
+    """Return one line of JSON in ASCII without any control character."""
+    # json.dumps leaves the control character DEL as it is.
     return json.dumps(values).replace("\x7f", "\\u007f")
 
 
-def markdown_cell(text: str) -> str:
-    """Return the text with "|" escaped, which separates the columns of a Markdown table."""
+def escape_markdown_cell(text: str) -> str:
+    """Return the text with "|" escaped, which would end the cell of a Markdown table."""
     return text.replace("|", "\\|")

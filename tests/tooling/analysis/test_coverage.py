@@ -95,8 +95,8 @@ class TestPaths:
         assert event["detail-type"] == DETAIL_TYPES[event["detail"]["eventType"]]
 
     @pytest.mark.parametrize("name", [name for name in PATHS if name not in (ANOMALY, NO_ADDRESS)])
-    def test_each_source_is_in_the_known_networks(self, name: str) -> None:
-        known = networks.parse_list(coverage.KNOWN_NETWORKS)
+    def test_each_source_is_in_the_example_networks(self, name: str) -> None:
+        known = networks.parse_list(coverage.EXAMPLE_NETWORKS)
         assert networks.recognises(known, PATHS[name].event["detail"]["sourceIPAddress"])
 
 
@@ -136,7 +136,7 @@ class TestRow:
         assert lost.is_lost
         verdicts = ("alert high", "alert high")
         path = (ROOT_USER, "documented", "none")
-        assert lost.cells() == (*path, "sign-in", *verdicts, "us-east-1")
+        assert lost.format_cells() == (*path, "sign-in", *verdicts, "us-east-1")
 
     @pytest.mark.parametrize(
         ("name", "class_name"),
@@ -144,14 +144,14 @@ class TestRow:
     )
     def test_an_event_that_is_no_sign_in_is_not_required(self, name: str, class_name: str) -> None:
         assert not row(name).is_lost
-        assert row(name).cells()[2:6] == ("-", class_name, "ignored", "ignored")
+        assert row(name).format_cells()[2:6] == ("-", class_name, "ignored", "ignored")
 
     @pytest.mark.parametrize(
         "name", ["console: second factor asked for", "Identity Center: factor right"]
     )
     def test_a_step_that_the_function_looks_at_twice_is_required(self, name: str) -> None:
         assert row(name).is_lost
-        assert row(name).cells()[2:4] == ("none", "step")
+        assert row(name).format_cells()[2:4] == ("none", "step")
 
     def test_a_failed_sign_in_is_required(self) -> None:
         lost = row("Identity Center: factor wrong")

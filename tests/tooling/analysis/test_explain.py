@@ -154,7 +154,7 @@ class TestExplain:
 
     @pytest.mark.parametrize("value", [[], [1], 7, None, "x", {}, {"detail": 5}, {"Records": 5}])
     def test_a_value_that_is_not_a_record_is_an_alert(self, value: object) -> None:
-        values = explain_value(value).json_values()
+        values = explain_value(value).to_json_object()
         assert (values["class"], values["verdict"]) == ("unreadable", "alert")
         assert list(values) == KEYS
 

@@ -134,14 +134,14 @@ class TestOpen:
 class TestAssume:
     def test_role_acts_in_the_same_account_and_region(self) -> None:
         sts = FakeSts()
-        aws = account.assume(opened(sts=sts), ROLE)
+        aws = account.assume_role(opened(sts=sts), ROLE)
         assert sts.request["RoleArn"] == ROLE
         assert (aws.account, aws.region, aws.caller_arn) == (ACCOUNT, REGION, f"{ROLE}/session")
         assert aws.session.get_credentials().token == "token"
 
     def test_error_for_an_untrusted_caller_says_how_to_be_trusted(self) -> None:
         with pytest.raises(FailedError) as error:
-            account.assume(opened(sts=FakeSts(failure=client_error("AccessDenied"))), ROLE)
+            account.assume_role(opened(sts=FakeSts(failure=client_error("AccessDenied"))), ROLE)
         assert CALLER in error.value.what
         assert "--no-assume-role" in error.value.remedy
 
@@ -149,7 +149,7 @@ class TestAssume:
 class TestEnvironment:
     def environment(self, token: str | None) -> dict[str, str]:
         session = boto3.Session("AKIAEXAMPLE", "made-up", token, region_name=REGION)
-        return account.Account(session, ACCOUNT, REGION, CALLER).environment()
+        return account.Account(session, ACCOUNT, REGION, CALLER).make_environment()
 
     def test_it_holds_plain_credentials_and_the_region(self) -> None:
         values = self.environment("token")

@@ -30,7 +30,7 @@ def assert_nothing_was_written(deployment: FakeDeployment) -> None:
 
 
 class TestStatus:
-    @pytest.mark.parametrize("status", stack.FAILED_FIRST_DEPLOY)
+    @pytest.mark.parametrize("status", stack.FAILED_FIRST_DEPLOY_STATUSES)
     def test_own_failed_first_deploy_is_deleted_and_created_again(
         self, deployment: FakeDeployment, status: str
     ) -> None:
@@ -50,7 +50,9 @@ class TestStatus:
         assert request["ChangeSetType"] == "CREATE"
         assert f"({status}): deleting it" in deployment.listener.text()
 
-    @pytest.mark.parametrize("status", [*stack.FAILED_FIRST_DEPLOY, *stack.HEALTHY_STATUSES])
+    @pytest.mark.parametrize(
+        "status", [*stack.FAILED_FIRST_DEPLOY_STATUSES, *stack.HEALTHY_STATUSES]
+    )
     @pytest.mark.parametrize("tags", [FOREIGN_TAGS, []], ids=["another prefix", "no tag"])
     def test_foreign_stack_is_refused_before_any_write(
         self, deployment: FakeDeployment, status: str, tags: list[dict[str, str]]

@@ -113,7 +113,7 @@ def test_nested_stacks_and_unchecked_resources_are_not_counted(
 ) -> None:
     cloudformation.resources["signwatch"] = [resource("MODIFIED", STACK), resource("NOT_CHECKED")]
     report = detect(cloudformation)
-    assert (report.drifts, report.compared) == ((), 1)
+    assert (report.drifts, report.compared_count) == ((), 1)
 
 
 def test_comparing_no_resource_is_a_failure(cloudformation: CloudFormation) -> None:

@@ -44,27 +44,27 @@ def test_line_is_printed_unchanged_and_unwrapped(
 def test_heading_has_an_empty_line_before_it_and_is_not_markup(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.heading("Step [red]1[/red]")
+    screen.print_heading("Step [red]1[/red]")
     assert capsys.readouterr().out == "\nStep [red]1[/red]\n"
 
 
 def test_pairs_are_printed_in_two_columns(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.pairs({"A": "1", "LongName": LONG_NAME})
+    screen.print_pairs({"A": "1", "LongName": LONG_NAME})
     assert capsys.readouterr().out == f"A         1\nLongName  {LONG_NAME}\n"
 
 
 def test_text_message_is_shown_whole(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
     text = "Unreadable sign-in (ConsoleLogin): no source address\nfrom an unknown place, at 12:00"
-    screen.phone(text)
+    screen.print_text_message(text)
     lines = capsys.readouterr().out.splitlines()
     assert {len(line) for line in lines} == {44}
     assert " ".join(line.strip("│ ") for line in lines[1:-1]) == text.replace("\n", " ")
 
 
 def test_no_pairs_print_nothing(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
-    screen.pairs({})
+    screen.print_pairs({})
     assert capsys.readouterr().out == ""
 
 
@@ -74,7 +74,7 @@ def test_no_pairs_print_nothing(screen: Screen, capsys: pytest.CaptureFixture[st
 def test_plan_marks_each_kind_of_change(
     screen: Screen, capsys: pytest.CaptureFixture[str], action: str, mark: str
 ) -> None:
-    screen.plan([bootstrap.Change(action, 'aws_s3_bucket.x["a"]')])
+    screen.print_plan([bootstrap.Change(action, 'aws_s3_bucket.x["a"]')])
     assert capsys.readouterr().out.splitlines()[1].split() == [mark, 'aws_s3_bucket.x["a"]', action]
 
 
@@ -96,27 +96,27 @@ def test_change_set_distinguishes_certain_and_possible_replacements(
     mark: str,
     note: str,
 ) -> None:
-    screen.change_set([change(action, replacement)])
+    screen.print_change_set([change(action, replacement)])
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split() == [mark, "signwatch.Topic", "SNS::Topic", *note.split()]
 
 
 def test_unknown_action_is_shown(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
-    screen.change_set([change("SyncWithActual")])
+    screen.print_change_set([change("SyncWithActual")])
     assert "signwatch.Topic" in capsys.readouterr().out
 
 
 def test_long_name_in_a_table_is_folded_and_not_cut(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.change_set([change("Add", resource=LONG_NAME)])
+    screen.print_change_set([change("Add", resource=LONG_NAME)])
     assert LONG_NAME in "".join(capsys.readouterr().out.split()).replace("SNS::Topic", "")
 
 
 def test_failed_event_shows_its_whole_reason(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.event(stack_event(f"[red]no[/red] {LONG_NAME}"))
+    screen.print_event(stack_event(f"[red]no[/red] {LONG_NAME}"))
     assert (
         capsys.readouterr().out
         == f"  {'CREATE_FAILED':<28} signwatch-lambda.Function  [red]no[/red] {LONG_NAME}\n"
@@ -126,17 +126,17 @@ def test_failed_event_shows_its_whole_reason(
 def test_other_event_is_shown_without_its_reason(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.event(stack_event("Resource creation Initiated", "CREATE_IN_PROGRESS"))
+    screen.print_event(stack_event("Resource creation Initiated", "CREATE_IN_PROGRESS"))
     assert capsys.readouterr().out == f"  {'CREATE_IN_PROGRESS':<28} signwatch-lambda.Function\n"
 
 
 def test_stack_operation_is_shown_on_the_same_screen(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console = screen.stack_console()
+    console = screen.make_console()
     console.announce("line")
-    console.table((change("Add"),))
-    console.event(stack_event("no"))
+    console.show_changes((change("Add"),))
+    console.show_event(stack_event("no"))
     out = capsys.readouterr().out
     assert out.index("line") < out.index("signwatch.Topic") < out.index("CREATE_FAILED")
 
@@ -146,8 +146,8 @@ def test_change_set_is_added_to_the_job_summary(
 ) -> None:
     file = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
-    screen.change_set([change("Modify", replacement="yes", resource="A|B"), change("Add")])
-    screen.change_set([change("Remove")])
+    screen.print_change_set([change("Modify", replacement="yes", resource="A|B"), change("Add")])
+    screen.print_change_set([change("Remove")])
     assert file.read_text().split("\n\n")[:2] == [
         "### Change set",
         (
@@ -162,7 +162,7 @@ def test_change_set_is_added_to_the_job_summary(
 def test_matrix_is_as_wide_as_its_cells_and_plain_without_a_terminal(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.matrix(
+    screen.print_table(
         ("path", "rule"), [("root", LONG_NAME), ("[red]keys[/red]", "none")], [False, True]
     )
     width = len("[red]keys[/red]")
@@ -176,5 +176,5 @@ def test_only_wrong_rows_of_a_matrix_are_red_on_a_terminal(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
     screen.rich = RichConsole(force_terminal=True, color_system="standard", soft_wrap=True)
-    screen.matrix(("path",), [("root",), ("keys",)], [False, True])
+    screen.print_table(("path",), [("root",), ("keys",)], [False, True])
     assert capsys.readouterr().out.splitlines()[1:] == ["root", "\x1b[31mkeys\x1b[0m"]

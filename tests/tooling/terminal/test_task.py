@@ -140,12 +140,12 @@ def test_dry_run_is_refused() -> None:
     with pytest.raises(
         RefusedError, match=r"would not keep deploy from writing.*nothing was done"
     ) as refused:
-        task.refuse_dry_run("deploy", dry=True)
+        task.refuse_dry_run("deploy", is_dry=True)
     assert refused.value.where == "--dry"
 
 
 def test_run_without_dry_goes_on() -> None:
-    assert refusal_of(lambda: task.refuse_dry_run("deploy", dry=False)) == ""
+    assert refusal_of(lambda: task.refuse_dry_run("deploy", is_dry=False)) == ""
 
 
 def test_flags_take_the_place_of_the_target_parameter() -> None:
