@@ -43,7 +43,8 @@ from tooling.local.twilio_server import TwilioServer  # noqa: E402 - see above
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 RUNS = 20
 SIGN_IN = "iam-user-signs-in-with-mfa"
-MILLISECONDS = re.compile(r"(?:\t|^)(?:Init )?Duration: ([\d.]+) ms")  # of a REPORT line
+# The durations of the start ("Init") and of the event in a REPORT line, without "Billed Duration".
+MILLISECONDS = re.compile(r"(?:\t|^)(?:Init )?Duration: ([\d.]+) ms")
 LIMITS = {  # by kind and the kind that it is compared with: the largest ratio of each variant
     ("recognised", "empty"): {"plain": 1.6, "byte-code": 1.3},
     ("alert", "naive"): {"plain": 0.7, "byte-code": 1.15},
@@ -171,7 +172,10 @@ def _python_version() -> str:
 
 
 def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
-    """Start a process, let it handle one sign-in, and return what both took together."""
+    """Start a process, let it handle one sign-in, and return what both took together.
+
+    Raises RuntimeError if the function fails or returns another verdict.
+    """
     environment = kind.environment | {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -193,7 +197,8 @@ def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
         sandbox.close()
     if result.error or result.payload.get("verdict") != kind.verdict:
         raise RuntimeError("\n".join([str(result.payload), *result.log]))
-    return sum(float(duration) for duration in MILLISECONDS.findall(result.log[-1]))
+    report_line = result.log[-1]
+    return sum(float(duration) for duration in MILLISECONDS.findall(report_line))
 
 
 def measure(variant: str, kinds: dict[str, Kind], folder: Path) -> dict[str, float]:
@@ -232,7 +237,7 @@ def run(folder: Path, urls: dict[str, str]) -> bool:
 
 def main() -> int:
     """Print medians and ratios; 1 when a ratio is over its limit."""
-    _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # as Lambda's own boto3 is
+    _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # Lambda's own boto3 is compiled too
     aws = ThreadingHTTPServer(("127.0.0.1", 0), AwsHandler)
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     with TwilioServer.start(credentials=KEYS) as twilio, tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
 
 The ledger is the table of alerts that were sent. A second look is a later check of a sign-in, which
 the function orders from itself by a queue with a delay.
@@ -64,6 +65,7 @@ def function_has_time(function: Resource, _installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_42", FUNCTION)
 def failed_events_are_kept(function: Resource, installation: Installation) -> bool:
     """Failed events go to a queue of this installation, and the function may send to it."""
+    # Events fail in the function, or in a queue from which it reads.
     dead_letters = function.properties.get("DeadLetterConfig", {}).get("TargetArn")
     queue_dead_letters = [
         properties["RedrivePolicy"]["deadLetterTargetArn"]
@@ -80,8 +82,8 @@ def failed_events_are_retried(config: Resource, installation: Installation) -> b
     """Lambda retries a failed event twice, and keeps a throttled one for at least an hour."""
     settings = config.properties
     functions = installation.resources_of(FUNCTION)
-    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
-    is_ours = settings["FunctionName"] in names and settings["Qualifier"] == LATEST_VERSION
+    names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
+    is_ours = settings["FunctionName"] in names_and_arns and settings["Qualifier"] == LATEST_VERSION
     retries = int(settings.get("MaximumRetryAttempts", DEFAULT_RETRIES))
     age_seconds = int(settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS))
     return is_ours and retries >= RETRIES_MIN and age_seconds >= EVENT_AGE_MIN_SECONDS
@@ -207,7 +209,7 @@ def function_searches_raw_events(function: Resource, installation: Installation)
 @policy("CKV_SIGNWATCH_56", FUNCTION)
 def no_alert_is_off_by_default(function: Resource, installation: Installation) -> bool:
     """No network is recognised and no alert is off unless the owner chooses so."""
-    # A reference to a root parameter is resolved to "${Name}".
+    # Root parameters that are empty by default; a reference to one is resolved to "${Name}".
     owners_choices = {
         f"${{{name}}}"
         for name, parameter in installation.root_parameters().items()
@@ -222,10 +224,10 @@ def no_alert_is_off_by_default(function: Resource, installation: Installation) -
 def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
     """Texts go to Twilio's own address unless the owner chooses another."""
     url = _environment(function)["TWILIO_BASE_URL"]
-    # Compare the default value if the URL is one of the owner's parameters.
-    parameters = installation.root_parameters().items()
-    defaults = {f"${{{name}}}": parameter.get("Default", "") for name, parameter in parameters}
-    return bool(TWILIO_URL.fullmatch(str(defaults.get(url, url))))
+    for name, parameter in installation.root_parameters().items():
+        if url == f"${{{name}}}":  # to which a reference to a root parameter is resolved
+            url = parameter.get("Default", "")
+    return bool(TWILIO_URL.fullmatch(str(url)))
 
 
 @policy("CKV_SIGNWATCH_58", FUNCTION)

@@ -44,7 +44,10 @@ class _Loader(SafeLoader):  # type: ignore[misc] # PyYAML is untyped here
 
 
 def _construct_function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    """Return a short-form function in its long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
+    """Return a short-form function in its long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``.
+
+    ``suffix`` is the tag without "!".
+    """
     if isinstance(node, yaml.ScalarNode):
         argument: Any = loader.construct_scalar(node)
     elif isinstance(node, yaml.SequenceNode):

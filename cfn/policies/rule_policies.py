@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
 """
 
 from __future__ import annotations
@@ -142,12 +143,12 @@ def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
 def rule_is_allowed_to_invoke(rule: Resource, installation: Installation) -> bool:
     """A permission allows the rule to invoke the function."""
     functions = installation.resources_of(FUNCTION)
-    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
+    names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
     return any(
         permission.get("Action") == "lambda:InvokeFunction"
         and permission.get("Principal") == EVENTBRIDGE
         and permission.get("SourceArn", rule.arn) == rule.arn  # without one, any rule may
-        and permission["FunctionName"] in names
+        and permission["FunctionName"] in names_and_arns
         for permission in installation.properties_of(PERMISSION)
     )
 

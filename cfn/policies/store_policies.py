@@ -43,6 +43,7 @@ def resource_uses_no_key(resource: Resource, _installation: Installation) -> boo
 def owner_is_subscribed(topic: Resource, installation: Installation) -> bool:
     """The owner's AlertEmail is subscribed to the topic by e-mail, without a filter."""
     subscription = {"TopicArn": topic.arn, "Protocol": "email", "Endpoint": "${AlertEmail}"}
+    # One with a filter has further properties and is not equal.
     subscriptions = installation.properties_of("AWS::SNS::Subscription")
     return "AlertEmail" in installation.root_parameters() and subscription in subscriptions
 

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool
     role = installation.with_arn("AWS::IAM::Role", trail.properties["CloudWatchLogsRoleArn"])
     inline_policies = role.properties["Policies"]
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
+    # The group's ARN ends in ":*".
     stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
     is_ours = group in installation.arns_of("AWS::Logs::LogGroup")
     return is_ours and is_allowed(statements, "logs:PutLogEvents", stream)
@@ -142,9 +144,9 @@ def installation_has_trail(_stack: Resource, installation: Installation) -> bool
 def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -> bool:
     """The trail is created after its bucket's policy, which CloudTrail reads at that moment."""
     bucket = trail.properties["S3BucketName"]
-    policy_names = {
+    bucket_policy_names = {
         bucket_policy.name
         for bucket_policy in installation.resources_of(BUCKET_POLICY)
         if bucket_policy.properties["Bucket"] == bucket
     }
-    return policy_names <= set(as_list(trail.body.get("DependsOn")))
+    return bucket_policy_names <= set(as_list(trail.body.get("DependsOn")))

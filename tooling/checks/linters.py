@@ -159,7 +159,8 @@ def check_by_sarif(
 
 def _describe_result(result: Mapping[str, Any]) -> str:
     """Return one result of a SARIF report as a sentence: file, line, rule and message."""
-    location = (result.get("locations") or [{}])[0].get("physicalLocation", {})
+    locations = result.get("locations") or [{}]
+    location = locations[0].get("physicalLocation", {})
     file = location.get("artifactLocation", {}).get("uri", "?")
     line = location.get("region", {}).get("startLine", "?")
     return f"{file}:{line}: {result.get('ruleId', '?')} {result['message'].get('text', '')}"
@@ -309,6 +310,7 @@ def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outco
     """
 
     def check(workspace: Workspace) -> Outcome:
+        """Check the files; that there is none is a finding."""
         files = _list_files(workspace, pattern)
         if not files:
             return Outcome(0, (f"{pattern}: there is no file to check against {schema}",))
@@ -342,6 +344,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
         shutil.copytree(workspace.root / "terraform-bootstrap", copy, ignore=ignored)
 
         def run_terraform(*arguments: str) -> Outcome:
+            """Run Terraform in the copy, without the user's settings."""
             command = [program, f"-chdir={copy}", *arguments, "-no-color"]
             variables = {"TF_CLI_CONFIG_FILE": os.devnull}
             return check_by_exit_code(workspace, command, file_count=1, **variables)

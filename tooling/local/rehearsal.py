@@ -136,6 +136,7 @@ class LocalDeployment:
         """Wait for the function's log entry with its verdict on this event."""
 
         def find_decisions() -> list[dict[str, Any]]:
+            """Return the log entries so far that have a verdict on this event."""
             entries = [_parse_log_line(line) for line in _read_log_lines(logs, group, event_id)]
             return [
                 entry

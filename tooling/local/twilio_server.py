@@ -213,6 +213,7 @@ def _check_form(form: Mapping[str, str]) -> None:
     has_sender = sender or form.get("MessagingServiceSid")
     is_valid = E164.fullmatch(to) and to != INVALID_NUMBER
     is_too_long = len(text) > TEXT_MAX_CHARS
+    # Whether Twilio refuses the form, its error code, and its message.
     checks = [
         (not to, 21604, "A 'To' phone number is required."),
         (not has_sender, 21603, "A 'From' phone number is required."),
@@ -268,9 +269,10 @@ class _Listener(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(self, twilio_server: TwilioServer, port: int) -> None:
+        """Start to listen; ``port`` 0 takes a free one. Raises OSError if it is in use."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.twilio_server = twilio_server
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}  # the open ones
         self._thread = threading.Thread(target=self._listen, name="twilio-server", daemon=True)
         self._thread.start()
 

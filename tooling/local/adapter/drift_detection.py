@@ -27,8 +27,8 @@ READERS: dict[str, tuple[Read, frozenset[str]]] = drift._DRIFT_READERS
 def install() -> None:
     """Replace how the live properties of these resources are read.
 
-    - Secret: stock looks it up by its name, which is not its Ref; here by its ARN
-    - Rule: stock compares its existence only; here its state and pattern too
+    - Secret: the emulator looks it up by its name, which is not its Ref; here by its ARN
+    - Rule: the emulator compares its existence only; here its state and pattern too
     """
     read_by_name, compared_properties = READERS["AWS::SecretsManager::Secret"]
 

@@ -23,6 +23,7 @@ ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 def install() -> None:
     """Replace the dispatch to rules, and check the entries of PutEvents as AWS does."""
     eventbridge._dispatch_event = dispatch
+    # The emulator's own PutEvents becomes the first argument of ours.
     eventbridge._put_events = functools.partial(put_events, eventbridge._put_events)
 
 

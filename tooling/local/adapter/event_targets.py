@@ -64,9 +64,6 @@ def _deliver(
     An event that cannot be delivered goes to the target's dead-letter queue.
     """
     event_text = json.dumps(decoded_event.event_with_detail())
-    policy = target.get("RetryPolicy") or {}
-    max_retries = int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES))
-    max_age_seconds = int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS))
     start, retries = time.time(), 0
     # AWS's message attributes, which tell the reader of the dead-letter queue why.
     failure = {"ERROR_CODE": "INTERNAL_ERROR"}
@@ -79,11 +76,8 @@ def _deliver(
             break
         except Exception as error:  # noqa: BLE001 - EventBridge retries whatever a target's service raises
             failure["ERROR_MESSAGE"] = str(error)
-            if retries >= max_retries:
-                failure["EXHAUSTED_RETRY_CONDITION"] = "MaximumRetryAttempts"
-                break
-            if time.time() - start > max_age_seconds:
-                failure["EXHAUSTED_RETRY_CONDITION"] = "MaximumEventAgeInSeconds"
+            if limit := _reached_limit(target, retries, time.time() - start):
+                failure["EXHAUSTED_RETRY_CONDITION"] = limit
                 break
             retries += 1
             pause_seconds = min(RETRY_BASE_SECONDS * 2**retries, RETRY_MAX_SECONDS)
@@ -92,6 +86,16 @@ def _deliver(
             return
     failure["RETRY_ATTEMPTS"] = str(retries)
     _send_to_dead_letters(target, rule, event_text, failure)
+
+
+def _reached_limit(target: dict[str, Any], retries: int, age_seconds: float) -> str:
+    """Return the key of the target's RetryPolicy that forbids another retry; empty if none does."""
+    policy = target.get("RetryPolicy") or {}
+    if retries >= int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES)):
+        return "MaximumRetryAttempts"
+    if age_seconds > int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS)):
+        return "MaximumEventAgeInSeconds"
+    return ""
 
 
 def _payload(

@@ -47,8 +47,8 @@ ROLLBACK_KEYS = (  # of a stack record: what a failed update restores
 def install() -> None:
     """Replace the emulator's provisioner of child stacks, and complete two API answers.
 
-    - a child's events in its parent: stock has the child's id after success only; here always
-    - DescribeStacks: stock has neither ParentId nor RootId
+    - a child's events in its parent: the emulator's have the child's id after success only
+    - DescribeStacks: the emulator's has neither ParentId nor RootId
     """
     provisioners._RESOURCE_HANDLERS[STACK_TYPE] = {
         "create": create,
@@ -324,14 +324,16 @@ def _add_parents_to_descriptions() -> None:
     """Patch DescribeStacks: its XML response has the ParentId and RootId of each child."""
     describe = handlers._ACTION_HANDLERS["DescribeStacks"]
 
-    def describe_with_parents(params: Stack) -> tuple[int, Any, Any]:
+    def describe_with_parents(params: dict[str, Any]) -> tuple[int, Any, Any]:
+        """Return the emulator's response, with both ids after each child's StackId."""
         status, headers, body = describe(params)
         text = body.decode() if isinstance(body, bytes) else str(body)
         for stack in cloudformation._stacks.values():
             if "ParentId" in stack:
-                tag = f"<StackId>{stack['StackId']}</StackId>"
-                parent = f"<ParentId>{stack['ParentId']}</ParentId>"
-                text = text.replace(tag, f"{tag}{parent}<RootId>{stack['RootId']}</RootId>")
+                own_id = f"<StackId>{stack['StackId']}</StackId>"
+                parent_id = f"<ParentId>{stack['ParentId']}</ParentId>"
+                root_id = f"<RootId>{stack['RootId']}</RootId>"
+                text = text.replace(own_id, own_id + parent_id + root_id)
         return status, headers, text.encode() if isinstance(body, bytes) else text
 
     handlers._ACTION_HANDLERS["DescribeStacks"] = describe_with_parents

@@ -50,10 +50,10 @@ class Credentials(NamedTuple):
 def install() -> None:
     """Correct the values that the emulator's policy engine compares, and record its decisions.
 
-    - aws:PrincipalArn of a role session: stock is the session's ARN; here the role's, with its path
-    - GetParametersByPath: stock is any parameter; here the parameter at the path
+    - aws:PrincipalArn of a role session: the role's ARN, with its path; it was the session's
+    - resource of GetParametersByPath: the parameter at the path; it was any parameter
       (Systems Manager, actions and resources)
-    - calls on a log group: stock is its ARN; here, except for tags, the ARN of its content
+    - resource of calls on a log group, except for tags: the ARN of its content; it was the group's
       (CloudWatch Logs, "CloudWatch Logs resources and operations": policies end in :*)
     """
     _patch_enforce()

@@ -45,19 +45,19 @@ HANDLERS: dict[str, dict[str, Any]] = provisioners._RESOURCE_HANDLERS
 
 
 def install() -> None:
-    """Replace what the emulator's stock provisioners do.
+    """Replace what the emulator's own provisioners do.
 
-    - a name that another resource has: stock adopts or overwrites it; here the create fails
-    - Secret: stock Ref is the name, a missing value is empty, and a missing name is the stack's;
+    - a name that another resource has: the emulator adopts or overwrites it; here the create fails
+    - Secret: its Ref was the name, a missing value was empty, and a missing name was the stack's;
       here Ref is the ARN, a missing value stays missing, and the name begins with the logical id
-    - Function: stock ignores code that is not in the bucket and drops
+    - Function: the emulator ignores code that is not in the bucket and drops
       ReservedConcurrentExecutions and DeadLetterConfig; here the first fails and the others work
-    - LayerVersion: stock ignores content that is not in the bucket; here it fails
-    - Role: stock drops PermissionsBoundary; here it is set, and must exist
-    - Rule: stock checks neither pattern, bus nor targets on a create; here they are checked as by
-      PutRule and PutTargets
-    - QueuePolicy: stock ignores a queue given by AWS's own URL; here it is found, or fails
-    - Bucket: stock deletes it with its content; here deleting one that is not empty fails
+    - LayerVersion: the emulator ignores content that is not in the bucket; here it fails
+    - Role: the emulator drops PermissionsBoundary; here it is set, and must exist
+    - Rule: the emulator checks neither pattern, bus nor targets on a create; here they are checked
+      as by PutRule and PutTargets
+    - QueuePolicy: the emulator ignores a queue given by AWS's own URL; here it is found, or fails
+    - Bucket: the emulator deletes it with its content; here deleting one that is not empty fails
     """
     for kind, (key, is_taken) in _NAMED_TYPES.items():
         _check_before_create(kind, _name_check(kind, key, is_taken))
@@ -77,6 +77,7 @@ def _check_before_create(kind: str, check: Check) -> None:
     create: Create = HANDLERS[kind]["create"]
 
     def check_and_create(logical_id: str, properties: Properties, stack: str) -> Result:
+        """Create the resource, unless the check raises ValueError."""
         check(properties)
         return create(logical_id, properties, stack)
 
@@ -92,14 +93,16 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
     emulator_update: Callable[..., Result] = HANDLERS[kind]["update"]
 
     def create(logical_id: str, properties: Properties, stack: str) -> Result:
-        result = emulator_create(logical_id, properties, stack)
-        complete(result[0], properties)
-        return result
+        """Create the resource as the emulator does, then complete it."""
+        physical_id, attributes = emulator_create(logical_id, properties, stack)
+        complete(physical_id, properties)
+        return physical_id, attributes
 
     def update(physical_id: str, old: Properties, new: Properties, *args: Any) -> Result:
-        result = emulator_update(physical_id, old, new, *args)
-        complete(result[0], new)
-        return result
+        """Update the resource as the emulator does, which may replace it, then complete it."""
+        physical_id, attributes = emulator_update(physical_id, old, new, *args)
+        complete(physical_id, new)
+        return physical_id, attributes
 
     HANDLERS[kind] |= {"create": create, "update": update}
 
@@ -111,6 +114,7 @@ def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
     """
 
     def check(properties: Properties) -> None:
+        """Raise ValueError if the name in the properties is taken."""
         name = properties.get(key)
         if name and is_taken(name):
             what = f"Resource of type '{kind}' with identifier '{name}' already exists."
@@ -155,7 +159,8 @@ def _use_arns_for_secrets() -> None:
         return attributes["Id"], attributes
 
     def update(arn: str, old: Properties, new: Properties, *args: Any) -> Result:
-        name = secret_name(arn)  # a secret without a name in the template keeps its own
+        """Update the secret; without a name in the template, it keeps the one that it has."""
+        name = secret_name(arn)
         _, attributes = emulator_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
         return attributes["Id"], attributes
 
@@ -195,9 +200,9 @@ def _complete_function(name: str, properties: Properties) -> None:
 
 
 def _check_zip(location: Properties) -> None:
-    """Raise ValueError if the template names an object in a bucket that does not exist.
+    """Raise ValueError if ``location`` names a zip in a bucket, and it is not there.
 
-    ``location`` is a function's Code or a layer's Content.
+    ``location`` is the property Code of a function or Content of a layer.
     """
     if "S3Key" not in location:
         return
@@ -255,6 +260,7 @@ def _accept_aws_queue_urls() -> None:
         return emulator_create(logical_id, _with_existing_queues(properties), stack)
 
     def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:
+        """Update the policy; every queue of the new properties must exist."""
         new_properties = _with_existing_queues(new)
         return emulator_update(physical_id, _with_emulator_urls(old), new_properties, stack)
 
@@ -289,6 +295,7 @@ def _refuse_to_delete_full_buckets() -> None:
     emulator_delete = handlers["delete"]
 
     def delete(name: str, properties: Properties) -> None:
+        """Delete the bucket. Raises ValueError if it has objects or versions."""
         bucket = s3._buckets.get(name)
         if bucket and (bucket["objects"] or s3._bucket_has_versions(name)):
             what = "The bucket you tried to delete is not empty."

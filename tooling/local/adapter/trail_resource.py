@@ -53,7 +53,7 @@ class TrailError(ValueError):
 
 
 def install() -> None:
-    """Register the resource type; stock fails with "unrecognized resource type"."""
+    """Register the resource type, which the emulator refuses as "unrecognized resource type"."""
     provisioners._RESOURCE_HANDLERS[TRAIL_TYPE] = {
         "create": create,
         "update": update,

@@ -190,6 +190,7 @@ def _environment(
     """Return the environment variables of the child process, as Lambda sets them.
 
     The function's variables override the defaults, but not the variables that Lambda reserves.
+    The folders below ``root`` are task (code), opt (layers) and tmp.
     """
     task, opt, temporary = root / "task", root / "opt", root / "tmp"
     site_packages = opt / "python" / "lib" / f"python{client.python_version}" / "site-packages"

@@ -66,17 +66,21 @@ class Sandbox:
         Raises RuntimeError if the sandbox is closed, and OSError, BadZipFile or SubprocessError
         if it cannot start.
         """
-        body, timeout = json.dumps(event).encode(), self.function.timeout_seconds
+        body = json.dumps(event).encode()
+        timeout_seconds = self.function.timeout_seconds
         with self._lock:
-            start, process, cold = time.monotonic(), self._process, False
+            start = time.monotonic()
+            process = self._process
             if process:
-                outcome = process.run(request_id, body, timeout)
-            if process is None or outcome.kind == "gone":
+                outcome = process.run(request_id, body, timeout_seconds)
+            # "gone": the process ended after the last invocation and did not take this event.
+            cold = process is None or outcome.kind == "gone"
+            if process is None or cold:
                 self._stop_process()
-                process, cold = self._start_process(), True
+                process = self._start_process()
                 outcome = process.init_outcome
                 if outcome.kind == "ready":
-                    outcome = process.run(request_id, body, timeout)
+                    outcome = process.run(request_id, body, timeout_seconds)
             peak_memory_mb = process.peak_memory_mb()
             has_answered = outcome.kind in ("response", "error")
             if not has_answered:
@@ -89,6 +93,7 @@ class Sandbox:
     def close(self) -> None:
         """Stop the process, even during an invocation, and remove the folder."""
         self._closed = True
+        # A running invocation has the lock; killing its process ends it.
         if process := self._process:
             process.kill()
         with self._lock:

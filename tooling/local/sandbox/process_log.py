@@ -21,8 +21,9 @@ CHUNK_BYTES = 65_536
 class ProcessLog:
     """The output of ``process``, which must be a pipe.
 
-    A thread reads it all the time, so that the process never blocks. ``take`` also reads it, so
-    that it returns every record written so far.
+    A thread reads it all the time, so that the process never blocks on a full pipe. take() also
+    reads it, so that it returns every record written so far. ``_ended`` stops the reading: the
+    output has ended, or close() was called.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
