@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STACK = "AWS::CloudFormation::Stack"
+SUB_REFERENCE = re.compile(r"\$\{([^}]+)\}")  # in the text of a Fn::Sub
 REGION_AND_ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
 # The property that names a resource, and how its ARN begins after the partition.
 ARN_FORMATS = {
@@ -164,11 +165,12 @@ class Installation:
         if set(node) == {"Ref"}:
             return self._lookup(file, node["Ref"])
         if set(node) == {"Fn::GetAtt"}:
-            path = node["Fn::GetAtt"]
+            path = node["Fn::GetAtt"]  # "Name.Arn" or ["Name", "Arn"]
             return self._lookup(file, path if isinstance(path, str) else ".".join(path))
         if set(node) == {"Fn::Sub"} and isinstance(node["Fn::Sub"], str):
-            pattern = re.compile(r"\$\{([^}]+)\}")
-            return pattern.sub(lambda match: str(self._lookup(file, match[1])), node["Fn::Sub"])
+            return SUB_REFERENCE.sub(
+                lambda match: str(self._lookup(file, match[1])), node["Fn::Sub"]
+            )
         return {key: self.resolve(file, value) for key, value in node.items()}
 
     def _lookup(self, file: str, path: str) -> Any:

@@ -70,7 +70,7 @@ def _run_async_invocation(function: dict[str, Any], event: Any) -> None:
     configuration = _configuration(function)
     account, region = lambda_svc._account_region_from_function_config(configuration)
     with request_scope(account, region):
-        pin_request_origin("127.0.0.1", secure_transport=True)
+        pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
         options = _invoke_options(function)
         outcome = _invoke_with_retries(function, event, options)
         _send_to_destination(configuration, options, event, outcome)

@@ -84,7 +84,7 @@ def _set_request_context(headers: Headers, body: bytes) -> None:
     header_values = _decode(headers)
     set_request_account_id(app._request_account_scope(extract_access_key_id(header_values)))
     set_request_region(extract_region(header_values))
-    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
     iam_evaluator.pin_signed_request("POST", "/", {}, headers)
     iam_evaluator.pin_signed_body(body)
 
@@ -158,6 +158,7 @@ def _authorize(headers: Headers, operation: str, resources: Sequence[str]) -> No
     key, action = extract_access_key_id(_decode(headers)), f"{SERVICE}:{operation}"
     denials = []
     for resource in resources:
+        # None if it is allowed, and an AuthError if the key or the signature is not valid.
         refusal = iam_evaluator.enforce(key, action, SERVICE, get_region(), resource)
         if isinstance(refusal, iam_evaluator.AuthError):
             is_forged = refusal.code == "SignatureDoesNotMatch"

@@ -76,7 +76,7 @@ def _patch_resource_arns() -> None:
         arn = extract(service, method, path, headers, body, *args)
         is_on_content = service == "logs" and action not in LOG_GROUP_TAG_ACTIONS
         if is_on_content and ":log-group:" in str(arn):
-            return f"{arn}:log-stream:"
+            return f"{arn}:log-stream:"  # which a policy on the group's ARN with ":*" matches
         return arn
 
     iam_actions.extract_resource_arn = extract_corrected
@@ -176,9 +176,11 @@ def is_role_allowed(role_arn: str, action: str, resource: str) -> bool:
 
     The decision is recorded like those on requests.
     """
-    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
-    key, service = get_credentials(role_arn, "check").access_key_id, action.partition(":")[0]
-    return iam_evaluator.enforce(key, action, service, get_region(), resource) is None
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
+    access_key_id = get_credentials(role_arn, "check").access_key_id
+    service = action.partition(":")[0]  # "sqs:SendMessage" -> "sqs"
+    refusal = iam_evaluator.enforce(access_key_id, action, service, get_region(), resource)
+    return refusal is None
 
 
 def get_credentials(role_arn: str, session_name: str) -> Credentials:

@@ -36,7 +36,7 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
     """
     account, region = str(event["account"]), str(event["region"])
     with request_scope(account, region):
-        pin_request_origin("127.0.0.1", secure_transport=True)
+        pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
         eventbridge._ensure_default_bus()
         trails = []
         if str(event["detail-type"]).endswith("via CloudTrail"):
