@@ -4,9 +4,10 @@
 
 Each start is a new process of AWS's runtime client (awslambdaric) in the environment .venv-runtime,
 with zip and layer as ``tooling.deploy.package`` builds them; Twilio and AWS are loopback servers.
-The kinds take turns, and the medians are compared: once with zips without byte-code, once with.
-Start, imports and the first event count; unpacking the zips does not. Ends in 1 when a ratio is
-over its limit.
+Four kinds take turns, and their medians are compared: empty, naive, and the product with a sign-in
+from a recognised address ("recognised") and from another ("alert"). There are two variants of the
+zips: without byte-code ("plain") and with it ("byte-code"). Start, imports and the first event
+count; unpacking the zips does not. Ends in 1 when a ratio is over its limit.
 
 The naive handler uses boto3 and the whole twilio package from a layer: it publishes one message to
 SNS and calls ``messages.create`` once.
@@ -42,8 +43,9 @@ from tooling.local.twilio_server import TwilioServer  # noqa: E402 - see above
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 RUNS = 20
 SIGN_IN = "iam-user-signs-in-with-mfa"
-MILLISECONDS = re.compile(r"(?:\t|^)(?:Init )?Duration: ([\d.]+) ms")  # of a REPORT line
-LIMITS = {  # without and with byte-code
+# The durations of the start ("Init") and of the event in a REPORT line, without "Billed Duration".
+MILLISECONDS = re.compile(r"(?:\t|^)(?:Init )?Duration: ([\d.]+) ms")
+LIMITS = {  # by kind and the kind that it is compared with: the largest ratio of each variant
     ("recognised", "empty"): {"plain": 1.6, "byte-code": 1.3},
     ("alert", "naive"): {"plain": 0.7, "byte-code": 1.15},
 }
@@ -72,7 +74,7 @@ AWS_ANSWERS = {  # by the operation that the request names
 
 
 class Kind(NamedTuple):
-    """A function to start: handler, zips, environment, and the verdict that it must return."""
+    """A function to start; ``verdict`` is what it must return, None for no verdict."""
 
     handler: str
     package: Package
@@ -104,7 +106,10 @@ class AwsHandler(BaseHTTPRequestHandler):
 
 
 def build_kinds(variant: str, folder: Path, urls: dict[str, str]) -> dict[str, Kind]:
-    """Build the zips of one variant, "plain" or "byte-code", and return what is started of it."""
+    """Build the zips of one variant, "plain" or "byte-code", and return the kinds by name.
+
+    ``urls`` are the environment variables with the addresses of the loopback servers.
+    """
     interpreter = str(PYTHON) if variant == "byte-code" else None
     artifacts = package.build(
         ROOT,
@@ -123,23 +128,28 @@ def build_kinds(variant: str, folder: Path, urls: dict[str, str]) -> dict[str, K
     twilio = folder / "twilio"
     print("naive layer: installing the pins of the layer without pruning")
     layer.install(ROOT / "layer" / "requirements.txt", _python_version(), twilio / "python")
-    detector = Path(charset_normalizer.__file__).parent  # which requests imports where it is there
+    detector = Path(charset_normalizer.__file__).parent  # requests imports it if it is installed
     shutil.copytree(detector, twilio / "python" / detector.name)
-    zips = [_zip(tree, interpreter) for tree in (empty, naive, twilio)]
+    empty_zip, naive_zip, twilio_zip = (_zip(tree, interpreter) for tree in (empty, naive, twilio))
     environment = ENVIRONMENT | urls
     handler = "signwatch.handler.handler"
     recognised = environment | {"KNOWN_NETWORKS": RECOGNISED}
     naive_environment = environment | {"TWILIO_SECRET": json.dumps(TWILIO_SECRET)}
     return {
-        "empty": Kind("function.handler", Package(zips[0]), environment, None),
+        "empty": Kind("function.handler", Package(empty_zip), environment, None),
         "recognised": Kind(handler, product, recognised, "recognised"),
         "alert": Kind(handler, product, environment, "alert"),
-        "naive": Kind("function.handler", Package(zips[1], [zips[2]]), naive_environment, "alert"),
+        "naive": Kind(
+            "function.handler", Package(naive_zip, [twilio_zip]), naive_environment, "alert"
+        ),
     }
 
 
 def _zip(tree: Path, interpreter: str | None) -> Path:
-    """Zip a folder, with byte-code that is never compared with its source if asked for."""
+    """Zip a folder; with an ``interpreter``, also the byte-code that it compiles.
+
+    That byte-code is loaded without a comparison with its source ("unchecked").
+    """
     if interpreter:
         _compile(interpreter, tree, "--invalidation-mode", "unchecked-hash")
     target = tree.with_suffix(".zip")
@@ -150,17 +160,22 @@ def _zip(tree: Path, interpreter: str | None) -> Path:
 
 
 def _compile(interpreter: str, folder: Path, *options: str) -> None:
+    """Compile every module below ``folder`` to byte-code."""
     command = [interpreter, "-I", "-m", "compileall", "-q", *options, str(folder)]
     subprocess.run(command, check=True)
 
 
 def _python_version() -> str:
+    """Return the version of the interpreter that is measured, such as "3.13"."""
     command = [str(PYTHON), "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
-    """Start a process, let it handle one sign-in, and return what both took together."""
+    """Start a process, let it handle one sign-in, and return what both took together.
+
+    Raises RuntimeError if the function fails or returns another verdict.
+    """
     environment = kind.environment | {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -182,7 +197,8 @@ def cold_start_milliseconds(kind: Kind, folder: Path) -> float:
         sandbox.close()
     if result.error or result.payload.get("verdict") != kind.verdict:
         raise RuntimeError("\n".join([str(result.payload), *result.log]))
-    return sum(float(duration) for duration in MILLISECONDS.findall(result.log[-1]))
+    report_line = result.log[-1]
+    return sum(float(duration) for duration in MILLISECONDS.findall(report_line))
 
 
 def measure(variant: str, kinds: dict[str, Kind], folder: Path) -> dict[str, float]:
@@ -211,16 +227,17 @@ def run(folder: Path, urls: dict[str, str]) -> bool:
     """Measure both variants; return whether all ratios are within their limits."""
     results = []
     for variant in ("plain", "byte-code"):
-        place = folder / variant
-        place.mkdir()
-        kinds = build_kinds(variant, place, urls)
-        results.append(compare(variant, measure(variant, kinds, place / "sandboxes")))
+        variant_folder = folder / variant
+        variant_folder.mkdir()
+        kinds = build_kinds(variant, variant_folder, urls)
+        medians = measure(variant, kinds, variant_folder / "sandboxes")
+        results.append(compare(variant, medians))
     return all(results)
 
 
 def main() -> int:
     """Print medians and ratios; 1 when a ratio is over its limit."""
-    _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # as Lambda's own boto3 is
+    _compile(str(PYTHON), PYTHON.parent.parent / "lib")  # Lambda's own boto3 is compiled too
     aws = ThreadingHTTPServer(("127.0.0.1", 0), AwsHandler)
     threading.Thread(target=aws.serve_forever, daemon=True).start()
     with TwilioServer.start(credentials=KEYS) as twilio, tempfile.TemporaryDirectory() as folder:
@@ -229,8 +246,9 @@ def main() -> int:
             "TWILIO_BASE_URL": twilio.url,
         }
         is_within = run(Path(folder), urls)
-        if len(twilio.messages) != 4 * RUNS:
-            raise RuntimeError(f"{len(twilio.messages)} texts were sent, not {4 * RUNS}")
+        expected = 4 * RUNS  # two variants, in each of which "alert" and "naive" send a text
+        if len(twilio.messages) != expected:
+            raise RuntimeError(f"{len(twilio.messages)} texts were sent, not {expected}")
     aws.shutdown()
     return int(not is_within)
 

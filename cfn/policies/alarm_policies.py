@@ -1,4 +1,9 @@
-"""Policies on the alarms: each failure has one, and it notifies the owner at once."""
+"""Policies on the alarms: each failure has one, and it notifies the owner at once.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +18,12 @@ ALARM, STACK, TOPIC = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack", "A
 HEARTBEAT_METRIC = "Heartbeat"
 MESSAGE_COUNT_METRIC = "ApproximateNumberOfMessagesVisible"
 MESSAGE_AGE_METRIC = "ApproximateAgeOfOldestMessage"
+ALARM_PERIOD_SECONDS = 60
 MESSAGE_AGE_MAX_SECONDS = 3600  # longest wait in a queue from which the function reads
 
 
 class Metric(NamedTuple):
-    """A metric of CloudWatch."""
+    """A metric of CloudWatch; ``dimensions`` maps names to values."""
 
     namespace: str
     name: str
@@ -42,9 +48,9 @@ def alarm_is_allowed_to_publish(alarm: Resource, installation: Installation) -> 
     policies = installation.properties_of("AWS::SNS::TopicPolicy")
     documents = [properties["PolicyDocument"] for properties in policies]
     statements = allow_statements(documents, "cloudwatch.amazonaws.com")
-    request = {"aws:SourceArn": alarm.arn, "aws:SourceAccount": "${AWS::AccountId}"}
+    request_keys = {"aws:SourceArn": alarm.arn, "aws:SourceAccount": "${AWS::AccountId}"}
     topics = installation.arns_of(TOPIC)
-    return any(is_allowed(statements, "sns:Publish", topic, request) for topic in topics)
+    return any(is_allowed(statements, "sns:Publish", topic, request_keys) for topic in topics)
 
 
 @policy("CKV_SIGNWATCH_83", ALARM)
@@ -53,13 +59,14 @@ def alarm_goes_off_at_once(alarm: Resource, _installation: Installation) -> bool
     settings = alarm.properties
     metric = settings["MetricName"]
     threshold_max = MESSAGE_AGE_MAX_SECONDS if metric == MESSAGE_AGE_METRIC else 1
-    timing = (settings["ComparisonOperator"], settings["EvaluationPeriods"], settings["Period"])
     is_prompt = (
-        timing == ("GreaterThanOrEqualToThreshold", 1, 60)
+        settings["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        and settings["EvaluationPeriods"] == 1
+        and settings["Period"] == ALARM_PERIOD_SECONDS
         and 1 <= settings["Threshold"] <= threshold_max
         and settings["Statistic"] in ("Sum", "Maximum")
     )
-    return is_prompt or metric == HEARTBEAT_METRIC
+    return is_prompt or metric == HEARTBEAT_METRIC  # that one reports a success
 
 
 @policy("CKV_SIGNWATCH_84", ALARM)
@@ -84,7 +91,7 @@ def alarm_sets_no_unit(alarm: Resource, _installation: Installation) -> bool:
 
 
 def _failure_metrics(installation: Installation) -> list[Metric]:
-    """Return each metric that needs an alarm."""
+    """Return each metric that counts failures, so that it needs an alarm."""
     metrics = [Metric("Signwatch", "TextsFailed", {})]
     for function in installation.resources_of("AWS::Lambda::Function"):
         dimensions = {"FunctionName": function.reference}
@@ -107,13 +114,14 @@ def _watches(metric: Metric, alarm: dict[str, Any]) -> bool:
     dimensions = alarm.get("Dimensions", [])
     if isinstance(dimensions, list):
         return _by_name(dimensions) == metric.dimensions
-    # Metrics of a custom bus have its name as a dimension too (Monitoring Amazon EventBridge).
+    # Metrics of a custom bus have its name as a dimension too (Monitoring Amazon EventBridge). The
+    # dimensions are then {"Fn::If": [condition, those on a custom bus, those on the default bus]}.
     _condition, on_custom_bus, on_default_bus = dimensions["Fn::If"]
-    bus = {"EventBusName": "${EventBusName}"}
-    has_bus = _by_name(on_custom_bus) == {**metric.dimensions, **bus}
+    expected_on_custom_bus = {**metric.dimensions, "EventBusName": "${EventBusName}"}
+    has_bus = _by_name(on_custom_bus) == expected_on_custom_bus
     return has_bus and _by_name(on_default_bus) == metric.dimensions
 
 
 def _by_name(dimensions: list[dict[str, str]]) -> dict[str, str]:
-    """Return the dimensions as a mapping of name to value."""
+    """Return an alarm's dimensions as a mapping of name to value."""
     return {dimension["Name"]: dimension["Value"] for dimension in dimensions}

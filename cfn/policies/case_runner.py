@@ -1,9 +1,10 @@
 """Runs our policies on many sets of templates in one process, as checkov takes seconds to start.
 
-Started by path with the Python that has checkov. Standard input is JSON, a list of cases with
-``files`` (file name to text) and ``without`` (the id of a policy, or an empty string). Standard
-output is JSON: for each case the ids that ``passed`` and that ``failed``, those that failed in a
-second run without that policy (``failed_without``), and the files ``unreadable`` to checkov.
+Started by path with the Python that has checkov. Standard input is JSON, a list of cases: sets of
+templates with a fault that a policy must report. A case has ``files`` (file name to text) and
+``without`` (the policy's id, or an empty string). Standard output is JSON: for each case the ids of
+the policies that ``passed`` and that ``failed``, those that failed in a second run without that
+policy (``failed_without``), and the files ``unreadable`` to checkov.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ POLICY_IDS = "CKV_SIGNWATCH_*"
 
 
 class ParsedFile(NamedTuple):
-    """One file as checkov parses it, by its path: the template, and the lines with their numbers.
+    """One file as checkov parses it: the path maps to the template, and to the numbered lines.
 
-    Both are empty if the file is unreadable.
+    Both mappings are empty if the file is unreadable.
     """
 
     definitions: dict[str, dict[str, Any]]
@@ -40,7 +41,7 @@ class ParsedFile(NamedTuple):
 
 
 def run(cases: Sequence[dict[str, Any]]) -> list[dict[str, list[str]]]:
-    """Return the policies' results for each case."""
+    """Return the policies' results for each case, in the form of standard output."""
     for path in Path(__file__).parent.glob("*_policies.py"):
         importlib.import_module(path.stem)  # the import registers its policies
     parsed: dict[tuple[str, str], ParsedFile] = {}
@@ -84,7 +85,8 @@ def _scan(folder: Path, files: Iterable[ParsedFile], *, left_out: str = "") -> R
     definitions = {path: body for file in files for path, body in file.definitions.items()}
     lines = {path: numbered for file in files for path, numbered in file.lines.items()}
     runner = Runner()
-    runner.set_external_data(definitions, build_definitions_context(definitions, lines), {})
+    context = build_definitions_context(definitions, lines)
+    runner.set_external_data(definitions, context, {})
     runner.definitions_raw = lines
     skipped = [left_out] if left_out else []
     chosen = RunnerFilter(framework=["cloudformation"], checks=[POLICY_IDS], skip_checks=skipped)

@@ -1,4 +1,12 @@
-"""Policies on the function: it runs, has the permissions that it needs, and loses no event."""
+"""Policies on the function: it runs, has the permissions that it needs, and loses no event.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
+
+The ledger is the table of alerts that were sent. A second look is a later check of a sign-in, which
+the function orders from itself by a queue with a delay.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +49,11 @@ def function_is_able_to_run(function: Resource, installation: Installation) -> b
     concurrency = function.body["Properties"].get("ReservedConcurrentExecutions", 1)
     if isinstance(concurrency, int):
         return concurrency > 0
-    # Else it is the owner's value unless that is 0, as the condition's definition says.
-    condition, value, otherwise = concurrency["Fn::If"]
+    # Else it must be "if the owner's value is not 0: that value, if it is 0: no limit".
+    condition, owners_value, otherwise = concurrency["Fn::If"]
     definition = installation.templates[function.file]["Conditions"][condition]
-    is_not_zero: bool = definition == {"Fn::Not": [{"Fn::Equals": [value, 0]}]}
-    return is_not_zero and otherwise == {"Ref": "AWS::NoValue"}
+    is_unless_zero: bool = definition == {"Fn::Not": [{"Fn::Equals": [owners_value, 0]}]}
+    return is_unless_zero and otherwise == {"Ref": "AWS::NoValue"}
 
 
 @policy("CKV_SIGNWATCH_41", FUNCTION)
@@ -57,15 +65,16 @@ def function_has_time(function: Resource, _installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_42", FUNCTION)
 def failed_events_are_kept(function: Resource, installation: Installation) -> bool:
     """Failed events go to a queue of this installation, and the function may send to it."""
-    queue = function.properties.get("DeadLetterConfig", {}).get("TargetArn")
-    redrives = [
-        properties["RedrivePolicy"]
+    # Events fail in the function, or in a queue from which it reads.
+    dead_letters = function.properties.get("DeadLetterConfig", {}).get("TargetArn")
+    queue_dead_letters = [
+        properties["RedrivePolicy"]["deadLetterTargetArn"]
         for properties in installation.properties_of(QUEUE)
         if "RedrivePolicy" in properties
     ]
-    targets = {queue, *[redrive["deadLetterTargetArn"] for redrive in redrives]}
-    are_ours = targets <= installation.arns_of(QUEUE)  # not so if the function has no queue
-    return are_ours and _role_allows(function, installation, queue, ["sqs:SendMessage"])
+    # False also if the function has no dead-letter queue: None is no ARN of this installation.
+    are_ours = {dead_letters, *queue_dead_letters} <= installation.arns_of(QUEUE)
+    return are_ours and _role_allows(function, installation, dead_letters, ["sqs:SendMessage"])
 
 
 @policy("CKV_SIGNWATCH_43", "AWS::Lambda::EventInvokeConfig")
@@ -73,14 +82,11 @@ def failed_events_are_retried(config: Resource, installation: Installation) -> b
     """Lambda retries a failed event twice, and keeps a throttled one for at least an hour."""
     settings = config.properties
     functions = installation.resources_of(FUNCTION)
-    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
-    is_ours = settings["FunctionName"] in names and settings["Qualifier"] == LATEST_VERSION
-    return (
-        is_ours
-        and int(settings.get("MaximumRetryAttempts", DEFAULT_RETRIES)) >= RETRIES_MIN
-        and int(settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS))
-        >= EVENT_AGE_MIN_SECONDS
-    )
+    names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
+    is_ours = settings["FunctionName"] in names_and_arns and settings["Qualifier"] == LATEST_VERSION
+    retries = int(settings.get("MaximumRetryAttempts", DEFAULT_RETRIES))
+    age_seconds = int(settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS))
+    return is_ours and retries >= RETRIES_MIN and age_seconds >= EVENT_AGE_MIN_SECONDS
 
 
 @policy("CKV_SIGNWATCH_44", FUNCTION)
@@ -112,16 +118,19 @@ def function_uses_ledger(function: Resource, installation: Installation) -> bool
 @policy("CKV_SIGNWATCH_47", FUNCTION)
 def function_uses_keys(function: Resource, installation: Installation) -> bool:
     """The function may use the keys of the secret and the ledger."""
-    keys = installation.arns_of(KEY)
+    own_keys = installation.arns_of(KEY)  # AWS's own keys need no permission
     return all(
         _role_allows(function, installation, key, ["kms:Decrypt"], _via(service))
         for key, service in _key_uses(installation)
-        if key in keys
+        if key in own_keys
     )
 
 
 def _key_uses(installation: Installation) -> list[tuple[Any, str]]:
-    """Return each key that the function needs, and the service that holds the data."""
+    """Return each key that the function needs, and the service that holds the data.
+
+    A pair is ``(key's ARN, "dynamodb")``; the ARN is None if the data has no key of its own.
+    """
     secrets = installation.properties_of(SECRET)
     tables = installation.properties_of(TABLE)
     table_keys = [table.get("SSESpecification", {}).get("KMSMasterKeyId") for table in tables]
@@ -200,6 +209,7 @@ def function_searches_raw_events(function: Resource, installation: Installation)
 @policy("CKV_SIGNWATCH_56", FUNCTION)
 def no_alert_is_off_by_default(function: Resource, installation: Installation) -> bool:
     """No network is recognised and no alert is off unless the owner chooses so."""
+    # Root parameters that are empty by default; a reference to one is resolved to "${Name}".
     owners_choices = {
         f"${{{name}}}"
         for name, parameter in installation.root_parameters().items()
@@ -214,10 +224,10 @@ def no_alert_is_off_by_default(function: Resource, installation: Installation) -
 def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
     """Texts go to Twilio's own address unless the owner chooses another."""
     url = _environment(function)["TWILIO_BASE_URL"]
-    # Compare the default value if the URL is one of the owner's parameters.
-    parameters = installation.root_parameters().items()
-    defaults = {f"${{{name}}}": parameter.get("Default", "") for name, parameter in parameters}
-    return bool(TWILIO_URL.fullmatch(str(defaults.get(url, url))))
+    for name, parameter in installation.root_parameters().items():
+        if url == f"${{{name}}}":  # to which a reference to a root parameter is resolved
+            url = parameter.get("Default", "")
+    return bool(TWILIO_URL.fullmatch(str(url)))
 
 
 @policy("CKV_SIGNWATCH_58", FUNCTION)
@@ -231,7 +241,10 @@ def home_region_is_stack_region(_function: Resource, installation: Installation)
 
 
 def _asserted_pairs(installation: Installation, file: str) -> list[Any]:
-    """Return both arguments of each Fn::Equals that a template's rules assert unconditionally."""
+    """Return both arguments of each Fn::Equals that a template's rules assert unconditionally.
+
+    CloudFormation refuses a stack if an assertion of its template's Rules is false.
+    """
     rules = installation.templates[file].get("Rules", {}).values()
     return [
         installation.resolve(file, assertion["Assert"]["Fn::Equals"])
@@ -248,6 +261,7 @@ def _secret_names(names: Iterable[str]) -> list[str]:
 
 
 def _environment(function: Resource) -> dict[str, Any]:
+    """Return the function's environment variables."""
     variables: dict[str, Any] = function.properties.get("Environment", {}).get("Variables", {})
     return variables
 
@@ -257,10 +271,13 @@ def _role_allows(
     installation: Installation,
     arn: str,
     actions: list[str],
-    request: dict[str, str] | None = None,
+    request_keys: dict[str, str] | None = None,
 ) -> bool:
-    """Return whether the function's role allows all ``actions`` on ``arn``."""
+    """Return whether the function's role allows all ``actions`` on ``arn``.
+
+    ``request_keys`` are the condition keys of the requests, with their values.
+    """
     role = installation.with_arn("AWS::IAM::Role", function.properties["Role"])
     inline_policies = as_list(role.properties.get("Policies"))
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
-    return all(is_allowed(statements, action, arn, request) for action in actions)
+    return all(is_allowed(statements, action, arn, request_keys) for action in actions)

@@ -1,9 +1,10 @@
 """Reads all templates of a folder as one installation and resolves the references between them.
 
-The parent's values are passed down to its children. A value that only a deploy knows stays a
-placeholder: ``!Ref NamePrefix`` of the parent is ``${NamePrefix}`` in every child. So two values
-are equal exactly when CloudFormation makes them equal for every choice of parameters. checkov's own
-view fills in the defaults, which hides such differences.
+The parent template has the others, its children, as nested stacks and passes values down to them. A
+value that only a deploy knows stays a placeholder: ``!Ref NamePrefix`` of the parent is
+``${NamePrefix}`` in every child. So two values are equal exactly when CloudFormation makes them
+equal for every choice of parameters. checkov's own view fills in the defaults, which hides such
+differences. Below, ``file`` is a template's file name and ``name`` a resource's logical id.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STACK = "AWS::CloudFormation::Stack"
+SUB_REFERENCE = re.compile(r"\$\{([^}]+)\}")  # in the text of a Fn::Sub
 REGION_AND_ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
 # The property that names a resource, and how its ARN begins after the partition.
 ARN_FORMATS = {
@@ -43,7 +45,10 @@ class _Loader(SafeLoader):  # type: ignore[misc] # PyYAML is untyped here
 
 
 def _construct_function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    """Return a short-form function in its long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``."""
+    """Return a short-form function in its long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``.
+
+    ``suffix`` is the tag without "!".
+    """
     if isinstance(node, yaml.ScalarNode):
         argument: Any = loader.construct_scalar(node)
     elif isinstance(node, yaml.SequenceNode):
@@ -72,13 +77,21 @@ class Resource(NamedTuple):
     reference: str
 
 
+class Parent(NamedTuple):
+    """Where a child gets its parameters: the parent's file, and its unresolved values by name."""
+
+    file: str
+    values: dict[str, Any]
+
+
 class Installation:
     """The templates of one folder by file name, and all their resources."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
+        """``texts`` maps file names to YAML. A file that has no template is left out."""
         loaded = {file: parse(text) for file, text in texts.items()}
         self.templates = {file: body for file, body in loaded.items() if isinstance(body, dict)}
-        self._parents: dict[str, tuple[str, dict[str, Any]]] = {}  # child's file: parent's, values
+        self._parents: dict[str, Parent] = {}  # by the child's file
         # By the parent's file and the logical id of the nested stack: the child's file.
         self._nested_templates: dict[tuple[str, str], str] = {}
         bodies = [
@@ -93,9 +106,10 @@ class Installation:
 
     def _register_nested_template(self, file: str, name: str, properties: dict[str, Any]) -> None:
         """Register the template of a nested stack, which is resource ``name`` of ``file``."""
-        nested_template = str(self.resolve(file, properties["TemplateURL"])).rsplit("/", 1)[-1]
+        url = str(self.resolve(file, properties["TemplateURL"]))
+        nested_template = url.rsplit("/", 1)[-1]  # "https://.../lambda.yaml" -> "lambda.yaml"
         self._nested_templates[file, name] = nested_template
-        self._parents[nested_template] = (file, properties.get("Parameters", {}))
+        self._parents[nested_template] = Parent(file, properties.get("Parameters", {}))
 
     def _resource(self, file: str, name: str, body: dict[str, Any]) -> Resource:
         """Return one resource, with its references resolved."""
@@ -114,6 +128,11 @@ class Installation:
     def arns_of(self, kind: str) -> set[str]:
         """Return the ARN of every resource of ``kind``."""
         return {resource.arn for resource in self.resources_of(kind)}
+
+    def with_name(self, file: str, name: str) -> Resource:
+        """Return the resource ``name`` of ``file``; raises StopIteration if there is none."""
+        here = (resource for resource in self.resources if resource.file == file)
+        return next(resource for resource in here if resource.name == name)
 
     def with_arn(self, kind: str, arn: str) -> Resource:
         """Return the resource of ``kind`` that has this ARN; raises StopIteration if none has."""
@@ -135,7 +154,10 @@ class Installation:
         return {name: body for file in roots for name, body in self.parameters(file).items()}
 
     def resolve(self, file: str, node: Any) -> Any:
-        """Return ``node`` of ``file`` with its references replaced by values or placeholders."""
+        """Return ``node`` of ``file`` with its references replaced by values or placeholders.
+
+        References are Ref, Fn::GetAtt and Fn::Sub. ``node`` is any part of the template.
+        """
         if isinstance(node, list):
             return [self.resolve(file, item) for item in node]
         if not isinstance(node, dict):
@@ -143,30 +165,34 @@ class Installation:
         if set(node) == {"Ref"}:
             return self._lookup(file, node["Ref"])
         if set(node) == {"Fn::GetAtt"}:
-            path = node["Fn::GetAtt"]
+            path = node["Fn::GetAtt"]  # "Name.Arn" or ["Name", "Arn"]
             return self._lookup(file, path if isinstance(path, str) else ".".join(path))
         if set(node) == {"Fn::Sub"} and isinstance(node["Fn::Sub"], str):
-            pattern = re.compile(r"\$\{([^}]+)\}")
-            return pattern.sub(lambda match: str(self._lookup(file, match[1])), node["Fn::Sub"])
+            return SUB_REFERENCE.sub(
+                lambda match: str(self._lookup(file, match[1])), node["Fn::Sub"]
+            )
         return {key: self.resolve(file, value) for key, value in node.items()}
 
     def _lookup(self, file: str, path: str) -> Any:
-        """Return the value of ``Parameter``, ``Resource`` or ``Resource.Attribute``."""
+        """Return the value of a reference: ``Parameter``, ``Resource`` or ``Resource.Attribute``.
+
+        A parameter of the parent, or of AWS, stays a placeholder: ``${Parameter}``.
+        """
         name, _, attribute = path.partition(".")
         if name in self.templates[file].get("Resources", {}):
             return self._attribute(file, name, attribute)
         if file in self._parents and name in self.parameters(file):
-            parent, values = self._parents[file]
-            if name in values:
-                return self.resolve(parent, values[name])
+            parent = self._parents[file]
+            if name in parent.values:
+                return self.resolve(parent.file, parent.values[name])
             return self.parameters(file)[name].get("Default")
         return f"${{{path}}}"
 
     def _attribute(self, file: str, name: str, attribute: str) -> Any:
         """Return an attribute of a resource, or its ``!Ref`` if ``attribute`` is empty.
 
-        An output of a nested stack is looked up in its template. Any other attribute except the ARN
-        is a placeholder.
+        An output of a nested stack ("Outputs.NAME") is looked up in its template. Any other
+        attribute except the ARN is a placeholder.
         """
         if attribute == "":
             return self._reference(file, name)
@@ -174,13 +200,13 @@ class Installation:
             return self._arn(file, name)
         nested_template = self._nested_templates.get((file, name), "")
         outputs = self.templates.get(nested_template, {}).get("Outputs", {})
-        output = attribute.removeprefix("Outputs.")
-        if output != attribute and output in outputs:
+        prefix, _, output = attribute.partition(".")
+        if prefix == "Outputs" and output in outputs:
             return self.resolve(nested_template, outputs[output]["Value"])
         return _placeholder(file, f"{name}.{attribute}")
 
     def _arn(self, file: str, name: str) -> str:
-        """Return the resource's ARN; for a kind whose ARN format is not known, a placeholder."""
+        """Return the resource's ARN, or a placeholder if ARN_FORMATS does not have its kind."""
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS:
             return _placeholder(file, name)
@@ -202,17 +228,21 @@ class Installation:
         return physical_name
 
     def _kind(self, file: str, name: str) -> str:
+        """Return the type of a resource, such as "AWS::SQS::Queue"."""
         return str(self.templates[file]["Resources"][name].get("Type"))
 
     def _physical_name(self, file: str, name: str) -> str:
         """Return the name that the template gives the resource, or a placeholder if none."""
         properties = self.templates[file]["Resources"][name].get("Properties", {})
-        key, _ = ARN_FORMATS[self._kind(file, name)]
-        return str(self.resolve(file, properties.get(key, _placeholder(file, name))))
+        name_property, _ = ARN_FORMATS[self._kind(file, name)]
+        return str(self.resolve(file, properties.get(name_property, _placeholder(file, name))))
 
 
 def _placeholder(file: str, path: str) -> str:
-    """Return text that stands for a value that only a deploy knows. It equals no other value."""
+    """Return text that stands for a value that only a deploy knows and that no parameter sets.
+
+    ``("lambda.yaml", "Layer") -> "${lambda.yaml/Layer}"``: no other value is equal to it.
+    """
     return f"${{{file}/{path}}}"
 
 
@@ -227,6 +257,9 @@ def parse(text: str) -> Any:
 
 @functools.lru_cache(maxsize=2)
 def load_installation(folder: Path) -> Installation:
-    """Return the installation in ``folder``. It is cached: call cache_clear if a file changed."""
+    """Return the installation whose templates are in ``folder``.
+
+    It is cached: call ``load_installation.cache_clear()`` if a file has changed.
+    """
     paths = sorted(folder.glob("*.yaml"))
     return Installation({path.name: path.read_text(encoding="utf-8") for path in paths})

@@ -1,5 +1,6 @@
 """The decorator that makes a checkov policy of a function, and helpers that read access policies.
 
+An access policy is an IAM, key, queue, topic or bucket policy: a document with statements.
 ``examples/<id>.toml`` holds templates that pass a policy, and one edit that makes them fail.
 """
 
@@ -28,6 +29,7 @@ def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
     """
 
     def register(rule: Rule) -> Rule:
+        """Register ``rule`` and return it unchanged."""
         _Check(check_id, kinds, rule)
         return rule
 
@@ -35,9 +37,13 @@ def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
 
 
 class _Check(BaseResourceCheck):
-    """One policy in the form in which checkov calls it."""
+    """One policy in the form in which checkov calls it.
+
+    checkov sets ``entity_path`` before each call: "PATH:LOGICAL ID" of the resource.
+    """
 
     def __init__(self, check_id: str, kinds: Sequence[str], rule: Rule) -> None:
+        """Register the policy: the base class adds it to checkov's list."""
         self.rule = rule
         super().__init__(
             name=" ".join((rule.__doc__ or "").split()),
@@ -51,9 +57,8 @@ class _Check(BaseResourceCheck):
         try:
             path = Path(_source_path(conf))
             installation = load_installation(path.parent)
-            name = self.entity_path.rsplit(":", 1)[1]
-            place = (path.name, name)
-            resource = next(r for r in installation.resources if (r.file, r.name) == place)
+            logical_id = self.entity_path.rsplit(":", 1)[1]
+            resource = installation.with_name(path.name, logical_id)
             is_compliant = self.rule(resource, installation)
         except Exception:  # noqa: BLE001 - checkov counts a check that raises as not run
             return CheckResult.FAILED
@@ -61,7 +66,10 @@ class _Check(BaseResourceCheck):
 
 
 def _source_path(node: Any) -> str:
-    """Return the template's path, which checkov adds to the mappings of a resource."""
+    """Return the template's path, which checkov adds to the mappings of a resource.
+
+    Return the first one found at or below ``node``, or "".
+    """
     if isinstance(node, dict) and "__file__" in node:
         return str(node["__file__"])
     children = node.values() if isinstance(node, dict) else as_list(node)
@@ -91,14 +99,19 @@ def if_present(value: Any) -> Any:
 
 
 def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[str, Any]]:
-    """Return the Allow statements of access policies; with ``service``, only those that name it."""
-    return [
+    """Return the Allow statements of access policies, all or those for an AWS service.
+
+    With ``service``, such as "events.amazonaws.com", only those that name it as a principal.
+    """
+    statements = [
         statement
         for document in documents
         for statement in as_list(document.get("Statement"))
         if statement.get("Effect") == "Allow"
-        and (not service or _names_service(statement, service))
     ]
+    if not service:
+        return statements
+    return [statement for statement in statements if _names_service(statement, service)]
 
 
 def _names_service(statement: dict[str, Any], service: str) -> bool:
@@ -108,7 +121,7 @@ def _names_service(statement: dict[str, Any], service: str) -> bool:
 
 
 def principals(statement: dict[str, Any]) -> set[tuple[str, str]]:
-    """Return the principals of a statement, each as kind and name.
+    """Return the principals of a statement: ``{("Service", "lambda.amazonaws.com")}``.
 
     Raises AttributeError if the principal is a plain ``*``.
     """
@@ -121,29 +134,39 @@ def is_allowed(
     statements: Iterable[dict[str, Any]],
     action: str,
     resource: str,
-    request: dict[str, str] | None = None,
+    request_keys: dict[str, str] | None = None,
 ) -> bool:
-    """Return whether a statement, which may have wildcards, allows ``action`` on ``resource``.
+    """Return whether one of the statements allows ``action`` on ``resource``.
 
-    request: the condition keys of the request, with their values.
+    ``request_keys``: the request's condition keys and their values, ``{"aws:SourceArn": "..."}``.
     """
     return any(
-        any(fnmatch.fnmatchcase(action, name) for name in as_list(statement.get("Action")))
-        and any(_matches(resource, pattern) for pattern in as_list(statement.get("Resource")))
-        and meets_conditions(request or {}, statement)
+        _covers(statement, action, resource) and meets_conditions(request_keys or {}, statement)
         for statement in statements
     )
 
 
+def _covers(statement: dict[str, Any], action: str, resource: str) -> bool:
+    """Return whether a statement, which may have wildcards, names the action and the resource."""
+    actions, resources = as_list(statement.get("Action")), as_list(statement.get("Resource"))
+    names_action = any(fnmatch.fnmatchcase(action, pattern) for pattern in actions)
+    return names_action and any(_matches(resource, pattern) for pattern in resources)
+
+
 def _matches(text: str, pattern: Any) -> bool:
-    """Return whether a pattern of IAM matches: ``*`` and ``?`` are wildcards, brackets are not."""
+    """Return whether a pattern of IAM matches: ``*`` and ``?`` are wildcards, brackets are not.
+
+    A pattern that is not a string, such as an unresolved function, matches nothing.
+    """
     return isinstance(pattern, str) and fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def _equals(text: str, value: Any) -> bool:
+    """Return whether both are the same, as _matches does for patterns."""
     return bool(text == value)
 
 
+# How each operator of a condition compares the request's value with the statement's.
 # IAM accepts wildcards in ArnEquals too. Here they are a mistake: ArnLike says what is meant.
 OPERATORS = {
     "StringEquals": _equals,
@@ -162,16 +185,16 @@ def condition_values(statement: dict[str, Any], key: str) -> list[Any]:
     ]
 
 
-def meets_conditions(request: dict[str, str], statement: dict[str, Any]) -> bool:
+def meets_conditions(request_keys: dict[str, str], statement: dict[str, Any]) -> bool:
     """Return whether a request with these condition keys meets every condition of a statement.
 
     A condition is not met if the request lacks its key, or if OPERATORS lacks its operator.
     """
     for operator, conditions in statement.get("Condition", {}).items():
         for key, values in conditions.items():
-            if operator not in OPERATORS or key not in request:
+            if operator not in OPERATORS or key not in request_keys:
                 return False
             compare = OPERATORS[operator]
-            if not any(compare(request[key], value) for value in as_list(values)):
+            if not any(compare(request_keys[key], value) for value in as_list(values)):
                 return False
     return True

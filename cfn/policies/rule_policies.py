@@ -1,4 +1,9 @@
-"""Policies on the rules: what they match, their targets, and their permissions on the targets."""
+"""Policies on the rules: what they match, their targets, and their permissions on the targets.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +70,9 @@ def all_sign_ins_are_matched(_stack: Resource, installation: Installation) -> bo
         for pattern in patterns
         if pattern.get("detail-type") == ANOMALY_TYPE
     ]
-    are_matched = all(any(_matches(pattern, *event) for pattern in patterns) for event in events)
+    are_matched = all(
+        any(_matches(pattern, service, name) for pattern in patterns) for service, name in events
+    )
     return are_matched and any("aws.signin" in sources for sources in anomaly_sources)
 
 
@@ -94,6 +101,7 @@ def rule_is_on_chosen_bus(rule: Resource, installation: Installation) -> bool:
 def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
     """A rule sends each event to the function, and a raw copy to a log group."""
     targets = {target["Arn"] for target in _targets(rule)}
+    # A target is the log group without the ":*" of its attribute Arn.
     groups = {arn.removesuffix(":*") for arn in installation.arns_of(LOG_GROUP)}
     return bool(targets & installation.arns_of(FUNCTION)) and bool(targets & groups)
 
@@ -101,13 +109,13 @@ def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_25", RULE)
 def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
     """A rule retries a delivery at least ten times and for at least an hour."""
-    retries = [target.get("RetryPolicy", {}) for target in _targets(rule)]
-    return all(
-        retry.get("MaximumRetryAttempts", DEFAULT_RETRIES) >= RETRIES_MIN
-        and retry.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS)
-        >= EVENT_AGE_MIN_SECONDS
-        for retry in retries
-    )
+    for target in _targets(rule):
+        retry_policy = target.get("RetryPolicy", {})
+        retries = retry_policy.get("MaximumRetryAttempts", DEFAULT_RETRIES)
+        age_seconds = retry_policy.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS)
+        if retries < RETRIES_MIN or age_seconds < EVENT_AGE_MIN_SECONDS:
+            return False
+    return True
 
 
 @policy("CKV_SIGNWATCH_26", RULE)
@@ -127,20 +135,20 @@ def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
         target["DeadLetterConfig"] for target in _targets(rule) if "DeadLetterConfig" in target
     ]
     queues = {config["Arn"] for config in configs} & installation.arns_of(QUEUE)
-    request = {"aws:SourceArn": rule.arn}
-    return all(is_allowed(statements, "sqs:SendMessage", queue, request) for queue in queues)
+    request_keys = {"aws:SourceArn": rule.arn}
+    return all(is_allowed(statements, "sqs:SendMessage", queue, request_keys) for queue in queues)
 
 
 @policy("CKV_SIGNWATCH_28", RULE)
 def rule_is_allowed_to_invoke(rule: Resource, installation: Installation) -> bool:
     """A permission allows the rule to invoke the function."""
     functions = installation.resources_of(FUNCTION)
-    names = installation.arns_of(FUNCTION) | {function.reference for function in functions}
+    names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
     return any(
         permission.get("Action") == "lambda:InvokeFunction"
         and permission.get("Principal") == EVENTBRIDGE
-        and permission.get("SourceArn", rule.arn) == rule.arn
-        and permission["FunctionName"] in names
+        and permission.get("SourceArn", rule.arn) == rule.arn  # without one, any rule may
+        and permission["FunctionName"] in names_and_arns
         for permission in installation.properties_of(PERMISSION)
     )
 
@@ -180,4 +188,5 @@ def event_is_sent_unchanged(rule: Resource, _installation: Installation) -> bool
 
 
 def _targets(rule: Resource) -> list[dict[str, Any]]:
+    """Return the properties of each target of a rule."""
     return as_list(rule.properties.get("Targets"))

@@ -1,9 +1,13 @@
-"""Policies on resources of many kinds: always created, usable, and each with a name of its own."""
+"""Policies on resources of many kinds: always created, usable, and each with a name of its own.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from installation import ARN_FORMATS
 from policy_base import (
@@ -29,20 +33,30 @@ ACCESS_POLICIES = (
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
 )
-NAME_PROPERTIES = {
+NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
     **{kind: key for kind, (key, _) in ARN_FORMATS.items()},
     ROLE: "RoleName",
     LOG_POLICY: "PolicyName",
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-ROLE_USERS = (  # kind of resource, its property with the role's ARN, service that assumes the role
-    ("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
-    ("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
-)
 # Logical ids: the log group repeats what the trail's bucket holds; only the trail uses the role.
 OPTIONAL_RESOURCES = ("TrailLogGroup", "TrailRole")
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+
+
+class RoleUser(NamedTuple):
+    """A kind of resource that uses a role: its property with the role's ARN, and its service."""
+
+    kind: str
+    role_property: str
+    service: str
+
+
+ROLE_USERS = (
+    RoleUser("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
+    RoleUser("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
+)
 
 
 @policy("CKV_SIGNWATCH_100", "*")
@@ -61,7 +75,10 @@ def only_requests_without_tls_are_denied(resource: Resource, _installation: Inst
 
 
 def _denials(node: Any) -> Iterator[dict[str, Any]]:
-    """Yield each Deny statement below ``node``; CloudWatch Logs has policies as JSON strings."""
+    """Yield each Deny statement at or below ``node``, any part of a resource's properties.
+
+    CloudWatch Logs has its policies as JSON strings.
+    """
     if isinstance(node, str) and node.lstrip().startswith("{"):
         node = json.loads(node)
     if isinstance(node, dict):
@@ -88,16 +105,17 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
     statements = allow_statements([role.properties["AssumeRolePolicyDocument"]])
     for statement in statements:
         is_plain = as_list(statement["Action"]) == ["sts:AssumeRole"]
-        if not is_plain or not meets_conditions({}, statement):
+        has_no_condition = meets_conditions({}, statement)
+        if not (is_plain and has_no_condition):
             return False
     trusted = {principal for statement in statements for principal in principals(statement)}
-    users = {
-        ("Service", service)
-        for kind, key, service in ROLE_USERS
-        for properties in installation.properties_of(kind)
-        if if_present(properties.get(key)) == role.arn
+    services = {
+        ("Service", user.service)
+        for user in ROLE_USERS
+        for properties in installation.properties_of(user.kind)
+        if if_present(properties.get(user.role_property)) == role.arn
     }
-    if users:
-        return trusted == users
+    if services:
+        return trusted == services
     # No resource of this installation uses the role: any of the services may be trusted.
-    return trusted <= {("Service", service) for _, _, service in ROLE_USERS}
+    return trusted <= {("Service", user.service) for user in ROLE_USERS}

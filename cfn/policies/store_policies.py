@@ -1,4 +1,8 @@
-"""Policies on queues, topics, log groups, the table, the secret, and the keys that encrypt them."""
+"""Policies on queues, topics, log groups, the table, the secret, and the keys that encrypt them.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,7 @@ def resource_uses_no_key(resource: Resource, _installation: Installation) -> boo
 def owner_is_subscribed(topic: Resource, installation: Installation) -> bool:
     """The owner's AlertEmail is subscribed to the topic by e-mail, without a filter."""
     subscription = {"TopicArn": topic.arn, "Protocol": "email", "Endpoint": "${AlertEmail}"}
+    # One with a filter has further properties and is not equal.
     subscriptions = installation.properties_of("AWS::SNS::Subscription")
     return "AlertEmail" in installation.root_parameters() and subscription in subscriptions
 
@@ -47,11 +52,11 @@ def owner_is_subscribed(topic: Resource, installation: Installation) -> bool:
 def log_group_keeps_lines(group: Resource, installation: Installation) -> bool:
     """A log group keeps its lines for at least 30 days, whatever the owner chooses."""
     days = group.properties.get("RetentionInDays")
-    parameter = str(days).removeprefix("${").removesuffix("}")
-    values = as_list(days)
-    if parameter != str(days):
-        values = installation.root_parameters()[parameter]["AllowedValues"]
-    return all(int(value) >= LOG_RETENTION_MIN_DAYS for value in values)
+    possible_days = as_list(days)  # none: lines are kept without end
+    if str(days).startswith("${"):  # a reference to a root parameter is resolved to "${Name}"
+        parameter = str(days).removeprefix("${").removesuffix("}")
+        possible_days = installation.root_parameters()[parameter]["AllowedValues"]
+    return all(int(value) >= LOG_RETENTION_MIN_DAYS for value in possible_days)
 
 
 @policy("CKV_SIGNWATCH_66", KEY)
@@ -77,10 +82,10 @@ def queue_takes_largest_event(queue: Resource, _installation: Installation) -> b
 def policy_is_attached_to_its_resource(resource: Resource, installation: Installation) -> bool:
     """A queue or topic policy is attached to exactly the queues or topics its statements name."""
     targets = [*installation.resources_of(QUEUE), *installation.resources_of(TOPIC)]
-    arns = {target.reference: target.arn for target in targets}
+    arn_by_reference = {target.reference: target.arn for target in targets}
     properties = resource.properties
     references = as_list(properties.get("Queues", properties.get("Topics")))
-    attached_arns = {arns[reference] for reference in references}
+    attached_arns = {arn_by_reference[reference] for reference in references}
     for statement in as_list(properties["PolicyDocument"]["Statement"]):
         if set(as_list(statement["Resource"])) != attached_arns:
             return False
@@ -112,7 +117,8 @@ def queue_gives_up_in_time(queue: Resource, _installation: Installation) -> bool
     if redrive is None:
         return True
     timeout = queue.properties.get("VisibilityTimeout", QUEUE_DEFAULT_VISIBILITY_TIMEOUT_SECONDS)
-    seconds = int(redrive["maxReceiveCount"]) * int(timeout)  # a failed message waits it out
+    # A message that fails is invisible until its timeout has passed; then it is received again.
+    seconds = int(redrive["maxReceiveCount"]) * int(timeout)
     return redrive["deadLetterTargetArn"] != queue.arn and seconds <= RETRIES_MAX_SECONDS
 
 

@@ -1,4 +1,9 @@
-"""Policies on the trail, on its bucket, and on its permission to write there."""
+"""Policies on the trail, on its bucket, and on its permission to write there.
+
+Each policy takes one resource and the installation, which has all templates with their references
+resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy about the installation as a whole runs for each of its nested stacks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,8 @@ if TYPE_CHECKING:
 TRAIL, BUCKET, BUCKET_POLICY = "AWS::CloudTrail::Trail", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
 CLOUDTRAIL = "cloudtrail.amazonaws.com"
 OLD_VERSIONS_MIN_DAYS = 90
-DEPRECATED_EXPIRATION_KEY = "NoncurrentVersionExpirationInDays"
+# The deprecated form of NoncurrentVersionExpiration, a number of days.
+OLDER_EXPIRATION_KEY = "NoncurrentVersionExpirationInDays"
 
 
 @policy("CKV_SIGNWATCH_1", TRAIL)
@@ -60,14 +66,15 @@ def trail_records_management_events(trail: Resource, _installation: Installation
 @policy("CKV_SIGNWATCH_6", BUCKET)
 def bucket_keeps_records(bucket: Resource, _installation: Installation) -> bool:
     """A bucket keeps its objects without end, and old versions for at least 90 days."""
-    for rule in as_list(bucket.properties.get("LifecycleConfiguration", {}).get("Rules")):
+    lifecycle = bucket.properties.get("LifecycleConfiguration", {})
+    for rule in as_list(lifecycle.get("Rules")):
         if "ExpirationInDays" in rule or "ExpirationDate" in rule:
             return False
         if "NoncurrentVersionExpiration" in rule:
             days = rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
             if days < OLD_VERSIONS_MIN_DAYS:
                 return False
-        if rule.get(DEPRECATED_EXPIRATION_KEY, OLD_VERSIONS_MIN_DAYS) < OLD_VERSIONS_MIN_DAYS:
+        if rule.get(OLDER_EXPIRATION_KEY, OLD_VERSIONS_MIN_DAYS) < OLD_VERSIONS_MIN_DAYS:
             return False
     return True
 
@@ -90,10 +97,10 @@ def trail_is_allowed_to_write(trail: Resource, installation: Installation) -> bo
     ]
     statements = allow_statements(documents, CLOUDTRAIL)
     records = f"{bucket}/AWSLogs/${{AWS::AccountId}}/*"
-    request = {"aws:SourceArn": trail.arn}
-    write_request = {**request, "s3:x-amz-acl": "bucket-owner-full-control"}
-    can_read_acl = is_allowed(statements, "s3:GetBucketAcl", bucket, request)
-    return can_read_acl and is_allowed(statements, "s3:PutObject", records, write_request)
+    read_keys = {"aws:SourceArn": trail.arn}  # the request's condition keys
+    write_keys = {**read_keys, "s3:x-amz-acl": "bucket-owner-full-control"}
+    can_read_acl = is_allowed(statements, "s3:GetBucketAcl", bucket, read_keys)
+    return can_read_acl and is_allowed(statements, "s3:PutObject", records, write_keys)
 
 
 @policy("CKV_SIGNWATCH_9", BUCKET_POLICY)
@@ -108,9 +115,11 @@ def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> 
     """The key's policy allows this trail to encrypt its records."""
     key = installation.with_arn("AWS::KMS::Key", trail.properties["KMSKeyId"])
     statements = allow_statements([key.properties["KeyPolicy"]], CLOUDTRAIL)
-    context = "kms:EncryptionContext:aws:cloudtrail:arn"
-    request = {"aws:SourceArn": trail.arn, context: trail.arn}
-    return is_allowed(statements, "kms:GenerateDataKey*", "*", request)
+    request_keys = {
+        "aws:SourceArn": trail.arn,
+        "kms:EncryptionContext:aws:cloudtrail:arn": trail.arn,
+    }
+    return is_allowed(statements, "kms:GenerateDataKey*", "*", request_keys)
 
 
 @policy("CKV_SIGNWATCH_11", TRAIL)
@@ -121,6 +130,7 @@ def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool
     role = installation.with_arn("AWS::IAM::Role", role_arn)
     inline_policies = role.properties["Policies"]
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
+    # The group's ARN ends in ":*".
     stream = f"{group.removesuffix('*')}log-stream:${{AWS::AccountId}}_CloudTrail_${{AWS::Region}}"
     is_ours = group in installation.arns_of("AWS::Logs::LogGroup")
     return is_ours and is_allowed(statements, "logs:PutLogEvents", stream)
@@ -136,9 +146,9 @@ def installation_has_trail(_stack: Resource, installation: Installation) -> bool
 def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -> bool:
     """The trail is created after its bucket's policy, which CloudTrail reads at that moment."""
     bucket = trail.properties["S3BucketName"]
-    names = {
+    bucket_policy_names = {
         bucket_policy.name
         for bucket_policy in installation.resources_of(BUCKET_POLICY)
         if bucket_policy.properties["Bucket"] == bucket
     }
-    return names <= set(as_list(trail.body.get("DependsOn")))
+    return bucket_policy_names <= set(as_list(trail.body.get("DependsOn")))

@@ -1,7 +1,10 @@
 """Runs checkov and checks that it really looked at everything.
 
 checkov exits with 0 on files that it cannot read, on policies that it cannot load and on empty
-folders. Here each of these is a finding.
+folders. Here each of these is a finding: a sentence about a thing to fix. A check is one rule,
+applied to one resource; a policy is a rule of our own. A skip is a comment, or a resource's
+metadata, that turns off a check for that resource; a person reviews each and lists it in
+REVIEWED_SKIPS.
 """
 
 from __future__ import annotations
@@ -50,11 +53,11 @@ class Result:
 class Expectation:
     """What the results of a complete scan must show.
 
-    files: those that must appear in the results.
-    resources: the least number of resources for each framework.
+    files: those that must appear in the results, as paths relative to the repository's root.
+    resources: the least number of resources for each framework, as ``("terraform", 12)``.
     policies: the ids of those that must have run.
-    skips: the file and check of each skip, which must take effect.
-    reviewed: the check and resource of each skip that passed a review.
+    skips: the file and check id of each skip, which must take effect.
+    reviewed: the check id and resource of each skip that passed a review.
     not_scanned: the files that checkov is known to ignore.
     unreadable: a sentence for each template that cannot be read.
     repository_files: the only files that may appear; None if any may.
@@ -90,14 +93,17 @@ def run(root: Path, python: Path, folder: Path) -> Result:
     except (OSError, ValueError):
         problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
         return Result(0, 0, (f"checkov wrote no JSON {problem}",))
-    if not isinstance(output, list):  # checkov writes a bare object if only one framework ran
+    if not isinstance(output, list):  # checkov writes a bare report if only one framework ran
         output = [output]
     settings_text = (root / suppressions.CHECKOV_SETTINGS).read_text(encoding="utf-8")
     return evaluate(output, read_expectation(root), settings_text, process.stderr)
 
 
 def _command(root: Path, python: Path, reports: Mapping[str, Path]) -> list[str]:
-    """Return the command that runs checkov and writes each format to its path in ``reports``."""
+    """Return the command that runs checkov and writes a report in each format.
+
+    ``reports`` maps a format to the report's path; ``python`` is the interpreter beside checkov.
+    """
     command = [str(python.parent / "checkov"), "-d", ".", "--framework", *FRAMEWORKS]
     command += ["--config-file", suppressions.CHECKOV_SETTINGS, "--skip-download"]
     command += ["--enable-secret-scan-all-files", "--external-checks-dir", str(POLICIES)]
@@ -127,7 +133,7 @@ def _environment(home: str) -> dict[str, str]:
 def evaluate(
     output: Sequence[Any], expectation: Expectation, settings_text: str, log: str
 ) -> Result:
-    """Return the result of checkov's JSON reports.
+    """Compare checkov's JSON reports, one for each framework, with the expectation.
 
     settings_text: the content of checkov's settings file; log: what checkov logged.
     """
@@ -163,7 +169,10 @@ def _collect_checks(reports: Iterable[dict[str, Any]], kind: str) -> list[dict[s
 
 
 def _skip_findings(skipped: Sequence[dict[str, Any]], expectation: Expectation) -> Iterator[str]:
-    """Yield a sentence for each skip without reason, review or effect, and each unused review."""
+    """Yield a sentence for each skip without reason, review or effect, and each unused review.
+
+    ``skipped`` are the checks that checkov reports as skipped.
+    """
     for check in skipped:
         check_id = check["check_id"]
         place = f"{_file_name(check)}: {check['resource']}: {check_id}"
@@ -182,7 +191,10 @@ def _skip_findings(skipped: Sequence[dict[str, Any]], expectation: Expectation) 
 
 
 def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]:
-    """Yield a sentence for each file that is missing in the results, or must not appear there."""
+    """Yield a sentence for each file that is missing in the results, or must not appear there.
+
+    ``scanned`` are the files that appear in the results.
+    """
     if expectation.repository_files is not None:
         for file in sorted(scanned - expectation.repository_files):
             yield f"{file}: was scanned but is not a file of the repository; delete it"
@@ -195,7 +207,7 @@ def _file_findings(scanned: set[str], expectation: Expectation) -> Iterator[str]
 def _policy_findings(
     ids_of_run_policies: set[str], expectation: Expectation, log: str
 ) -> Iterator[str]:
-    """Yield a sentence for each policy that did not run, or only the cause if checkov logged it."""
+    """Yield a sentence for each policy that did not run, or only one if checkov logged a cause."""
     missing = sorted(expectation.policies - ids_of_run_policies)
     cause = _load_error(log)
     if cause:
@@ -209,7 +221,7 @@ def _policy_findings(
 def _load_error(log: str) -> str:
     """Return place and message of the first error in loading a policy; "" if there is none.
 
-    Later errors are not returned, since they may follow from the first.
+    ``log`` is what checkov logged. Later errors are left out, since they may follow from the first.
     """
     _, separator, rest = log.partition("Cannot load external check")
     if not separator:
@@ -243,23 +255,29 @@ def read_expectation(root: Path) -> Expectation:
         path: path.read_text(encoding="utf-8")
         for path in sorted((root / "terraform-bootstrap").glob("*.tf"))
     }
-    block_counts = {
+    terraform_counts = {
         path: len(re.findall(r"^resource ", text, re.MULTILINE)) for path, text in terraform.items()
     }
-    files_with_blocks = [path for path, count in block_counts.items() if count]
-    resource_count = sum(len(template.get("Resources", {})) for template in loaded.values())
+    template_count = sum(len(template.get("Resources", {})) for template in loaded.values())
+    # A Terraform file without a resource does not appear in the results.
+    terraform_files = [path for path, count in terraform_counts.items() if count]
     workflows = (root / ".github" / "workflows").glob("*.y*ml")
-    files = [*(root / "cfn").glob("*.yaml"), *workflows, *files_with_blocks]
-    skips = [(path, SKIP_COMMENT.findall(text)) for path, text in terraform.items()]
-    skips += [(path, _template_skips(template)) for path, template in loaded.items()]
+    files = [*(root / "cfn").glob("*.yaml"), *workflows, *terraform_files]
+    skips = {path: SKIP_COMMENT.findall(text) for path, text in terraform.items()}
+    skips |= {path: _template_skips(template) for path, template in loaded.items()}
     reviewed = _load_reviewed_skips(root / REVIEWED_SKIPS)
     examples = (root / POLICIES / "examples").glob(f"{POLICY_PREFIX}*.toml")
     return Expectation(
         files=_relative_paths(root, files),
-        resources=(("cloudformation", resource_count), ("terraform", sum(block_counts.values()))),
+        resources=(
+            ("cloudformation", template_count),
+            ("terraform", sum(terraform_counts.values())),
+        ),
         policies=frozenset(path.stem for path in examples),
         skips=frozenset(
-            (_relative_path(root, path), check_id) for path, ids in skips for check_id in ids
+            (_relative_path(root, path), check_id)
+            for path, check_ids in skips.items()
+            for check_id in check_ids
         ),
         reviewed=frozenset(
             (check_id, resource)
@@ -295,16 +313,21 @@ def _template_skips(template: dict[str, Any]) -> list[str]:
 
 
 def _load_reviewed_skips(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tables of the file, each of them empty if it is missing."""
+    """Return the file's tables: "skips" (resources by check id), "not_scanned" (reasons by file).
+
+    A missing table is empty.
+    """
     reviewed = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"skips": {}, "not_scanned": {}, **reviewed}
 
 
 def _relative_paths(root: Path, paths: Iterable[Path]) -> frozenset[str]:
+    """Return the paths relative to the repository's root, as in checkov's results."""
     return frozenset(_relative_path(root, path) for path in paths)
 
 
 def _relative_path(root: Path, path: Path) -> str:
+    """Return one path relative to the repository's root, with slashes."""
     return path.relative_to(root).as_posix()
 
 
@@ -314,11 +337,15 @@ def _file_name(check: dict[str, Any]) -> str:
 
 
 def _resource_address(check: dict[str, Any]) -> str:
-    """Return the resource's address without an instance's key: a skip is for all instances."""
+    """Return the resource's address without the key of an instance: ``a.b["c"]`` -> ``a.b``.
+
+    A skip is for all instances of a Terraform resource.
+    """
     return str(check["resource"]).partition("[")[0]
 
 
 def _describe_failure(check: dict[str, Any]) -> str:
+    """Return a sentence about a failed check: file, resource, check id and what it demands."""
     place = f"{_file_name(check)}: {check['resource']}"
     return f"{place}: {check['check_id']} {check.get('check_name', '')}"
 

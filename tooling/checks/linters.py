@@ -159,19 +159,22 @@ def check_by_sarif(
 
 def _describe_result(result: Mapping[str, Any]) -> str:
     """Return one result of a SARIF report as a sentence: file, line, rule and message."""
-    location = (result.get("locations") or [{}])[0].get("physicalLocation", {})
+    locations = result.get("locations") or [{}]
+    location = locations[0].get("physicalLocation", {})
     file = location.get("artifactLocation", {}).get("uri", "?")
     line = location.get("region", {}).get("startLine", "?")
     return f"{file}:{line}: {result.get('ruleId', '?')} {result['message'].get('text', '')}"
 
 
 def _checkov(workspace: Workspace) -> Outcome:
+    """Run checkov, which has an environment of its own; it counts checks instead of files."""
     python = ensure("scan", workspace.root)
     result = checkov_results.run(workspace.root, python, workspace.reports)
     return Outcome(result.passed, result.findings, result.skipped)
 
 
 def _cfn_lint(workspace: Workspace) -> Outcome:
+    """Run cfn-lint on the templates, without settings of this machine's user."""
     templates = _list_files(workspace, "cfn/*.yaml")
     command = [workspace.program("cfn-lint"), "--format", "json", *templates]
     process = _run_command(workspace, command, HOME=str(workspace.reports))
@@ -218,6 +221,7 @@ def _policy_types(workspace: Workspace) -> Outcome:
 
 
 def _ruff(workspace: Workspace) -> Outcome:
+    """Run ruff's linter; a Python file of ours that its settings exclude is a finding too."""
     report = workspace.reports / "ruff.sarif"
     command = [workspace.program("ruff"), "check", "--output-format", "sarif"]
     command += ["--output-file", str(report), "."]
@@ -226,6 +230,7 @@ def _ruff(workspace: Workspace) -> Outcome:
 
 
 def _ruff_format(workspace: Workspace) -> Outcome:
+    """Check that ruff's formatter would change no file."""
     command = [workspace.program("ruff"), "format", "--check", "."]
     return check_by_exit_code(workspace, command, file_count=len(_python_files(workspace)))
 
@@ -241,10 +246,9 @@ def _python_files(workspace: Workspace) -> set[str]:
 
 def _files_without_ruff(workspace: Workspace) -> list[str]:
     """Return a sentence for each Python file that ruff's settings exclude."""
-    output = _run_command(
-        workspace, [workspace.program("ruff"), "check", "--show-files", "."]
-    ).stdout
-    checked = {os.path.relpath(line, workspace.root) for line in output.split("\n") if line}
+    command = [workspace.program("ruff"), "check", "--show-files", "."]
+    paths = _run_command(workspace, command).stdout.split("\n")
+    checked = {os.path.relpath(path, workspace.root) for path in paths if path}
     excluded = sorted(_python_files(workspace) - checked)
     return [f"{path}: is excluded by ruff's settings" for path in excluded]
 
@@ -256,12 +260,14 @@ def _suppressions(workspace: Workspace) -> Outcome:
 
 
 def _shellcheck(workspace: Workspace) -> Outcome:
+    """Run shellcheck on the shell scripts."""
     scripts = ["inv", ".ci/run"]
     command = [workspace.program("shellcheck"), "--norc", *scripts]
     return check_by_exit_code(workspace, command, file_count=len(scripts))
 
 
 def _zizmor(workspace: Workspace) -> Outcome:
+    """Run zizmor, which finds security problems in GitHub's workflows."""
     command = [workspace.program("zizmor"), "--offline", "--no-progress", "--strict-collection"]
     command += ["--persona", ZIZMOR_PERSONA, "--format", "sarif"]
     command += ["--config", ".github/zizmor.yml", ".github"]
@@ -304,6 +310,7 @@ def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outco
     """
 
     def check(workspace: Workspace) -> Outcome:
+        """Check the files; that there is none is a finding."""
         files = _list_files(workspace, pattern)
         if not files:
             return Outcome(0, (f"{pattern}: there is no file to check against {schema}",))
@@ -319,12 +326,16 @@ def _list_files(workspace: Workspace, pattern: str) -> list[str]:
 
 
 def _terraform_format(workspace: Workspace) -> Outcome:
+    """Check the format of the Terraform configuration, counted as one file."""
     command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
     return check_by_exit_code(workspace, command, file_count=1)
 
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
-    """Validate a copy, so that nothing is written beside the sources."""
+    """Validate a copy of the Terraform configuration: nothing is written beside the sources.
+
+    MIRROR_VARIABLE may name a folder of providers, which are then not downloaded.
+    """
     program, mirror = require_program(), os.environ.get(MIRROR_VARIABLE)
     plugins = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
@@ -333,6 +344,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
         shutil.copytree(workspace.root / "terraform-bootstrap", copy, ignore=ignored)
 
         def run_terraform(*arguments: str) -> Outcome:
+            """Run Terraform in the copy, without the user's settings."""
             command = [program, f"-chdir={copy}", *arguments, "-no-color"]
             variables = {"TF_CLI_CONFIG_FILE": os.devnull}
             return check_by_exit_code(workspace, command, file_count=1, **variables)

@@ -62,6 +62,7 @@ def source_files(root: Path) -> Iterator[Path]:
     """Yield the files of the repository, without generated ones."""
     for folder, subfolders, files in os.walk(root):
         generated = {*GENERATED_FOLDERS, "dist"} if Path(folder) == root else GENERATED_FOLDERS
+        # os.walk enters only the folders that stay in this list.
         subfolders[:] = sorted(
             name for name in subfolders if name not in generated and not name.startswith(".venv")
         )
@@ -69,7 +70,7 @@ def source_files(root: Path) -> Iterator[Path]:
 
 
 def _has_cfn_lint_settings(path: Path) -> bool:
-    """Return whether the key "cfn-lint" appears anywhere in a template."""
+    """Return whether the key "cfn-lint" appears anywhere in the template at ``path``."""
     try:
         return '"cfn-lint"' in json.dumps(templates.load(path), default=str)
     except RefusedError:  # the tools that read templates report it

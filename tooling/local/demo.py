@@ -1,7 +1,8 @@
 """``invoke demo``: shows the whole chain on this machine.
 
 Steps: start the local AWS emulator, bootstrap, package, deploy, fill the secret, send sign-ins,
-print the outputs.
+print the outputs. A sign-in has a ``title``, an ``event`` (from EventBridge, or a bare CloudTrail
+record), and the expected number of ``texts``, the messages to the owner's phone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ REAL_ACCOUNT_COMMANDS = """\
 
 @dataclass
 class Steps:
-    """Prints the heading of each step and measures its duration."""
+    """Prints the heading of each step and measures its duration; ``seconds`` is by heading."""
 
     screen: Screen
     seconds: dict[str, float] = field(default_factory=dict)
@@ -60,6 +61,8 @@ def run(
 ) -> None:
     """Show the whole chain; stop and remove everything at the end, also after an interruption.
 
+    ``keep`` waits for Ctrl-C before the end. ``event`` is the path of a file with a record to send
+    instead of the usual sign-ins. ``port`` is the emulator's, 0 any free one.
     Raises RefusedError if the file ``event`` has no record, FailedError if a sign-in has an
     unexpected result, and KeyboardInterrupt with a message if interrupted.
     """
@@ -96,16 +99,8 @@ def _run_demo(
         screen.announce(f"The local AWS emulator listens at {deployment.emulator.endpoint}.")
         screen.announce(f"The loopback Twilio listens at {deployment.twilio_server.url}.")
         outputs = _deploy(root, screen, deployment, steps)
-        problems = []
         with steps.step(f"Sign-ins (recognised: {RECOGNISED_NETWORKS})"):
-            for number, sign_in in enumerate(sign_ins, 1):
-                screen.print_heading(f"{number}. {sign_in['title']}")
-                result = _send_sign_in(deployment, sign_in)
-                _print_result(screen, result)
-                count = len(result.texts)
-                expected = sign_in.get("texts", count)  # a person's own record expects no number
-                if count != expected:
-                    problems.append(f"sign-in {number} led to {count} texts, not {expected}")
+            problems = _send_sign_ins(screen, deployment, sign_ins)
         if problems:
             raise FailedError("demo", "; ".join(problems), "read the function's log lines above")
         _print_summary(screen, steps, outputs)
@@ -117,7 +112,7 @@ def _run_demo(
 def _deploy(
     root: Path, screen: Screen, deployment: LocalDeployment, steps: Steps
 ) -> Mapping[str, str]:
-    """Bootstrap, package, deploy and fill the secret; return the stack's outputs."""
+    """Bootstrap, package, deploy and fill the secret; return the stack's outputs by name."""
     with steps.step("Bootstrap: Terraform makes the buckets and roles"):
         deployment.bootstrap(screen.announce, screen.print_plan)
     with steps.step("Package: the function and its layer"):
@@ -131,14 +126,31 @@ def _deploy(
     return outputs
 
 
+def _send_sign_ins(
+    screen: Screen, deployment: LocalDeployment, sign_ins: list[dict[str, Any]]
+) -> list[str]:
+    """Send each sign-in and print its result; return a sentence for each unexpected result."""
+    problems = []
+    for number, sign_in in enumerate(sign_ins, 1):
+        screen.print_heading(f"{number}. {sign_in['title']}")
+        result = _send_sign_in(deployment, sign_in)
+        _print_result(screen, result)
+        count = len(result.texts)
+        expected = sign_in.get("texts", count)  # a person's own record expects no number
+        if count != expected:
+            problems.append(f"sign-in {number} led to {count} texts, not {expected}")
+    return problems
+
+
 def _send_sign_in(deployment: LocalDeployment, sign_in: Mapping[str, Any]) -> SignInResult:
-    """Send the sign-in as an event of now and return what it led to."""
+    """Send the sign-in's event with a new id and the current time; return what it led to."""
     settings = deployment.settings
     event = rehearsal.as_event_now(sign_in["event"], settings.account, settings.region)
     return deployment.sign_in(event)
 
 
 def _print_result(screen: Screen, result: SignInResult) -> None:
+    """Print the way of one sign-in: rule, raw copy, decision, texts and duration."""
     screen.announce(f"   rule      {', '.join(result.rules)}")
     screen.announce(f"   raw copy  {result.raw_copies} in the log group")
     screen.announce(f"   function  {json.dumps(dict(result.decision))}")
@@ -150,6 +162,7 @@ def _print_result(screen: Screen, result: SignInResult) -> None:
 
 
 def _print_summary(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> None:
+    """Print the stack's outputs, each step's duration, and the commands for a real account."""
     screen.print_heading("Outputs of the stack")
     screen.print_pairs(outputs)
     screen.print_heading("Duration")
@@ -194,7 +207,7 @@ def parse_port(text: str | None) -> int:
 
 
 def _read_sign_in(path: Path) -> dict[str, Any]:
-    """Read a record of the user's own: an EventBridge event or a bare CloudTrail record.
+    """Return the record in the user's own file as a sign-in without an expected number of texts.
 
     Raises RefusedError if the file has none.
     """

@@ -2,7 +2,8 @@
 
 The emulator runs in a Python environment of its own and is reached over HTTP only. It gets minimal
 environment variables, keeps every file below one folder, and ends when its parent dies: it watches
-its standard input, a pipe that the parent never writes to.
+its standard input, a pipe that the parent never writes to. Each run has a random token, which its
+emulator returns: so it is known whether another run's emulator answers at the same port.
 """
 
 from __future__ import annotations
@@ -113,9 +114,13 @@ class Emulator:
 def _start(
     emulator_python: Path, runtime_python: Path, folder: Path, fixed_port: int
 ) -> tuple[subprocess.Popen[bytes], Emulator]:
-    """Start the emulator and wait for it; try another free port if its port is taken meanwhile."""
+    """Start the emulator and wait for it; try another free port if its port is taken meanwhile.
+
+    ``fixed_port`` is the port to listen on, or 0 for any.
+    """
     for attempt in range(1, START_ATTEMPTS + 1):
-        port, token = fixed_port or _free_port(), secrets.token_hex(8)
+        port = fixed_port or _free_port()
+        token = secrets.token_hex(8)
         environment = _environment(runtime_python, folder, port, token)
         process = _spawn(emulator_python, folder, environment)
         emulator = Emulator(f"http://{HOST}:{port}")
@@ -185,7 +190,8 @@ def _wait_until_ready(
         if process.poll() is not None:
             raise _start_error(f"ended with exit code {process.returncode}", folder)
         with suppress(OSError, http.client.HTTPException):
-            if _request(emulator.endpoint, "GET", HEALTH_PATH)[0] == HTTP_OK:
+            status, _body = _request(emulator.endpoint, "GET", HEALTH_PATH)
+            if status == HTTP_OK:
                 _check_token(emulator, folder, token)
                 return
         time.sleep(0.02)
@@ -194,14 +200,14 @@ def _wait_until_ready(
 
 
 def _check_token(emulator: Emulator, folder: Path, token: str) -> None:
-    """Check that this run's emulator answers: another run may have chosen the same free port."""
+    """Raise EmulatorError if another run's emulator answers: it may have taken the same port."""
     if _request(emulator.endpoint, "GET", TOKEN_PATH) != (HTTP_OK, token):
         what = f"is not the process at {emulator.endpoint}, which answers for another run"
         raise _start_error(what, folder)
 
 
 def _start_error(what: str, folder: Path) -> EmulatorError:
-    """Return an error with the last log lines; a _PortTakenError if they say so."""
+    """Return an error with the emulator's last log lines; a _PortTakenError if they say so."""
     lines = _log_file(folder).read_text(errors="replace").splitlines()[-LOG_LINES_IN_ERRORS:]
     message = "\n".join([f"the local AWS emulator {what}", *lines])
     if any(text in message for text in PORT_TAKEN_MESSAGES):
@@ -245,4 +251,5 @@ def _free_port() -> int:
 
 
 def _log_file(folder: Path) -> Path:
+    """Return the path of the emulator's log; ``folder`` holds all files of the run."""
     return folder / "emulator.log"

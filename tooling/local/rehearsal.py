@@ -1,6 +1,7 @@
 """Signwatch on the local AWS emulator, deployed by the code that deploys to a real account.
 
 The demo shows it to a person, and the end-to-end tests use it. Nothing here touches a real account.
+The loopback Twilio is a server of this machine that keeps the texts instead of sending them.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ class LocalDeployment:
     def bootstrap(
         self, announce: Callable[[str], None], show: Callable[[list[bootstrap.Change]], None]
     ) -> bootstrap.Bootstrap:
-        """Run the bootstrap."""
+        """Make the buckets and roles that a deployment needs, with Terraform; return the outputs.
+
+        ``show`` gets the planned changes, ``announce`` each line of progress.
+        """
         return bootstrap.apply(
             self.settings, self.as_owner(), self.paths, announce=announce, show=show
         )
@@ -94,20 +98,21 @@ class LocalDeployment:
         return stack.deploy(aws, self.settings, outputs, artifacts, console=console)
 
     def fill_secret(self, **changes: Any) -> None:
-        """Put the loopback Twilio's credentials into the stack's secret."""
+        """Put the loopback Twilio's credentials, with ``changes``, into the stack's secret."""
         aws, _ = self.as_deployer()
         secret.put(aws, stack.outputs(aws, self.settings)["TwilioSecretArn"], {**TWILIO, **changes})
 
     def sign_in(self, event: Mapping[str, Any]) -> SignInResult:
         """Let CloudTrail record ``event``, and wait for the function's decision.
 
-        Raises FailedError if there is none; if no rule matches, before the event is sent.
+        Raises FailedError if no rule matches (the event is then not sent), if no trail delivers the
+        event, or if the function does not decide in time.
         """
         rules = self._matching_rules(event)
         if not rules:
             raise _no_rule_error(event["detail"])
         start, texts_before = time.monotonic(), len(self.twilio_server.messages)
-        answer = self.emulator.send([dict(event)])[0]
+        [answer] = self.emulator.send([dict(event)])
         event_id = str(event["detail"].get("eventID", ""))
         if not answer["delivered"]:
             what = f"was not delivered: {answer['reason']}"
@@ -131,6 +136,7 @@ class LocalDeployment:
         """Wait for the function's log entry with its verdict on this event."""
 
         def find_decisions() -> list[dict[str, Any]]:
+            """Return the log entries so far that have a verdict on this event."""
             entries = [_parse_log_line(line) for line in _read_log_lines(logs, group, event_id)]
             return [
                 entry
@@ -158,7 +164,7 @@ class LocalDeployment:
 
     @staticmethod
     def wait_until(find: Callable[[], list[Any]]) -> list[Any]:
-        """Call ``find`` until it returns something, or time is up; return the last result."""
+        """Call ``find`` until its list is not empty, or time is up; return the last list."""
         end = time.monotonic() + SIGN_IN_TIMEOUT_SECONDS
         while True:
             results = find()
@@ -199,15 +205,21 @@ def use_account(
     account_id: str = ACCOUNT,
     parameters: Mapping[str, str] | None = None,
 ) -> Iterator[LocalDeployment]:
-    """Yield an account of a running emulator; this process's AWS settings point at it meanwhile."""
+    """Yield an account of a running emulator; this process's AWS settings point at it meanwhile.
+
+    ``parameters`` are the stack's, in addition to those that every local deployment needs.
+    """
     settings = Settings.load(account=account_id, config=os.devnull, root=root)
     stack_parameters = {
         "AlertEmail": "owner@example.com",
         "TwilioBaseUrl": twilio_server.url,
         **(parameters or {}),
     }
-    trust = {"trusted_principal_arns": [f"arn:aws:iam::{account_id}:root"], "old_version_days": 0}
-    settings = replace(settings, parameters=stack_parameters, bootstrap=trust)
+    bootstrap_variables = {
+        "trusted_principal_arns": [f"arn:aws:iam::{account_id}:root"],
+        "old_version_days": 0,
+    }
+    settings = replace(settings, parameters=stack_parameters, bootstrap=bootstrap_variables)
     paths = bootstrap.TerraformPaths(folder / "terraform", folder / "terraform.tfstate")
     with _aws_environment(emulator.environment(account_id, settings.region), folder):
         yield LocalDeployment(emulator, twilio_server, settings, paths)
@@ -223,7 +235,7 @@ def open_eventbridge() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="signwatch-coverage-") as name:
         folder = Path(name)
         with (
-            _start_emulator(folder, ROOT, 0) as emulator,
+            _start_emulator(folder, ROOT, port=0) as emulator,
             _aws_environment(emulator.environment(ACCOUNT, settings.region), folder),
         ):
             yield account.open(settings).client("events")
@@ -231,7 +243,10 @@ def open_eventbridge() -> Iterator[Any]:
 
 @contextmanager
 def _start_emulator(folder: Path, root: Path, port: int) -> Iterator[Emulator]:
-    """Run the emulator. Raises FailedError if it does not start or fails later."""
+    """Run the emulator below ``folder``; ``port`` 0 takes a free one.
+
+    Raises FailedError if it does not start or fails later.
+    """
     emulator_python = environment.ensure("local", root)
     runtime_python = environment.ensure("runtime", root)
     try:
@@ -262,8 +277,10 @@ def as_event_now(record: Mapping[str, Any], account_id: str, region: str) -> dic
         "recipientAccountId": account_id,
         "awsRegion": region,
     }
+    # EventBridge's detail-type depends on CloudTrail's eventType.
     kinds = {"awsapicall": "AWS API Call", "awsserviceevent": "AWS Service Event"}
-    kind = kinds.get(str(detail.get("eventType", "")).lower(), "AWS Console Sign In")
+    event_type = str(detail.get("eventType", "")).lower()
+    kind = kinds.get(event_type, "AWS Console Sign In")
     service = str(detail.get("eventSource", "")).partition(".")[0]
     return {
         "version": "0",
@@ -286,7 +303,7 @@ def _no_rule_error(record: Mapping[str, Any]) -> FailedError:
 
 
 def _read_log_lines(logs: Any, group: str, text: str = "") -> list[str]:
-    """Return the lines of a log group that contain ``text``."""
+    """Return the lines of a log group that contain ``text``; ``logs`` is a boto3 client."""
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
     lines = [event["message"] for page in pages for event in page["events"]]
     return [line for line in lines if text in line]
@@ -303,7 +320,10 @@ def _parse_log_line(line: str) -> dict[str, Any]:
 
 @contextmanager
 def _aws_environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Replace all AWS variables of this process with ``values``, and restore them at the end."""
+    """Replace all AWS variables of this process with ``values``, and restore them at the end.
+
+    An empty file in ``folder`` takes the place of the user's AWS configuration and credentials.
+    """
     config = folder / "aws-config"
     config.write_text("")
     before = dict(os.environ)

@@ -3,6 +3,9 @@
 It implements part of Twilio's REST API (2010-04-01) as documented in "Messages resource", "Error
 and warning dictionary" and "Test credentials" (the magic numbers), and fails on request.
 ``GET /__messages`` shows the received texts.
+
+A text travels in segments of at most 140 bytes. If the alphabet GSM-7 has all its characters, it is
+encoded in units of 7 bits (septets), else in UCS-2's units of 16 bits.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ GSM7_CHARS = (  # 3GPP TS 23.038
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 GSM7_ESCAPED_CHARS = "\f^{}\\[~]|€"  # two septets each
-# Units that fit into a single segment, and into each of several, which have a header.
+# Units that fit into the only segment of a text, and into each of several, which have a header.
 GSM7_SEGMENT_SIZES, UCS2_SEGMENT_SIZES = (160, 153), (70, 67)
 LAST_CHAR_OF_ONE_UTF16_UNIT = "\uffff"
 
@@ -47,8 +50,8 @@ LAST_CHAR_OF_ONE_UTF16_UNIT = "\uffff"
 class SimulatedFailure:
     """How one request fails; with the default values, it does not.
 
-    It is refused with ``status``, answered only after ``delay_seconds``, or, with ``reset``, its
-    connection is closed without an answer.
+    It is refused with the HTTP ``status`` and Twilio's error ``code``, answered only after
+    ``delay_seconds``, or, with ``reset``, its connection is closed without an answer.
     """
 
     status: int | None = None
@@ -73,6 +76,7 @@ class TwilioServer:
     """Keeps the received texts, and the failures to simulate; safe to use from any thread."""
 
     def __init__(self, credentials: Mapping[str, str]) -> None:
+        """``credentials`` maps the SID of an API key or account to its secret; see start()."""
         self.url = ""
         self.stopping = threading.Event()
         self._credentials = dict(credentials)
@@ -83,10 +87,10 @@ class TwilioServer:
     @classmethod
     @contextmanager
     def start(cls, *, credentials: Mapping[str, str], port: int = 0) -> Iterator[TwilioServer]:
-        """Run a server on 127.0.0.1.
+        """Run a server on 127.0.0.1; it stops at the end of the ``with`` block.
 
-        ``credentials`` maps the SID of an API key or account to its secret. The server
-        stops at the end. Raises OSError if ``port`` is in use.
+        ``credentials`` maps the SID (id) of an API key or account to its secret. ``port`` 0 takes a
+        free one. Raises OSError if ``port`` is in use.
         """
         twilio_server = cls(credentials)
         listener = _Listener(twilio_server, port)
@@ -152,8 +156,8 @@ class TwilioServer:
             return False
         if kind.lower() != "basic" or user not in self._credentials:
             return False
-        is_own = not user.startswith("AC") or user == account_sid
-        return is_own and self._credentials[user] == password
+        is_other_account = user.startswith("AC") and user != account_sid
+        return not is_other_account and self._credentials[user] == password
 
     def take_failure(self) -> SimulatedFailure:
         """Remove and return the failure to simulate for the next request.
@@ -164,7 +168,10 @@ class TwilioServer:
             return self._failures.pop(0) if self._failures else SimulatedFailure()
 
     def receive(self, account_sid: str, form: Mapping[str, str]) -> dict[str, Any]:
-        """Store the message in ``form`` and return it. Raises ApiError if Twilio refuses it."""
+        """Store the message that ``form`` asks for and return it, with the keys of Twilio's answer.
+
+        Raises ApiError if Twilio would refuse it.
+        """
         _check_form(form)
         message = _make_message(account_sid, form)
         with self._lock:
@@ -184,19 +191,20 @@ class TwilioServer:
 def count_segments(text: str) -> int:
     """Return how many segments a text takes: in GSM-7 if it can encode the text, else in UCS-2."""
     if set(text) <= set(GSM7_CHARS + GSM7_ESCAPED_CHARS):
-        sizes = [2 if character in GSM7_ESCAPED_CHARS else 1 for character in text]
-        single_size, joined_size = GSM7_SEGMENT_SIZES
+        char_sizes = [2 if char in GSM7_ESCAPED_CHARS else 1 for char in text]
+        only_segment_size, segment_size = GSM7_SEGMENT_SIZES
     else:
-        sizes = [2 if character > LAST_CHAR_OF_ONE_UTF16_UNIT else 1 for character in text]
-        single_size, joined_size = UCS2_SEGMENT_SIZES
-    if sum(sizes) <= single_size:
+        char_sizes = [2 if char > LAST_CHAR_OF_ONE_UTF16_UNIT else 1 for char in text]
+        only_segment_size, segment_size = UCS2_SEGMENT_SIZES
+    if sum(char_sizes) <= only_segment_size:
         return 1
-    count, used = 1, 0
-    for size in sizes:  # neither an escaped character nor a surrogate pair is split
-        if used + size > joined_size:
-            count, used = count + 1, 0
-        used += size
-    return count
+    segment_count, used_units = 1, 0
+    for size in char_sizes:  # a character of two units is never split
+        if used_units + size > segment_size:
+            segment_count += 1
+            used_units = 0
+        used_units += size
+    return segment_count
 
 
 def _check_form(form: Mapping[str, str]) -> None:
@@ -205,6 +213,7 @@ def _check_form(form: Mapping[str, str]) -> None:
     has_sender = sender or form.get("MessagingServiceSid")
     is_valid = E164.fullmatch(to) and to != INVALID_NUMBER
     is_too_long = len(text) > TEXT_MAX_CHARS
+    # Whether Twilio refuses the form, its error code, and its message.
     checks = [
         (not to, 21604, "A 'To' phone number is required."),
         (not has_sender, 21603, "A 'From' phone number is required."),
@@ -260,13 +269,15 @@ class _Listener(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(self, twilio_server: TwilioServer, port: int) -> None:
+        """Start to listen; ``port`` 0 takes a free one. Raises OSError if it is in use."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.twilio_server = twilio_server
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}  # the open ones
         self._thread = threading.Thread(target=self._listen, name="twilio-server", daemon=True)
         self._thread.start()
 
     def _listen(self) -> None:
+        """Accept connections until the server stops; runs in a thread of its own."""
         while not self.twilio_server.stopping.is_set():
             self.handle_request()  # blocks until a connection; serve_forever would poll
 
@@ -298,18 +309,22 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Responds to the requests of one connection."""
+
     server: _Listener
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        """Respond with one message, or with all of them at /__messages."""
         if self.path == "/__messages":
             self._respond(200, self.server.twilio_server.messages)
         else:
             self._serve({})
 
     def do_POST(self) -> None:
+        """Receive a new message, in a form of at most REQUEST_MAX_BYTES."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > REQUEST_MAX_BYTES:
             self.close_connection = True  # the body is not read
@@ -338,13 +353,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(error)
 
     def _parse_path(self) -> tuple[str, str | None]:
-        """Return the account's and the message's SID in the path; the latter may be missing.
+        """Return the SIDs of the account and of the message in the path; a POST has no message yet.
 
         Raises ApiError if there is no such resource, or the client is not authorised.
         """
         match = MESSAGES_PATH.fullmatch(self.path.partition("?")[0])
-        # GET looks up one message; POST sends a new one, which has no SID yet.
-        if not match or bool(match["message"]) != (self.command == "GET"):
+        names_message = bool(match and match["message"])
+        is_get = self.command == "GET"
+        if not match or names_message != is_get:
             raise ApiError(404, 20404, f"The requested resource {self.path} was not found")
         authorization = self.headers.get("Authorization", "")
         if not self.server.twilio_server.is_authorized(match["account"], authorization):
@@ -354,6 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _simulate(self, failure: SimulatedFailure) -> bool:
         """Wait, or raise ApiError, as the failure says; return whether to close without answer."""
         stopping = self.server.twilio_server.stopping
+        # The wait ends early, with True, if the server stops.
         has_stopped = failure.delay_seconds > 0 and stopping.wait(failure.delay_seconds)
         if has_stopped or failure.reset:
             return True
@@ -377,6 +394,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(
         self, status: int, value: object, headers: Mapping[str, str] | None = None
     ) -> None:
+        """Send a whole response with ``value`` as JSON."""
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json;charset=utf-8")

@@ -49,10 +49,14 @@ def main() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Wait until the parent closes standard input or dies, then end every process started here."""
+    """Wait until the parent process has ended, then end every process started here.
+
+    Standard input is a pipe from the parent: reading it ends when the parent dies or closes it. A
+    parent that closed it but still lives stops this process itself, or is about to end.
+    """
     while os.read(sys.stdin.fileno(), 1):
         pass
-    while os.getppid() == PARENT_PID:  # the parent stops this process itself, or is still ending
+    while os.getppid() == PARENT_PID:
         time.sleep(0.05)
     from tooling.local.adapter import lambda_functions
 

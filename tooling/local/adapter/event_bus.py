@@ -9,6 +9,7 @@ Sources: EventBridge user guide, "Receiving read-only management events from AWS
 # The emulator ships no types.
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -17,31 +18,32 @@ from ministack.services import eventbridge
 from tooling.local.adapter import event_targets
 
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
-ENABLED_STATES = ("ENABLED", ENABLED_WITH_READS)
 
 
 def install() -> None:
     """Replace the dispatch to rules, and check the entries of PutEvents as AWS does."""
     eventbridge._dispatch_event = dispatch
-    put = eventbridge._put_events
-    eventbridge._put_events = lambda data, allow_aws_source=False: put_events(
-        put, data, allow_aws_source
-    )
+    # The emulator's own PutEvents becomes the first argument of ours.
+    eventbridge._put_events = functools.partial(put_events, eventbridge._put_events)
 
 
 def dispatch(event: dict[str, Any], decoded_event: Any = None) -> None:
     """Send the event to each target of each enabled rule of its bus that matches it.
 
-    ``decoded_event`` is the emulator's form of the event, as patterns see it and targets get it.
+    ``event`` is the emulator's record of it. ``decoded_event`` is the same with its detail decoded,
+    as patterns see it and targets get it.
     """
     decoded_event = decoded_event or eventbridge._pattern_event_view(event)
-    bus, passed_rules = event.get("EventBusName", "default"), event.get("_DispatchPath") or ()
+    bus = event.get("EventBusName", "default")
+    # Rules that have forwarded the event already do not get it again: no circle.
+    forwarding_rules = event.get("_DispatchPath") or ()
     for key, rule in eventbridge._rules.items():
-        if rule.get("EventBusName", "default") != bus or key in passed_rules:
+        if rule.get("EventBusName", "default") != bus or key in forwarding_rules:
             continue
-        if not _is_enabled_for(rule, event) or not rule.get("EventPattern"):
+        pattern = rule.get("EventPattern")
+        if not pattern or not _is_enabled_for(rule, event):
             continue
-        if eventbridge._matches_pattern_view(rule["EventPattern"], decoded_event, key):
+        if eventbridge._matches_pattern_view(pattern, decoded_event, key):
             for target in eventbridge._targets.get(key, []):
                 event_targets.start_delivery(dict(target), event, rule, decoded_event)
 
@@ -49,9 +51,9 @@ def dispatch(event: dict[str, Any], decoded_event: Any = None) -> None:
 def _is_enabled_for(rule: dict[str, Any], event: dict[str, Any]) -> bool:
     """Return whether the rule's state lets it receive this event."""
     state = rule.get("State")
-    if state == ENABLED_WITH_READS:
-        return True
-    return state in ENABLED_STATES and not is_read_only(event)
+    if state == "ENABLED":
+        return not is_read_only(event)
+    return bool(state == ENABLED_WITH_READS)
 
 
 def is_read_only(event: dict[str, Any]) -> bool:
@@ -62,24 +64,27 @@ def is_read_only(event: dict[str, Any]) -> bool:
     return detail.get("readOnly") is True and bool(detail.get("managementEvent", True))
 
 
-def put_events(put: Any, data: dict[str, Any], allow_aws_source: bool) -> Any:  # noqa: FBT001 - the emulator's own signature
-    """Refuse the entries that AWS refuses, put the others, and answer in the order of entries."""
-    entries = data.get("Entries", [])
+def put_events(put: Any, request: dict[str, Any], allow_aws_source: bool = False) -> Any:  # noqa: FBT001, FBT002 - the emulator's own signature
+    """Refuse the entries that AWS refuses, put the others, and answer in the order of entries.
+
+    ``put`` is the emulator's PutEvents; it returns status, headers and JSON body.
+    """
+    entries = request.get("Entries", [])
     if not 1 <= len(entries) <= 10:  # noqa: PLR2004 - the API's own limits
-        return put(data, allow_aws_source)
+        return put(request, allow_aws_source)
     answers: list[dict[str, Any]] = []
     for entry in entries:
         if refusal := _refusal(entry):
             answers.append(refusal)
         else:
-            body = put({"Entries": [entry]}, allow_aws_source)[2]
+            _status, _headers, body = put({"Entries": [entry]}, allow_aws_source)
             answers += json.loads(body)["Entries"]
     failed = sum("ErrorCode" in answer for answer in answers)
     return eventbridge.json_response({"FailedEntryCount": failed, "Entries": answers})
 
 
 def _refusal(entry: dict[str, Any]) -> dict[str, str] | None:
-    """Return the error with which AWS refuses an entry of PutEvents, or None if it accepts it."""
+    """Return the answer with which AWS refuses an entry of PutEvents, or None if it accepts it."""
     if not entry.get("Source") or not entry.get("DetailType") or entry.get("Detail") is None:
         reason = "Reason: it is a required argument."
         message = f"Parameter Source, DetailType or Detail is not valid. {reason}"

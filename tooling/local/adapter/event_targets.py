@@ -1,6 +1,8 @@
 """Delivers one event to one target of an EventBridge rule: permission, retries, dead-letter queue.
 
 The emulator delivers once, in the request's thread, without checking permissions.
+``event`` is the emulator's record of an event, ``decoded_event`` the same with its detail decoded;
+``target`` and ``rule`` have the keys of PutTargets and PutRule.
 Sources: EventBridge user guide, "How EventBridge retries delivering events", "Using dead-letter
 queues to process undelivered events" and "Using resource-based policies for EventBridge";
 CloudWatch Logs user guide, resource policies.
@@ -47,10 +49,8 @@ class UndeliverableError(Exception):
 def start_delivery(
     target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], decoded_event: Any
 ) -> None:
-    """Deliver an event in a thread of its own, in the account and Region of the caller.
-
-    ``decoded_event`` is the emulator's form of the event, with its detail decoded.
-    """
+    """Deliver an event in a thread of its own, in the account and Region of the caller."""
+    # The emulator keeps the account and Region in context variables.
     run = contextvars.copy_context().run
     args = (_deliver, target, event, rule, decoded_event)
     threading.Thread(target=run, args=args, daemon=True).start()
@@ -61,42 +61,50 @@ def _deliver(
 ) -> None:
     """Send the event until it is delivered, its retries are used up, or it is too old.
 
-    An event that cannot be delivered goes to the target's dead-letter queue. ``event`` is the
-    emulator's record of the event, and ``decoded_event`` the same with its detail decoded.
+    An event that cannot be delivered goes to the target's dead-letter queue.
     """
     event_text = json.dumps(decoded_event.event_with_detail())
-    policy = target.get("RetryPolicy") or {}
-    max_retries = int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES))
-    max_age = int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS))
     start, retries = time.time(), 0
-    details = {"ERROR_CODE": "INTERNAL_ERROR"}
+    # AWS's message attributes, which tell the reader of the dead-letter queue why.
+    failure = {"ERROR_CODE": "INTERNAL_ERROR"}
     while True:
         try:
             payload = _payload(target, rule, decoded_event, event_text)
             _send(target, payload, event, rule, decoded_event)
         except UndeliverableError as error:
-            details |= {"ERROR_CODE": error.code, "ERROR_MESSAGE": str(error)}
+            failure |= {"ERROR_CODE": error.code, "ERROR_MESSAGE": str(error)}
             break
         except Exception as error:  # noqa: BLE001 - EventBridge retries whatever a target's service raises
-            details["ERROR_MESSAGE"] = str(error)
-            if retries >= max_retries:
-                details["EXHAUSTED_RETRY_CONDITION"] = "MaximumRetryAttempts"
-                break
-            if time.time() - start > max_age:
-                details["EXHAUSTED_RETRY_CONDITION"] = "MaximumEventAgeInSeconds"
+            failure["ERROR_MESSAGE"] = str(error)
+            if limit := _reached_limit(target, retries, time.time() - start):
+                failure["EXHAUSTED_RETRY_CONDITION"] = limit
                 break
             retries += 1
-            pause = min(RETRY_BASE_SECONDS * 2**retries, RETRY_MAX_SECONDS)
-            time.sleep(pause * random.random())  # noqa: S311 - jitter
+            pause_seconds = min(RETRY_BASE_SECONDS * 2**retries, RETRY_MAX_SECONDS)
+            time.sleep(pause_seconds * random.random())  # noqa: S311 - jitter, so that retries spread
         else:
             return
-    _send_to_dead_letters(target, rule, event_text, {**details, "RETRY_ATTEMPTS": str(retries)})
+    failure["RETRY_ATTEMPTS"] = str(retries)
+    _send_to_dead_letters(target, rule, event_text, failure)
+
+
+def _reached_limit(target: dict[str, Any], retries: int, age_seconds: float) -> str:
+    """Return the key of the target's RetryPolicy that forbids another retry; empty if none does."""
+    policy = target.get("RetryPolicy") or {}
+    if retries >= int(policy.get("MaximumRetryAttempts", DEFAULT_RETRIES)):
+        return "MaximumRetryAttempts"
+    if age_seconds > int(policy.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS)):
+        return "MaximumEventAgeInSeconds"
+    return ""
 
 
 def _payload(
     target: dict[str, Any], rule: dict[str, Any], decoded_event: Any, event_text: str
 ) -> str:
-    """Return what the target gets: the event, or what the target's input settings make of it."""
+    """Return what the target gets: the event, or what the target's input settings make of it.
+
+    ``event_text`` is the event as JSON.
+    """
     if target.get("InputTransformer"):
         return str(
             eventbridge._apply_input_transformer(target["InputTransformer"], rule, decoded_event)
@@ -105,8 +113,9 @@ def _payload(
         return str(target["Input"])
     if target.get("InputPath"):
         node = json.loads(event_text)
-        for key in target["InputPath"].removeprefix("$").strip(".").split("."):
-            node = node[key] if key else node
+        path = target["InputPath"].removeprefix("$").strip(".")  # "$.detail.eventName"; "$" is all
+        for key in path.split(".") if path else ():
+            node = node[key]
         return json.dumps(node)
     return event_text
 
@@ -133,8 +142,8 @@ def _send(
 
 
 def _send_to_function(arn: str, payload: str, rule: dict[str, Any]) -> None:
-    """Invoke the function, if its policy lets the rule do so."""
-    function, configuration, _ = lambda_svc._get_func_record_for_ref(arn)
+    """Invoke the function asynchronously, if its policy lets the rule do so."""
+    function, configuration, _name = lambda_svc._get_func_record_for_ref(arn)
     if not function:
         raise UndeliverableError("RESOURCE_NOT_FOUND", f"Function not found: {arn}")
     action = "lambda:InvokeFunction"
@@ -160,7 +169,10 @@ def _can_write_to(queue: dict[str, Any], arn: str, rule: dict[str, Any]) -> bool
 
 
 def _send_to_log_group(arn: Any, payload: str, rule: dict[str, Any]) -> None:
-    """Write to a new stream, if a resource policy of CloudWatch Logs lets the rule do so."""
+    """Write to a new stream, if a resource policy of CloudWatch Logs lets the rule do so.
+
+    ``arn`` is the log group's, as parsed.
+    """
     group = arn.resource.partition("log-group:")[2].removesuffix(":*")
     if group not in cloudwatch_logs._log_groups:
         message = f"The specified log group does not exist: {group}"
@@ -186,7 +198,10 @@ def _denial(action: str, arn: str) -> str:
 def _send_to_bus(
     target: dict[str, Any], arn: Any, event: dict[str, Any], rule: dict[str, Any]
 ) -> None:
-    """Forward to a bus of the same account, in any Region, if the target's role allows it."""
+    """Forward to a bus of the same account, in any Region, if the target's role allows it.
+
+    Like AWS, an event goes to another Region once only. ``arn`` is the bus's, as parsed.
+    """
     crosses_region = arn.region != get_region()
     if arn.account_id != get_account_id():
         message = "the local AWS emulator cannot send to a bus of another account"
@@ -214,19 +229,17 @@ def _send_to_bus(
 
 
 def _send_to_dead_letters(
-    target: dict[str, Any], rule: dict[str, Any], event_text: str, details: dict[str, str]
+    target: dict[str, Any], rule: dict[str, Any], event_text: str, failure: dict[str, str]
 ) -> None:
     """Put the event into the target's dead-letter queue, if there is one and the rule may write.
 
-    ``details`` are the message attributes with which AWS says why; empty ones are left out.
+    ``failure`` are the message attributes with which AWS says why; empty ones are left out.
     """
-    log.warning(
-        "rule %s could not deliver to %s: %s %s",
-        *(rule["Name"], target["Arn"], details["ERROR_CODE"], details["ERROR_MESSAGE"]),
-    )
+    reason = f"{failure['ERROR_CODE']} {failure['ERROR_MESSAGE']}"
+    log.warning("rule %s could not deliver to %s: %s", rule["Name"], target["Arn"], reason)
     arn = str((target.get("DeadLetterConfig") or {}).get("Arn") or "")
     queue = sqs._queue_by_arn(arn) if arn else None
     if queue and _can_write_to(queue, arn, rule):
-        values = {"RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"], **details}
+        values = {"RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"], **failure}
         attributes = {name: ("String", value) for name, value in values.items() if value}
         send_message(queue, event_text, attributes=attributes)

@@ -26,6 +26,7 @@ from ministack.core.router import extract_access_key_id, extract_region
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# A request names its operation in the header X-Amz-Target: "AWSIdentityStore.CreateUser".
 SERVICE, TARGET_PREFIX = "identitystore", b"AWSIdentityStore."
 STORE_ID = re.compile(r"d-[0-9a-f]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 USER_ID = re.compile(r"([0-9a-f]{10}-)?[A-Fa-f0-9]{8}(-[A-Fa-f0-9]{4}){3}-[A-Fa-f0-9]{12}")
@@ -48,7 +49,7 @@ _users: dict[UserKey, dict[str, Any]] = {}
 
 
 class RefusedError(Exception):
-    """The request is refused with ``response``."""
+    """The request is refused with ``response``; ``code`` is AWS's name of the error."""
 
     def __init__(self, code: str, message: str, **details: str) -> None:
         super().__init__(message)
@@ -62,7 +63,10 @@ def parse_operation(headers: Headers) -> str:
 
 
 def respond(headers: Headers, body: bytes) -> Response:
-    """Return status and content of the response, in the account and Region of the signer."""
+    """Handle a request in the account and Region of its signer; return the status and the content.
+
+    ``headers`` are pairs of name and value, as ASGI passes them.
+    """
     handlers = {"CreateUser": _create_user, "DescribeUser": _describe_user}
     try:
         _set_request_context(headers, body)
@@ -80,7 +84,7 @@ def _set_request_context(headers: Headers, body: bytes) -> None:
     header_values = _decode(headers)
     set_request_account_id(app._request_account_scope(extract_access_key_id(header_values)))
     set_request_region(extract_region(header_values))
-    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
     iam_evaluator.pin_signed_request("POST", "/", {}, headers)
     iam_evaluator.pin_signed_body(body)
 
@@ -108,6 +112,7 @@ def _refuse_operation(headers: Headers, _: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _create_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Create a user in a store and return both ids. Raises RefusedError."""
     store = _valid_value(STORE_ID, request, "IdentityStoreId")
     name = _valid_value(USER_NAME, request, "UserName")
     _authorize(headers, "CreateUser", [_store_arn(store), "arn:aws:identitystore:::user/*"])
@@ -118,6 +123,7 @@ def _create_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _describe_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's name and ids. Raises RefusedError, also if there is no such user."""
     store = _valid_value(STORE_ID, request, "IdentityStoreId")
     user_id = _valid_value(USER_ID, request, "UserId")
     user_arn = f"arn:aws:identitystore:::user/{user_id}"
@@ -134,23 +140,25 @@ def _valid_value(pattern: re.Pattern[str], request: Mapping[str, Any], key: str)
     value = request.get(key)
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
-    name = f"{key[0].lower()}{key[1:]}"
+    name = f"{key[0].lower()}{key[1:]}"  # AWS's message has "userId" for UserId
     what = f"Value at '{name}' failed to satisfy constraint: {pattern.pattern}"
     raise RefusedError("ValidationException", f"1 validation error detected: {what}")
 
 
 def _store_arn(store: str) -> str:
+    """Return the ARN of the identity store with the id ``store``."""
     return f"arn:aws:identitystore::{get_account_id()}:identitystore/{store}"
 
 
-def _authorize(headers: Headers, name: str, resources: Sequence[str]) -> None:
+def _authorize(headers: Headers, operation: str, resources: Sequence[str]) -> None:
     """Refuse the request unless its signature is valid and the signer may act on each resource.
 
-    Like AWS, name all missing permissions in one error.
+    ``resources`` are ARNs. Like AWS, name all missing permissions in one error.
     """
-    key, action = extract_access_key_id(_decode(headers)), f"{SERVICE}:{name}"
+    key, action = extract_access_key_id(_decode(headers)), f"{SERVICE}:{operation}"
     denials = []
     for resource in resources:
+        # None if it is allowed, and an AuthError if the key or the signature is not valid.
         refusal = iam_evaluator.enforce(key, action, SERVICE, get_region(), resource)
         if isinstance(refusal, iam_evaluator.AuthError):
             is_forged = refusal.code == "SignatureDoesNotMatch"

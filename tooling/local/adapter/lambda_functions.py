@@ -4,6 +4,9 @@ The emulator's own workers check neither the role nor the log permissions.
 Sources: Lambda developer guide, "Understanding the Lambda execution environment lifecycle",
 "Defining Lambda function permissions with an execution role" and "Sending Lambda function logs to
 CloudWatch Logs".
+
+``record`` is the emulator's record of a function, and ``configuration`` has the keys of Lambda's
+FunctionConfiguration, for one version of the function. A sandbox is one execution environment.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -56,7 +59,10 @@ def close(
     account: str | None = None,
     region: str | None = None,
 ) -> None:
-    """Close the function's sandboxes: its code or configuration changed, or it was deleted."""
+    """Close the function's sandboxes: its code or configuration changed, or it was deleted.
+
+    The emulator calls this; ``account`` and ``region`` are by default those of the request.
+    """
     pool.close(Owner(account or get_account_id(), region or get_region(), name))
 
 
@@ -67,7 +73,11 @@ def run(
     request_id: str,
     _started: float,
 ) -> dict[str, Any]:
-    """Invoke the function of the emulator's ``record``; return what the emulator expects."""
+    """Invoke the function and return what the emulator expects.
+
+    That is: the payload ("body") and the log as text ("log"), after an error also "error" (true)
+    and "function_error" ("Unhandled").
+    """
     owner = Owner(get_account_id(), get_region(), configuration["FunctionName"])
     credentials = get_credentials(configuration["Role"], owner.name)
     pooled = pool.take(
@@ -87,7 +97,7 @@ def run(
 
 
 def _revision(configuration: dict[str, Any], credentials: Credentials) -> str:
-    """Return a digest that changes if the function needs a new sandbox."""
+    """Return a digest of all that a sandbox depends on: if it changes, a new one is needed."""
     values = [configuration.get(key) for key in REVISION_KEYS]
     return hashlib.sha256(json.dumps([values, credentials], sort_keys=True).encode()).hexdigest()
 
@@ -98,8 +108,9 @@ def _make_sandbox(
     owner: Owner,
     credentials: Credentials,
 ) -> Sandbox:
-    """Return a new sandbox for the function of the emulator's ``record``."""
+    """Return a new sandbox with the function's code, layers and configuration."""
     layers = [lambda_svc._resolve_layer_zip(layer) for layer in configuration.get("Layers") or ()]
+    # The emulator has no zip of an empty layer.
     package = Package(record["code_zip"], [layer for layer in layers if layer])
     function = Function(
         name=owner.name,
@@ -135,16 +146,16 @@ def _log_group(configuration: dict[str, Any]) -> str:
 
 
 def _write_log(configuration: dict[str, Any], result: Result) -> None:
-    """Write the log with the permissions of the function's role.
+    """Write the invocation's log to CloudWatch Logs with the permissions of the function's role.
 
     Like AWS, silently drop it if the role lacks them.
     """
     group, role = _log_group(configuration), configuration["Role"]
-    arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}"
-    stream_arn = f"{arn}:log-stream:{result.stream}"
-    pin_request_origin("127.0.0.1", secure_transport=True)
+    group_arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}"
+    stream_arn = f"{group_arn}:log-stream:{result.stream}"
+    pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
     is_missing = group not in cloudwatch_logs._log_groups
-    if is_missing and is_role_allowed(role, "logs:CreateLogGroup", f"{arn}:*"):
+    if is_missing and is_role_allowed(role, "logs:CreateLogGroup", f"{group_arn}:*"):
         cloudwatch_logs._create_log_group({"logGroupName": group})
     actions = ("logs:CreateLogStream", "logs:PutLogEvents")
     if all(is_role_allowed(role, action, stream_arn) for action in actions):

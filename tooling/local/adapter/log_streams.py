@@ -19,10 +19,10 @@ def append_to_log_stream(group: str, stream: str, messages: list[str]) -> None:
     """
     if group not in cloudwatch_logs._log_groups:
         return
-    now = int(time.time() * 1000)
+    now_ms = int(time.time() * 1000)
     target = {"logGroupName": group, "logStreamName": stream}
     with _lock:
         if stream not in cloudwatch_logs._log_groups[group]["streams"]:
             cloudwatch_logs._create_log_stream(target)
-    events = [{"timestamp": now, "message": message} for message in messages]
+    events = [{"timestamp": now_ms, "message": message} for message in messages]
     cloudwatch_logs._put_log_events({**target, "logEvents": events})

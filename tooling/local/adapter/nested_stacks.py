@@ -3,7 +3,8 @@
 The emulator deploys children by shorter code of its own. There, an update loses the attributes of
 unchanged resources, a failed child leaves its resources behind, and a deletion ignores
 DeletionPolicy and errors. Here a child is an ordinary stack record, deployed by the emulator's code
-for root stacks inside the parent's operation.
+for root stacks inside the parent's operation. A stack record has the keys of DescribeStacks, and
+keys of the emulator's own, which begin with "_".
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -31,7 +32,7 @@ ROLLBACK_STATUSES = (
     "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
 )
 START_STATUSES = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")
-ROLLBACK_KEYS = (
+ROLLBACK_KEYS = (  # of a stack record: what a failed update restores
     "_resources",
     "_template",
     "_template_body",
@@ -46,8 +47,8 @@ ROLLBACK_KEYS = (
 def install() -> None:
     """Replace the emulator's provisioner of child stacks, and complete two API answers.
 
-    - a child's events in its parent: stock has the child's id after success only; here always
-    - DescribeStacks: stock has neither ParentId nor RootId
+    - a child's events in its parent: the emulator's have the child's id after success only
+    - DescribeStacks: the emulator's has neither ParentId nor RootId
     """
     provisioners._RESOURCE_HANDLERS[STACK_TYPE] = {
         "create": create,
@@ -62,17 +63,17 @@ def install() -> None:
 def create(
     logical_id: str, properties: Mapping[str, Any], parent: str
 ) -> tuple[str, dict[str, str]]:
-    """Deploy a new child; return its id and its outputs as ``Outputs.NAME``.
+    """Deploy a new child; return its id and its outputs as ``{"Outputs.NAME": value}``.
 
-    Raises ValueError if it fails, after it was rolled back and deleted, as the parent's rollback
-    would do.
+    ``parent`` is the parent's name, ``logical_id`` and ``properties`` are the child's there. Raises
+    ValueError if the child fails; it is then rolled back and deleted, as by the parent's rollback.
     """
     child = _new_stack(logical_id, parent)
-    child |= _revision(properties, parent)
+    child |= _definition(properties, parent)
     cloudformation._stacks[child["StackName"]] = child
     cloudformation._stack_events[child["StackId"]] = []
-    parent_stack, reason = cloudformation._stacks[parent], "Resource creation Initiated"
-    _add_event(parent_stack, logical_id, "CREATE_IN_PROGRESS", child, reason)
+    parent_stack, start = cloudformation._stacks[parent], "Resource creation Initiated"
+    _add_event(parent_stack, logical_id, "CREATE_IN_PROGRESS", child, start)
     _add_event(child, child["StackName"], "CREATE_IN_PROGRESS", child)
     _deploy(child, None)
     if child["StackStatus"] != "CREATE_COMPLETE":
@@ -86,34 +87,35 @@ def create(
 def update(
     stack_id: str, _old: Mapping[str, Any], new: Mapping[str, Any], parent: str, _logical_id: str
 ) -> tuple[str, dict[str, str]]:
-    """Update the child to ``new``; return its id and outputs.
+    """Update the child to the properties ``new``; return its id and outputs as create() does.
 
-    Like AWS, does nothing if nothing has changed. If it fails, it is rolled back; then raises
-    ValueError.
+    Like AWS, does nothing if nothing has changed. If the update fails, the child is rolled back,
+    and this raises ValueError.
     """
     child = _find_stack(stack_id)
     if child is None:
         raise ValueError(f"Stack [{stack_id}] does not exist")
-    revision, is_rollback = _revision(new, parent), _is_rolling_back(child)
-    if all(child[key] == revision[key] for key in ("_template", "_resolved_params", "Tags")):
+    definition = _definition(new, parent)
+    is_parent_rollback = _is_rolling_back(child)  # then ``new`` are the properties of before
+    if all(child[key] == definition[key] for key in ("_template", "_resolved_params", "Tags")):
         return child["StackId"], _output_attributes(child)
     previous = {key: copy.deepcopy(child[key]) for key in ROLLBACK_KEYS}
-    child |= {**revision, "StackStatus": "UPDATE_IN_PROGRESS", "LastUpdatedTime": now_iso()}
+    child |= {**definition, "StackStatus": "UPDATE_IN_PROGRESS", "LastUpdatedTime": now_iso()}
     _add_event(child, child["StackName"], "UPDATE_IN_PROGRESS", child)
     _deploy(child, previous)
     if child["StackStatus"] != "UPDATE_COMPLETE":
-        child["_conditions"] = previous["_conditions"]
+        child["_conditions"] = previous["_conditions"]  # the emulator does not roll these back
         what = f"Embedded stack {child['StackId']} was not successfully updated."
         reason = _failure_reason(child)
         raise ValueError(f"{what} Currently in UPDATE_ROLLBACK_IN_PROGRESS with reason: {reason}")
-    if is_rollback:
+    if is_parent_rollback:
         child["StackStatus"] = "UPDATE_ROLLBACK_COMPLETE"
         _add_event(child, child["StackName"], "UPDATE_ROLLBACK_COMPLETE", child)
     return child["StackId"], _output_attributes(child)
 
 
 def delete(stack_id: str, _properties: Mapping[str, Any]) -> None:
-    """Delete the child as its DeletionPolicies say. Raises ValueError if a deletion fails.
+    """Delete the child, except resources that DeletionPolicy retains. Raises ValueError on failure.
 
     RetainExceptOnCreate retains nothing while the operation that created the child is rolled back
     (DeletionPolicy attribute, "RetainExceptOnCreate").
@@ -154,18 +156,18 @@ def _new_stack(logical_id: str, parent: str) -> Stack:
     }
 
 
-def _revision(properties: Mapping[str, Any], parent: str) -> Stack:
-    """Return the keys of the child's record that its template and its parent's properties set.
+def _definition(properties: Mapping[str, Any], parent: str) -> Stack:
+    """Return the part of the child's record that follows from its properties in the parent.
 
-    Raises ValueError if the template or a parameter is not valid.
+    That is its template, parameters, conditions and tags. Raises ValueError if the template or a
+    parameter is not valid.
     """
     body = _template_body(str(properties.get("TemplateURL", "")))
     template = engine._parse_template(body)
     provisioners._check_nested_stack_capabilities(parent, template)
     parameters = properties.get("Parameters") or {}
-    values = engine._resolve_parameters(
-        template, [{"Key": key, "Value": str(value)} for key, value in parameters.items()]
-    )
+    pairs = [{"Key": key, "Value": str(value)} for key, value in parameters.items()]
+    values = engine._resolve_parameters(template, pairs)  # with defaults, NoEcho and checks
     conditions = engine._evaluate_conditions(template, values)
     handlers.validate_template_support(template, conditions, params=values)
     tags = [tag for tag in properties.get("Tags") or [] if not tag["Key"].startswith("aws:")]
@@ -194,14 +196,19 @@ def _template_body(url: str) -> str:
 
 
 def _deploy(child: Stack, previous: Stack | None) -> None:
-    """Run the emulator's deployment to its end; the parent runs this in a thread of its own."""
+    """Run the emulator's deployment of the child and wait for its end.
+
+    ``previous`` has the ROLLBACK_KEYS as before an update; it is None for a new child. The emulator
+    calls this in a thread that has no event loop.
+    """
+    disable_rollback = False
     asyncio.run(
         stacks._deploy_stack_async(
             child["StackName"],
             child["StackId"],
             child["_template"],
             child["_resolved_params"],
-            False,
+            disable_rollback,
             child["Tags"],
             is_update=previous is not None,
             previous_stack=previous,
@@ -210,17 +217,16 @@ def _deploy(child: Stack, previous: Stack | None) -> None:
 
 
 def _delete(child: Stack) -> None:
-    """Run the emulator's deletion to its end."""
+    """Run the emulator's deletion of the child and wait for its end."""
     asyncio.run(stacks._delete_stack_async(child["StackName"], child["StackId"]))
 
 
 def _find_stack(stack_id: str) -> Stack | None:
     """Return the stack with this id, or None."""
-    for stack in cloudformation._stacks.values():
-        if stack["StackId"] == stack_id:
-            child: Stack = stack
-            return child
-    return None
+    stacks_by_id: dict[str, Stack] = {
+        stack["StackId"]: stack for stack in cloudformation._stacks.values()
+    }
+    return stacks_by_id.get(stack_id)
 
 
 def _output_attributes(child: Stack) -> dict[str, str]:
@@ -229,30 +235,35 @@ def _output_attributes(child: Stack) -> dict[str, str]:
 
 
 def _failure_reason(child: Stack) -> str:
-    """Return AWS's message about the first resource that failed in the last operation."""
+    """Return AWS's message about the first failure in the child's last operation."""
     verbs = {"CREATE_FAILED": "create", "UPDATE_FAILED": "update"}
-    events = cloudformation._stack_events[child["StackId"]]
+    for event in _last_operation_events(child):
+        verb = verbs.get(event["ResourceStatus"])
+        if verb and _is_about_stack(event):  # an output that cannot be resolved fails the stack
+            return str(event["ResourceStatusReason"])
+        if verb:
+            return f"The following resource(s) failed to {verb}: [{event['LogicalResourceId']}]. "
+    return str(child.get("StackStatusReason", ""))
+
+
+def _last_operation_events(child: Stack) -> list[dict[str, Any]]:
+    """Return the events of the child's last create or update, oldest first."""
+    events: list[dict[str, Any]] = cloudformation._stack_events[child["StackId"]]
     starts = [
         index
         for index, event in enumerate(events)
         if event["ResourceStatus"] in START_STATUSES and _is_about_stack(event)
     ]
-    for event in events[starts[-1] :]:
-        if event["ResourceStatus"] in verbs:
-            if _is_about_stack(event):  # an output that cannot be resolved fails the stack itself
-                return str(event["ResourceStatusReason"])
-            verb, resource = verbs[event["ResourceStatus"]], event["LogicalResourceId"]
-            return f"The following resource(s) failed to {verb}: [{resource}]. "
-    return str(child.get("StackStatusReason", ""))
+    return events[starts[-1] :]
 
 
-def _is_about_stack(event: Stack) -> bool:
+def _is_about_stack(event: dict[str, Any]) -> bool:
     """Return whether an event is about the stack itself and not about a resource in it."""
     return bool(event["PhysicalResourceId"] == event["StackId"])
 
 
 def _is_rolling_back(child: Stack) -> bool:
-    """Return whether a stack above the child is being rolled back."""
+    """Return whether the child's parent, or a stack further up, is being rolled back."""
     parent: Stack | None = cloudformation._stacks.get(child.get("_parent_stack_name", ""))
     while parent:
         if parent["StackStatus"] in ROLLBACK_STATUSES:
@@ -262,7 +273,7 @@ def _is_rolling_back(child: Stack) -> bool:
 
 
 def _without_retain_except_on_create(template: Stack) -> Stack:
-    """Return a copy of the template that does not retain such resources."""
+    """Return a copy of the template in which RetainExceptOnCreate is replaced by Delete."""
     template = copy.deepcopy(template)
     for resource in template.get("Resources", {}).values():
         if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
@@ -271,13 +282,16 @@ def _without_retain_except_on_create(template: Stack) -> Stack:
 
 
 def _add_event(stack: Stack, logical_id: str, status: str, child: Stack, reason: str = "") -> None:
-    """Add an event about the child to a stack: its parent, or the child itself."""
+    """Add an event about the child to the events of ``stack``: its parent, or the child itself.
+
+    ``logical_id`` is the child's in that stack; in its own events, it is the child's name.
+    """
     stack_id, name, child_id = stack["StackId"], stack["StackName"], child["StackId"]
     stacks._add_event(stack_id, name, logical_id, STACK_TYPE, status, reason, child_id)
 
 
 def _add_child_ids_to_events() -> None:
-    """Patch the emulator: a parent's events name the child's id from the start."""
+    """Patch the emulator: a parent's events have the child's id from the start of its creation."""
     add_event = stacks._add_event
 
     def add_event_with_child_id(
@@ -290,6 +304,7 @@ def _add_child_ids_to_events() -> None:
         physical_id: str = "",
         detailed_status: str = "",
     ) -> None:
+        """Add an event as the emulator does, with the id of a child that is still being created."""
         if kind == STACK_TYPE and not physical_id:
             physical_id = _newest_child_id(stack_id, logical_id)
         add_event(stack_id, stack, logical_id, kind, status, reason, physical_id, detailed_status)
@@ -306,17 +321,19 @@ def _newest_child_id(parent_id: str, logical_id: str) -> str:
 
 
 def _add_parents_to_descriptions() -> None:
-    """Patch DescribeStacks: its response has ParentId and RootId."""
+    """Patch DescribeStacks: its XML response has the ParentId and RootId of each child."""
     describe = handlers._ACTION_HANDLERS["DescribeStacks"]
 
-    def describe_with_parents(params: Stack) -> tuple[int, Any, Any]:
+    def describe_with_parents(params: dict[str, Any]) -> tuple[int, Any, Any]:
+        """Return the emulator's response, with both ids after each child's StackId."""
         status, headers, body = describe(params)
         text = body.decode() if isinstance(body, bytes) else str(body)
         for stack in cloudformation._stacks.values():
             if "ParentId" in stack:
-                tag = f"<StackId>{stack['StackId']}</StackId>"
-                parent = f"<ParentId>{stack['ParentId']}</ParentId>"
-                text = text.replace(tag, f"{tag}{parent}<RootId>{stack['RootId']}</RootId>")
+                own_id = f"<StackId>{stack['StackId']}</StackId>"
+                parent_id = f"<ParentId>{stack['ParentId']}</ParentId>"
+                root_id = f"<RootId>{stack['RootId']}</RootId>"
+                text = text.replace(own_id, own_id + parent_id + root_id)
         return status, headers, text.encode() if isinstance(body, bytes) else text
 
     handlers._ACTION_HANDLERS["DescribeStacks"] = describe_with_parents

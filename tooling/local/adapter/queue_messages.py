@@ -12,7 +12,10 @@ from ministack.services import sqs
 def send_message(
     queue: dict[str, Any], body: str, *, attributes: dict[str, tuple[str, str]]
 ) -> None:
-    """Put a message into a queue, with attributes by name as (data type, value)."""
+    """Put a message into a queue; ``attributes``: ``{"ErrorCode": ("Number", "200")}``.
+
+    ``queue`` is the emulator's record of the queue.
+    """
     message_attributes = {
         name: {"DataType": kind, "StringValue": value} for name, (kind, value) in attributes.items()
     }

@@ -1,5 +1,7 @@
 """Routes HTTP requests: the adapter's endpoints, identity stores, and the emulator for the rest.
 
+The router and the emulator are ASGI applications: coroutines that get a request's ``scope`` (its
+method, path and headers), a function to receive its body, and one to send the response.
 AWS's endpoints use TLS; here, plain HTTP counts as TLS, so that policies on aws:SecureTransport
 decide as they do on AWS.
 """
@@ -34,9 +36,10 @@ def install() -> None:
 
 
 def route(inner: Application) -> Application:
-    """Return an ASGI application that serves the adapter's endpoints, and the rest by ``inner``."""
+    """Return an application that serves the adapter's endpoints, and the rest by ``inner``."""
 
     async def application(scope: Message, receive: Receive, send: Send) -> None:
+        """Respond to one request."""
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
@@ -46,13 +49,12 @@ def route(inner: Application) -> Application:
         elif endpoint == "POST /_emulator/events":
             await _deliver_events(receive, send)
         elif endpoint == "GET /_emulator/decisions":
-            decisions = permissions.list_decisions(scope["query_string"].decode())
+            account = scope["query_string"].decode()  # the URL ends with "?123456789012"
+            decisions = permissions.list_decisions(account)
             await _respond(send, 200, json.dumps(decisions))
         elif identity_store.parse_operation(scope["headers"]):
-            body = await _read_body(receive)
-            status, content = await asyncio.to_thread(
-                identity_store.respond, scope["headers"], body
-            )
+            headers, body = scope["headers"], await _read_body(receive)
+            status, content = await asyncio.to_thread(identity_store.respond, headers, body)
             await _respond(send, status, json.dumps(content))
         else:
             await inner({**scope, "headers": [*scope["headers"], TLS_HEADER]}, receive, send)
@@ -61,12 +63,14 @@ def route(inner: Application) -> Application:
 
 
 async def _deliver_events(receive: Receive, send: Send) -> None:
-    """Respond to POST /_emulator/events: deliver each event in the body."""
+    """Respond to POST /_emulator/events: deliver each event of the JSON list in the body."""
+
+    def deliver_all() -> list[dict[str, Any]]:
+        return [trail_delivery.deliver(event) for event in events]
+
     try:
         events = json.loads(await _read_body(receive))
-        answers = await asyncio.to_thread(
-            lambda: [trail_delivery.deliver(event) for event in events]
-        )
+        answers = await asyncio.to_thread(deliver_all)
     except (ValueError, KeyError, TypeError) as error:
         await _respond(send, 400, f"a list of whole EventBridge events is needed: {error!r}")
     else:
@@ -74,7 +78,7 @@ async def _deliver_events(receive: Receive, send: Send) -> None:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    """Return the whole body of a request."""
+    """Return the whole body of a request, which arrives in parts."""
     body = bytearray()
     while True:
         message = await receive()
@@ -84,7 +88,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 async def _respond(send: Send, status: int, text: str) -> None:
-    """Send a whole response."""
+    """Send a whole response; ``text`` is its body."""
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

@@ -1,4 +1,7 @@
-"""Keeps warm sandboxes of functions, up to a limit; each runs one invocation at a time."""
+"""Keeps sandboxes of functions, up to a limit; each runs one invocation at a time.
+
+A sandbox is idle or busy. An idle one is warm: it runs the next invocation without a start.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Owner(NamedTuple):
 class PooledSandbox:
     """A sandbox and its function; ``revision`` is a digest of its code and configuration.
 
-    A ``stale`` one is closed as soon as it is given back.
+    ``stale``: the function has changed since; the sandbox is closed as soon as it is given back.
     """
 
     owner: Owner
@@ -43,21 +46,21 @@ class Pool:
         self._changed = threading.Condition()
 
     def take(self, owner: Owner, revision: str, make: Callable[[], Sandbox]) -> PooledSandbox:
-        """Return a warm sandbox of this revision, or else a new one.
+        """Return an idle sandbox of this revision, or else a new one from ``make``; it is now busy.
 
         If the pool is full, the longest idle sandbox is closed for it; if all are busy, this waits.
         """
         with self._changed:
-            while True:
-                pooled = self._take_idle(owner, revision)
-                if pooled is None and len(self._busy) < self.limit:
-                    if len(self._idle) + len(self._busy) >= self.limit:
-                        self._idle.pop(0).sandbox.close()
-                    pooled = PooledSandbox(owner, revision, make())
-                if pooled:
-                    self._busy.append(pooled)
-                    return pooled
+            pooled = self._take_idle(owner, revision)
+            while pooled is None and len(self._busy) >= self.limit:
                 self._changed.wait()
+                pooled = self._take_idle(owner, revision)
+            if pooled is None:
+                if len(self._idle) + len(self._busy) >= self.limit:
+                    self._idle.pop(0).sandbox.close()
+                pooled = PooledSandbox(owner, revision, make())
+            self._busy.append(pooled)
+            return pooled
 
     def _take_idle(self, owner: Owner, revision: str) -> PooledSandbox | None:
         """Remove and return the last used idle sandbox of this revision; None if there is none."""
@@ -80,11 +83,13 @@ class Pool:
     def close(self, owner: Owner) -> None:
         """Close the sandboxes of a function; a busy one closes when its invocation ends."""
         with self._changed:
-            for pooled in [pooled for pooled in self._idle if pooled.owner == owner]:
-                self._idle.remove(pooled)
-                pooled.sandbox.close()
+            for pooled in tuple(self._idle):
+                if pooled.owner == owner:
+                    self._idle.remove(pooled)
+                    pooled.sandbox.close()
             for pooled in self._busy:
-                pooled.stale = pooled.stale or pooled.owner == owner
+                if pooled.owner == owner:
+                    pooled.stale = True
 
     def kill(self) -> None:
         """Close every sandbox at once, busy or not, because the emulator ends."""

@@ -1,5 +1,7 @@
 """CloudFormation requests: undeclared parameters are refused, virtual-hosted template URLs work.
 
+S3 has two forms of URL: virtual-hosted (https://BUCKET.s3.REGION.amazonaws.com/KEY) and path style
+(https://s3.amazonaws.com/BUCKET/KEY). The emulator reads a template by the second only.
 The emulator itself checks capabilities and termination protection; ``tests/local`` tests that it
 does.
 """
@@ -36,6 +38,7 @@ def _refuse_undeclared_parameters() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
+        """Return the values of all parameters; raise ValueError for an undeclared one."""
         keys = {parameter["Key"] for parameter in parameters or [] if "Key" in parameter}
         undeclared = sorted(keys - set(template.get("Parameters") or {}))
         if undeclared:
@@ -47,13 +50,14 @@ def _refuse_undeclared_parameters() -> None:
 
 
 def _accept_virtual_hosted_urls() -> None:
-    """Patch the emulator: a TemplateURL may be virtual-hosted."""
+    """Patch the emulator: the URL of a template or stack policy may be virtual-hosted."""
     resolve = helpers._resolve_document
 
     def resolve_path_style(
         params: Mapping[str, Any], body_key: str, url_key: str, label: str
     ) -> Any:
-        if url := helpers._p(params, url_key):
+        """Read the document that a request contains (``body_key``) or names (``url_key``)."""
+        if url := helpers._p(params, url_key):  # a request's parameters are lists of one value
             params = {**params, url_key: [path_style(url)]}
         return resolve(params, body_key, url_key, label)
 

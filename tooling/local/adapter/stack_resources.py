@@ -1,7 +1,9 @@
 """CloudFormation resource types that the emulator creates, updates or deletes unlike AWS.
 
 Each function here wraps the emulator's own provisioner of a type: it checks the properties first,
-calls the provisioner, and completes the result.
+calls the provisioner, and completes the result. A provisioner's functions "create" and "update"
+return the resource's physical id and its attributes (``!GetAtt``). If one raises ValueError, the
+resource fails with that message.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Properties = Mapping[str, Any]
-    Result = tuple[str, dict[str, Any]]
+    Result = tuple[str, dict[str, Any]]  # physical id and attributes
     Create = Callable[[str, Properties, str], Result]
     Check = Callable[[Properties], None]
 
@@ -43,26 +45,26 @@ HANDLERS: dict[str, dict[str, Any]] = provisioners._RESOURCE_HANDLERS
 
 
 def install() -> None:
-    """Replace what the emulator's stock provisioners do.
+    """Replace what the emulator's own provisioners do.
 
-    - a name that another resource has: stock adopts or overwrites it; here the create fails
-    - Secret: stock Ref is the name, a missing value is empty, and a missing name is the stack's;
+    - a name that another resource has: the emulator adopts or overwrites it; here the create fails
+    - Secret: its Ref was the name, a missing value was empty, and a missing name was the stack's;
       here Ref is the ARN, a missing value stays missing, and the name begins with the logical id
-    - Function: stock ignores code that is not in the bucket and drops
+    - Function: the emulator ignores code that is not in the bucket and drops
       ReservedConcurrentExecutions and DeadLetterConfig; here the first fails and the others work
-    - LayerVersion: stock ignores content that is not in the bucket; here it fails
-    - Role: stock drops PermissionsBoundary; here it is set, and must exist
-    - Rule: stock checks neither pattern, bus nor targets on a create; here they are checked as by
-      PutRule and PutTargets
-    - QueuePolicy: stock ignores a queue given by AWS's own URL; here it is found, or fails
-    - Bucket: stock deletes it with its content; here deleting one that is not empty fails
+    - LayerVersion: the emulator ignores content that is not in the bucket; here it fails
+    - Role: the emulator drops PermissionsBoundary; here it is set, and must exist
+    - Rule: the emulator checks neither pattern, bus nor targets on a create; here they are checked
+      as by PutRule and PutTargets
+    - QueuePolicy: the emulator ignores a queue given by AWS's own URL; here it is found, or fails
+    - Bucket: the emulator deletes it with its content; here deleting one that is not empty fails
     """
     for kind, (key, is_taken) in _NAMED_TYPES.items():
         _check_before_create(kind, _name_check(kind, key, is_taken))
     _use_arns_for_secrets()
-    _check_before_create("AWS::Lambda::Function", lambda new: _check_object(new["Code"]))
+    _check_before_create("AWS::Lambda::Function", lambda new: _check_zip(new["Code"]))
     _run_after("AWS::Lambda::Function", _complete_function)
-    _check_before_create("AWS::Lambda::LayerVersion", lambda new: _check_object(new["Content"]))
+    _check_before_create("AWS::Lambda::LayerVersion", lambda new: _check_zip(new["Content"]))
     _check_before_create("AWS::IAM::Role", _check_boundary)
     _run_after("AWS::IAM::Role", _complete_role)
     _check_before_create("AWS::Events::Rule", _check_rule)
@@ -75,6 +77,7 @@ def _check_before_create(kind: str, check: Check) -> None:
     create: Create = HANDLERS[kind]["create"]
 
     def check_and_create(logical_id: str, properties: Properties, stack: str) -> Result:
+        """Create the resource, unless the check raises ValueError."""
         check(properties)
         return create(logical_id, properties, stack)
 
@@ -90,22 +93,28 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
     emulator_update: Callable[..., Result] = HANDLERS[kind]["update"]
 
     def create(logical_id: str, properties: Properties, stack: str) -> Result:
-        result = emulator_create(logical_id, properties, stack)
-        complete(result[0], properties)
-        return result
+        """Create the resource as the emulator does, then complete it."""
+        physical_id, attributes = emulator_create(logical_id, properties, stack)
+        complete(physical_id, properties)
+        return physical_id, attributes
 
     def update(physical_id: str, old: Properties, new: Properties, *args: Any) -> Result:
-        result = emulator_update(physical_id, old, new, *args)
-        complete(result[0], new)
-        return result
+        """Update the resource as the emulator does, which may replace it, then complete it."""
+        physical_id, attributes = emulator_update(physical_id, old, new, *args)
+        complete(physical_id, new)
+        return physical_id, attributes
 
     HANDLERS[kind] |= {"create": create, "update": update}
 
 
 def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
-    """Return a check that raises ValueError if another resource has the name."""
+    """Return a check that raises ValueError if another resource has the name.
+
+    ``key`` is the property that contains the name; without it, AWS chooses a name.
+    """
 
     def check(properties: Properties) -> None:
+        """Raise ValueError if the name in the properties is taken."""
         name = properties.get(key)
         if name and is_taken(name):
             what = f"Resource of type '{kind}' with identifier '{name}' already exists."
@@ -115,9 +124,11 @@ def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
 
 
 def _arn(service: str, name: str) -> str:
+    """Return the ARN of a resource in the account and Region of the request."""
     return f"arn:aws:{service}:{get_region()}:{get_account_id()}:{name}"
 
 
+# By resource type: the property with the resource's name, and whether a name is in use already.
 _NAMED_TYPES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "AWS::CloudWatch::Alarm": ("AlarmName", lambda name: name in cloudwatch._alarms),
     "AWS::DynamoDB::Table": ("TableName", lambda name: name in dynamodb._tables),
@@ -140,10 +151,7 @@ def _use_arns_for_secrets() -> None:
     emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
 
     def create(logical_id: str, properties: Properties, stack: str) -> Result:
-        """Create a secret as AWS does.
-
-        It has no version unless a value is given, and its ARN as ``!Ref``.
-        """
+        """Create the secret; without a value in the template, it has no version."""
         default_name = f"{logical_id}-{secrets.token_hex(6)}"
         name, attributes = emulator_create(logical_id, {"Name": default_name, **properties}, stack)
         if not {"SecretString", "GenerateSecretString"} & properties.keys():
@@ -151,7 +159,8 @@ def _use_arns_for_secrets() -> None:
         return attributes["Id"], attributes
 
     def update(arn: str, old: Properties, new: Properties, *args: Any) -> Result:
-        name = secret_name(arn)  # a secret without a name in the template keeps its own
+        """Update the secret; without a name in the template, it keeps the one that it has."""
+        name = secret_name(arn)
         _, attributes = emulator_update(name, {"Name": name, **old}, {"Name": name, **new}, *args)
         return attributes["Id"], attributes
 
@@ -162,38 +171,49 @@ def _use_arns_for_secrets() -> None:
 
 
 def _emulator_handlers(handlers: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Return the emulator's own functions that create, update and delete."""
+    """Return the emulator's own functions that create, update and delete, in this order."""
     return handlers["create"], handlers["update"], handlers["delete"]
 
 
 def secret_name(arn: str) -> str:
-    """Return the name by which the emulator stores the secret, or the ARN if it has none."""
+    """Return the name of the secret with this ARN; the ARN itself if there is no such secret."""
     for name, secret in secretsmanager._secrets.items():
         if secret["ARN"] == arn:
             return str(name)
     return arn
 
 
+def _message(error_response: tuple[int, Any, bytes]) -> str:
+    """Return the message in an error response of the emulator: status, headers and JSON body."""
+    _status, _headers, body = error_response
+    return str(json.loads(body)["message"])
+
+
 def _complete_function(name: str, properties: Properties) -> None:
     """Set the dead-letter queue and the reserved concurrency, which the emulator drops."""
-    function, queue = lambda_svc._functions[name], properties.get("DeadLetterConfig") or {}
-    if refusal := lambda_svc._validate_dead_letter_config(queue):
-        raise ValueError(json.loads(refusal[2])["message"])
-    function["config"]["DeadLetterConfig"] = queue
+    function, dead_letters = lambda_svc._functions[name], properties.get("DeadLetterConfig") or {}
+    if error_response := lambda_svc._validate_dead_letter_config(dead_letters):
+        raise ValueError(_message(error_response))
+    function["config"]["DeadLetterConfig"] = dead_letters
     reserved = properties.get("ReservedConcurrentExecutions")
     function["concurrency"] = None if reserved is None else int(reserved)
 
 
-def _check_object(location: Properties) -> None:
-    """Check that the bucket has the zip, if the template names one."""
-    if "S3Key" in location and s3._get_object_data(location["S3Bucket"], location["S3Key"]) is None:
+def _check_zip(location: Properties) -> None:
+    """Raise ValueError if ``location`` names a zip in a bucket, and it is not there.
+
+    ``location`` is the property Code of a function or Content of a layer.
+    """
+    if "S3Key" not in location:
+        return
+    if s3._get_object_data(location["S3Bucket"], location["S3Key"]) is None:
         code = "Error occurred while GetObject. S3 Error Code: NoSuchKey."
         what = "S3 Error Message: The specified key does not exist."
         raise ValueError(f"{code} {what} (Service: Lambda, Status Code: 400)")
 
 
 def _check_boundary(properties: Properties) -> None:
-    """Check that the permissions boundary exists, if the template names one."""
+    """Raise ValueError if the template names a permissions boundary that does not exist."""
     boundary = properties.get("PermissionsBoundary")
     if boundary and iam._boundary_policy_error(boundary):
         what = f"Scope ARN: {boundary} does not exist or is not attachable."
@@ -206,7 +226,10 @@ def _complete_role(name: str, properties: Properties) -> None:
 
 
 def _check_rule(properties: Properties) -> None:
-    """Check what PutRule and PutTargets check (EventBridge's API reference)."""
+    """Raise ValueError if PutRule or PutTargets would refuse the rule.
+
+    Source: EventBridge's API reference.
+    """
     eventbridge._ensure_default_bus()
     pattern, targets = properties.get("EventPattern") or "", properties.get("Targets") or []
     if not isinstance(pattern, str):
@@ -220,15 +243,15 @@ def _check_rule(properties: Properties) -> None:
         what = "The requested resource exceeds the maximum number allowed."
         raise ValueError(f"{what} (Service: EventBridge, Error Code: LimitExceededException)")
     for target in targets:
-        if refusal := eventbridge._validate_target_arn(target):
-            raise ValueError(json.loads(refusal[2])["message"])
+        if error_response := eventbridge._validate_target_arn(target):
+            raise ValueError(_message(error_response))
 
 
 def _accept_aws_queue_urls() -> None:
     """Patch the handlers of AWS::SQS::QueuePolicy: templates name a queue by AWS's URL.
 
-    The emulator knows its own URLs alone. Like AWS, creating a policy, or changing one, fails if a
-    queue of the new properties does not exist; the old ones may be gone.
+    The emulator knows only its own URLs. Like AWS, creating or changing a policy fails if a queue
+    in the new properties does not exist; those in the old properties may be gone.
     """
     handlers = HANDLERS["AWS::SQS::QueuePolicy"]
     emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
@@ -237,6 +260,7 @@ def _accept_aws_queue_urls() -> None:
         return emulator_create(logical_id, _with_existing_queues(properties), stack)
 
     def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:
+        """Update the policy; every queue of the new properties must exist."""
         new_properties = _with_existing_queues(new)
         return emulator_update(physical_id, _with_emulator_urls(old), new_properties, stack)
 
@@ -250,7 +274,7 @@ def _with_emulator_urls(properties: Properties) -> dict[str, Any]:
     """Return the policy's properties with the emulator's URL of each queue."""
     urls = []
     for url in properties["Queues"]:
-        account, _, name = urlsplit(url).path.strip("/").partition("/")
+        account, _, name = urlsplit(url).path.strip("/").partition("/")  # ".../ACCOUNT/NAME"
         urls.append(str(sqs._queue_url_for_account(account, name)))
     return {**properties, "Queues": urls}
 
@@ -271,6 +295,7 @@ def _refuse_to_delete_full_buckets() -> None:
     emulator_delete = handlers["delete"]
 
     def delete(name: str, properties: Properties) -> None:
+        """Delete the bucket. Raises ValueError if it has objects or versions."""
         bucket = s3._buckets.get(name)
         if bucket and (bucket["objects"] or s3._bucket_has_versions(name)):
             what = "The bucket you tried to delete is not empty."

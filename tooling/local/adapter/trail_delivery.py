@@ -30,18 +30,18 @@ NO_TRAIL = "no trail logs in this account and Region"
 def deliver(event: dict[str, Any]) -> dict[str, Any]:
     """Emit a whole EventBridge event in the account and Region that it names.
 
-    Returns ``delivered``, ``reason`` and ``trails``, the ARNs of the trails that recorded it. An
-    event "via CloudTrail" needs a logging trail of its Region or of all Regions.
+    An event "via CloudTrail" needs a logging trail of its Region or of all Regions; its detail is
+    the CloudTrail record. Returns ``delivered``, the ``reason`` if it is not, and ``trails``: the
+    ARNs of the trails that recorded it.
     """
     account, region = str(event["account"]), str(event["region"])
     with request_scope(account, region):
-        pin_request_origin("127.0.0.1", secure_transport=True)
+        pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
         eventbridge._ensure_default_bus()
         trails = []
         if str(event["detail-type"]).endswith("via CloudTrail"):
-            trails = [
-                trail for _, _, trail in cloudtrail._visible_trail_items() if trail.get("IsLogging")
-            ]
+            items = cloudtrail._visible_trail_items()  # each has home Region, name and trail
+            trails = [trail for _region, _name, trail in items if trail.get("IsLogging")]
             if not trails:
                 return {"delivered": False, "reason": NO_TRAIL, "trails": []}
             _write_record(event["detail"], trails, account, region)
@@ -69,7 +69,7 @@ def _emit(event: dict[str, Any], account: str, region: str) -> None:
 def _write_record(
     record: dict[str, Any], trails: list[dict[str, Any]], account: str, region: str
 ) -> None:
-    """Write the record to the event history, and to bucket and log group of each trail."""
+    """Write the record to the event history, and to the bucket and log group of each trail."""
     cloudtrail._get_event_queue().append(_history_entry(record))
     for trail in trails:
         _write_to_bucket(trail, record, account, region)
@@ -79,7 +79,7 @@ def _write_record(
 
 
 def _history_entry(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record as LookupEvents returns it."""
+    """Return the record as an entry of CloudTrail's event history, which LookupEvents returns."""
     identity = record.get("userIdentity")
     if not isinstance(identity, dict):  # a record may hold anything there
         identity = {}
@@ -97,7 +97,7 @@ def _history_entry(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_to_log_group(trail: dict[str, Any], record: dict[str, Any], account: str) -> None:
-    """Write the record with the permissions of the trail's role.
+    """Write the record to the trail's log group with the permissions of the trail's role.
 
     Like AWS, silently drop it if the role lacks them.
     """

@@ -53,7 +53,7 @@ class TrailError(ValueError):
 
 
 def install() -> None:
-    """Register the resource type; stock fails with "unrecognized resource type"."""
+    """Register the resource type, which the emulator refuses as "unrecognized resource type"."""
     provisioners._RESOURCE_HANDLERS[TRAIL_TYPE] = {
         "create": create,
         "update": update,
@@ -65,7 +65,7 @@ def install() -> None:
 def create(
     logical_id: str, properties: Mapping[str, Any], stack: str
 ) -> tuple[str, dict[str, Any]]:
-    """Create the trail and return its name and attributes.
+    """Create the trail and return its name and its attributes (``!GetAtt``).
 
     Raises ValueError, with AWS's message, for properties that AWS would refuse.
     """
@@ -102,7 +102,10 @@ def delete(name: str, _properties: Mapping[str, Any]) -> None:
 
 
 def _configure_trail(name: str, properties: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Set what CreateTrail does not take: selectors, logging, tags. Return name and attributes."""
+    """Set event selectors, logging and tags, which CreateTrail does not take.
+
+    Return the trail's name and attributes.
+    """
     selectors = {key: properties[key] for key in SELECTOR_KEYS if key in properties}
     if selectors:
         _call_cloudtrail(cloudtrail._put_event_selectors, {"TrailName": name, **selectors})
@@ -116,7 +119,7 @@ def _configure_trail(name: str, properties: Mapping[str, Any]) -> tuple[str, dic
 
 
 def _make_request(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the request of CreateTrail and UpdateTrail; a missing property gets its default."""
+    """Return the request of CreateTrail and UpdateTrail; a missing property is empty or false."""
     strings = {key: properties.get(key, "") for key in STRING_KEYS}
     booleans = {key: _is_true(properties.get(key, False)) for key in BOOLEAN_KEYS}
     return {"Name": name, "KmsKeyId": properties.get("KMSKeyId", ""), **strings, **booleans}
@@ -137,16 +140,16 @@ def _call_cloudtrail(operation: Callable[[dict[str, Any]], Any], request: dict[s
 
 def _check_properties(properties: Mapping[str, Any], name: str) -> None:
     """Raise TrailError if AWS would refuse the bucket, the key, the log group or the role."""
-    arn, bucket = cloudtrail._trail_arn(name), properties["S3BucketName"]
-    _check_bucket(bucket, str(properties.get("S3KeyPrefix") or "").strip("/"), arn)
+    trail_arn, bucket = cloudtrail._trail_arn(name), properties["S3BucketName"]
+    _check_bucket(bucket, str(properties.get("S3KeyPrefix") or "").strip("/"), trail_arn)
     if key := properties.get("KMSKeyId"):
-        _check_key(key, arn, bucket)
+        _check_key(key, trail_arn, bucket)
     if log_group := properties.get("CloudWatchLogsLogGroupArn"):
         _check_log_group(log_group, properties.get("CloudWatchLogsRoleArn", ""))
 
 
-def _check_bucket(bucket: str, prefix: str, trail: str) -> None:
-    """Check that the trail may read the bucket's ACL and write below the prefix.
+def _check_bucket(bucket: str, prefix: str, trail_arn: str) -> None:
+    """Raise TrailError unless the trail may read the bucket's ACL and write below the prefix.
 
     CloudTrail sends ``aws:SourceArn`` and, with each object, ``x-amz-acl:
     bucket-owner-full-control`` (user guide, "bucket policy for CloudTrail").
@@ -154,30 +157,38 @@ def _check_bucket(bucket: str, prefix: str, trail: str) -> None:
     if s3._ensure_bucket(bucket) is None:
         raise TrailError(f"S3 bucket {bucket} does not exist!", "S3BucketDoesNotExistException")
     policy, arn = s3._bucket_policies.get(bucket), f"arn:aws:s3:::{bucket}"
-    folders = (arn, prefix, "AWSLogs", get_account_id(), "object")
-    log_file = "/".join(folder for folder in folders if folder)
+    path = (arn, prefix, "AWSLogs", get_account_id(), "object")
+    log_file_arn = "/".join(part for part in path if part)  # the prefix may be empty
     acl = {"s3:x-amz-acl": "bucket-owner-full-control"}
-    can_read = is_service_allowed(policy, CLOUDTRAIL, "s3:GetBucketAcl", arn, trail)
-    can_write = is_service_allowed(policy, CLOUDTRAIL, "s3:PutObject", log_file, trail, **acl)
+    can_read = is_service_allowed(policy, CLOUDTRAIL, "s3:GetBucketAcl", arn, trail_arn)
+    can_write = is_service_allowed(
+        policy, CLOUDTRAIL, "s3:PutObject", log_file_arn, trail_arn, **acl
+    )
     if not (can_read and can_write):
         what = f"Incorrect S3 bucket policy is detected for bucket: {bucket}"
         raise TrailError(what, "InsufficientS3BucketPolicyException")
 
 
-def _check_key(key: str, trail: str, bucket: str) -> None:
-    """Check that the trail may encrypt with the key (user guide, "key policies for CloudTrail")."""
+def _check_key(key: str, trail_arn: str, bucket: str) -> None:
+    """Raise TrailError unless the trail may encrypt with the key.
+
+    Source: CloudTrail user guide, "key policies for CloudTrail".
+    """
     record = kms._resolve_key(key)
     if record is None:
         raise TrailError(f"KMS key {key} does not exist", "KmsKeyDoesNotExistException")
     policy, arn, action = record.get("Policy"), record["Arn"], "kms:GenerateDataKey"
-    context = {"kms:encryptioncontext:aws:cloudtrail:arn": trail}
-    if not is_service_allowed(policy, CLOUDTRAIL, action, arn, trail, **context):
+    context = {"kms:encryptioncontext:aws:cloudtrail:arn": trail_arn}
+    if not is_service_allowed(policy, CLOUDTRAIL, action, arn, trail_arn, **context):
         what = f"Insufficient permissions to access S3 bucket {bucket} or KMS key {arn}."
         raise TrailError(what, "InsufficientEncryptionPolicyException")
 
 
 def _check_log_group(arn: str, role: str) -> None:
-    """Check that the role and the log group exist, and that the group's ARN ends in ``:*``."""
+    """Raise TrailError unless the role and the log group exist, and the group's ARN ends in ``:*``.
+
+    ``role`` is the role's ARN.
+    """
     name = arn.partition(":log-group:")[2]
     if not name.endswith(":*") or name.removesuffix(":*") not in cloudwatch_logs._log_groups:
         what = "Access denied. The log group does not exist, or its ARN does not end in :*"

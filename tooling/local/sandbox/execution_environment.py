@@ -6,6 +6,8 @@ The emulator runs this inside its own process, so it imports the standard librar
     result = sandbox.invoke({"source": "aws.signin"}, request_id)
     sandbox.close()
 
+The first invocation starts a process, which imports the handler ("init"): a cold start. Later
+invocations use the same process until it ends or times out.
 Not emulated: memory and payload limits, the retry of a failed init, a read-only task root.
 """
 
@@ -22,15 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tooling.local.sandbox.client_process import ClientProcess
-from tooling.local.sandbox.function import remove, unpack
-from tooling.local.sandbox.runtime_api import Outcome
+from tooling.local.sandbox.function import remove_root, unpack
 
 if TYPE_CHECKING:
     from tooling.local.sandbox.function import Function, Package
+    from tooling.local.sandbox.runtime_api import Outcome
 
 
 class Result(NamedTuple):
-    """One invocation; ``payload`` is the handler's result or Lambda's error object.
+    """The result of one invocation; ``payload`` is what the handler returned, or the error object.
 
     ``error`` is "" or "Unhandled". ``log`` is a list of log records for the log stream ``stream``.
     ``cold`` says whether a new process was started for the invocation.
@@ -47,7 +49,7 @@ class Result(NamedTuple):
 class Sandbox:
     """One execution environment: a folder below ``folder`` and at most one process.
 
-    Both are created by the first invocation.
+    Both are created by the first invocation. ``python`` is the interpreter that runs the function.
     """
 
     def __init__(self, package: Package, function: Function, python: Path, folder: Path) -> None:
@@ -65,44 +67,43 @@ class Sandbox:
         if it cannot start.
         """
         body = json.dumps(event).encode()
+        timeout_seconds = self.function.timeout_seconds
         with self._lock:
-            start, process = time.monotonic(), self._process
-            # "gone", as for a process that ended before it took the event: both need a new process.
-            outcome = self._run(process, request_id, body) if process else Outcome("gone")
+            start = time.monotonic()
+            process = self._process
+            if process:
+                outcome = process.run(request_id, body, timeout_seconds)
+            # "gone": the process ended after the last invocation and did not take this event.
             cold = process is None or outcome.kind == "gone"
             if process is None or cold:
+                self._stop_process()
                 process = self._start_process()
                 outcome = process.init_outcome
                 if outcome.kind == "ready":
-                    outcome = self._run(process, request_id, body)
-            peak_memory = process.peak_memory_mb()
-            if outcome.kind not in ("response", "error"):
+                    outcome = process.run(request_id, body, timeout_seconds)
+            peak_memory_mb = process.peak_memory_mb()
+            has_answered = outcome.kind in ("response", "error")
+            if not has_answered:
                 self._stop_process()
             payload, failure_record = _make_payload(outcome, request_id)
-            log = self._log_records(process, request_id, failure_record, peak_memory, cold=cold)
+            log = self._log_records(process, request_id, failure_record, peak_memory_mb, cold=cold)
             error = "" if outcome.kind == "response" else "Unhandled"
             return Result(payload, error, log, cold, time.monotonic() - start, process.stream)
 
     def close(self) -> None:
         """Stop the process, even during an invocation, and remove the folder."""
         self._closed = True
+        # A running invocation has the lock; killing its process ends it.
         if process := self._process:
             process.kill()
         with self._lock:
             self._stop_process()
             if self._root:
-                remove(self._root)
+                remove_root(self._root)
                 self._root = None
 
-    def _run(self, process: ClientProcess, request_id: str, body: bytes) -> Outcome:
-        """Let the process handle the event; if it had already ended, stop it for good."""
-        outcome = process.run(request_id, body, self.function.timeout_seconds)
-        if outcome.kind == "gone":
-            self._stop_process()
-        return outcome
-
     def _start_process(self) -> ClientProcess:
-        """Unpack the package if needed, start a process, and wait until its handler is loaded."""
+        """Unpack the package if needed, start a process, and wait for the end of its init."""
         if self._closed:
             raise RuntimeError(f"the sandbox of {self.function.name} is closed")
         if self._root is None:
@@ -117,6 +118,7 @@ class Sandbox:
         return process
 
     def _stop_process(self) -> None:
+        """Stop the process, if there is one; the next invocation starts a new one."""
         if self._process:
             self._process.stop()
             self._process = None
@@ -126,11 +128,15 @@ class Sandbox:
         process: ClientProcess,
         request_id: str,
         failure_record: str,
-        peak_memory: str,
+        peak_memory_mb: str,
         *,
         cold: bool,
     ) -> list[str]:
-        """Return one invocation's log records (Lambda docs, "Python function logging")."""
+        """Return one invocation's log records (Lambda docs, "Python function logging").
+
+        In order: those of the init after a cold start, START, the handler's own, the record of a
+        failure if there was one, END, and REPORT with the figures.
+        """
         duration_ms = process.run_seconds * 1000
         init_ms = process.init_seconds * 1000 if cold else 0.0
         report = [
@@ -139,8 +145,8 @@ class Sandbox:
             f"Billed Duration: {math.ceil(duration_ms + init_ms)} ms",
             f"Memory Size: {self.function.memory_mb} MB",
         ]
-        if peak_memory:
-            report.append(f"Max Memory Used: {peak_memory} MB")
+        if peak_memory_mb:
+            report.append(f"Max Memory Used: {peak_memory_mb} MB")
         if cold:
             report.append(f"Init Duration: {init_ms:.2f} ms")
         records = list(process.init_log) if cold else []
@@ -152,7 +158,10 @@ class Sandbox:
 
 
 def _make_payload(outcome: Outcome, request_id: str) -> tuple[Any, str]:
-    """Return the payload, and the log record that Lambda itself adds after a failure, or ""."""
+    """Return the payload of an outcome, and the log record that Lambda adds to it, or "".
+
+    Lambda adds a record after a timeout and after the end of the process.
+    """
     if outcome.kind == "timeout":
         reason = f"Task timed out after {outcome.detail:.2f} seconds"
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
@@ -165,11 +174,12 @@ def _make_payload(outcome: Outcome, request_id: str) -> tuple[Any, str]:
 
 
 def _error_payload(kind: str, request_id: str, reason: str) -> dict[str, str]:
+    """Return Lambda's error object for a failure that the handler did not report itself."""
     return {"errorType": kind, "errorMessage": f"RequestId: {request_id} Error: {reason}"}
 
 
 def _exit_reason(return_code: int) -> str:
-    """Return Lambda's words for the end of a process."""
+    """Return Lambda's message for the end of a process; a negative code is a signal's number."""
     if return_code == 0:
         return "Runtime exited without providing a reason"
     if return_code > 0:

@@ -53,18 +53,23 @@ class Function:
 
 
 def unpack(package: Package, root: Path) -> None:
-    """Unpack the code to ``root/task``, and the layers, one over the other, to ``root/opt``."""
+    """Unpack the code to ``root/task``, and the layers, one over the other, to ``root/opt``.
+
+    Raises OSError or BadZipFile if that fails; then nothing is left of ``root``.
+    """
+    task, opt = root / "task", root / "opt"
     try:
-        for name, archives in (("task", [package.code]), ("opt", package.layers)):
-            (root / name).mkdir(parents=True)
-            for archive in archives:
-                _extract(archive, root / name)
+        task.mkdir(parents=True)
+        opt.mkdir()
+        _extract(package.code, task)
+        for layer in package.layers:
+            _extract(layer, opt)
     except BaseException:
-        remove(root)
+        remove_root(root)
         raise
 
 
-def remove(root: Path) -> None:
+def remove_root(root: Path) -> None:
     """Remove ``root``, and its parent folder if nothing else is in it."""
     shutil.rmtree(root)
     with suppress(OSError):
@@ -72,10 +77,11 @@ def remove(root: Path) -> None:
 
 
 def _extract(archive: bytes | str | Path, folder: Path) -> None:
-    """Extract a zip file, with the permissions of its files."""
-    with zipfile.ZipFile(io.BytesIO(archive) if isinstance(archive, bytes) else archive) as content:
+    """Extract a zip file, given as a path or as bytes, and set the permissions of its files."""
+    source = io.BytesIO(archive) if isinstance(archive, bytes) else archive
+    with zipfile.ZipFile(source) as content:
         for entry in content.infolist():
-            path = content.extract(entry, folder)
-            mode = entry.external_attr >> 16 & 0o777  # zipfile does not restore it
+            path = content.extract(entry, folder)  # without the permissions
+            mode = entry.external_attr >> 16 & 0o777  # the upper 16 bits are Unix's file mode
             if mode and not entry.is_dir():
                 os.chmod(path, mode)  # noqa: PTH101 - extract returns a string

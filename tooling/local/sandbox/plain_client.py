@@ -1,8 +1,9 @@
 """A runtime client for machines without a wheel of AWS's own client (awslambdaric).
 
-The sandbox runs this file by its path, in the task root, with the handler's name as argument. It
-imports the handler, then fetches events, runs the handler and posts the results. Standard library
-alone, and nothing of this repository.
+The sandbox runs this file by its path, in the folder of the function's code, with the handler's
+name as argument. It imports the handler. Then it fetches events from the Runtime API, a local HTTP
+server, runs the handler on each and posts the results there. It imports the standard library alone,
+and nothing of this repository.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Context:
     """The handler's second argument (Lambda docs, "Python context object")."""
 
     def __init__(self, headers: http.client.HTTPMessage) -> None:
+        """``headers`` are those of the Runtime API's response that has the event."""
         self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
         self.invoked_function_arn = headers["Lambda-Runtime-Invoked-Function-Arn"]
         self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
@@ -60,21 +62,21 @@ class LogHandler(logging.Handler):
     request_id = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write ``record`` with the request id."""
+        """Write one record; the format takes the request id from its attribute."""
         record.request_id = self.request_id
         write_record(self.format(record))
 
 
 def write_record(text: str) -> None:
-    """Write one log record on one line; line breaks inside it become carriage returns."""
+    """Write one log record as one line; line breaks inside it become carriage returns."""
     sys.stdout.write(text.replace("\n", "\r") + "\n")
     sys.stdout.flush()
 
 
 def load_handler(name: str) -> Handler:
-    """Return the handler called ``module.function``.
+    """Import and return the handler called ``module.function``.
 
-    Raises UnusableHandlerError if it cannot be loaded.
+    Raises UnusableHandlerError with Lambda's error type, or whatever the import raises.
     """
     module, _, function = name.rpartition(".")
     if not module:
@@ -98,7 +100,8 @@ def log_and_format_error(error: Exception, request_id: str = "") -> dict[str, An
     if isinstance(error, UnusableHandlerError):
         kind, stack_trace = error.kind, []
     else:
-        kind, stack_trace = type(error).__name__, traceback.format_tb(error.__traceback__)[1:]
+        own_frame_and_rest = traceback.format_tb(error.__traceback__)
+        kind, stack_trace = type(error).__name__, own_frame_and_rest[1:]
     header = [f"[ERROR] {kind}: {error}", "Traceback (most recent call last):"]
     write_record("\n".join([*header, *"".join(stack_trace).splitlines()]))
     return {
@@ -112,8 +115,12 @@ def log_and_format_error(error: Exception, request_id: str = "") -> dict[str, An
 def call_api(
     api: http.client.HTTPConnection, method: str, path: str, value: object = None
 ) -> tuple[http.client.HTTPMessage, bytes]:
-    """Call the Runtime API and return the response's headers and body."""
-    api.request(method, PATH_PREFIX + path, None if method == "GET" else json.dumps(value))
+    """Call the Runtime API and return the response's headers and body.
+
+    ``value`` is the request's body, sent as JSON; a GET has none.
+    """
+    body = None if method == "GET" else json.dumps(value)
+    api.request(method, PATH_PREFIX + path, body)
     response = api.getresponse()
     return response.headers, response.read()
 
@@ -125,7 +132,7 @@ def handle_next_event(api: http.client.HTTPConnection, handler: Handler, log: Lo
     log.request_id = context.aws_request_id
     try:
         kind, value = "response", handler(json.loads(event), context)
-        json.dumps(value)
+        json.dumps(value)  # raises TypeError here for a value that JSON cannot express
     except Exception as error:  # noqa: BLE001 - whatever the handler raises is the answer
         kind, value = "error", log_and_format_error(error, context.aws_request_id)
     call_api(api, "POST", f"/invocation/{context.aws_request_id}/{kind}", value)

@@ -1,4 +1,4 @@
-"""Collects the log records that a function's process writes to its output."""
+"""Collects the log records that a function's process writes to its output, one a line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     import subprocess
 
 CLOSE_TIMEOUT_SECONDS = 1.0
+POLL_TIMEOUT_MS = 1000  # how soon the thread sees that close() was called
 CHUNK_BYTES = 65_536
 
 
 class ProcessLog:
     """The output of ``process``, which must be a pipe.
 
-    A thread reads it all the time, so that the process never blocks. ``take`` also reads it, so
-    that it returns every record written so far.
+    A thread reads it all the time, so that the process never blocks on a full pipe. take() also
+    reads it, so that it returns every record written so far. ``_ended`` stops the reading: the
+    output has ended, or close() was called.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -34,10 +36,14 @@ class ProcessLog:
         self._thread = start_thread(self._follow)
 
     def take(self) -> list[str]:
-        """Return the records since the last call; a carriage return in one is a line break."""
+        """Return the records since the last call, which may have several lines.
+
+        A line break inside a record reaches the pipe as a carriage return.
+        """
         with self._lock:
             self._read()
-            text, self._text = self._text.decode(errors="replace"), bytearray()
+            text = self._text.decode(errors="replace")
+            self._text.clear()
         return [line.rstrip("\r").replace("\r", "\n") for line in text.split("\n") if line]
 
     def close(self) -> None:
@@ -54,13 +60,13 @@ class ProcessLog:
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         while not self._ended:
-            poll.poll(1000)
+            poll.poll(POLL_TIMEOUT_MS)
             with self._lock:
                 self._read()
         self._pipe.close()
 
     def _read(self) -> None:
-        """Read all output that the pipe holds now."""
+        """Read all output that the pipe holds now; an empty chunk is the end of the output."""
         with suppress(BlockingIOError):
             while not self._ended:
                 chunk = os.read(self._pipe.fileno(), CHUNK_BYTES)

@@ -1,5 +1,7 @@
-"""Lambda's Runtime API for one process, which fetches its events and posts its results here.
+"""Lambda's Runtime API: the local HTTP server of one function's process.
 
+The process fetches each event with a GET, which waits until there is one, and posts the handler's
+response or error. If it cannot load the handler ("init"), it posts that error.
 Source: Lambda developer guide, "Using the Lambda runtime API for custom runtimes".
 """
 
@@ -25,13 +27,15 @@ POST_PATH = re.compile(
 
 
 class Outcome(NamedTuple):
-    """The result of a process's work; ``kind`` says what ``detail`` is.
+    """What the process did last; ``kind`` is one of the words below, and ``detail`` belongs to it.
 
     - ready: the handler is loaded; no detail
-    - response, error, init (failed): the posted bytes
-    - exit: the process's return code
-    - gone: the return code, of a process that ended before it took the event
-    - timeout: the limit in seconds
+    - response: the handler's result, the posted bytes
+    - error: the handler's error, the posted bytes
+    - init: loading the handler failed; the posted bytes of the error
+    - exit: the process ended; its return code
+    - gone: the process ended before it took the event; its return code
+    - timeout: nothing came in time; the limit in seconds
     """
 
     kind: str
@@ -39,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event for the process; ``deadline_ms`` is in milliseconds since 1970."""
+    """An event for the process: ``body`` is JSON, ``deadline_ms`` in milliseconds since 1970."""
 
     request_id: str
     body: bytes
@@ -47,23 +51,28 @@ class Event(NamedTuple):
 
 
 class RuntimeApi(socketserver.ThreadingTCPServer):
-    """The Runtime API for one process: a listening thread, and one thread a connection."""
+    """The Runtime API of one process: a listening thread, and one thread a connection.
+
+    The owner of the process offers an event and waits for the outcome. ``event_taken`` says whether
+    the process has fetched the event that was offered last.
+    """
 
     daemon_threads = True
 
     def __init__(self, arn: str) -> None:
+        """Start to listen at ``address`` (host and port); ``arn`` is the function's."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.arn, self.address = arn, f"127.0.0.1:{self.server_address[1]}"
         self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self.event_taken = False
-        self._request_id = ""
+        self._request_id = ""  # of the event that has no result yet
         self._ready = self._stopping = False
         self._connection_threads: list[threading.Thread] = []
         self._listener = start_thread(self._listen)
 
     def offer(self, event: Event) -> None:
-        """Offer an event to the process."""
+        """Offer an event to the process, which fetches it with its next request."""
         self.event_taken, self._request_id = False, event.request_id
         self.events.put(event)
 
@@ -77,7 +86,7 @@ class RuntimeApi(socketserver.ThreadingTCPServer):
     def next_event(self) -> Event | None:
         """Wait for an event and return it for the process; None if the API stops.
 
-        The first call means that the process has loaded the handler.
+        The first call shows that the process has loaded the handler: the outcome "ready".
         """
         if not self._ready:
             self._ready = True
@@ -117,11 +126,14 @@ class RuntimeApi(socketserver.ThreadingTCPServer):
             thread.join()
 
     def _listen(self) -> None:
+        """Accept connections until stop() is called; runs in a thread of its own."""
         while not self._stopping:
             self.handle_request()  # blocks until a connection; serve_forever would poll
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Responds to the requests of one connection."""
+
     server: RuntimeApi
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # with Nagle's algorithm and unbuffered headers each call would take 88 ms
@@ -164,6 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _client_is_gone(self) -> bool:
         """Return whether the process that waits for an event has died and closed its connection."""
         try:
+            # Look at the next byte without taking it or waiting for it; no byte means closed.
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
@@ -175,16 +188,18 @@ class _Handler(BaseHTTPRequestHandler):
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         chunks = []
+        # Each chunk follows a line with its size in hexadecimal; the size 0 is the end.
         while size := int(self.rfile.readline().partition(b";")[0], 16):
             chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():  # trailers
+            self.rfile.readline()  # the line break after the chunk
+        while self.rfile.readline().strip():  # trailers, up to an empty line
             pass
         return b"".join(chunks)
 
     def _respond(
         self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> None:
+        """Send a whole response; the body is JSON or empty."""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -198,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def start_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
-    """Start a daemon thread."""
+    """Start ``target(*arguments)`` in a daemon thread, which ends with this process."""
     thread = threading.Thread(target=target, args=arguments, name="lambda-runtime", daemon=True)
     thread.start()
     return thread
