@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import provider_mirror
 from tooling.checks import checkov_results, suppressions
 from tooling.environment import ensure
 from tooling.errors import RefusedError
-from tooling.terraform import MIRROR_VARIABLE, require_program
+from tooling.terraform import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,10 +45,14 @@ ZIZMOR_PERSONA = "pedantic"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The repository to check, and the folder for the tools' own reports."""
+    """The repository to check, and the folder for the tools' own reports.
+
+    announce: prints a line while the tools run.
+    """
 
     root: Path
     reports: Path
+    announce: Callable[[str], None] = lambda _: None
 
     def program(self, name: str) -> str:
         """Return the path of a program that is installed beside this Python."""
@@ -325,8 +330,8 @@ def _terraform_format(workspace: Workspace) -> Outcome:
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
     """Validate a copy, so that nothing is written beside the sources."""
-    program, mirror = require_program(), os.environ.get(MIRROR_VARIABLE)
-    plugins = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
+    program = require_program()
+    mirror = provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
         copy = Path(folder) / "configuration"
         ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*")
@@ -337,7 +342,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
             variables = {"TF_CLI_CONFIG_FILE": os.devnull}
             return check_by_exit_code(workspace, command, file_count=1, **variables)
 
-        outcome = run_terraform("init", "-backend=false", "-input=false", *plugins)
+        outcome = run_terraform("init", "-backend=false", "-input=false", f"-plugin-dir={mirror}")
         return outcome if outcome.findings else run_terraform("validate")
 
 
