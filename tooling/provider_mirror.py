@@ -120,16 +120,16 @@ def ensure(
     if environment.get(MIRROR_VARIABLE):
         mirror = _require_in(Path(environment[MIRROR_VARIABLE]).resolve(), provider)
     elif provider.is_in(root / DOWNLOADED):
-        return root / DOWNLOADED
+        mirror = root / DOWNLOADED
     elif has_installation_rules(environment):
         mirror = None
     else:
         mirror = find(provider, root, environment, announce=announce, top=top)
-    if mirror:
-        announce(f"Terraform's AWS provider is taken from {mirror}.")
-        return mirror
-    _download(root, provider, environment, announce)
-    return root / DOWNLOADED
+    if mirror is None:
+        _download(root, provider, environment, announce)
+        return root / DOWNLOADED
+    announce(f"Terraform's AWS provider is taken from {mirror}.")
+    return mirror
 
 
 def _require_in(mirror: Path, provider: Provider) -> Path:
@@ -197,12 +197,13 @@ def find(
             return mirror
     owners = {os.getuid(), Path("/").stat().st_uid, root.stat().st_uid}
     for folder in list_search_folders(root, environment, top):
-        mirror = folder / SEARCHED_NAME
-        if provider.is_in(mirror):
-            if has_only_owners(mirror, owners):
-                return mirror
-            reason = "other users can write there"
-            announce(f"{mirror} is not used: {reason}. If you trust it, set {MIRROR_VARIABLE}.")
+        mirror = (folder / SEARCHED_NAME).resolve()
+        if not provider.is_in(mirror):
+            continue
+        if has_only_owners(mirror, owners):
+            return mirror
+        reason = "other users can write there"
+        announce(f"{mirror} is not used: {reason}. If you trust it, set {MIRROR_VARIABLE}.")
     return None
 
 
@@ -260,7 +261,7 @@ def _read_network_mounts() -> set[Path]:
 
 
 def has_only_owners(folder: Path, owners: set[int]) -> bool:
-    """Return whether only these users, by id, could have put the folder where it is.
+    """Return whether only these users, by id, could have put the folder (no link) where it is.
 
     In a folder that everybody may write to and that has the sticky bit, such as /tmp, only the
     owner of an entry can replace it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import signal
@@ -111,9 +112,13 @@ class Terraform:
         Terraform remembers the state's full path, which is wrong after the checkout was moved with
         its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
         """
-        mirror = self.environment.get(MIRROR_VARIABLE)
-        offline = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
-        self._run("init", "-reconfigure", "-input=false", "-no-color", *offline)
+        options, variables = ["-reconfigure", "-input=false", "-no-color"], {}
+        if mirror := self.environment.get(MIRROR_VARIABLE):
+            options.append(f"-plugin-dir={Path(mirror).resolve()}")
+            # A plugin cache in the user's configuration may be what the mirror links to; Terraform
+            # refuses to copy a folder to itself.
+            variables["TF_CLI_CONFIG_FILE"] = os.devnull
+        self._run("init", *options, variables=variables)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
         """Make a plan; return it in Terraform's JSON form, or None if nothing changes."""
@@ -130,10 +135,16 @@ class Terraform:
         self._run("apply", "-input=false", "-no-color", "run.plan")
 
     def _run(
-        self, *arguments: str, success_codes: tuple[int, ...] = (0,)
+        self,
+        *arguments: str,
+        success_codes: tuple[int, ...] = (0,),
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a terraform command; raise FailedError or RefusedError for any other exit code."""
-        environment = clean_environment(self.environment)
+        """Run a terraform command, with further environment variables.
+
+        Raises FailedError or RefusedError for any other exit code.
+        """
+        environment = {**clean_environment(self.environment), **(variables or {})}
         process = _run_to_end([require_program(), *arguments], self.folder, environment)
         if process.returncode not in success_codes:
             raise _failure(arguments[0], (process.stderr or process.stdout).strip())

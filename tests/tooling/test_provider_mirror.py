@@ -137,6 +137,13 @@ class TestFind:
         mirror.parent.chmod(0o1777)
         assert machine.find() == mirror
 
+    def test_a_link_is_followed_to_the_mirror(self, machine: Machine) -> None:
+        mirror = make_mirror(machine.top / "a" / "b" / "mirror")
+        (machine.home / "tf-plugins").symlink_to(mirror)
+        assert machine.find() == mirror
+        mirror.parent.chmod(0o777)
+        assert machine.find() is None
+
     def test_a_mirror_of_another_user_is_not_taken(self, tmp_path: Path) -> None:
         owners = {path.stat().st_uid for path in (tmp_path, *tmp_path.parents)}
         assert provider_mirror.has_only_owners(tmp_path, owners)
@@ -292,12 +299,28 @@ class TestWithTerraform:
         with ThreadPoolExecutor(2) as pool:
             mirrors = list(pool.map(lambda _: machine.ensure(), range(2)))
         assert mirrors == [machine.root / DOWNLOADED] * 2
-        line = "Terraform downloads its AWS provider once, into dist/terraform-providers ..."
-        assert machine.listener.lines == [line]
+        assert machine.listener.text().count("Terraform downloads its AWS provider once") == 1
         assert [path.name for path in mirrors[0].parent.iterdir()] == ["terraform-providers"]
         machine.configure("provider_installation {\n}\n")
         assert machine.ensure() == mirrors[0]
         self.init(machine, mirrors[0])
+
+    def test_the_download_fills_the_plugin_cache_of_the_user(
+        self, machine: Machine, real: Path
+    ) -> None:
+        """The download is a link to the cache, and Terraform refuses to copy that to itself."""
+        cache = machine.home / "cache"
+        cache.mkdir()
+        rules = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{real}"\n  }}\n}}\n'
+        machine.configure(f'plugin_cache_dir = "{cache}"\n{rules}')
+        mirror = machine.ensure()
+        self.init(machine, mirror)
+        assert Provider.read(ROOT, machine.environment).is_in(cache)
+        machine.configure("")
+        (mirror / "registry.terraform.io").rename(machine.home / "gone")
+        machine.environment["TF_PLUGIN_CACHE_DIR"] = str(cache)
+        assert machine.ensure() == cache
+        self.init(machine, cache)
 
     def test_without_mirror_and_network_one_sentence_says_what_to_set(
         self, machine: Machine

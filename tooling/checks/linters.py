@@ -113,7 +113,7 @@ def _run_command(
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SHELLCHECK_", "TF_CLI_ARGS"))
+        if not name.startswith(("SHELLCHECK_", "TF_"))
     }
     return subprocess.run(
         command,
