@@ -7,6 +7,7 @@ so that ``./inv`` starts fast.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import nullcontext
@@ -45,6 +46,15 @@ def _make_screen() -> Screen:
     return Screen()
 
 
+def _choose_provider(screen: Screen) -> None:
+    """Let every ``terraform init`` of this task take the provider from the same folder."""
+    from tooling import provider_mirror
+    from tooling.terraform import MIRROR_VARIABLE
+
+    mirror = provider_mirror.ensure(ROOT, os.environ, announce=screen.announce)
+    os.environ[MIRROR_VARIABLE] = str(mirror)
+
+
 @task(writes=True, help=TARGET_HELP | REPLACE_HELP)
 def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
@@ -55,6 +65,7 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
     screen = _make_screen()
+    _choose_provider(screen)
     contract = bootstrap.apply(
         settings,
         aws,
@@ -315,7 +326,9 @@ def _test(*, parts: set[str]) -> None:
 
     if parts != {"unit"}:
         terraform.require_program()  # before the tests begin
-    _exit_unless_zero(test_run.run(ROOT, ROOT / "dist", parts=parts, extra=[]))
+    _exit_unless_zero(
+        test_run.run(ROOT, ROOT / "dist", announce=_make_screen().announce, parts=parts)
+    )
 
 
 def _test_mutations() -> None:
@@ -417,7 +430,9 @@ def demo(
     from tooling.local import demo
 
     terraform.require_program()  # before anything is started
-    demo.run(ROOT, _make_screen(), keep=keep, event=event, port=demo.parse_port(port))
+    port_number, screen = demo.parse_port(port), _make_screen()
+    _choose_provider(screen)
+    demo.run(ROOT, screen, keep=keep, event=event, port=port_number)
 
 
 networks = Collection("networks")

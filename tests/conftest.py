@@ -13,8 +13,10 @@ import pytest
 
 from tests.support.coverage_floors import CoverageFloors
 from tests.support.repository import ROOT
+from tooling import provider_mirror
 from tooling.environment import ensure
 from tooling.signals import ENDING_SIGNALS
+from tooling.terraform import MIRROR_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tooling.local.twilio_server import TwilioServer
 
 SLOW_MARKS = ("terraform", "scan", "end_to_end", "local")
+TERRAFORM_MARKS = ("terraform", "end_to_end", "local")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -90,6 +93,17 @@ def no_real_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(name, str(folder / "none"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setattr(botocore.httpsession.URLLib3Session, "send", send)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def terraform_provider(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let all tests take Terraform's provider from one mirror; ``./inv test`` has chosen it."""
+    with pytest.MonkeyPatch.context() as patch:
+        marks = {mark.name for item in request.session.items for mark in item.iter_markers()}
+        if marks.intersection(TERRAFORM_MARKS):
+            mirror = provider_mirror.ensure(ROOT, os.environ, announce=print)
+            patch.setenv(MIRROR_VARIABLE, str(mirror))
         yield
 
 

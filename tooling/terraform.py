@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import signal
@@ -32,22 +33,28 @@ UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
 def load_defaults(folder: Path) -> dict[str, Any]:
     """Return the default of each variable of ``folder``/variables.tf that has one.
 
-    Raises RefusedError if the file is missing or cannot be parsed.
+    Raises RefusedError as ``load_hcl`` does.
     """
-    from lark.exceptions import LarkError
-
-    path = folder / "variables.tf"
-    try:
-        parsed = parse_hcl(path.read_text())
-    except (OSError, ValueError, LarkError) as error:
-        what = f"cannot be read ({error})"
-        raise RefusedError(str(path), what, "restore the file with git") from error
     defaults = {}
-    for block in parsed.get("variable", []):
+    for block in load_hcl(folder / "variables.tf").get("variable", []):
         for name, body in block.items():
             if name != "__is_block__" and "default" in body:
                 defaults[name] = body["default"]
     return defaults
+
+
+def load_hcl(path: Path) -> dict[str, Any]:
+    """Return the content of a Terraform file.
+
+    Raises RefusedError if the file is missing or cannot be parsed.
+    """
+    from lark.exceptions import LarkError
+
+    try:
+        return parse_hcl(path.read_text())
+    except (OSError, ValueError, LarkError) as error:
+        what = f"cannot be read ({error})"
+        raise RefusedError(str(path), what, "restore the file with git") from error
 
 
 @functools.lru_cache(maxsize=16)
@@ -98,14 +105,20 @@ class Terraform:
         return cls(folder, state, environment)
 
     def init(self) -> None:
-        """Fetch the provider, from the folder in SIGNWATCH_PROVIDER_MIRROR or by download.
+        """Take the provider from the folder in SIGNWATCH_PROVIDER_MIRROR; without it, download it.
+
+        The tasks set that variable by ``provider_mirror.ensure``. Raises RefusedError on failure.
 
         Terraform remembers the state's full path, which is wrong after the checkout was moved with
         its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
         """
-        mirror = self.environment.get(MIRROR_VARIABLE)
-        offline = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
-        self._run("init", "-reconfigure", "-input=false", "-no-color", *offline)
+        options, variables = ["-reconfigure", "-input=false", "-no-color"], {}
+        if mirror := self.environment.get(MIRROR_VARIABLE):
+            options.append(f"-plugin-dir={Path(mirror).resolve()}")
+            # A plugin cache in the user's configuration may be what the mirror links to; Terraform
+            # refuses to copy a folder to itself.
+            variables["TF_CLI_CONFIG_FILE"] = os.devnull
+        self._run("init", *options, variables=variables)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
         """Make a plan; return it in Terraform's JSON form, or None if nothing changes."""
@@ -122,13 +135,16 @@ class Terraform:
         self._run("apply", "-input=false", "-no-color", "run.plan")
 
     def _run(
-        self, *arguments: str, success_codes: tuple[int, ...] = (0,)
+        self,
+        *arguments: str,
+        success_codes: tuple[int, ...] = (0,),
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a terraform command; raise FailedError or RefusedError for any other exit code."""
-        environment = {
-            name: value for name, value in self.environment.items() if not name.startswith("TF_")
-        }
-        environment |= _cli_configuration(self.environment) | {"TF_IN_AUTOMATION": "1"}
+        """Run a terraform command, with further environment variables.
+
+        Raises FailedError or RefusedError for any other exit code.
+        """
+        environment = {**clean_environment(self.environment), **(variables or {})}
         process = _run_to_end([require_program(), *arguments], self.folder, environment)
         if process.returncode not in success_codes:
             raise _failure(arguments[0], (process.stderr or process.stdout).strip())
@@ -171,19 +187,25 @@ def _start(
     )
 
 
-def _cli_configuration(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable with the full path of Terraform's own configuration file.
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for Terraform: without its variables, but for its configuration file.
 
-    It is left out if the file is missing, since Terraform would warn of that on every command.
+    That file is left out if it is missing, since Terraform would warn of that on every command.
+    Terraform does not look for newer versions of itself.
     """
+    variables = {name: value for name, value in environment.items() if not name.startswith("TF_")}
+    variables |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
     path = Path(environment.get("TF_CLI_CONFIG_FILE", ""))
-    return {"TF_CLI_CONFIG_FILE": str(path.resolve())} if path.is_file() else {}
+    if path.is_file():
+        variables["TF_CLI_CONFIG_FILE"] = str(path.resolve())
+    return variables
 
 
 def _failure(command: str, output: str) -> ToolError:
     """Return the error that explains Terraform's output.
 
-    It is a RefusedError if Terraform refused a value or the plan: nothing was written then.
+    It is a RefusedError if Terraform refused a value or the plan, or init failed: nothing was
+    written then.
     """
     where = f"terraform {command}"
     if INVALID_VALUE in output:
@@ -193,10 +215,13 @@ def _failure(command: str, output: str) -> ToolError:
         what = f"would delete a resource that is protected from deletion:\n{output}"
         remedy = 'see "GitHub" in terraform-bootstrap/README.md, or set the variables as before'
         return RefusedError(where, what, remedy)
-    remedy = (
-        "fix what Terraform names above and run the same task again; it goes on where it stopped"
+    what, remedy = (
+        f"failed:\n{output}",
+        "fix what Terraform names above and run the same task again",
     )
     if NO_PROVIDER.search(output):
         folder = "a folder that contains registry.terraform.io"
         remedy = f"check the network, or set {MIRROR_VARIABLE} to {folder}"
-    return FailedError(where, f"failed:\n{output}", remedy)
+    if command == "init":
+        return RefusedError(where, what, remedy)
+    return FailedError(where, what, f"{remedy}; it goes on where it stopped")

@@ -1,4 +1,4 @@
-"""Plans of the bootstrap at its limits: every Region, the longest names, the sizes of policies."""
+"""Plans of the bootstrap at its limits: forms of Regions, the longest names, sizes of policies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tooling.errors import ToolError
 from tooling.terraform import Terraform, parse_hcl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.terraform
@@ -87,23 +87,31 @@ def all_regions() -> list[str]:
     ]
 
 
+def longest_regions() -> list[str]:
+    """The longest Region of each form, such as eu-west-1, us-gov-east-1 and eusc-de-east-1.
+
+    The configuration only writes a Region's name into texts. The provider checks their form, and
+    their size grows with the name.
+    """
+    forms: dict[tuple[int, int], list[str]] = {}
+    for region in all_regions():
+        parts = region.split("-")
+        forms.setdefault((len(parts), len(parts[0])), []).append(region)
+    return [max(regions, key=len) for regions in forms.values()]
+
+
 def environment(**variables: str) -> dict[str, str]:
     """The environment of this process without settings of Terraform and AWS."""
     kept = {name: os.environ[name] for name in os.environ if not name.startswith(("TF_", "AWS_"))}
     return kept | variables
 
 
-def plan_in_regions(folder: Path, regions: list[str], **values: Any) -> dict[str, Any]:
-    """The planned resources of the bootstrap as a module, once a Region, by Region and address.
-
-    One plan for all, because each one starts the provider. The partition stays that of AWS's
-    commercial Regions. Raises as ``Terraform.plan``.
-    """
+def make_module(folder: Path, files: list[Path], values: Mapping[str, Any]) -> Terraform:
+    """These files of the bootstrap as a module, which a plan uses once for each of ``regions``."""
     module = folder / "root" / "bootstrap"
     module.mkdir(parents=True)
-    for path in SOURCE.glob("*.tf"):
-        if path.name != "providers.tf":
-            shutil.copy(path, module)
+    for path in files:
+        shutil.copy(path, module)
     body = {
         "source": "./bootstrap",
         "for_each": "${toset(var.regions)}",
@@ -112,9 +120,20 @@ def plan_in_regions(folder: Path, regions: list[str], **values: Any) -> dict[str
     }
     main = {"module": {"bootstrap": body}, "variable": {"regions": {}}}
     (folder / "root" / "main.tf.json").write_text(json.dumps(main))
-    (folder / "root" / "providers.tf").write_text(PROVIDER.replace("var.region", '"us-east-1"'))
-    shutil.copy(SOURCE / "versions.tf", folder / "root")
-    terraform = Terraform(folder / "root", folder / "x.tfstate", environment())
+    return Terraform(folder / "root", folder / "x.tfstate", environment())
+
+
+def plan_in_regions(folder: Path, regions: list[str], **values: Any) -> dict[str, Any]:
+    """The planned resources of the bootstrap as a module, once a Region, by Region and address.
+
+    One plan for all, because each one starts the provider. The partition stays that of AWS's
+    commercial Regions. Raises as ``Terraform.plan``.
+    """
+    files = [path for path in SOURCE.glob("*.tf") if path.name != "providers.tf"]
+    terraform = make_module(folder, files, values)
+    provider = PROVIDER.replace("var.region", '"us-east-1"')
+    (terraform.folder / "providers.tf").write_text(provider)
+    shutil.copy(SOURCE / "versions.tf", terraform.folder)
     terraform.init()
     plan = terraform.plan({"regions": regions})
     assert plan is not None
@@ -137,10 +156,21 @@ def measure(resources: dict[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def test_each_region_plans_and_each_policy_fits_iam(tmp_path: Path) -> None:
-    planned = plan_in_regions(tmp_path, all_regions(), **LONGEST_VALUES)
-    assert set(planned) == set(all_regions())
-    assert "ap-southeast-6" in planned
+def test_the_variables_accept_every_region(tmp_path: Path) -> None:
+    """Plans the variables alone, which needs no provider."""
+    terraform = make_module(tmp_path, [SOURCE / "variables.tf"], LONGEST_VALUES)
+    terraform.init()
+    assert "ap-southeast-6" in all_regions()
+    assert terraform.plan({"regions": all_regions()}) is None
+    with pytest.raises(ToolError, match="were refused"):
+        terraform.plan({"regions": ["nowhere"]})
+
+
+def test_each_form_of_region_plans_and_each_policy_fits_iam(tmp_path: Path) -> None:
+    regions = longest_regions()
+    assert max(map(len, regions)) == max(map(len, all_regions()))
+    planned = plan_in_regions(tmp_path, regions, **LONGEST_VALUES)
+    assert set(planned) == set(regions)
     sizes = [measure(resources) for resources in planned.values()]
     for document, (bound, quota) in SIZES.items():
         size = max(measured[document] for measured in sizes)

@@ -20,15 +20,23 @@ from tests.support.command_line import (
     on_account,
 )
 from tests.support.repository import ROOT
-from tooling import environment, terraform
+from tooling import environment, provider_mirror, terraform
 from tooling.checks import mutations, scan, test_run
 from tooling.environment import BrokenEnvironmentError
 from tooling.terminal.target import TARGET_HELP
+from tooling.terraform import MIRROR_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.joint
+
+# A terraform that knows its platform, and whose init cannot download anything.
+FAILING_INIT = """\
+[ "$1" = version ] && echo '{"platform": "linux_amd64"}' && exit
+echo "Error: Failed to query available provider packages"
+echo "no such host"
+exit 1"""
 
 
 class TestMachine:
@@ -80,12 +88,48 @@ class TestMachine:
             "nothing was done",
         )
 
-    def test_broken_environment_is_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_broken_environment_is_refused(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         def fail(*_: Any) -> None:
             raise BrokenEnvironmentError(".venv-local: no\nTry: again")
 
+        monkeypatch.setattr(test_run, "prepare_provider", lambda *_: tmp_path)
         monkeypatch.setattr(test_run, "ensure", fail)
         expect(run("test"), 2, "test", ".venv-local: no")
+
+    @pytest.mark.parametrize("task", ["demo", "test"])
+    @pytest.mark.parametrize(
+        ("script", "text"),
+        [
+            ("echo 'no memory' >&2; exit 1", "terraform version: failed: no memory"),
+            (FAILING_INIT, "cannot be downloaded: no such host"),
+        ],
+        ids=["start", "init"],
+    )
+    def test_failing_terraform_is_refused_before_anything_is_started(
+        self,
+        run: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        script: str,
+        text: str,
+        task: str,
+    ) -> None:
+        (tmp_path / "bin" / "terraform").write_text(f"#!/bin/sh\n{script}\n")
+        monkeypatch.setattr(provider_mirror, "DOWNLOADED", tmp_path / "none")
+        monkeypatch.setattr(provider_mirror, "find", lambda *_, **__: None)
+        monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+        expect(run(task), 2, task, text)
+
+    @pytest.mark.parametrize("task", ["demo", "test"])
+    def test_mirror_without_the_provider_is_refused(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: str
+    ) -> None:
+        (tmp_path / "bin" / "terraform").write_text(f"#!/bin/sh\n{FAILING_INIT}\n")
+        monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
+        text = f"SIGNWATCH_PROVIDER_MIRROR: names {tmp_path}, which does not have hashicorp/aws"
+        expect(run(task), 2, task, text)
 
 
 class TestCodes:

@@ -150,7 +150,7 @@ class TestProgram:
     ) -> None:
         run = program(f"echo 'Error: {heading}' >&2; exit 1")
         with pytest.raises(
-            FailedError,
+            RefusedError,
             match=rf"(?s)terraform init: failed:\nError: {heading}.*Try: .*{MIRROR_VARIABLE}",
         ):
             run.init()
@@ -160,7 +160,7 @@ class TestProgram:
     ) -> None:
         run = program("echo 'Error: Unsupported Terraform Core version' >&2; exit 1")
         with pytest.raises(
-            FailedError, match=r"terraform init: failed:\nError: Unsupported Terraform"
+            RefusedError, match=r"terraform init: failed:\nError: Unsupported Terraform"
         ) as failed:
             run.init()
         assert failed.value.remedy.startswith("fix what Terraform names above")
@@ -203,20 +203,20 @@ class TestProgram:
         assert f"-plugin-dir={tmp_path.resolve()}/mirror" in (run.folder / "arguments").read_text()
 
 
-class TestCliConfiguration:
+class TestEnvironment:
     def test_an_existing_file_is_passed_as_a_full_path(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("rc").write_text("")
-        variables = terraform._cli_configuration({"TF_CLI_CONFIG_FILE": "rc"})
-        assert variables == {"TF_CLI_CONFIG_FILE": str(tmp_path.resolve() / "rc")}
+        variables = terraform.clean_environment({"TF_CLI_CONFIG_FILE": "rc"})
+        assert variables["TF_CLI_CONFIG_FILE"] == str(tmp_path.resolve() / "rc")
 
     @pytest.mark.parametrize(
         "environment", [{}, {"TF_CLI_CONFIG_FILE": ""}, {"TF_CLI_CONFIG_FILE": "/no/such/file"}]
     )
     def test_no_file_and_a_missing_file_are_ignored(self, environment: dict[str, str]) -> None:
-        assert terraform._cli_configuration(environment) == {}
+        assert "TF_CLI_CONFIG_FILE" not in terraform.clean_environment(environment)
 
 
 class TestPrepare:
@@ -323,7 +323,7 @@ class TestWithTerraform:
         environment = clean_environment() | {MIRROR_VARIABLE: str(tmp_path / "empty")}
         run = Terraform.prepare(SOURCE, tmp_path / "run", tmp_path / "x.tfstate", environment)
         with pytest.raises(
-            FailedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR_VARIABLE}"
+            RefusedError, match=rf"(?s)terraform init: failed:.*hashicorp/aws.*{MIRROR_VARIABLE}"
         ):
             run.init()
 

@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import provider_mirror
 from tooling.checks import checkov_results, suppressions
 from tooling.environment import ensure
 from tooling.errors import RefusedError
-from tooling.terraform import MIRROR_VARIABLE, require_program
+from tooling.terraform import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,10 +45,14 @@ ZIZMOR_PERSONA = "pedantic"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The repository to check, and the folder for the tools' own reports."""
+    """The repository to check, and the folder for the tools' own reports.
+
+    announce: prints a line while the tools run.
+    """
 
     root: Path
     reports: Path
+    announce: Callable[[str], None] = lambda _: None
 
     def program(self, name: str) -> str:
         """Return the path of a program that is installed beside this Python."""
@@ -108,7 +113,7 @@ def _run_command(
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SHELLCHECK_", "TF_CLI_ARGS"))
+        if not name.startswith(("SHELLCHECK_", "TF_"))
     }
     return subprocess.run(
         command,
@@ -332,12 +337,9 @@ def _terraform_format(workspace: Workspace) -> Outcome:
 
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
-    """Validate a copy of the Terraform configuration: nothing is written beside the sources.
-
-    MIRROR_VARIABLE may name a folder of providers, which are then not downloaded.
-    """
-    program, mirror = require_program(), os.environ.get(MIRROR_VARIABLE)
-    plugins = [f"-plugin-dir={Path(mirror).resolve()}"] if mirror else []
+    """Validate a copy, so that nothing is written beside the sources."""
+    program = require_program()
+    mirror = provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
         copy = Path(folder) / "configuration"
         ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*")
@@ -349,7 +351,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
             variables = {"TF_CLI_CONFIG_FILE": os.devnull}
             return check_by_exit_code(workspace, command, file_count=1, **variables)
 
-        outcome = run_terraform("init", "-backend=false", "-input=false", *plugins)
+        outcome = run_terraform("init", "-backend=false", "-input=false", f"-plugin-dir={mirror}")
         return outcome if outcome.findings else run_terraform("validate")
 
 

@@ -78,7 +78,7 @@ def run(
     root: Path, dist: Path, *, announce: Callable[[str], None], tools: Sequence[Tool] = TOOLS
 ) -> Report:
     """Run the tools on the repository at ``root`` and write their reports to dist/scan."""
-    workspace = Workspace(root, dist / "scan")
+    workspace = Workspace(root, dist / "scan", announce)
     workspace.reports.mkdir(parents=True, exist_ok=True)
     if any(not tool.fast for tool in tools):  # create them before the tools are timed
         for name in ("scan", "local"):

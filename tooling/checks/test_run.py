@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tooling import provider_mirror
 from tooling.environment import ensure
 from tooling.errors import RefusedError
+from tooling.terraform import MIRROR_VARIABLE, Terraform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 MARKS = {
     "unit": "not (joint or terraform or local or end_to_end or scan)",
@@ -45,25 +47,54 @@ def mark_expression(parts: Iterable[str]) -> str:
     return " or ".join(f"({MARKS[part]})" for part in sorted(parts))
 
 
-def run(root: Path, dist: Path, *, parts: Iterable[str] = (), extra: Iterable[str] = ()) -> int:
+def run(
+    root: Path,
+    dist: Path,
+    *,
+    announce: Callable[[str], None],
+    parts: Iterable[str] = (),
+    extra: Iterable[str] = (),
+) -> int:
     """Run these parts of the tests, by default everything, and return pytest's exit code.
 
-    ``parts`` are keys of MARKS; ``extra`` are further arguments for pytest.
+    ``parts`` are keys of MARKS; ``extra`` are further arguments for pytest. Raises RefusedError if
+    the tests run Terraform and it cannot get its provider.
     """
     chosen = set(parts)
+    uses_terraform = chosen != {"unit"}
     command = [sys.executable, "-m", "pytest"]
-    if chosen == {"unit"}:
+    if not uses_terraform:
         command += [*UNIT_TEST_PATHS, *(f"--ignore={path}" for path in PATHS_WITHOUT_UNIT_TESTS)]
     else:
         command += PARALLEL_OPTIONS
-        for name in ("local", "runtime", "scan"):
-            ensure(name, root)
     command += ["-m", mark_expression(chosen)] if chosen else COVERAGE_OPTIONS
     dist.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
         environment = _environment(folder)
+        if uses_terraform:
+            mirror = prepare_provider(root, Path(folder), environment, announce)
+            environment[MIRROR_VARIABLE] = str(mirror)
+            for name in ("local", "runtime", "scan"):
+                ensure(name, root)
         process = subprocess.run([*command, *extra], cwd=root, env=environment, check=False)
     return process.returncode
+
+
+def prepare_provider(
+    root: Path, folder: Path, environment: Mapping[str, str], announce: Callable[[str], None]
+) -> Path:
+    """Run ``terraform init`` once, below ``folder``; return a mirror with the provider.
+
+    It shows before the tests whether Terraform can start, and unpacks a provider that is a zip
+    file. Raises RefusedError if it fails.
+    """
+    mirror = provider_mirror.ensure(root, environment, announce=announce)
+    variables = {**environment, MIRROR_VARIABLE: str(mirror)}
+    source, state = root / "terraform-bootstrap", folder / "terraform.tfstate"
+    terraform = Terraform.prepare(source, folder / "terraform", state, variables)
+    announce("terraform init")
+    terraform.init()
+    return terraform.folder / ".terraform" / "providers"
 
 
 def parse_count(text: str | None) -> int:

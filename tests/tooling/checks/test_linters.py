@@ -14,6 +14,7 @@ from tests.support.repository import ROOT
 from tooling.checks import linters
 from tooling.checks.linters import TOOLS, Outcome, Tool, Workspace
 from tooling.errors import RefusedError
+from tooling.terraform import MIRROR_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -267,12 +268,23 @@ class TestTerraform:
         (workspace.root / "terraform-bootstrap").mkdir()
         text = 'output "a" {\n    value = local.none\n}\n'
         (workspace.root / "terraform-bootstrap" / "main.tf").write_text(text)
+        shutil.copy(
+            ROOT / "terraform-bootstrap" / "versions.tf", workspace.root / "terraform-bootstrap"
+        )
         assert len(tool("terraform fmt").run(workspace).findings) == 1
         (finding,) = tool("terraform validate").run(workspace).findings
         assert "undeclared local value" in finding
-        assert [path.name for path in (workspace.root / "terraform-bootstrap").iterdir()] == [
-            "main.tf"
-        ]
+        names = {path.name for path in (workspace.root / "terraform-bootstrap").iterdir()}
+        assert names == {"main.tf", "versions.tf"}
+
+    @pytest.mark.terraform
+    def test_a_missing_provider_is_a_finding_with_a_remedy(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(ROOT / "terraform-bootstrap", workspace.root / "terraform-bootstrap")
+        monkeypatch.setenv(MIRROR_VARIABLE, str(workspace.root))
+        (finding,) = tool("terraform validate").run(workspace).findings
+        assert f"could not be run: {MIRROR_VARIABLE}: names {workspace.root}" in finding
 
 
 def test_tool_that_cannot_run_is_a_finding_with_a_remedy() -> None:

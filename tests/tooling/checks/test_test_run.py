@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.listener import Listener
 from tests.support.repository import ROOT
 from tooling.checks import test_run
 from tooling.errors import RefusedError
+from tooling.provider_mirror import Provider
 
 OTHER_MARK = re.compile(r"^pytestmark = .*mark\.(joint|local|end_to_end)\b", re.MULTILINE)
 
@@ -26,6 +29,11 @@ class Recorder:
         self.command: list[str] = []
         self.options: dict[str, Any] = {}
         self.folder_existed = False
+        self.announce = Listener().announce
+
+    def prepare_provider(self, *_: Any) -> Path:
+        self.environments.append("provider")
+        return Path("provider")
 
     def ensure(self, name: str, root: Path) -> Path:
         assert root == ROOT
@@ -42,6 +50,7 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     monkeypatch.setattr(test_run, "ensure", recorder.ensure)
+    monkeypatch.setattr(test_run, "prepare_provider", recorder.prepare_provider)
     monkeypatch.setattr(subprocess, "run", recorder.run)
     return recorder
 
@@ -70,7 +79,7 @@ def test_parts_become_one_mark_expression(parts: set[str], expression: str) -> N
 def test_unit_tests_need_one_process_and_no_other_environment(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    test_run.run(ROOT, tmp_path / "dist", parts={"unit"})
+    test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce, parts={"unit"})
     assert recorder.environments == []
     assert "-n" not in recorder.command
     for path in test_run.UNIT_TEST_PATHS:
@@ -82,33 +91,50 @@ def test_unit_tests_need_one_process_and_no_other_environment(
 def test_all_tests_need_all_environments_and_two_processes(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    test_run.run(ROOT, tmp_path / "dist")
-    assert set(recorder.environments) == {"local", "runtime", "scan"}
+    test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce)
+    assert recorder.environments == ["provider", "local", "runtime", "scan"]
+    assert recorder.options["env"]["SIGNWATCH_PROVIDER_MIRROR"] == "provider"
     assert mark_option(recorder.command) is None
     assert recorder.command[recorder.command.index("-n") + 1] == "2"
 
 
 def test_coverage_is_measured_only_for_all_tests(recorder: Recorder, tmp_path: Path) -> None:
-    test_run.run(ROOT, tmp_path / "dist")
+    test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce)
     assert "--cov" in recorder.command
     for parts in ({"unit"}, {"terraform"}):
-        test_run.run(ROOT, tmp_path / "dist", parts=parts)
+        test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce, parts=parts)
         assert "--cov" not in recorder.command
 
 
 def test_unit_tests_with_another_part_need_environments(recorder: Recorder, tmp_path: Path) -> None:
-    test_run.run(ROOT, tmp_path / "dist", parts=["unit", "end_to_end"])
+    test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce, parts=["unit", "end_to_end"])
     assert recorder.environments
+
+
+@pytest.mark.terraform
+def test_terraform_init_runs_once_before_the_tests(tmp_path: Path) -> None:
+    """The tests then use what it unpacked; without a mirror variable, the look-up finds one."""
+    listener = Listener()
+    mirror = test_run.prepare_provider(ROOT, tmp_path, dict(os.environ), listener.announce)
+    assert mirror.is_relative_to(tmp_path)
+    assert Provider.read(ROOT, os.environ).is_in(mirror)
+    assert listener.lines[-1] == "terraform init"
 
 
 @pytest.mark.parametrize("code", [0, 1, 5])
 def test_exit_code_is_that_of_pytest(recorder: Recorder, tmp_path: Path, code: int) -> None:
     recorder.exit_code = code
-    assert test_run.run(ROOT, tmp_path / "dist", parts={"unit"}) == code
+    assert test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce, parts={"unit"}) == code
 
 
 def test_further_arguments_reach_pytest(recorder: Recorder, tmp_path: Path) -> None:
-    test_run.run(ROOT, tmp_path / "dist", parts={"unit"}, extra=["-x", "tests/cfn"])
+    test_run.run(
+        ROOT,
+        tmp_path / "dist",
+        announce=recorder.announce,
+        parts={"unit"},
+        extra=["-x", "tests/cfn"],
+    )
     assert recorder.command[-2:] == ["-x", "tests/cfn"]
     assert recorder.options["cwd"] == ROOT
     assert (tmp_path / "dist").is_dir()
@@ -121,7 +147,7 @@ def test_tests_do_not_see_the_users_aws_configuration(
         monkeypatch.setenv(name, "mine")
     monkeypatch.setenv("AWS_CA_BUNDLE", "bundle.pem")
     monkeypatch.setenv("SIGNWATCH_PROVIDER_MIRROR", "mirror")
-    test_run.run(ROOT, tmp_path / "dist", parts={"unit"})
+    test_run.run(ROOT, tmp_path / "dist", announce=recorder.announce, parts={"unit"})
     environment = recorder.options["env"]
     assert "mine" not in environment.values()
     assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
