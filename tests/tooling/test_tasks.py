@@ -178,7 +178,7 @@ class TestNetworks:
         ("task", "flags", "text"),
         [
             ("networks.allow", ("--cidr", "0.0.0.0/0"), "is wider than /8"),
-            ("networks.allow", ("--cidr", "203.0.113.7/24"), "is not a range in CIDR form"),
+            ("networks.allow", ("--cidr", "203.0.113.77/24"), "write 203.0.113.0/24 for the range"),
             ("networks.allow", ("--cidr", "AWS Internal"), "is not an address"),
             (
                 "networks.allow",
@@ -197,6 +197,7 @@ class TestNetworks:
                 "takes exactly one of --cidr, --label, --id",
             ),
             ("networks.revoke", ("--cidr", "office"), "is not an address"),
+            ("networks.revoke", ("--cidr", "0.0.0.0/0"), "select it by --id"),
             ("networks.check", ("--address", "AWS Internal"), "is not a single IP address"),
             ("networks.check", ("--address", "203.0.113.0/24"), "is not a single IP address"),
         ],
@@ -238,7 +239,7 @@ class TestNetworks:
         live.contract["/signwatch/networks/broken"] = json.dumps(entry)
         end = run(*on_account("networks", "--no-assume-role"))
         assert end.code == 1
-        assert "UNUSABLE, matches nothing" in end.out
+        assert "UNUSABLE, recognises nothing" in end.out
         assert "\x1b" not in end.out
 
     @pytest.mark.parametrize(
