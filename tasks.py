@@ -97,7 +97,6 @@ def deploy(
     from tooling.deploy import package, stack
 
     settings = load_settings(target, set)
-    stack.check(settings)  # before any request to AWS
     opened = open_account(target, settings)
     screen = _make_screen()
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
