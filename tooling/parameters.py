@@ -171,8 +171,8 @@ def _check_time_zone(place: str, name: str) -> None:
     Nothing is refused on a machine that has no time zones. The function has its own, and leaves
     the local time out of a text if the zone is not among them.
     """
-    zones = zoneinfo.available_timezones()
-    if not name or not zones or name in zones:
+    zones = zoneinfo.available_timezones() if name else set()  # it searches the disk
+    if not zones or name in zones:
         return
     similar = find_similar(name, zones)
     remedy = f"write {similar}"
