@@ -108,7 +108,6 @@ def deploy(
     from tooling.deploy import package, stack
 
     settings = load_settings(target, set)
-    stack.check(settings)  # before any request to AWS
     opened = open_account(target, settings)
     screen = _make_screen()
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
@@ -174,7 +173,6 @@ ALLOW_HELP = {
     "who": "the one person or role that it is for: "
     "the whole name, as in the text or in CloudTrail; default: everybody",
     "label": "a note on what it is; default: the day",
-    "force_wide": "allow a range wider than /8 (IPv4) or /19 (IPv6); default: off",
 }
 
 
@@ -186,7 +184,6 @@ def allow_network(
     for_: str = "7d",
     who: str | None = None,
     label: str | None = None,
-    force_wide: bool = False,
 ) -> None:
     """Temporarily recognise a network, for everybody or for one person.
 
@@ -198,7 +195,7 @@ def allow_network(
     now = time.time()
     seconds = networks.parse_duration(for_)
     cidr = cidr or networks.offer_own_address(sys.stdin)
-    allowance = networks.make_allowance(cidr, label, who, seconds, now, wide=force_wide)
+    allowance = networks.make_allowance(cidr, label, who, seconds, now)
     opened = open_account(target, settings)
     show_result(networks.allow(opened.aws, settings, allowance, now))
 

@@ -19,8 +19,7 @@ from tests.support import repository
 from tests.support.repository import ROOT
 from tests.support.sign_ins import event
 from tests.support.task_names import collection, parse, task_names
-from tooling import errors, templates, terraform
-from tooling.deploy import stack
+from tooling import errors, parameters, templates, terraform
 from tooling.settings import Settings
 from tooling.terminal.task import INTERRUPTED_EXIT_CODE
 
@@ -90,7 +89,7 @@ def user_parameters() -> dict[str, str | None]:
     return {
         name: str(body["Default"]) if "Default" in body else None
         for name, body in declared.items()
-        if name not in stack.DEPLOY_PARAMETERS
+        if name not in parameters.DEPLOY_PARAMETERS
     }
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from signwatch import settings as function_settings
 from tests.support.repository import ROOT, files
-from tooling import environment, templates, terraform
-from tooling.deploy import bootstrap, stack
+from tooling import environment, parameters, templates, terraform
+from tooling.deploy import bootstrap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -399,12 +399,12 @@ class TestJoints:
             "BoundaryPolicyArn",
             "ServiceRoleArn",
         }
-        assert from_bootstrap <= set(stack.DEPLOY_PARAMETERS) <= declared
+        assert from_bootstrap <= set(parameters.DEPLOY_PARAMETERS) <= declared
 
     def test_the_parent_passes_each_child_exactly_its_parameters(self) -> None:
         assert children()
-        for name, parameters in children().items():
-            assert (name, set(parameters)) == (name, set(template(name)["Parameters"]))
+        for name, passed in children().items():
+            assert (name, set(passed)) == (name, set(template(name)["Parameters"]))
 
     def test_a_child_stack_is_named_after_its_template(self) -> None:
         bodies = template("parent")["Resources"].items()

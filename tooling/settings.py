@@ -2,10 +2,11 @@
 
 A value is taken from the first of these that has it: a flag, signwatch.toml (the configuration
 file), the live stack, the template's default. The first two are joined here, the last two in
-tooling.deploy.parameters, which reads the live stack.
+tooling.parameters, when a deploy has read the live stack.
 
 ``parameters`` are those of the stack. ``bootstrap`` are variables of the Terraform code that makes
-buckets and roles before the first deploy.
+buckets and roles before the first deploy. Both are checked here, so that every task refuses a wrong
+name or value, whether it needs it or not.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import parameters as stack_parameters
 from tooling import terraform
 from tooling.errors import RefusedError
+from tooling.suggestions import find_similar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,19 +83,26 @@ class Settings:
 
         ``config`` is the file's path, by default signwatch.toml below ``root``, which may be
         absent. ``assignments`` are parameters as ``Name=Value``.
-        Raises RefusedError for an unreadable file, an unknown key, or a malformed value.
+        Raises RefusedError for an unreadable file, an unknown key, and a name or value that is
+        unknown or malformed.
         """
-        file = _read(config, root)
+        path = _choose_path(config, root)
+        file = _read(path, is_required=bool(config))
         defaults = terraform.load_defaults(root / "terraform-bootstrap")
         bootstrap = file.get("bootstrap", {})
-        _check_variables(bootstrap, defaults)
-        file_parameters = _to_strings(file.get("parameters", {}))
+        _check_variables(bootstrap, defaults, f"{path} [bootstrap]")
+        file_parameters = _to_strings(file.get("parameters", {}), f"{path} [parameters]")
+        assigned_parameters = _parse_assignments(assignments)
+        _check_parameters(file_parameters, f"{path} [parameters]", root)
+        _check_parameters(assigned_parameters, "--set", root)
+        parameters = file_parameters | assigned_parameters
+        stack_parameters.check_size(parameters)
         settings = cls(
             account=account or file.get("account", ""),
             region=region or file.get("region") or defaults["region"],
             prefix=prefix or file.get("prefix") or defaults["prefix"],
             profile=profile or file.get("profile"),
-            parameters=file_parameters | _parse_assignments(assignments),
+            parameters=parameters,
             bootstrap=bootstrap,
             root=root,
         )
@@ -105,16 +115,24 @@ def read_parameters(config: str | None = None, *, root: Path = ROOT) -> dict[str
 
     Raises RefusedError as Settings.load does.
     """
-    return _to_strings(_read(config, root).get("parameters", {}))
+    path = _choose_path(config, root)
+    values = _read(path, is_required=bool(config)).get("parameters", {})
+    parameters = _to_strings(values, f"{path} [parameters]")
+    _check_parameters(parameters, f"{path} [parameters]", root)
+    return parameters
 
 
-def _read(config: str | None, root: Path) -> dict[str, Any]:
-    """Return the values in the file ``config``, or in signwatch.toml if there is one.
+def _choose_path(config: str | None, root: Path) -> Path:
+    """Return the path of the configuration file: ``config``, by default signwatch.toml."""
+    return Path(config) if config else root / CONFIGURATION_FILE
+
+
+def _read(path: Path, *, is_required: bool) -> dict[str, Any]:
+    """Return the values in the configuration file; none if it is absent and not required.
 
     Raises RefusedError for an unreadable file, an unknown key, or a value of the wrong type.
     """
-    path = Path(config) if config else root / CONFIGURATION_FILE
-    if not config and not path.exists():
+    if not is_required and not path.exists():
         return {}
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -125,26 +143,36 @@ def _read(config: str | None, root: Path) -> dict[str, Any]:
     for key, value in values.items():
         if key not in KEYS or not isinstance(value, KEYS[key]):
             what = f"`{key}` is not a key, or not of the right kind"
-            remedy = f"use {', '.join(KEYS)} as in signwatch.example.toml"
-            raise RefusedError(str(path), what, remedy)
+            similar = find_similar(key, KEYS) or ", ".join(KEYS)
+            raise RefusedError(str(path), what, f"use {similar} as in signwatch.example.toml")
     return values
 
 
-def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def _check_parameters(parameters: Mapping[str, str], where: str, root: Path) -> None:
+    """Raise RefusedError for an unusable parameter. ``where`` says where they were written."""
+    if not parameters:
+        return
+    declared = stack_parameters.load_declared(root)
+    stack_parameters.check_names(declared, parameters, where)
+    stack_parameters.check_values(declared, parameters, where)
+
+
+def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
     """Raise RefusedError for an unknown Terraform variable or a value of the wrong type.
 
     Terraform itself ignores unknown ones, so a restriction with a misspelt name would be lost.
-    ``defaults`` has the default of each variable by name.
+    ``defaults`` has the default of each variable by name. ``where`` says where they were written.
     """
     allowed = sorted(set(defaults) - {"region", "prefix"})
     for name, value in chosen.items():
-        where = f"[bootstrap] {name}"
+        place = f"{where} {name}"
         if name not in allowed:
-            remedy = f"use {', '.join(allowed)} as in signwatch.example.toml"
-            raise RefusedError(where, "is not a variable that is set there", remedy)
+            similar = find_similar(name, allowed) or ", ".join(allowed)
+            remedy = f"use {similar} as in signwatch.example.toml"
+            raise RefusedError(place, "is not a variable that is set there", remedy)
         if not _has_type_of(value, defaults[name]):
             what = f"is {value!r}, and takes a value like {defaults[name]!r}"
-            raise RefusedError(where, what, "write it as in signwatch.example.toml")
+            raise RefusedError(place, what, "write it as in signwatch.example.toml")
 
 
 def _has_type_of(value: object, default: object) -> bool:
@@ -154,10 +182,10 @@ def _has_type_of(value: object, default: object) -> bool:
     return type(value) is type(default)
 
 
-def _to_strings(parameters: Mapping[str, Any]) -> dict[str, str]:
+def _to_strings(parameters: Mapping[str, Any], where: str) -> dict[str, str]:
     """Return the values as the strings that CloudFormation takes; lists are joined by commas.
 
-    Raises RefusedError for a value of another type.
+    Raises RefusedError for a value of another type. ``where`` says where they were written.
     """
     strings = {}
     for name, value in parameters.items():
@@ -169,7 +197,7 @@ def _to_strings(parameters: Mapping[str, Any]) -> dict[str, str]:
             strings[name] = ",".join(map(str, value))
         else:
             what = "is not a string, a number or a list"
-            raise RefusedError(f"[parameters] {name}", what, "write it in quotes")
+            raise RefusedError(f"{where} {name}", what, "write it in quotes")
     return strings
 
 

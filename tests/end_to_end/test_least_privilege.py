@@ -87,9 +87,7 @@ def run(
         # The flag --no-assume-role reads the outputs as this role.
         assert bootstrap.outputs(aws, deployment.settings.prefix) == outputs
         assert stack.outputs(aws, deployment.settings)["FunctionName"]
-        allowance = networks.make_allowance(
-            "198.51.100.7", "hotel", None, 3600, time.time(), wide=False
-        )
+        allowance = networks.make_allowance("198.51.100.7", "hotel", None, 3600, time.time())
         networks.allow(aws, deployment.settings, allowance, time.time())
         networks.revoke(aws, deployment.settings, time.time(), cidr=None, label="hotel", id=None)
         assert drift.detect(aws, deployment.settings, announce=lambda _: None).drifts == ()

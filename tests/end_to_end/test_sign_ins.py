@@ -162,7 +162,7 @@ def test_allowance_works_without_a_deploy_until_it_is_revoked(
     settings, address = filled.settings, "198.51.100.201"
     paulo_names = {"userName": "Paulo", "arn": f"arn:aws:iam::{ACCOUNT}:user/Paulo"}
     paulo = {**WITH_MFA["detail"]["userIdentity"], **paulo_names}
-    allowance = networks.make_allowance(address, "hotel", "anaya", 3600, time.time(), wide=False)
+    allowance = networks.make_allowance(address, "hotel", "anaya", 3600, time.time())
     networks.allow(aws, settings, allowance, time.time())
     restart_function(filled)
     allowed = sign_in(filled, WITH_MFA, sourceIPAddress=address)
@@ -180,7 +180,7 @@ def test_allowances_of_all_pages_are_read(filled: LocalDeployment) -> None:
     aws, _ = filled.as_deployer()
     for number in range(12):
         address, label = f"198.51.100.{number + 210}", f"hotel {number}"
-        allowance = networks.make_allowance(address, label, None, 3600, time.time(), wide=False)
+        allowance = networks.make_allowance(address, label, None, 3600, time.time())
         networks.allow(aws, filled.settings, allowance, time.time())
     restart_function(filled)
     results = [

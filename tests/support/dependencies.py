@@ -174,9 +174,8 @@ class Parameters(Client):
         label: str = "hotel",
         who: str = "",
         expires: int | None = None,
-        **options: Any,
     ) -> None:
-        entry = allowance.make(cidr, label, who, expires, **options)
+        entry = allowance.make(cidr, label, who, expires)
         self.values[entry.name] = allowance.encode(entry)
 
 

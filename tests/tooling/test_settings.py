@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.refusals import refusal_of
+from tests.support.repository import ROOT
+from tooling import settings as tooling_settings
 from tooling.errors import RefusedError
 from tooling.settings import Settings
 
@@ -26,9 +29,13 @@ ACCOUNT = "111122223333"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with its own defaults, which differ from those in the repository."""
+    """A checkout with its own defaults, which differ from those in the repository.
+
+    The parent template is the real one.
+    """
     (tmp_path / "terraform-bootstrap").mkdir()
     (tmp_path / "terraform-bootstrap" / "variables.tf").write_text(VARIABLES)
+    (tmp_path / "cfn").symlink_to(ROOT / "cfn")
     return tmp_path
 
 
@@ -80,9 +87,9 @@ class TestPrecedence:
 
     def test_value_may_be_empty_or_contain_an_equals_sign(self, root: Path) -> None:
         settings = Settings.load(
-            account=ACCOUNT, assignments=["A=b=c", "KnownNetworks="], root=root
+            account=ACCOUNT, assignments=["AlertEmail=a=b@c.de", "KnownNetworks="], root=root
         )
-        assert settings.parameters == {"A": "b=c", "KnownNetworks": ""}
+        assert settings.parameters == {"AlertEmail": "a=b@c.de", "KnownNetworks": ""}
 
     def test_config_names_another_file(self, root: Path, tmp_path: Path) -> None:
         write(root, f'account = "{ACCOUNT}"\nprefix = "mine"\n')
@@ -99,16 +106,81 @@ class TestPrecedence:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("name", "value", "text"),
     [
-        ('["203.0.113.0/24", "2001:db8::/48"]', "203.0.113.0/24,2001:db8::/48"),
-        ("365", "365"),
-        ("true", "true"),
+        ("KnownNetworks", '["203.0.113.0/24", "2001:db8::/48"]', "203.0.113.0/24,2001:db8::/48"),
+        ("LogRetentionDays", "365", "365"),
+        ("AccountLabel", "true", "true"),
     ],
 )
-def test_parameters_become_texts_for_cloudformation(root: Path, value: str, text: str) -> None:
-    write(root, f"[parameters]\nName = {value}\n")
-    assert Settings.load(account=ACCOUNT, root=root).parameters == {"Name": text}
+def test_parameters_become_texts_for_cloudformation(
+    root: Path, name: str, value: str, text: str
+) -> None:
+    write(root, f"[parameters]\n{name} = {value}\n")
+    assert Settings.load(account=ACCOUNT, root=root).parameters == {name: text}
+
+
+WRONG_PARAMETERS = [  # name, value, and a text in the refusal
+    ("knownnetworks", "", "is not a parameter of the stack\nTry: write KnownNetworks"),
+    ("NamePrefix", "x", "is set by invoke deploy itself"),
+    ("AlertOff", "unrecognized-source", "Try: write unrecognised-source"),
+    ("AlertOn", "no-mfa", "Try: write it in AlertOff"),
+    ("TimeZone", "Mars/Olympus", "'Mars/Olympus' is not the name of a time zone"),
+    ("KnownNetworks", "203.0.113.77/24", "write 203.0.113.0/24"),
+    ("KnownNetworks", "0.0.0.0/0", "is wider than /8"),
+    ("LogRetentionDays", "360", "Try: write 365"),
+    ("AlertEmail", "nobody", "must be an e-mail address"),
+    ("AccountLabel", "x" * 21, "must be at most 20 letters"),
+    ("KnownNetworks", ",".join(["192.0.2.1"] * 251), "may have at most 2500"),
+]
+
+
+class TestParameters:
+    @pytest.mark.parametrize(("name", "value", "text"), WRONG_PARAMETERS)
+    def test_wrong_parameter_in_the_file_is_refused_with_its_place(
+        self, root: Path, name: str, value: str, text: str
+    ) -> None:
+        write(root, f"[parameters]\n{name} = '{value}'\n")
+        for load in (
+            lambda: Settings.load(account=ACCOUNT, root=root),
+            lambda: tooling_settings.read_parameters(root=root),
+        ):
+            message = refusal_of(load)
+            assert message.startswith(f"{root / 'signwatch.toml'} [parameters] {name}: ")
+            assert text in message
+
+    @pytest.mark.parametrize(("name", "value", "text"), WRONG_PARAMETERS)
+    def test_wrong_parameter_of_set_is_refused_with_its_place(
+        self, root: Path, name: str, value: str, text: str
+    ) -> None:
+        message = refusal_of(
+            lambda: Settings.load(account=ACCOUNT, assignments=[f"{name}={value}"], root=root)
+        )
+        assert message.startswith(f"--set {name}: ")
+        assert text in message
+
+    def test_wrong_parameter_in_the_file_is_refused_even_if_set_replaces_it(
+        self, root: Path
+    ) -> None:
+        write(root, "[parameters]\nTimeZone = 'Mars/Olympus'\n")
+        assert "Mars/Olympus" in refusal_of(
+            lambda: Settings.load(account=ACCOUNT, assignments=["TimeZone=UTC"], root=root)
+        )
+
+    def test_more_than_the_functions_environment_holds_is_refused(self, root: Path) -> None:
+        networks = ",".join(f"203.0.113.{number}" for number in range(170))
+        endpoints = ",".join(["vpce-0123456789abcdef0"] * 10)
+        key = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/mrk-{'0' * 32}"
+        email = f"{'a' * 800}@example.com"
+        write(
+            root,
+            f"[parameters]\nKnownNetworks = '{networks}'\nAllowedVpcEndpointIds = '{endpoints}'\n"
+            f"IdentityStoreKeyArn = '{key}'\n",
+        )
+        message = refusal_of(
+            lambda: Settings.load(account=ACCOUNT, assignments=[f"AlertEmail={email}"], root=root)
+        )
+        assert "a Lambda function's environment holds 4,096 in all" in message
 
 
 class TestRefusals:
@@ -116,12 +188,19 @@ class TestRefusals:
         ("text", "message"),
         [
             ("acount = '1'", "`acount` is not a key"),
+            ("acount = '1'", "Try: use account as in"),
+            ("[parameter]\n", "Try: use parameters as in"),
+            ("xyz = '1'", "Try: use profile, account, region, prefix, parameters, bootstrap as in"),
             ("account = 111122223333", "`account` is not a key, or not of the right kind"),
             ("parameters = 'x'", "`parameters` is not a key, or not of the right kind"),
             ("account = ", "cannot be read"),
             (
                 "[bootstrap]\ntrusted_principals = ['x']",
-                "[bootstrap] trusted_principals: is not a variable",
+                "signwatch.toml [bootstrap] trusted_principals: is not a variable",
+            ),
+            (
+                "[bootstrap]\ntrusted_principals = ['x']",
+                "Try: use trusted_principal_arns as in",
             ),
             (
                 "[bootstrap]\ntrusted_principal_arns = 5",

@@ -96,12 +96,47 @@ class TestInput:
         self, aws: Aws, run: Run, networks: str
     ) -> None:
         end = run(*on_account("deploy", "--set", f"KnownNetworks={networks}"))
-        expect(end, 2, "deploy", "parameter KnownNetworks", repr(networks))
+        expect(end, 2, "deploy", "--set KnownNetworks: ", repr(networks))
+        assert aws.actions == []
+
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
+    @pytest.mark.parametrize(
+        ("line", "remedy"),
+        [
+            ("knownnetworks = ['203.0.113.0/24']", "write KnownNetworks"),
+            ("AlertOff = 'unrecognized-source'", "write unrecognised-source"),
+            ("TimeZone = 'Europe/Berln'", "write Europe/Berlin"),
+            ("KnownNetworks = '203.0.113.77/24'", "write 203.0.113.0/24"),
+        ],
+    )
+    def test_wrong_parameter_in_the_file_is_refused_by_every_task_before_any_call_to_aws(
+        self, aws: Aws, run: Run, tmp_path: Path, task: str, line: str, remedy: str
+    ) -> None:
+        (tmp_path / "empty.toml").write_text(f"[parameters]\n{line}\n")
+        end = run(*on_account(task))
+        name, _, _ = line.partition(" ")
+        expect(end, 2, task, f"empty.toml [parameters] {name}: ", remedy)
+        assert aws.actions == []
+
+    def test_wrong_parameter_in_the_file_is_refused_by_explain(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        (tmp_path / "wrong.toml").write_text("[parameters]\nTimeZone = 'Europe/Berln'\n")
+        end = run("explain", "records.json", "--config", "wrong.toml")
+        expect(end, 2, "explain", "wrong.toml [parameters] TimeZone: ", "write Europe/Berlin")
+
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
+    def test_wrong_variable_of_the_bootstrap_is_refused_by_every_task(
+        self, aws: Aws, run: Run, tmp_path: Path, task: str
+    ) -> None:
+        (tmp_path / "empty.toml").write_text("[bootstrap]\ntrusted_principals = ['x']\n")
+        end = run(*on_account(task))
+        expect(end, 2, task, "[bootstrap] trusted_principals: ", "use trusted_principal_arns as in")
         assert aws.actions == []
 
     def test_set_can_be_given_several_times(self, run: Run) -> None:
         end = run(*on_account("deploy", "--set", "KnownNetworks=203.0.113.0/24", "--set", "Typo=1"))
-        expect(end, 2, "deploy", "parameter Typo: is not a parameter of the stack")
+        expect(end, 2, "deploy", "--set Typo: is not a parameter of the stack")
 
     def test_parameters_of_set_reach_the_deployment(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +213,7 @@ class TestNetworks:
         ("task", "flags", "text"),
         [
             ("networks.allow", ("--cidr", "0.0.0.0/0"), "is wider than /8"),
-            ("networks.allow", ("--cidr", "203.0.113.7/24"), "is not a range in CIDR form"),
+            ("networks.allow", ("--cidr", "203.0.113.77/24"), "write 203.0.113.0/24 for the range"),
             ("networks.allow", ("--cidr", "AWS Internal"), "is not an address"),
             (
                 "networks.allow",
@@ -197,6 +232,7 @@ class TestNetworks:
                 "takes exactly one of --cidr, --label, --id",
             ),
             ("networks.revoke", ("--cidr", "office"), "is not an address"),
+            ("networks.revoke", ("--cidr", "0.0.0.0/0"), "select it by --id"),
             ("networks.check", ("--address", "AWS Internal"), "is not a single IP address"),
             ("networks.check", ("--address", "203.0.113.0/24"), "is not a single IP address"),
         ],
@@ -238,7 +274,7 @@ class TestNetworks:
         live.contract["/signwatch/networks/broken"] = json.dumps(entry)
         end = run(*on_account("networks", "--no-assume-role"))
         assert end.code == 1
-        assert "UNUSABLE, matches nothing" in end.out
+        assert "UNUSABLE, recognises nothing" in end.out
         assert "\x1b" not in end.out
 
     @pytest.mark.parametrize(

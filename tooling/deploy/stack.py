@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from tooling import templates
-from tooling.deploy import archive, changeset, early_validation, leftovers, parameters, upload
+from tooling import parameters
+from tooling.deploy import archive, changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
@@ -50,18 +50,6 @@ STATUS_REMEDIES = {
 }
 PREFIX_TAG = "signwatch:prefix"
 ACCOUNT_LABEL_MAX_CHARS = 20
-DEPLOY_PARAMETERS = (  # set by the deploy itself, never by the user
-    "NamePrefix",
-    "HomeRegion",
-    "TemplateBucketName",
-    "TemplateDigest",
-    "ArtifactBucketName",
-    "AccessLogBucketName",
-    "BoundaryPolicyArn",
-    "ServiceRoleArn",
-    "CodeKey",
-    "LayerKey",
-)
 
 
 @dataclass(frozen=True)
@@ -136,14 +124,6 @@ def require_deployed(aws: Account, settings: Settings) -> LiveStack:
 def outputs(aws: Account, settings: Settings) -> dict[str, str]:
     """Return the live stack's outputs; raises as ``require_deployed`` does."""
     return require_deployed(aws, settings).outputs
-
-
-def check(settings: Settings) -> None:
-    """Check the parameters that the user has set, without a request to AWS.
-
-    Raises RefusedError for one that they may not set, and for an unusable value.
-    """
-    parameters.check(_load_declared(settings), settings.parameters, DEPLOY_PARAMETERS)
 
 
 def deploy(
@@ -234,12 +214,6 @@ def confirm(prefix: str, typed: str | None) -> None:
         raise RefusedError(f"stack {prefix}", what, "type it, or use --confirm")
 
 
-def _load_declared(settings: Settings) -> dict[str, Any]:
-    """Return the section Parameters of the parent template: a declaration by name."""
-    declared: dict[str, Any] = templates.load(settings.root / "cfn" / "parent.yaml")["Parameters"]
-    return declared
-
-
 def _resolve_values(
     aws: Account, settings: Settings, live_parameters: Mapping[str, str], console: Console
 ) -> dict[str, str]:
@@ -248,9 +222,9 @@ def _resolve_values(
     An account label that nobody set is the account's alias.
     """
     values = parameters.resolve(
-        _load_declared(settings),
+        parameters.load_declared(settings.root),
         settings.parameters,
-        dict.fromkeys(DEPLOY_PARAMETERS, ""),
+        dict.fromkeys(parameters.DEPLOY_PARAMETERS, ""),
         live_parameters,
     )
     if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:

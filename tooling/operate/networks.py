@@ -41,6 +41,11 @@ LONG_VALUE_MAX_CHARS = 300  # of an error or a list of endpoints on the terminal
 PROBLEM_MAX_CHARS = 200  # of the reason why an allowance is unusable
 WHEN_EFFECTIVE = "within a minute, without a deploy"
 CIDR_FORMAT_REMEDY = "write a range like 203.0.113.0/24"
+WIDE_REMEDY = (  # an allowance can be written without a deploy, so it never recognises more
+    "give a narrower range; only KnownNetworks, which a deploy shows, can hold a wider one, split"
+    " into ranges of /8 (IPv4) or /19 (IPv6):"
+    " invoke deploy --set KnownNetworks=16.0.0.0/8,17.0.0.0/8"
+)
 GIVE_CIDR_REMEDY = "give --cidr 203.0.113.7"
 
 
@@ -126,23 +131,25 @@ def parse_duration(text: str) -> int | None:
 
 
 def make_allowance(
-    cidr: str, label: str | None, who: str | None, seconds: int | None, now: float, *, wide: bool
+    cidr: str, label: str | None, who: str | None, seconds: int | None, now: float
 ) -> Allowance:
     """Return the allowance that the user asks for.
 
     ``seconds`` is how long it lasts, None for ever. Without ``who`` it is for everybody; without
-    ``label``, its label is the day. ``wide`` permits a range of any width.
-    Raises RefusedError for an unusable value, and for a wide range that is not permitted.
+    ``label``, its label is the day.
+    Raises RefusedError for an unusable value, such as a range that is too wide.
     """
     expires = None if seconds is None else int(now) + seconds
     if label is None:
         day, _, _ = allowance.format_time(int(now)).partition("T")
         label = f"allowed on {day}"
     try:
-        return allowance.make(cidr, label, who or "", expires, wide=wide)
+        return allowance.make(cidr, label, who or "", expires)
     except ValueError as error:
         where = f"allowance for {untrusted.escape_unprintable(cidr)}"
-        remedy = f"{CIDR_FORMAT_REMEDY} and short names; --force-wide allows a range of any width"
+        remedy = f"{CIDR_FORMAT_REMEDY} and short names"
+        if isinstance(error, recognition.TooWideError):
+            remedy = WIDE_REMEDY
         raise _to_refused_error(error, where, remedy) from error
 
 
@@ -279,13 +286,15 @@ def _is_selected(
 def _parse_cidr(text: str) -> str:
     """Return the range in the form in which an allowance stores it, such as 203.0.113.7/32.
 
-    Raises RefusedError if it is malformed.
+    Raises RefusedError if it is malformed or too wide.
     """
     try:
-        # Of any width: this finds what to revoke, and --force-wide may have allowed a wide range.
-        return str(recognition.parse_network(text, wide=True))
+        return str(recognition.parse_network(text))
     except ValueError as error:
-        raise _to_refused_error(error, "--cidr", CIDR_FORMAT_REMEDY) from error
+        remedy = CIDR_FORMAT_REMEDY
+        if isinstance(error, recognition.TooWideError):  # stored, it is unusable
+            remedy = "select it by --id, which invoke networks shows"
+        raise _to_refused_error(error, "--cidr", remedy) from error
 
 
 def _delete(aws: Account, path: str) -> None:
@@ -298,11 +307,11 @@ def _delete(aws: Account, path: str) -> None:
 
 
 def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
-    """Return both lists as lines to print; entries that match nothing are marked."""
+    """Return both lists as lines to print; entries that recognise nothing are marked."""
     known_lines = []
     unusable = recognition.parse_list(networks.known).unusable
     for entry in recognition.split_list(networks.known):
-        mark = "  UNUSABLE: matches nothing" if entry in unusable else ""
+        mark = "  UNUSABLE, recognises nothing" if entry in unusable else ""
         known_lines.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
     allowance_lines = [
         f"  {_format_allowance(stored, now)}"
@@ -319,7 +328,7 @@ def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
 
 
 def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
-    """Return whether every entry of both lists can match something."""
+    """Return whether every entry of both lists can recognise something."""
     if recognition.parse_list(networks.known).unusable:
         return False
     return all(stored.allowance is not None for stored in networks.allowances)
@@ -340,13 +349,12 @@ def _format_allowance(stored: StoredAllowance, now: float) -> str:
     allowed = stored.allowance
     if allowed is None:
         problem = untrusted.escape_unprintable(stored.problem, PROBLEM_MAX_CHARS)
-        return f"UNUSABLE, matches nothing: {problem}  id {shown_id}"
-    wide = "  WIDE" if allowed.wide else ""
+        return f"UNUSABLE, recognises nothing: {problem}  id {shown_id}"
     label = untrusted.escape_unprintable(allowed.label)
     who = "for everybody"
     if allowed.who:
         who = f"for {untrusted.escape_unprintable(allowed.who)} alone"
-    return f"{allowed.cidr}{wide}  {label}  {who}  {_format_expiry(allowed, now)}  id {shown_id}"
+    return f"{allowed.cidr}  {label}  {who}  {_format_expiry(allowed, now)}  id {shown_id}"
 
 
 def _format_expiry(allowed: Allowance, now: float) -> str:
@@ -355,7 +363,7 @@ def _format_expiry(allowed: Allowance, now: float) -> str:
         return "forever"
     time = allowance.format_time(allowed.expires)
     if not allowed.is_current(now):
-        return f"EXPIRED at {time}, matches nothing"
+        return f"EXPIRED at {time}, recognises nothing"
     return f"until {time}, in {_format_duration(allowed.expires - now)}"
 
 

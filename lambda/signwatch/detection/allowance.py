@@ -16,7 +16,10 @@ from signwatch.detection.record import digest, parse_time
 from signwatch.gsm7 import sanitise_name, to_gsm7
 
 PARAMETER_FOLDER = "networks"  # parameters are named /<prefix>/networks/<name>
-KEYS = frozenset({"cidr", "label", "who", "expires"})  # required; "wide" is optional
+KEYS = frozenset({"cidr", "label", "who", "expires"})  # all are required
+# An earlier version wrote this key to permit a range of any width. It has no effect any more: the
+# register can be changed without a deploy, so no entry in it may recognise most of the internet.
+IGNORED_KEYS = frozenset({"wide"})
 TEXT_MAX_CHARS = 128  # of a label, a person or a role
 
 
@@ -27,7 +30,6 @@ class Allowance(NamedTuple):
     label: str  # the owner's note, shown in the log
     who: str  # the name of the one person or role; empty if it is for everybody
     expires: int | None  # in seconds since 1970; None if it never expires
-    wide: bool  # a range wider than usually permitted was explicitly accepted
     parsed_cidr: networks.Networks  # ``cidr`` in the form that is searched
 
     @property
@@ -55,20 +57,18 @@ class Allowance(NamedTuple):
         return any(own_forms & _list_comparable_forms(name) for name in names if name)
 
 
-def make(
-    cidr: str, label: str, who: str = "", expires: int | None = None, *, wide: bool = False
-) -> Allowance:
+def make(cidr: str, label: str, who: str = "", expires: int | None = None) -> Allowance:
     """Return an allowance. Raises ValueError, with a sentence for people, if a value is unusable.
 
-    The arguments are the fields of Allowance. ``wide`` permits a range wider than /8 (IPv4) or /19
-    (IPv6).
+    The arguments are the fields of Allowance. A range wider than /8 (IPv4) or /19 (IPv6) is
+    unusable.
     """
-    network = networks.parse_network(cidr, wide=wide)
+    network = networks.parse_network(cidr)
     _check_text("label", label)
     _check_text("person or role", who)
     if not label:
         raise ValueError("it has no label")
-    return Allowance(str(network), label, who, expires, wide, networks.build_networks([network]))
+    return Allowance(str(network), label, who, expires, networks.build_networks([network]))
 
 
 def _check_text(name: str, text: str) -> None:
@@ -91,8 +91,6 @@ def encode(allowance: Allowance) -> str:
         "who": allowance.who or None,
         "expires": expires,
     }
-    if allowance.wide:
-        fields["wide"] = True
     return json.dumps(fields)
 
 
@@ -105,16 +103,15 @@ def decode(text: str) -> Allowance:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("it is not JSON") from None
-    if not isinstance(fields, dict) or fields.keys() - {"wide"} != KEYS:
+    if not isinstance(fields, dict) or fields.keys() - IGNORED_KEYS != KEYS:
         raise ValueError(f"it is not one object with {', '.join(sorted(KEYS))}")
     cidr, label, who, expires = (fields[key] for key in ("cidr", "label", "who", "expires"))
-    wide = fields.get("wide", False)
     has_required = isinstance(cidr, str) and isinstance(label, str)
     has_optional = _is_optional_string(who) and _is_optional_string(expires)
-    if not (has_required and has_optional and isinstance(wide, bool)):
+    if not (has_required and has_optional):
         raise ValueError("one of its values is of the wrong kind")
     seconds = None if expires is None else _parse_expiry(expires)
-    return make(cidr, label, who or "", seconds, wide=wide)
+    return make(cidr, label, who or "", seconds)
 
 
 def format_time(seconds: int) -> str:

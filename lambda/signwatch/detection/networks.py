@@ -39,6 +39,10 @@ IPV4_BYTES = 4
 Network = IPv4Network | IPv6Network
 
 
+class TooWideError(ValueError):
+    """A range is wider than WIDEST_PREFIX_LENGTH."""
+
+
 class Ranges(NamedTuple):
     """Address ranges of one IP version in ascending order: ``firsts[i]`` to ``lasts[i]``."""
 
@@ -50,7 +54,7 @@ class Networks(NamedTuple):
     """A parsed list of networks."""
 
     usable: tuple[Network, ...]
-    unusable: tuple[str, ...]  # entries that cannot be parsed; they match nothing
+    unusable: tuple[str, ...]  # entries that cannot be used; they recognise nothing
     ipv4: Ranges = Ranges()
     ipv6: Ranges = Ranges()
 
@@ -78,10 +82,10 @@ def parse_list_strictly(text: str) -> tuple[Network, ...]:
     return tuple(parse_network(entry) for entry in split_list(text))
 
 
-def parse_network(entry: str, *, wide: bool = False) -> Network:
-    """Parse one entry. Raises ValueError, with a sentence for people, if it is unusable.
+def parse_network(entry: str) -> Network:
+    """Parse one entry.
 
-    A range wider than WIDEST_PREFIX_LENGTH is accepted only if ``wide`` is true.
+    Raises ValueError, with a sentence for people, if it is unusable; TooWideError is a subclass.
     """
     address, slash, length = entry.partition("/")
     if pack_address(address) is None:
@@ -89,15 +93,20 @@ def parse_network(entry: str, *, wide: bool = False) -> Network:
     if slash and length not in PREFIX_LENGTHS:
         raise ValueError(f"{entry!r} has no prefix length behind the slash")
     try:
-        network = ip_network(entry)
+        network = ip_network(entry, strict=False)  # without the address's bits behind the prefix
     except ValueError as error:
         raise ValueError(f"{entry!r} is not a range in CIDR form: {error}") from None
     if isinstance(network, IPv6Network):
         network = _unmap_ipv4(network)
     widest = WIDEST_PREFIX_LENGTH[network.version]
-    if network.prefixlen < widest and not wide:
-        raise ValueError(
+    if network.prefixlen < widest:
+        raise TooWideError(
             f"{entry!r} is wider than /{widest}: it would recognise too much of the internet"
+        )
+    if network.network_address.packed != pack_address(address):
+        raise ValueError(
+            f"{entry!r} is not a range in CIDR form: write {network} for the range,"
+            f" or {address} for the address alone"
         )
     return network
 

@@ -26,7 +26,7 @@ HOTEL_JSON = {
         HOTEL,
         allowance.make("2001:db8::/48", "lab"),
         allowance.make("::ffff:192.0.2.0/120", "Büro, 3. Stock", "rolle/ä", EXPIRY),
-        allowance.make("0.0.0.0/0", "everywhere", wide=True),
+        allowance.make("10.0.0.0/8", "the widest range"),
         allowance.make("10.0.0.0/8", "data centre"),
     ],
     ids=lambda written: written.label,
@@ -73,9 +73,14 @@ def test_name_is_a_stable_digest_of_range_and_person() -> None:
         pytest.param(HOTEL_JSON | {"cidr": 7}, "of the wrong kind", id="a number as range"),
         pytest.param(HOTEL_JSON | {"cidr": "0.0.0.0/0"}, "is wider than /8", id="too wide"),
         pytest.param(
-            HOTEL_JSON | {"cidr": "0.0.0.0/0", "wide": "true"},
-            "of the wrong kind",
-            id="too wide, and wide is a text",
+            HOTEL_JSON | {"cidr": "0.0.0.0/0", "wide": True},
+            "is wider than /8",
+            id="too wide, and marked as wide",
+        ),
+        pytest.param(
+            HOTEL_JSON | {"cidr": "2000::/18", "wide": True},
+            "is wider than /19",
+            id="IPv6, too wide, and marked as wide",
         ),
         pytest.param(HOTEL_JSON | {"label": ""}, "it has no label", id="no label"),
         pytest.param(
@@ -114,6 +119,10 @@ def test_name_is_a_stable_digest_of_range_and_person() -> None:
 def test_anything_else_is_refused_with_a_sentence(stored: Any, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         allowance.decode(stored if isinstance(stored, str) else json.dumps(stored))
+
+
+def test_mark_of_an_earlier_version_on_a_narrow_range_changes_nothing() -> None:
+    assert allowance.decode(json.dumps(HOTEL_JSON | {"wide": True})) == HOTEL
 
 
 def test_label_may_have_128_characters() -> None:

@@ -117,10 +117,33 @@ def test_private_part_of_a_wider_range_is_not_recognised() -> None:
     assert networks.recognises(mixed, "fe80::1", by_vpc_endpoint=True)
 
 
-def test_range_of_any_width_is_accepted_with_wide() -> None:
-    assert networks.parse_network("0.0.0.0/0", wide=True) == ip_network("0.0.0.0/0")
-    with pytest.raises(ValueError, match="is not a range"):
-        networks.parse_network("203.0.113.5/24", wide=True)
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ("203.0.113.77/24", "write 203.0.113.0/24 for the range, or 203.0.113.77 for the address"),
+        ("10.1.2.3/8", "write 10.0.0.0/8 for the range, or 10.1.2.3 for the address"),
+        ("2001:db8::5/48", "write 2001:db8::/48 for the range, or 2001:db8::5 for the address"),
+        ("::ffff:203.0.113.77/120", "write 203.0.113.0/24 for the range"),
+    ],
+)
+def test_range_with_host_bits_is_refused_with_the_range_that_was_meant(
+    entry: str, advice: str
+) -> None:
+    with pytest.raises(ValueError, match="is not a range in CIDR form") as refusal:
+        networks.parse_network(entry)
+    assert advice in str(refusal.value)
+
+
+def test_no_range_that_is_too_wide_is_suggested() -> None:
+    with pytest.raises(networks.TooWideError, match="is wider than /8"):
+        networks.parse_network("203.0.113.77/7")
+
+
+def test_wide_range_is_recognised_only_as_the_ranges_that_it_consists_of() -> None:
+    split = networks.parse_list("16.0.0.0/8,17.0.0.0/8")
+    assert networks.recognises(split, "16.0.0.0")
+    assert networks.recognises(split, "17.255.255.255")
+    assert not networks.recognises(networks.parse_list("16.0.0.0/7"), "16.0.0.0")
 
 
 def test_empty_list_recognises_nothing() -> None:

@@ -57,16 +57,43 @@ class TestMatching:
         assert find_label(world, NOW + 30) == ""
         assert world.parameters.calls == ["get_parameters_by_path"]
 
-    def test_wide_allowance_counts_only_if_marked_as_wide(
-        self, world: World, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("marked", [{}, {"wide": True}, {"wide": False}, {"wide": "true"}])
+    @pytest.mark.parametrize(
+        ("cidr", "source"),
+        [
+            ("0.0.0.0/0", SOURCE),
+            ("202.0.0.0/7", SOURCE),
+            ("::ffff:0.0.0.0/96", SOURCE),
+            ("::/0", "2001:db8::7"),
+            ("2001::/18", "2001:db8::7"),
+        ],
+    )
+    def test_wide_allowance_recognises_nothing_whatever_its_flag_says(
+        self,
+        world: World,
+        capsys: pytest.CaptureFixture[str],
+        marked: dict[str, object],
+        cidr: str,
+        source: str,
     ) -> None:
-        world.parameters.values["plain"] = json.dumps(
-            {"cidr": "0.0.0.0/0", "label": "all", "who": None, "expires": None}
-        )
-        assert find_label(world) == ""
-        assert log_lines(capsys)[0]["unusable_networks"] == ["/signwatch/networks/plain"]
-        world.parameters.allow("0.0.0.0/0", "all", wide=True)
-        assert find_label(world, NOW + CACHE_SECONDS) == "all"
+        entry = {"cidr": cidr, "label": "all", "who": None, "expires": None, **marked}
+        world.parameters.values["everywhere"] = json.dumps(entry)
+        world.parameters.allow("192.0.2.7", "beside it")
+        assert find_label(world, source=source) == ""
+        assert find_label(world, source="192.0.2.7") == "beside it"
+        (line,) = log_lines(capsys)
+        assert line["unusable_networks"] == ["/signwatch/networks/everywhere"]
+
+    @pytest.mark.parametrize(
+        ("cidr", "source"), [("203.0.0.0/8", SOURCE), ("2001::/19", "2001:db8::7")]
+    )
+    def test_widest_allowance_recognises_with_or_without_the_flag(
+        self, world: World, cidr: str, source: str
+    ) -> None:
+        entry = {"cidr": cidr, "label": "wide", "who": None, "expires": None}
+        for number, flag in enumerate(({}, {"wide": True})):
+            world.parameters.values["widest"] = json.dumps(entry | flag)
+            assert find_label(world, NOW + number * CACHE_SECONDS, source=source) == "wide"
 
 
 class TestReading:

@@ -18,7 +18,7 @@ from tests.support.deployment import (
     stack_in,
 )
 from tests.support.repository import ROOT
-from tooling import templates
+from tooling import parameters, templates
 from tooling.deploy import archive, changeset, stack
 from tooling.deploy.package import Artifacts
 from tooling.errors import FailedError, RefusedError
@@ -95,7 +95,7 @@ class TestFirstDeploy:
         assert values["LayerKey"] == str(deployment.artifacts.layer.key)
         assert values["NamePrefix"] == "signwatch"
         assert values["HomeRegion"] == REGION
-        assert "" not in {values[name] for name in stack.DEPLOY_PARAMETERS}
+        assert "" not in {values[name] for name in parameters.DEPLOY_PARAMETERS}
 
     def test_templates_and_zips_are_uploaded_before_the_change_set(
         self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch

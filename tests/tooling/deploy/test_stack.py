@@ -18,8 +18,6 @@ from tests.support.deployment import (
     FakeDeployment,
     stack_in,
 )
-from tests.support.repository import ROOT
-from tooling import templates
 from tooling.deploy import changeset, stack, stack_events
 from tooling.errors import FailedError, RefusedError, UnknownStateError
 
@@ -99,27 +97,6 @@ class TestStatus:
         with pytest.raises(RefusedError, match="parameter KnownNetworks"):
             deployment.deploy()
         assert_nothing_was_written(deployment)
-
-
-class TestCheck:
-    def test_unusable_parameter_is_refused_without_a_request_to_aws(
-        self, deployment: FakeDeployment
-    ) -> None:
-        deployment.choose(KnownNetworks="nonsense")
-        with pytest.raises(RefusedError, match="parameter KnownNetworks"):
-            stack.check(deployment.settings)
-
-    @pytest.mark.parametrize("name", stack.DEPLOY_PARAMETERS)
-    def test_parameter_that_deploy_sets_itself_is_refused(
-        self, deployment: FakeDeployment, name: str
-    ) -> None:
-        deployment.choose(**{name: "x"})
-        with pytest.raises(RefusedError, match=f"parameter {name}: is set by invoke deploy itself"):
-            stack.check(deployment.settings)
-
-    def test_parameters_that_deploy_sets_are_declared_in_the_parent(self) -> None:
-        declared = templates.load(ROOT / "cfn" / "parent.yaml")["Parameters"]
-        assert set(stack.DEPLOY_PARAMETERS) <= set(declared)
 
 
 class TestFailure:

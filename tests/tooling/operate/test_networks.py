@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from signwatch.detection import allowance
+from signwatch.detection import networks as recognition
 from tests.support.aws import (
     ACCOUNT,
     REGION,
@@ -81,7 +82,7 @@ def load(*allowances: Allowance, **more: Any) -> RecognisedNetworks:
 class TestList:
     def test_both_lists_are_shown_and_allowances_in_order_of_expiry(self) -> None:
         until = "until 2026-11-29T10:00:00Z, in 3 d 0 h"
-        expired = "EXPIRED at 2026-11-26T10:00:00Z, matches nothing"
+        expired = "EXPIRED at 2026-11-26T10:00:00Z, recognises nothing"
         loaded = load(LAB, HOTEL, EXPIRED)
         assert networks.format_lists(loaded, NOW) == [
             "KnownNetworks, changed by invoke deploy:",
@@ -101,9 +102,16 @@ class TestList:
         remedy = "run invoke bootstrap and invoke deploy"
         assert f"  The deployed function is too old to read allowances: {remedy}." in lines
 
-    def test_a_wide_range_is_marked(self) -> None:
-        lines = networks.format_lists(load(allowance.make("::/0", "all", wide=True)), NOW)
-        assert any(line.startswith("  ::/0  WIDE  all") for line in lines)
+    @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "16.0.0.0/7", "::/0", "2000::/18"])
+    def test_a_wide_range_that_is_stored_is_marked_and_recognises_nothing(self, cidr: str) -> None:
+        entry = {"cidr": cidr, "label": "all", "who": None, "expires": None, "wide": True}
+        loaded = load(everywhere=json.dumps(entry))
+        (line,) = [line for line in networks.format_lists(loaded, NOW) if cidr in line]
+        assert line.startswith(f"  UNUSABLE, recognises nothing: '{cidr}' is wider than /")
+        assert line.endswith("id everywhere")
+        assert not networks.has_only_usable_entries(loaded)
+        assert not networks.check_address(loaded, "16.0.0.7", None, NOW).is_recognised
+        assert not networks.check_address(loaded, "2001:db8::7", None, NOW).is_recognised
 
     @pytest.mark.parametrize(
         ("known", "more"), [(KNOWN["KnownNetworks"], {"broken": "{"}), ("0.0.0.0/0", {})]
@@ -147,26 +155,26 @@ class TestParseDuration:
 
     def test_the_longest_duration_gives_a_valid_expiry(self) -> None:
         seconds = networks.parse_duration("99999w")
-        entry = networks.make_allowance("192.0.2.7", None, None, seconds, NOW, wide=False)
+        entry = networks.make_allowance("192.0.2.7", None, None, seconds, NOW)
         assert allowance.decode(allowance.encode(entry)) == entry
 
 
 class TestMakeAllowance:
     def test_the_default_label_is_the_day(self) -> None:
-        entry = networks.make_allowance("198.51.100.7", None, None, 3600, NOW, wide=False)
+        entry = networks.make_allowance("198.51.100.7", None, None, 3600, NOW)
         assert (entry.cidr, entry.who, entry.expires) == ("198.51.100.7/32", "", int(NOW) + 3600)
         assert entry.label == "allowed on 2026-11-26"
 
-    def test_a_wide_range_needs_force_wide(self) -> None:
-        assert "--force-wide" in refusal_of(
-            lambda: networks.make_allowance("0.0.0.0/0", None, None, None, NOW, wide=False)
-        )
-        assert networks.make_allowance("0.0.0.0/0", None, None, None, NOW, wide=True).wide
+    @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "16.0.0.0/7", "::/0", "2000::/18"])
+    def test_a_wide_range_is_refused_with_the_way_that_remains(self, cidr: str) -> None:
+        message = refusal_of(lambda: networks.make_allowance(cidr, None, None, None, NOW))
+        assert "is wider than /" in message
+        assert "only KnownNetworks, which a deploy shows, can hold a wider one" in message
+        (_, ranges) = message.split("--set KnownNetworks=")
+        assert len(recognition.parse_list_strictly(ranges)) == 2
 
     def test_a_refusal_escapes_control_characters(self) -> None:
-        message = refusal_of(
-            lambda: networks.make_allowance("\x1b[2J", None, None, None, NOW, wide=False)
-        )
+        message = refusal_of(lambda: networks.make_allowance("\x1b[2J", None, None, None, NOW))
         assert "allowance for" in message
         assert "\x1b" not in message
 
