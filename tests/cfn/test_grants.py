@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.iam_policies import plan_statements
 from tests.support.repository import ROOT
-from tests.support.templates import ACCOUNT, REGION, VALUES, installation
+from tests.support.templates import installation
 from tooling.checks import grants
 from tooling.checks.grants import Finding, Policy, Reference, Role
+from tooling.checks.resolved_templates import ACCOUNT, REGION, VALUES
 from tooling.environment import ensure
 
 if TYPE_CHECKING:

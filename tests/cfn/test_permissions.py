@@ -14,18 +14,8 @@ import pytest
 
 from tests.support.iam_policies import is_permitted, plan_statements
 from tests.support.repository import ROOT
-from tests.support.templates import (
-    ACCOUNT,
-    NAMES,
-    REGION,
-    STACK,
-    VALUES,
-    as_list,
-    installation,
-    load,
-    resources_of,
-    statements,
-)
+from tests.support.templates import NAMES, as_list, installation, load, resources_of, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES
 from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:

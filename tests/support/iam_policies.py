@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from tests.support.repository import ROOT
-from tests.support.templates import ACCOUNT, REGION, VALUES, as_list, statements
+from tests.support.templates import as_list, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION, VALUES
 from tooling.terraform import Terraform
 
 if TYPE_CHECKING:
