@@ -272,7 +272,8 @@ TEST_HELP = {
     "terraform": "the tests that run Terraform only; default: all tests",
     "fuzz": "this many random records and texts, and ten times the addresses (--fuzz 100000); "
     "default: all tests",
-    "mutations": "single errors put into a copy of the templates; a policy must catch each; "
+    "mutations": "single errors put into a copy of the templates and the bootstrap; the scan must "
+    "catch each; "
     "default: all tests",
 }
 

