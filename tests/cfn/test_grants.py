@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.repository import ROOT
-from tests.support.templates import installation
+from tests.support.templates import NAMES, installation, load
 from tooling.checks import iam_policies, mutations
+from tooling.checks.resolved_templates import OPTIONAL_VALUES, walk
 from tooling.environment import ensure
 
 pytestmark = pytest.mark.joint
@@ -69,3 +70,16 @@ def test_placeholders_become_arns_such_as_aws_generates() -> None:
     assert arns["eventbridge.UndeliveredEventsQueuePolicy"] == f"{prefix}-undelivered-events"
     assert arns["cloudtrail.TrailBucketPolicy"].startswith("arn:aws:s3:::")
     assert arns["lambda.Role"] == "arn:aws:iam::111122223333:role/signwatch-function"
+
+
+def test_optional_values_switch_every_condition() -> None:
+    """So that grants checks both branches of each Fn::If."""
+    used = {
+        node["Ref"]
+        for name in NAMES
+        for node in walk(load(name).get("Conditions", {}))
+        if isinstance(node, dict) and "Ref" in node
+    }
+    assert used == set(OPTIONAL_VALUES)
+    defaults = load("parent")["Parameters"]
+    assert [name for name in used if defaults[name]["Default"] == OPTIONAL_VALUES[name]] == []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = re.compile(r"\$\{[^}]*\}")  # of an ARN format or a condition key: ${Account}, ${TagKey}
+NAME = "\0"  # in a pattern: one or more characters other than a colon
 ARN_FIELDS = 5  # colons before the resource: arn, partition, service, Region, account
 # The keys of every request, whatever the action (IAM user guide, "AWS global condition context
 # keys"). Those for tags are missing, since each action lists its own.
@@ -63,6 +64,11 @@ class Action:
     condition_keys: frozenset[str]
     dependent_actions: frozenset[str]
     sets_tags: bool
+
+    @property
+    def prefix(self) -> str:
+        """The service's part of the name: kms of kms:Decrypt."""
+        return self.name.partition(":")[0]
 
     def takes(self, arn: str) -> bool:
         """Return whether some resource of this action can match the ARN pattern."""
@@ -175,7 +181,13 @@ def can_match(arn_format: str, arn: str) -> bool:
     # The name of a bucket, topic or queue, which is the whole resource, has no slash and no colon.
     if VARIABLE.fullmatch(known[-1]) and re.search("[/:]", asked[-1]):
         return False
-    return all(map(patterns_overlap, (VARIABLE.sub("?*", field) for field in known), asked))
+    return all(map(patterns_overlap, map(_field_pattern, known), asked))
+
+
+def _field_pattern(field: str) -> str:
+    """Return a pattern for one field of an ARN format: only its last variable may hold a colon."""
+    *names, last = VARIABLE.split(field)
+    return f"{NAME.join(names)}?*{last}" if names else last
 
 
 def covers_all(arn_format: str, arn: str) -> bool:
@@ -186,7 +198,10 @@ def covers_all(arn_format: str, arn: str) -> bool:
 
 @functools.lru_cache(maxsize=100_000)
 def patterns_overlap(first: str, second: str) -> bool:
-    """Return whether some text matches both patterns, in which ``*`` and ``?`` are wildcards."""
+    """Return whether some text matches both patterns.
+
+    ``*`` and ``?`` are wildcards; in ``first`` so is NAME.
+    """
 
     @functools.cache
     def overlap(i: int, j: int) -> bool:
@@ -194,6 +209,8 @@ def patterns_overlap(first: str, second: str) -> bool:
             return set(first[i:] + second[j:]) <= {"*"}
         if "*" in (first[i], second[j]):
             return overlap(i + 1, j) or overlap(i, j + 1)
+        if first[i] == NAME:
+            return second[j] != ":" and (overlap(i, j + 1) or overlap(i + 1, j + 1))
         same = first[i] == second[j] or "?" in (first[i], second[j])
         return same and overlap(i + 1, j + 1)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tooling.checks import iam_policies, resolved_templates
 from tooling.checks.authorization_reference import Action, Reference, can_match, covers_all
 from tooling.checks.iam_policies import Collection, Policy, Role, as_list, is_allow, principals
-from tooling.checks.resolved_templates import VALUES
+from tooling.checks.resolved_templates import OPTIONAL_VALUES, VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,15 @@ REVIEWED_GRANTS = Path("tooling/checks/reviewed_grants.toml")
 HANDLER_PERMISSIONS = Path("tooling/checks/handler_permissions.toml")
 REASON_MIN_CHARS = 20
 HANDLER_STEPS = ("create", "read", "update", "delete")
+STEPS_OF_CREATION = ("create", "read")  # CloudFormation reads what it has just created
 TAG_OF_RESOURCE = re.compile(r"\w+:resourcetag/", re.IGNORECASE)  # a condition key
+# IAM user guide, "IAM JSON policy elements: Condition operators".
+CONDITION_OPERATOR = re.compile(
+    r"Null|(For(Any|All)Values:)?"
+    r"(String(Not)?(Equals|EqualsIgnoreCase|Like)|(Numeric|Date)(Not)?Equals"
+    r"|(Numeric|Date)(Less|Greater)Than(Equals)?|Bool|BinaryEquals|(Not)?IpAddress"
+    r"|Arn(Not)?(Equals|Like))(IfExists)?"
+)
 # Operators whose condition also holds for a key that the request does not carry.
 HOLDS_WITHOUT_KEY = re.compile(r"ForAllValues:|.*IfExists$|\w+Not[A-Z]|Not[A-Z]")
 SERVICE_ROLE_ARN = VALUES["ServiceRoleArn"]
@@ -64,17 +72,23 @@ def plan_bootstraps(roots: Sequence[Path]) -> dict[Path, Collection]:
 
 
 def check_repository(root: Path, bootstrap: Collection, reference: Reference) -> Result:
-    """Check the policies of the bootstrap, and of the stacks in ``root``/cfn."""
-    stacks = resolved_templates.resolve(root / "cfn", {})
+    """Check the policies of the bootstrap, and of the stacks in ``root``/cfn.
+
+    The stacks are checked twice: with the default of each parameter, and with values that switch
+    every condition.
+    """
     handlers = tomllib.loads((root / HANDLER_PERMISSIONS).read_text(encoding="utf-8"))
-    collection = bootstrap + iam_policies.collect_stacks(stacks)
-    kinds = {body["Type"] for stack in stacks.values() for body in stack.resources.values()}
-    findings = [
-        *check_collection(collection, reference),
-        *check_handlers(collection, kinds, handlers, reference),
-    ]
     reviewed = tomllib.loads((root / REVIEWED_GRANTS).read_text(encoding="utf-8"))["reviewed"]
-    return Result(len(collection.policies), tuple(apply_reviews(findings, reviewed)))
+    findings: dict[str, None] = {}  # in order, each once
+    names: set[str] = set()
+    for changes in ({}, OPTIONAL_VALUES):
+        stacks = resolved_templates.resolve(root / "cfn", changes)
+        collection = bootstrap + iam_policies.collect_stacks(stacks)
+        kinds = {body["Type"] for stack in stacks.values() for body in stack.resources.values()}
+        findings |= dict.fromkeys(check_collection(collection, reference))
+        findings |= dict.fromkeys(check_handlers(collection, kinds, handlers, reference))
+        names |= {policy.name for policy in collection.policies}
+    return Result(len(names), tuple(apply_reviews([*findings], reviewed)))
 
 
 def apply_reviews(findings: Sequence[str], reviewed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -112,6 +126,9 @@ def _check_statement(
     for pattern in patterns:
         if not reference.expand(pattern):
             yield f"{where} {pattern} is no action of AWS"
+    for operator in statement.get("Condition", {}):
+        if not CONDITION_OPERATOR.fullmatch(operator):
+            yield f"{where} {operator} is no condition operator of AWS"
     for service in principals(statement, "Service"):
         if not reference.has_service_principal(service):
             yield f"{where} {service} is no service of AWS"
@@ -260,14 +277,19 @@ class RoleRights:
 
 
 def _check_dependent_actions(rights: RoleRights) -> Iterator[str]:
-    """Find actions that lack a right which they depend on."""
-    for action in rights.allowed_actions():
+    """Find actions that lack a right which they depend on.
+
+    A creation depends on the rights to tag, too: a new resource is created with its tags.
+    """
+    allowed = rights.allowed_actions()
+    for action in allowed:
         prefix, _, name = action.name.partition(":")
         for dependent in sorted(action.dependent_actions):
             if not rights.has(dependent, prefix):
                 yield f"{rights.name}: {action.name} depends on {dependent}, which the role lacks"
         if name.startswith("Create"):
-            for needed in sorted({action.name, *action.dependent_actions}):
+            tagging = {one.name for one in allowed if one.sets_tags and one.prefix == prefix}
+            for needed in sorted({action.name, *action.dependent_actions, *tagging}):
                 if rights.has(needed, prefix) and not rights.has_without_tags(needed, prefix):
                     yield _missing_without_tags(rights.name, needed, action.name)
 
@@ -299,7 +321,7 @@ def _check_handlers_of(kind: str, handler: Mapping[str, Any], rights: RoleRights
         for action in handler[step]:
             if not rights.has(action, service):
                 yield f"{rights.name}: lacks {action}, by which CloudFormation can {step} {kind}"
-            elif step == "create" and not rights.has_without_tags(action, service):
+            elif step in STEPS_OF_CREATION and not rights.has_without_tags(action, service):
                 yield _missing_without_tags(rights.name, action, kind)
 
 
@@ -327,12 +349,22 @@ def _check_tagging(collection: Collection, reference: Reference) -> Iterator[str
                 keys_by_service.setdefault(pattern.partition(":")[0], set()).update(keys)
     for role, body in statements:
         for action in _tagging_of_any_resource(body, reference):
-            tags = keys_by_service.get(action.partition(":")[0], set()) - set(condition_keys(body))
+            tags = keys_by_service.get(action.partition(":")[0], set()) - set(_guarded_tags(body))
             if tags:
                 yield (
                     f"{role.name} {body['Sid']}: {action} may set {', '.join(sorted(tags))} on any"
                     " resource, and rights hang on this tag"
                 )
+
+
+def _guarded_tags(statement: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tags that a resource must lack, or have with a certain value, by a condition."""
+    for operator, tests in statement.get("Condition", {}).items():
+        for key, values in tests.items():
+            must_be_absent = (operator, as_list(values)) == ("Null", ["true"])
+            has_value = operator != "Null" and not HOLDS_WITHOUT_KEY.match(operator)
+            if TAG_OF_RESOURCE.match(key) and (must_be_absent or has_value):
+                yield key
 
 
 def _tagging_of_any_resource(body: Mapping[str, Any], reference: Reference) -> Iterator[str]:

@@ -36,6 +36,11 @@ VALUES = {  # what a deploy passes for the parameters without a default
     "BoundaryPolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary",
     "ServiceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/signwatch-cloudformation",
 }
+OPTIONAL_VALUES = {  # values other than the default that switch every condition
+    "EventBusName": "own",
+    "IdentityStoreKeyArn": f"arn:aws:kms:{REGION}:444455556666:key/{32 * '0'}",
+    "ReservedConcurrency": "2",
+}
 ARN_FORMATS = {  # the ARN of a resource by its properties
     "AWS::Events::Rule": "events:{region_and_account}:rule/{bus}{Name}",
     "AWS::IAM::Role": "iam::{account}:role/{RoleName}",

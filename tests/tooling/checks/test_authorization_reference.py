@@ -105,6 +105,16 @@ def test_environment_without_the_data_file_is_refused(tmp_path: Path) -> None:
         ("arn:${Partition}:sns:${Region}:${Account}:${TopicName}", "arn:aws:sns::1:x", False),
         ("arn:${Partition}:sns:${Region}:${Account}:${TopicName}", "arn:aws:sns:*:x", False),
         ("arn:${Partition}:sns:${Region}:${Account}:${TopicName}", "arn:aws:sns:*:1:x:y", False),
+        (
+            "arn:${Partition}:logs:::log-group:${X}:log-stream:${Y}",
+            "arn:aws:logs:::log-group:x:*",
+            True,
+        ),
+        (
+            "arn:${Partition}:logs:::log-group:${X}:log-stream:${Y}",
+            "arn:aws:logs:::log-group:x:log-streams:y*",
+            False,
+        ),
         ("arn:${Partition}:iam::${Account}:role/${RoleName}", "arn:aws:iam::1:user/x", False),
     ],
 )

@@ -184,6 +184,23 @@ class TestStatements:
         found = sentences(Policy("queue", {"Statement": statement}, own), reference)
         assert found == [f"queue 1: {other} is not the resource of the policy, {own}"]
 
+    @pytest.mark.parametrize(
+        ("operator", "exists"),
+        [
+            ("ForAllValues:StringEqualsIfExists", True),
+            ("DateGreaterThanEquals", True),
+            ("NotIpAddress", True),
+            ("StringEqual", False),
+            ("NullIfExists", False),
+        ],
+    )
+    def test_condition_operator_that_does_not_exist_is_named(
+        self, operator: str, exists: bool, reference: Reference
+    ) -> None:
+        found = sentences(policy("s3:*", Condition={operator: {"aws:SourceIp": "x"}}), reference)
+        expected = f"role S: {operator} is no condition operator of AWS"
+        assert found == ([] if exists else [expected])
+
     def test_asterisk_in_a_resource_policy_is_its_own_resource(self, reference: Reference) -> None:
         statement = {"Effect": "Allow", "Action": ["kms:Decrypt", "sns:Publish"], "Resource": "*"}
         found = sentences(Policy("key", {"Statement": statement}, KEY_ARN), reference)
@@ -290,6 +307,11 @@ class TestDependentActions:
         found = check_role(reference, policy("sqs:CreateQueue", Condition=TAGGED))
         assert "sqs:CreateQueue is needed for sqs:CreateQueue, but the right hangs" in found[0]
 
+    def test_tagging_of_a_creation_must_not_hang_on_a_tag(self, reference: Reference) -> None:
+        create, tag = policy("sqs:CreateQueue"), policy("sqs:TagQueue", Condition=TAGGED)
+        (found,) = check_role(reference, create, tag)
+        assert "sqs:TagQueue is needed for sqs:CreateQueue, but the right hangs" in found
+
 
 class TestHandlers:
     HANDLERS: ClassVar = {
@@ -317,10 +339,12 @@ class TestHandlers:
         assert found == f"{SERVICE}: lacks kms:Decrypt. The queue has a key."
 
     def test_call_of_a_creation_that_hangs_on_a_tag_is_named(self, reference: Reference) -> None:
-        rights = policy(["sqs:CreateQueue", "sqs:GetQueueAttributes", "kms:Decrypt"])
-        tag_queue = policy("sqs:TagQueue", Condition=TAGGED)
-        (found,) = self.check(reference, rights, tag_queue)
-        assert found.startswith(f"{SERVICE}: sqs:TagQueue is needed for AWS::SQS::Queue, but")
+        """CloudFormation also reads what it has just created."""
+        rights = policy(["sqs:CreateQueue", "kms:Decrypt"])
+        of_tagged = policy(["sqs:TagQueue", "sqs:GetQueueAttributes"], Condition=TAGGED)
+        tag_queue, read = self.check(reference, rights, of_tagged)
+        assert tag_queue.startswith(f"{SERVICE}: sqs:TagQueue is needed for AWS::SQS::Queue, but")
+        assert read.startswith(f"{SERVICE}: sqs:GetQueueAttributes is needed for AWS::SQS::Queue")
 
     def test_only_the_service_role_needs_these_rights(self, reference: Reference) -> None:
         assert self.check(reference, policy("sqs:TagQueue"), name="other") == []
@@ -329,10 +353,16 @@ class TestHandlers:
 class TestTagging:
     REQUESTED: ClassVar = {"StringEquals": {"aws:RequestTag/signwatch:prefix": "signwatch"}}
 
-    def test_right_to_set_the_tag_that_rights_hang_on_is_named(self, reference: Reference) -> None:
+    @pytest.mark.parametrize(
+        "condition", [{}, {"Null": {TAG: "false"}}, {"StringNotEquals": {TAG: "another"}}]
+    )
+    def test_right_to_set_the_tag_that_rights_hang_on_is_named(
+        self, condition: dict[str, Any], reference: Reference
+    ) -> None:
         """Also if the rights are those of another role."""
         decrypt = policy("kms:Decrypt", Condition=TAGGED)
-        tag = policy("kms:TagResource", "arn:aws:kms:*:*:key/*", Condition=self.REQUESTED)
+        requested = {**self.REQUESTED, **condition}
+        tag = policy("kms:TagResource", "arn:aws:kms:*:*:key/*", Condition=requested)
         roles = (Role("reader", (decrypt,)), Role(SERVICE, (tag,)))
         (found,) = grants.check_collection(Collection((), roles), reference)
         assert found == (
@@ -344,6 +374,7 @@ class TestTagging:
         ("resource", "condition"),
         [
             ("*", {"Null": {TAG: "true"}}),
+            ("*", {"StringLike": {TAG: "signwatch"}}),
             ("arn:aws:kms:*:*:key/1234", {}),
         ],
     )
