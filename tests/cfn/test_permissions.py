@@ -15,15 +15,16 @@ import pytest
 from tests.support.iam_policies import is_permitted, plan_statements, resource_policy_of
 from tests.support.repository import ROOT
 from tests.support.templates import NAMES, installation, load, resources_of, statements
-from tooling.checks.authorization_reference import Reference
-from tooling.checks.grants import HANDLER_PERMISSIONS, HANDLER_STEPS
+from tooling.checks.grants import HANDLER_PERMISSIONS
 from tooling.checks.iam_policies import as_list
 from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES
-from tooling.environment import ensure
+from tooling.checks.role_checks import HANDLER_STEPS
 from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tooling.checks.authorization_reference import Reference
 
 pytestmark = pytest.mark.joint
 
@@ -59,11 +60,6 @@ def allowed_actions(*documents: str) -> set[str]:
         if statement.get("effect", "Allow") == "Allow"
         for action in statement["actions"]
     }
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(ensure("scan", ROOT))
 
 
 @pytest.fixture(scope="module")

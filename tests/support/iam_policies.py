@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.repository import ROOT
 from tests.support.templates import statements
 from tooling.checks import iam_policies
-from tooling.checks.iam_policies import as_list, principals
+from tooling.checks.iam_policies import Policy, as_list, principals
 from tooling.checks.resolved_templates import ACCOUNT
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ def plan_statements(folder: Path) -> dict[str, list[dict[str, Any]]]:
     sources = {"bootstrap": ROOT / "terraform-bootstrap"}
     planned = iam_policies.plan_bootstraps(sources, folder, os.environ)["bootstrap"]
     return {policy.name: statements(dict(policy.document)) for policy in planned.policies}
+
+
+def make_policy(action: Any, resource: Any = "*", effect: str = "Allow", **more: Any) -> Policy:
+    """An identity policy with one statement, whose Sid is S."""
+    statement = {"Sid": "S", "Effect": effect, "Action": action, "Resource": resource, **more}
+    return Policy("role", {"Statement": [statement]})
 
 
 def resource_policy_of(document: dict[str, Any], principal: str, arn: str) -> list[dict[str, Any]]:

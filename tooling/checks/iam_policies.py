@@ -49,8 +49,10 @@ GENERATED_NAMES = {  # names such as AWS generates: what Ref gives, and the ARN
         "arn:aws:lambda:{region_and_account}:function:{FunctionName}",
     ),
     "AWS::S3::Bucket": ("{lower_id}-x", "arn:aws:s3:::{lower_id}-x"),
-    "AWS::SecretsManager::Secret": ("arn:aws:secretsmanager:{region_and_account}:secret:{id}-x",)
-    * 2,
+    "AWS::SecretsManager::Secret": (
+        "arn:aws:secretsmanager:{region_and_account}:secret:{id}-x",
+        "arn:aws:secretsmanager:{region_and_account}:secret:{id}-x",
+    ),
     "AWS::SQS::Queue": (
         f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{{QueueName}}",
         "arn:aws:sqs:{region_and_account}:{QueueName}",
@@ -333,3 +335,8 @@ def principals(statement: Mapping[str, Any], kind: str) -> Sequence[str]:
     principal = statement.get("Principal")
     named = principal.get(kind, []) if isinstance(principal, dict) else []
     return as_list(named)
+
+
+def condition_keys(statement: Mapping[str, Any]) -> list[str]:
+    """Return the keys of all conditions of a statement."""
+    return [key for tests in statement.get("Condition", {}).values() for key in tests]

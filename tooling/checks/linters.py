@@ -1,7 +1,7 @@
 """The tools of the scan.
 
-Each returns how many files it checked (checkov: how many checks passed) and a sentence for each
-finding.
+Each returns how many files it checked (checkov: how many checks passed; grants: how many policies)
+and a sentence for each finding.
 
 To add a tool, write a function that runs it, and add a ``Tool`` to ``TOOLS`` at the end of this
 file; ``scan.py`` runs whatever is listed there.
@@ -56,7 +56,10 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tool returns; ``passed`` counts its files, or for checkov the checks that passed."""
+    """What a tool returns.
+
+    ``passed`` counts its files; for checkov the checks that passed, for grants the policies.
+    """
 
     passed: int
     findings: tuple[str, ...] = ()

@@ -6,23 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.repository import ROOT
 from tooling.checks.authorization_reference import (
     Reference,
     can_match,
     covers_all,
     patterns_overlap,
 )
-from tooling.environment import ensure
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(ensure("scan", ROOT))
 
 
 @pytest.mark.joint
