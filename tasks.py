@@ -288,7 +288,8 @@ TEST_HELP = {
     "terraform": "the tests that run Terraform only; default: all tests",
     "fuzz": "this many random records and texts, and ten times the addresses (--fuzz 100000); "
     "default: all tests",
-    "mutations": "single errors put into a copy of the templates; a policy must catch each; "
+    "mutations": "single errors put into a copy of the templates and the bootstrap; the scan must "
+    "catch each; "
     "default: all tests",
 }
 
@@ -329,11 +330,13 @@ def _test(*, parts: set[str]) -> None:
 
 
 def _test_mutations() -> None:
-    """Check that a policy of checkov finds each error that is put into a copy of the templates."""
+    """Check that the scan finds each error that is put into a copy of the templates."""
     from tooling import environment
     from tooling.checks import mutations
 
-    report = mutations.run(ROOT, environment.ensure("scan", ROOT), _make_screen().announce)
+    screen = _make_screen()
+    _choose_provider(screen)
+    report = mutations.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
     show_result(report.format_lines(), passed=report.passed)
 
 

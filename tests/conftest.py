@@ -14,6 +14,7 @@ import pytest
 from tests.support.coverage_floors import CoverageFloors
 from tests.support.repository import ROOT
 from tooling import provider_mirror
+from tooling.checks.authorization_reference import Reference
 from tooling.environment import ensure
 from tooling.signals import ENDING_SIGNALS
 from tooling.terraform import MIRROR_VARIABLE
@@ -73,6 +74,12 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    """AWS's Service Authorization Reference."""
+    return Reference.load(ensure("scan", ROOT))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,8 @@ import pytest
 
 from signwatch import log
 from tests.support.repository import ROOT
-from tests.support.templates import ACCOUNT, REGION, installation, resources_of
+from tests.support.templates import installation, resources_of
+from tooling.checks.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

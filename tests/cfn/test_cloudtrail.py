@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.templates import ACCOUNT, REGION, find_statement, installation, statements
+from tests.support.templates import find_statement, installation, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 
 from signwatch.detection import sign_in_paths, signin
-from tests.support.templates import (
-    ACCOUNT,
-    REGION,
-    Stack,
-    find_statement,
-    installation,
-    load,
-    resources_of,
-    statements,
-)
+from tests.support.templates import find_statement, installation, load, resources_of, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION, Stack
 
 pytestmark = pytest.mark.joint
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.templates import (
-    ACCOUNT,
-    REGION,
-    VALUES,
-    find_statement,
-    installation,
-    load,
-    statements,
-    walk,
-)
+from tests.support.templates import find_statement, installation, load, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION, VALUES, walk
 
 pytestmark = pytest.mark.joint
 

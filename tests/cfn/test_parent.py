@@ -9,16 +9,8 @@ from typing import Any
 import pytest
 
 from signwatch.detection import verdict
-from tests.support.templates import (
-    ACCOUNT,
-    REGION,
-    STACK,
-    VALUES,
-    child_of,
-    installation,
-    load,
-    walk,
-)
+from tests.support.templates import installation, load
+from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES, child_of, walk
 
 pytestmark = pytest.mark.joint
 

@@ -12,35 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.iam_policies import is_permitted, plan_statements
+from tests.support.iam_policies import is_permitted, plan_statements, resource_policy_of
 from tests.support.repository import ROOT
-from tests.support.templates import (
-    ACCOUNT,
-    NAMES,
-    REGION,
-    STACK,
-    VALUES,
-    as_list,
-    installation,
-    load,
-    resources_of,
-    statements,
-)
+from tests.support.templates import NAMES, installation, load, resources_of, statements
+from tooling.checks.grants import HANDLER_PERMISSIONS
+from tooling.checks.iam_policies import as_list
+from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES
+from tooling.checks.role_checks import HANDLER_STEPS
 from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tooling.checks.authorization_reference import Reference
+
 pytestmark = pytest.mark.joint
 
-TABLE = tomllib.loads((ROOT / "tests" / "cfn" / "handler_permissions.toml").read_text())
+TABLE = tomllib.loads((ROOT / HANDLER_PERMISSIONS).read_text())
 TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
 WITHOUT_RESOURCE = set(TABLE["without_resource"])
 REASONS = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
-STEPS = ("create", "read", "update", "delete")
 REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", VALUES["NamePrefix"]
-# The condition keys of the calls for the stacks. service.tf says which call carries which. The tag
-# of the resource is missing: it has no effect while the resource is created.
+# The condition keys of the calls for the stacks. The tag of the resource is missing: it has no
+# effect while the resource is created.
 REQUEST = {
     "aws:RequestedRegion": REGION,
     "aws:RequestTag/signwatch:prefix": PREFIX,
@@ -85,27 +79,30 @@ def service_role_policies(planned: dict[str, list[dict[str, Any]]]) -> list[dict
 @pytest.fixture(scope="module")
 def service_role(service_role_policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The statements that allow this role something: its policies, and that of the main key."""
-    (key_arn,) = arns(KEY, "")
-    of_key = [{**statement, "Resource": [key_arn]} for statement in key_policy_statements()]
-    return service_role_policies + of_key
+    return service_role_policies + key_policy_statements()
 
 
 def key_policy_statements() -> list[dict[str, Any]]:
-    """The statements of the main key's policy that name the service role."""
+    """The statements of the main key's policy that apply to the service role."""
+    (key_arn,) = arns(KEY, "")
     policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]
-    role = {"AWS": VALUES["ServiceRoleArn"]}
-    return [statement for statement in statements(policy) if statement["Principal"] == role]
+    return resource_policy_of(policy, VALUES["ServiceRoleArn"], key_arn)
 
 
 def service_role_actions() -> set[str]:
     """The actions that the service role may use, whatever the conditions."""
-    of_key = {action for statement in key_policy_statements() for action in statement["Action"]}
+    of_key = {
+        action
+        for statement in key_policy_statements()
+        if statement["Effect"] == "Allow"
+        for action in statement["Action"]
+    }
     return allowed_actions("service_resources", "service_foundation") | of_key
 
 
 def key_actions() -> set[str]:
     """The actions on a key, without those on its aliases, that the stacks need."""
-    actions = handler_actions(*STEPS) | set(REASONS)
+    actions = handler_actions(*HANDLER_STEPS) | set(REASONS)
     of_kms = {action for action in actions if action.startswith("kms:")}
     return of_kms - WITHOUT_RESOURCE - ALIAS_ACTIONS
 
@@ -126,7 +123,7 @@ def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
 
 
 def calls(
-    kind: str, bus: str = "default", steps: tuple[str, ...] = STEPS
+    kind: str, bus: str = "default", steps: tuple[str, ...] = HANDLER_STEPS
 ) -> Iterator[tuple[str, str]]:
     """Each call to the service of ``kind`` for its resources, with each ARN that it concerns."""
     entry = TYPES[kind]
@@ -139,18 +136,32 @@ def calls(
             yield from ((action, arn) for arn in arns(elsewhere.get(action, about), action, bus))
 
 
+def carried_keys(
+    action: str, request: Mapping[str, str], reference: Reference
+) -> Mapping[str, str]:
+    """The condition keys that a request for this action carries.
+
+    All of them for an action that is newer than the reference's data.
+    """
+    known = reference.expand(action)
+    return {
+        key: value for key, value in request.items() if not known or known[0].has_condition_key(key)
+    }
+
+
 def refused_calls(
     policy: list[dict[str, Any]],
+    reference: Reference,
     kind: str,
     bus: str = "default",
-    steps: tuple[str, ...] = STEPS,
+    steps: tuple[str, ...] = HANDLER_STEPS,
     request: Mapping[str, str] = REQUEST,
 ) -> list[tuple[str, str]]:
     """The calls for resources of ``kind``, each with its ARN, that a policy does not allow."""
     return [
         (action, arn)
         for action, arn in calls(kind, bus, steps)
-        if not is_permitted(policy, action, arn, request)
+        if not is_permitted(policy, action, arn, carried_keys(action, request, reference))
     ]
 
 
@@ -165,18 +176,21 @@ def test_table_has_exactly_the_resource_types_of_the_templates() -> None:
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_each_type_names_its_steps_and_its_source(kind: str) -> None:
     entry: dict[str, Any] = TYPES[kind]
-    assert set(entry) - {"left_out", "elsewhere", "arn", "arn_for", "about"} == {*STEPS, "source"}
+    assert set(entry) - {"left_out", "elsewhere", "arn", "arn_for", "about"} == {
+        *HANDLER_STEPS,
+        "source",
+    }
     assert ("arn" in entry) != ("about" in entry)
     assert entry["source"]
-    assert set(entry.get("left_out", ())).isdisjoint(handler_actions(*STEPS, kinds={kind}))
+    assert set(entry.get("left_out", ())).isdisjoint(handler_actions(*HANDLER_STEPS, kinds={kind}))
 
 
 def test_cloudformation_is_allowed_what_its_handlers_need() -> None:
-    assert handler_actions(*STEPS) <= service_role_actions()
+    assert handler_actions(*HANDLER_STEPS) <= service_role_actions()
 
 
 def test_cloudformation_is_allowed_nothing_else_without_a_reason() -> None:
-    assert service_role_actions() - handler_actions(*STEPS) == set(REASONS)
+    assert service_role_actions() - handler_actions(*HANDLER_STEPS) == set(REASONS)
     assert [action for action, reason in REASONS.items() if not reason.endswith(".")] == []
 
 
@@ -198,10 +212,34 @@ def test_each_statement_names_resources_of_its_actions_service(
 @pytest.mark.parametrize("bus", ["default", "own"])
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_each_call_is_allowed_on_the_resources_of_the_templates(
-    kind: str, bus: str, service_role: list[dict[str, Any]]
+    kind: str, bus: str, service_role: list[dict[str, Any]], reference: Reference
 ) -> None:
     assert list(calls(kind, bus)) != []
-    assert refused_calls(service_role, kind, bus) == []
+    assert refused_calls(service_role, reference, kind, bus) == []
+
+
+@pytest.mark.terraform
+def test_zips_and_templates_may_be_read(service_role: list[dict[str, Any]]) -> None:
+    """CloudFormation reads them as the service role, in the buckets of the bootstrap."""
+    bucket_arn = f"arn:aws:s3:::{PREFIX}-{{}}-{ACCOUNT}-{REGION}"
+    objects = {"artifacts": [VALUES["CodeKey"], VALUES["LayerKey"]], "templates": ["x/lambda.yaml"]}
+    for bucket, keys in objects.items():
+        for key, action in itertools.product(keys, ("s3:GetObject", "s3:GetObjectVersion")):
+            arn = f"{bucket_arn.format(bucket)}/{key}"
+            assert is_permitted(service_role, action, arn, REQUEST), (action, arn)
+
+
+@pytest.mark.terraform
+def test_nested_stack_and_its_change_set_are_made_in_the_service_role(
+    service_role: list[dict[str, Any]],
+) -> None:
+    """The rights beyond the schemas, and to hand CloudFormation the role itself."""
+    passed = {"iam:PassedToService": "cloudformation.amazonaws.com"}
+    assert is_permitted(service_role, "iam:PassRole", VALUES["ServiceRoleArn"], passed)
+    actions = [action for action in REASONS if action.startswith("cloudformation:")]
+    assert actions != []
+    for action, arn in itertools.product(actions, arns(STACK, "")):
+        assert is_permitted(service_role, action, arn, REQUEST), (action, arn)
 
 
 @pytest.mark.terraform
@@ -223,11 +261,54 @@ def test_each_call_is_allowed_on_the_resources_of_the_templates(
     ],
 )
 def test_wrong_pattern_or_condition_is_noticed(
-    old: str, new: str, kind: str, service_role: list[dict[str, Any]]
+    old: str, new: str, kind: str, service_role: list[dict[str, Any]], reference: Reference
 ) -> None:
     text = json.dumps(service_role)
     assert old in text
-    assert refused_calls(json.loads(text.replace(old, new)), kind) != []
+    assert refused_calls(json.loads(text.replace(old, new)), reference, kind) != []
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ({"Action": "sqs:Tag*", "Resource": "*"}, "AWS::SQS::Queue"),
+        ({"NotAction": ["iam:*", "s3:*"], "Resource": "arn:aws:kms:*:*:key/*"}, KEY),
+        ({"Action": ["SNS:createtopic"], "NotResource": "arn:aws:sns:*:*:x"}, "AWS::SNS::Topic"),
+        (
+            {
+                "Action": "dynamodb:*",
+                "Resource": "*",
+                "Condition": {"StringNotEquals": {"aws:ResourceTag/signwatch:prefix": PREFIX}},
+            },
+            "AWS::DynamoDB::Table",
+        ),
+    ],
+)
+def test_denial_is_noticed(
+    statement: dict[str, Any],
+    kind: str,
+    service_role: list[dict[str, Any]],
+    reference: Reference,
+) -> None:
+    """By a pattern, by an exception, and by a tag that a new resource does not have."""
+    denied = [*service_role, {"Effect": "Deny", **statement}]
+    assert refused_calls(denied, reference, kind) != []
+
+
+def test_denial_in_a_key_policy_applies_to_the_service_role() -> None:
+    role, key_arn = VALUES["ServiceRoleArn"], "arn:aws:kms:x:1:key/1"
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    allowed = {"Effect": "Allow", "Principal": {"AWS": [role]}, "Action": "kms:*", "Resource": "*"}
+    for principal in ("*", {"AWS": "*"}, {"AWS": root}, {"AWS": [root, role]}):
+        denied = {**allowed, "Effect": "Deny", "Principal": principal}
+        policy = resource_policy_of({"Statement": [allowed, denied]}, role, key_arn)
+        assert not is_permitted(policy, "kms:Decrypt", key_arn, {})
+    left_to_the_account = {**allowed, "Principal": {"AWS": root}}
+    policy = resource_policy_of({"Statement": [left_to_the_account]}, role, key_arn)
+    assert not is_permitted(policy, "kms:Decrypt", key_arn, {})
+    policy = resource_policy_of({"Statement": [allowed]}, role, key_arn)
+    assert is_permitted(policy, "kms:Decrypt", key_arn, {})
 
 
 @pytest.mark.terraform
@@ -296,10 +377,11 @@ def test_drift_is_allowed_exactly_what_the_read_handlers_need() -> None:
 @pytest.mark.terraform
 @pytest.mark.parametrize("kind", sorted(USED_TYPES - {STACK}))
 def test_drift_is_allowed_each_read_call_on_the_resources_of_the_templates(
-    kind: str, planned: dict[str, list[dict[str, Any]]]
+    kind: str, planned: dict[str, list[dict[str, Any]]], reference: Reference
 ) -> None:
     drift = planned["aws_iam_role_policy.drift"]
-    assert refused_calls(drift, kind, steps=("read",), request=TAGGED_REQUEST) == []
+    refused = refused_calls(drift, reference, kind, steps=("read",), request=TAGGED_REQUEST)
+    assert refused == []
 
 
 @pytest.mark.terraform

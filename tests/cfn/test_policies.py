@@ -19,7 +19,7 @@ pytestmark = pytest.mark.joint
 
 POLICIES = ROOT / "cfn" / "policies"
 EXAMPLES = sorted((POLICIES / "examples").glob("*.toml"))
-FAULTS = mutations.load(ROOT / mutations.MUTATIONS_FILE)
+FAULTS = [entry for entry in mutations.load(ROOT / mutations.MUTATIONS_FILE) if not entry.finding]
 BASE = {
     path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "cfn").glob("*.yaml"))
 }
@@ -60,7 +60,7 @@ def examples() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def report() -> mutations.Report:
-    return mutations.run(ROOT, environment.ensure("scan", ROOT), lambda _line: None)
+    return mutations.run_policy_mutations(ROOT, environment.ensure("scan", ROOT), FAULTS)
 
 
 def test_each_policy_has_a_sentence_an_example_and_a_fault() -> None:
@@ -124,17 +124,38 @@ def test_unreadable_template_is_never_a_caught_fault() -> None:
     policy = "CKV_SIGNWATCH_85"
     (result,) = run_policies((broken, policy))
     assert result["unreadable"] == ["alarms.yaml"]
-    outcome = mutations.Outcome(fault(policy=policy), (policy,), (), ("alarms.yaml",))
+    outcome = mutations.PolicyOutcome(fault(policy=policy), (policy,), (), ("alarms.yaml",))
     assert not outcome.is_caught
     assert "not readable: alarms.yaml" in outcome.describe()
 
 
 def test_fault_that_two_policies_catch_fails_the_report() -> None:
     both = ("CKV_SIGNWATCH_1", "CKV_SIGNWATCH_2")
-    outcome = mutations.Outcome(fault(), both, ("CKV_SIGNWATCH_2",), ())
+    outcome = mutations.PolicyOutcome(fault(), both, ("CKV_SIGNWATCH_2",), ())
     report = mutations.Report((outcome,), ("CKV_SIGNWATCH_3",), ())
     assert not report.passed
     assert report.format_lines()[-1] == "mutations caught 0/1, false alarms on the base 1"
+
+
+def test_report_counts_the_findings_of_grants_too() -> None:
+    caught = mutations.PolicyOutcome(fault(), ("CKV_SIGNWATCH_1",), (), ())
+    named = mutations.GrantsOutcome(fault(policy="", finding="is wrong"), ("a: b is wrong",))
+    missed = mutations.GrantsOutcome(fault(policy="", finding="is wrong"), ("a: c",))
+    assert mutations.Report((caught, named), (), ()).passed
+    report = mutations.Report((caught, named, missed), (), ())
+    assert not report.passed
+    assert report.format_lines() == [
+        'x: grants should say "is wrong", found a: c',
+        "mutations caught 2/3, false alarms on the base 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [("lambda.yaml", "cfn/lambda.yaml"), ("roles.tf", "terraform-bootstrap/roles.tf")],
+)
+def test_fault_is_in_a_file_of_cfn_or_of_the_bootstrap(file: str, path: str) -> None:
+    assert fault(file=file).path.as_posix() == path
 
 
 def test_report_without_faults_fails() -> None:

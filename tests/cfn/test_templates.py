@@ -7,16 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.templates import (
-    ACCOUNT,
-    NAMES,
-    installation,
-    load,
-    resources_of,
-    statements,
-    text,
-    walk,
-)
+from tests.support.templates import NAMES, installation, load, resources_of, statements, text
+from tooling.checks.resolved_templates import ACCOUNT, walk
 
 pytestmark = pytest.mark.joint
 

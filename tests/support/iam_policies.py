@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from tests.support.repository import ROOT
-from tests.support.templates import ACCOUNT, REGION, VALUES, as_list, statements
-from tooling.terraform import Terraform
+from tests.support.templates import statements
+from tooling.checks import iam_policies
+from tooling.checks.iam_policies import Policy, as_list, principals
+from tooling.checks.resolved_templates import ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-# The real provider writes policy documents without any call, so it needs no credentials.
-PROVIDER = """\
-provider "aws" {
-  region                      = var.region
-  access_key                  = "none"
-  secret_key                  = "none"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_region_validation      = true
-  skip_requesting_account_id  = true
-}
-"""
-VARIABLES = {
-    "account_id": ACCOUNT,
-    "region": REGION,
-    "prefix": VALUES["NamePrefix"],
-    "trusted_principal_arns": [f"arn:aws:iam::{ACCOUNT}:root"],
-}
+ACCOUNT_ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
 
 def plan_statements(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The statements of each IAM policy of the bootstrap, by Terraform address."""
-    terraform = Terraform.prepare(
-        ROOT / "terraform-bootstrap", folder / "run", folder / "x.tfstate", dict(os.environ)
-    )
-    (terraform.folder / "providers.tf").write_text(PROVIDER)
-    terraform.init()
-    plan = terraform.plan(VARIABLES)
-    assert plan is not None
-    resources = plan["planned_values"]["root_module"]["resources"]
-    return {
-        resource["address"]: statements(json.loads(resource["values"]["policy"]))
-        for resource in resources
-        if resource["type"] in ("aws_iam_policy", "aws_iam_role_policy")
-    }
+    """The statements of each policy of the bootstrap, by Terraform address."""
+    sources = {"bootstrap": ROOT / "terraform-bootstrap"}
+    planned = iam_policies.plan_bootstraps(sources, folder, os.environ)["bootstrap"]
+    return {policy.name: statements(dict(policy.document)) for policy in planned.policies}
+
+
+def make_policy(action: Any, resource: Any = "*", effect: str = "Allow", **more: Any) -> Policy:
+    """An identity policy with one statement, whose Sid is S."""
+    statement = {"Sid": "S", "Effect": effect, "Action": action, "Resource": resource, **more}
+    return Policy("role", {"Statement": [statement]})
+
+
+def resource_policy_of(document: dict[str, Any], principal: str, arn: str) -> list[dict[str, Any]]:
+    """The statements of the policy of resource ``arn`` that apply to a principal of the account.
+
+    A statement that allows the account something leaves it to the principal's own policies.
+    """
+    return [
+        {**statement, "Resource": [arn]}
+        for statement in statements(document)
+        if _applies_to(statement, principal)
+    ]
+
+
+def _applies_to(statement: Mapping[str, Any], principal: str) -> bool:
+    if statement["Principal"] == "*":
+        return True
+    named = {principal, "*"}
+    if statement["Effect"] == "Deny":
+        named.add(ACCOUNT_ROOT)
+    return not named.isdisjoint(principals(statement, "AWS"))
 
 
 def is_permitted(
@@ -65,10 +66,16 @@ def is_permitted(
 
 
 def _is_about(statement: Mapping[str, Any], action: str, arn: str) -> bool:
-    if "NotAction" in statement and action in as_list(statement["NotAction"]):
-        return False
-    has_action = "NotAction" in statement or action in statement["Action"]
-    return has_action and any(_is_like(arn, pattern) for pattern in statement["Resource"])
+    """Whether a statement names the action and the resource; IAM ignores the case of actions."""
+    actions = [name.lower() for name in _values(statement, "Action", "NotAction")]
+    has_action = _is_like_one(action.lower(), actions) != ("NotAction" in statement)
+    resources = _values(statement, "Resource", "NotResource")
+    has_resource = _is_like_one(arn, resources) != ("NotResource" in statement)
+    return has_action and has_resource
+
+
+def _values(statement: Mapping[str, Any], element: str, opposite: str) -> list[str]:
+    return as_list(statement[element if element in statement else opposite])
 
 
 def _has_met_conditions(statement: Mapping[str, Any], request: Mapping[str, str]) -> bool:
@@ -80,14 +87,22 @@ def _has_met_conditions(statement: Mapping[str, Any], request: Mapping[str, str]
 
 
 def _is_met(operator: str, value: str | None, expected: list[str]) -> bool:
-    """Whether a condition holds; ``value`` is None if the request does not have its key."""
+    """Whether a condition holds; ``value`` is None if the request does not have its key.
+
+    Source: IAM user guide, "IAM JSON policy elements: Condition operators".
+    """
     if operator == "Null":
         return expected == [str(value is None).lower()]
-    if operator == "StringEquals":
-        return value in expected
-    assert operator in ("ArnLike", "StringLike"), operator
-    return any(_is_like(value or "", pattern) for pattern in expected)
+    comparison = operator.removesuffix("IfExists")
+    is_negated = "Not" in comparison
+    if value is None:
+        return is_negated or operator.endswith("IfExists")
+    comparison = comparison.replace("Not", "")
+    if comparison in ("StringEquals", "Bool"):
+        return (value in expected) != is_negated
+    assert comparison in ("ArnEquals", "ArnLike", "StringLike"), operator
+    return _is_like_one(value, expected) != is_negated
 
 
-def _is_like(text: str, pattern: str) -> bool:
-    return fnmatchcase(text, pattern.replace("[", "[[]"))
+def _is_like_one(text: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, pattern.replace("[", "[[]")) for pattern in patterns)

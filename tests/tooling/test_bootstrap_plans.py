@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from tests.support.iam_policies import PROVIDER
 from tests.support.repository import ROOT
+from tooling.checks.iam_policies import PROVIDER
 from tooling.errors import ToolError
 from tooling.terraform import Terraform, parse_hcl
 

@@ -1,7 +1,7 @@
 """The tools of the scan.
 
-Each returns how many files it checked (checkov: how many checks passed) and a sentence for each
-finding.
+Each returns how many files it checked (checkov: how many checks passed; grants: how many policies)
+and a sentence for each finding.
 
 To add a tool, write a function that runs it, and add a ``Tool`` to ``TOOLS`` at the end of this
 file; ``scan.py`` runs whatever is listed there.
@@ -11,6 +11,7 @@ Tools that write SARIF leave it in the reports folder; the others are judged by 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -22,13 +23,14 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tooling import provider_mirror
-from tooling.checks import checkov_results, suppressions
+from tooling.checks import checkov_results, grants, suppressions
 from tooling.environment import ensure
-from tooling.errors import RefusedError
-from tooling.terraform import require_program
+from tooling.errors import ToolError
+from tooling.terraform import MIRROR_VARIABLE, require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +43,7 @@ WORKFLOWS = ".github/workflows/*.yml"
 DEPENDABOT = ".github/dependabot.yml"
 # The strictest level that reports no false positives by design; .github/zizmor.yml says why.
 ZIZMOR_PERSONA = "pedantic"
+PROVIDER_LOCK = Lock()
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tool returns; ``passed`` counts its files, or for checkov the checks that passed."""
+    """What a tool returns.
+
+    ``passed`` counts its files; for checkov the checks that passed, for grants the policies.
+    """
 
     passed: int
     findings: tuple[str, ...] = ()
@@ -95,7 +101,7 @@ class Tool:
         start = time.monotonic()
         try:
             outcome = self.check(workspace)
-        except (RefusedError, OSError) as error:
+        except (ToolError, OSError) as error:
             outcome = Outcome(0, (f"{self.name} could not be run: {error}",))
         seconds = time.monotonic() - start
         scope = self.scope
@@ -176,6 +182,13 @@ def _checkov(workspace: Workspace) -> Outcome:
     python = ensure("scan", workspace.root)
     result = checkov_results.run(workspace.root, python, workspace.reports)
     return Outcome(result.passed, result.findings, result.skipped)
+
+
+def _grants(workspace: Workspace) -> Outcome:
+    """Check the policies of the bootstrap and the stacks; needs Terraform for a plan."""
+    environment = {**os.environ, MIRROR_VARIABLE: str(_choose_provider(workspace))}
+    result = grants.run(workspace.root, ensure("scan", workspace.root), environment)
+    return Outcome(result.passed, result.findings)
 
 
 def _cfn_lint(workspace: Workspace) -> Outcome:
@@ -330,6 +343,17 @@ def _list_files(workspace: Workspace, pattern: str) -> list[str]:
     return sorted(str(path.relative_to(workspace.root)) for path in workspace.root.glob(pattern))
 
 
+def _choose_provider(workspace: Workspace) -> Path:
+    """Return the mirror with Terraform's provider; two tools may ask for it at the same time."""
+    with PROVIDER_LOCK:
+        return _find_provider(workspace)
+
+
+@functools.cache  # one look-up and one line on the screen for a scan
+def _find_provider(workspace: Workspace) -> Path:
+    return provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
+
+
 def _terraform_format(workspace: Workspace) -> Outcome:
     """Check the format of the Terraform configuration, counted as one file."""
     command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
@@ -338,8 +362,7 @@ def _terraform_format(workspace: Workspace) -> Outcome:
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
     """Validate a copy, so that nothing is written beside the sources."""
-    program = require_program()
-    mirror = provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
+    program, mirror = require_program(), _choose_provider(workspace)
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
         copy = Path(folder) / "configuration"
         ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*")
@@ -359,6 +382,7 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
 TOOLS = (
     Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _checkov),
     Tool("mypy", "strict", _code_types),
+    Tool("grants", "IAM policies of cfn and terraform-bootstrap", _grants),
     Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
     Tool("cfn-lint", "cfn", _cfn_lint),
     Tool("actionlint", "workflows", _actionlint),

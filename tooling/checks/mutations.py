@@ -1,5 +1,6 @@
-"""Checks that our policies catch every mutation, a single fault put into a copy of the templates.
+"""Checks that the scan catches every mutation: a single fault, put into a copy of the repository.
 
+A mutation names what must catch it: one of our checkov policies, or a finding of ``grants``.
 The mutations are the ``[[fault]]`` tables of tests/cfn/faults.toml.
 """
 
@@ -8,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling.checks import grants
+from tooling.checks.authorization_reference import Reference
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -21,11 +26,14 @@ if TYPE_CHECKING:
 
 MUTATIONS_FILE = Path("tests/cfn/faults.toml")
 CASE_RUNNER = Path("cfn/policies/case_runner.py")
+FOLDERS = {".yaml": Path("cfn"), ".tf": Path("terraform-bootstrap")}  # of a fault's file
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One edit of one template, which ``policy`` must catch.
+    """One edit of a template or of a file of the bootstrap.
+
+    The checkov policy ``policy`` must catch it, or ``grants`` must print ``finding``.
 
     - with ``remove``: the resource of that logical id is removed
     - with ``after``: the first ``old`` behind the text ``after`` becomes ``new``
@@ -34,14 +42,20 @@ class Mutation:
 
     name: str
     file: str
-    policy: str
+    policy: str = ""
+    finding: str = ""
     old: str = ""
     new: str = ""
     after: str = ""
     remove: str = ""
 
+    @property
+    def path(self) -> Path:
+        """The file to edit, relative to the repository's root."""
+        return FOLDERS[Path(self.file).suffix] / self.file
+
     def apply(self, text: str) -> str:
-        """Return the template's text with the mutation applied.
+        """Return the file's text with the mutation applied.
 
         Raises RefusedError if there is nothing to edit, or, without ``after``, ``old`` is repeated.
         """
@@ -66,7 +80,7 @@ class Mutation:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PolicyOutcome:
     """What the policies say of one mutation.
 
     failed: the ids of the policies that failed.
@@ -99,10 +113,32 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All outcomes, and the policies that fail or pass on the unchanged templates."""
+class GrantsOutcome:
+    """What ``grants`` finds in a copy of the repository with one mutation."""
 
-    outcomes: tuple[Outcome, ...]
+    mutation: Mutation
+    findings: tuple[str, ...]
+
+    @property
+    def is_caught(self) -> bool:
+        """Some finding has the text that the mutation names."""
+        return any(self.mutation.finding in finding for finding in self.findings)
+
+    def describe(self) -> str:
+        """Return a sentence that says what was found, for a mutation that is not caught."""
+        found = "; ".join(self.findings) or "nothing"
+        return f'{self.mutation.name}: grants should say "{self.mutation.finding}", found {found}'
+
+
+@dataclass(frozen=True)
+class Report:
+    """All outcomes, and what fails or passes on the unchanged templates.
+
+    false_alarms: the policies that fail, and the findings of ``grants``.
+    passed_policies: the policies that pass.
+    """
+
+    outcomes: tuple[PolicyOutcome | GrantsOutcome, ...]
     false_alarms: tuple[str, ...]
     passed_policies: tuple[str, ...]
 
@@ -128,18 +164,29 @@ def load(path: Path) -> list[Mutation]:
 
 
 def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
-    """Try every mutation on a copy of ``cfn/``, with the ``python`` that has checkov."""
+    """Try every mutation on a copy, with the ``python`` of the scan environment."""
     mutations = load(root / MUTATIONS_FILE)
+    announce(f"trying {len(mutations)} faults on a copy of cfn/ and terraform-bootstrap/ ...")
+    of_policies = run_policy_mutations(root, python, [one for one in mutations if not one.finding])
+    of_grants = run_grants_mutations(root, python, [one for one in mutations if one.finding])
+    return Report(
+        of_policies.outcomes + of_grants.outcomes,
+        of_policies.false_alarms + of_grants.false_alarms,
+        of_policies.passed_policies,
+    )
+
+
+def run_policy_mutations(root: Path, python: Path, mutations: Sequence[Mutation]) -> Report:
+    """Try mutations that a checkov policy must catch."""
     templates = sorted((root / "cfn").glob("*.yaml"))
     base = {path.name: path.read_text(encoding="utf-8") for path in templates}
-    announce(f"trying {len(mutations)} faults on a copy of cfn/ ...")
     cases = [(base, "")]
     for mutation in mutations:
         changed = {**base, mutation.file: mutation.apply(base[mutation.file])}
         cases.append((changed, mutation.policy))
     unchanged, *results = run_policies(root, python, cases)
     outcomes = [
-        Outcome(
+        PolicyOutcome(
             mutation,
             tuple(result["failed"]),
             tuple(result["failed_without"]),
@@ -149,6 +196,47 @@ def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
     ]
     false_alarms = (*unchanged["failed"], *unchanged["unreadable"])
     return Report(tuple(outcomes), false_alarms, tuple(unchanged["passed"]))
+
+
+def run_grants_mutations(root: Path, python: Path, mutations: Sequence[Mutation]) -> Report:
+    """Try mutations that ``grants`` must find. Raises ToolError if one of them cannot be planned.
+
+    Each has its own copy of the files that ``grants`` reads. A plan takes seconds, so the copies
+    whose bootstrap is changed are planned together, and the others use the plan of the base.
+    """
+    reference = Reference.load(python)
+    with tempfile.TemporaryDirectory(prefix="signwatch-faults-") as folder:
+        base = Path(folder) / "base"
+        _copy_files_of_grants(root, base)
+        copies = [Path(folder) / f"fault_{number}" for number in range(len(mutations))]
+        for mutation, copy in zip(mutations, copies, strict=True):
+            _copy_files_of_grants(root, copy)
+            path = copy / mutation.path
+            path.write_text(mutation.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
+        changed = [
+            copy
+            for mutation, copy in zip(mutations, copies, strict=True)
+            if mutation.path.suffix == ".tf"
+        ]
+        bootstraps = grants.plan_bootstraps([base, *changed], os.environ)
+        unchanged, *found = [
+            grants.check_repository(copy, bootstraps.get(copy, bootstraps[base]), reference)
+            for copy in (base, *copies)
+        ]
+    outcomes = [
+        GrantsOutcome(mutation, result.findings)
+        for mutation, result in zip(mutations, found, strict=True)
+    ]
+    return Report(tuple(outcomes), unchanged.findings, ())
+
+
+def _copy_files_of_grants(root: Path, copy: Path) -> None:
+    files = [grants.REVIEWED_GRANTS, grants.HANDLER_PERMISSIONS]
+    for suffix, folder in FOLDERS.items():
+        files += [path.relative_to(root) for path in (root / folder).glob(f"*{suffix}")]
+    for file in files:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / file, copy / file)
 
 
 def run_policies(

