@@ -175,6 +175,8 @@ class TestCodes:
         )
         monkeypatch.setattr(mutations, "run", lambda *_: report)
         monkeypatch.setattr(environment, "ensure", lambda *_: ROOT)
+        monkeypatch.setattr(provider_mirror, "ensure", lambda *_, **__: ROOT)
+        monkeypatch.setenv(terraform.MIRROR_VARIABLE, "")  # the task sets it
         assert run("test", "--mutations") == (int(not caught), "missed\nmutations caught 1/2\n", "")
         assert parts.ran == []
 
