@@ -64,8 +64,10 @@ def format_line(
 
 
 def _choose_unit(metric: str) -> str:
+    """Return CloudWatch's unit of a metric, which the end of the metric's name tells."""
     return "Seconds" if metric.endswith("Seconds") else "Count"
 
 
 def _truncate(value: object) -> object:
+    """Return a string cut to LOG_TEXT_MAX_CHARS, and any other value unchanged."""
     return value[:LOG_TEXT_MAX_CHARS] if isinstance(value, str) else value
