@@ -311,7 +311,7 @@ def test(
     flags = {"unit": unit, "end_to_end": end_to_end, "terraform": terraform}
     parts = {part for part, is_chosen in flags.items() if is_chosen}
     fuzz_count = test_run.parse_count(fuzz)
-    if parts or not (mutations or fuzz_count):
+    if parts or not (mutations or fuzz_count):  # without a flag, all tests
         _test(parts=parts)
     if mutations:
         _test_mutations()

@@ -87,7 +87,8 @@ def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_86", ALARM)
 def alarm_sets_no_unit(alarm: Resource, _installation: Installation) -> bool:
-    """An alarm sets no unit: if it is not the metric's, it sees no data (PutMetricAlarm, Unit)."""
+    """An alarm sets no unit: with another unit than the metric's, the alarm sees no data."""
+    # Source: Amazon CloudWatch API reference, PutMetricAlarm, Unit.
     return "Unit" not in alarm.properties
 
 

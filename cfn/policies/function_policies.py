@@ -47,6 +47,7 @@ SECRET_LOCATION = re.compile(r"(arn|name)$", re.IGNORECASE)
 @policy("CKV_SIGNWATCH_40", FUNCTION)
 def function_is_able_to_run(function: Resource, installation: Installation) -> bool:
     """The function's reserved concurrency is not 0, which would keep it from ever running."""
+    # The property as written, because the condition that it may name is not resolved either.
     concurrency = function.body["Properties"].get("ReservedConcurrentExecutions", 1)
     if isinstance(concurrency, int):
         return concurrency > 0

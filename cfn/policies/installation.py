@@ -217,7 +217,10 @@ class Installation:
         return arn
 
     def _reference(self, file: str, name: str) -> str:
-        """Return what ``!Ref`` of the resource gives: a topic's ARN, a queue's URL, else a name."""
+        """Return what ``!Ref`` of the resource gives: a topic's ARN, a queue's URL, else a name.
+
+        Return a placeholder if ARN_FORMATS does not have the resource's kind.
+        """
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS or kind == "AWS::SNS::Topic":
             return self._arn(file, name)

@@ -126,7 +126,7 @@ def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_11", TRAIL)
 def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool:
-    """If the trail has a log group, it is of this installation, and the trail's role may write."""
+    """The trail's log group, if any, is of this installation, and the trail's role may write."""
     # The trail has both properties, but the owner may switch them off: then each is a condition.
     group = if_present(trail.properties["CloudWatchLogsLogGroupArn"])
     role_arn = if_present(trail.properties["CloudWatchLogsRoleArn"])

@@ -159,7 +159,7 @@ def refuse_arguments_without_records(
 def _make_open_problem(path: str, error: OSError) -> FileProblem:
     """Return the problem of a file or folder that the system does not open."""
     problem = f"cannot be opened ({error.strerror or error})"
-    return FileProblem(path, "", problem, "check that you may read it")
+    return FileProblem(path, place="", problem=problem, remedy="check that you may read it")
 
 
 def read(

@@ -96,7 +96,7 @@ class Tool:
         try:
             outcome = self.check(workspace)
         except (RefusedError, OSError) as error:
-            outcome = Outcome(0, (f"{self.name} could not be run: {error}",))
+            outcome = Outcome(0, findings=(f"{self.name} could not be run: {error}",))
         seconds = time.monotonic() - start
         scope = self.scope
         if outcome.skip_reason:
@@ -139,7 +139,7 @@ def check_by_exit_code(
     process = _run_command(workspace, command, **variables)
     if process.returncode == 0:
         return Outcome(file_count)
-    return Outcome(0, ((process.stdout + process.stderr).strip(),))
+    return Outcome(0, findings=((process.stdout + process.stderr).strip(),))
 
 
 def check_by_sarif(
@@ -158,10 +158,10 @@ def check_by_sarif(
         runs = json.loads(report.read_text(encoding="utf-8"))["runs"]
     except (ValueError, KeyError, TypeError):
         report.unlink()
-        return Outcome(0, (f"wrote no SARIF {problem}",))
+        return Outcome(0, findings=(f"wrote no SARIF {problem}",))
     findings = tuple(_describe_result(result) for run in runs for result in run.get("results", []))
     if not findings and process.returncode:
-        return Outcome(0, (f"failed without a finding {problem}",))
+        return Outcome(0, findings=(f"failed without a finding {problem}",))
     return Outcome(file_count, findings)
 
 
@@ -190,7 +190,7 @@ def _cfn_lint(workspace: Workspace) -> Outcome:
         matches = json.loads(process.stdout)
     except ValueError:
         problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
-        return Outcome(0, (f"wrote no JSON {problem}",))
+        return Outcome(0, findings=(f"wrote no JSON {problem}",))
     findings = []
     for match in matches:
         line = match["Location"]["Start"]["LineNumber"]
@@ -206,7 +206,7 @@ def _mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcom
     if match and process.returncode == 0:
         return Outcome(int(match[1]))
     errors = tuple(line for line in process.stdout.splitlines() if ": error:" in line)
-    return Outcome(0, errors or (process.stdout + process.stderr,))
+    return Outcome(0, findings=errors or (process.stdout + process.stderr,))
 
 
 def _code_types(workspace: Workspace) -> Outcome:
@@ -321,7 +321,7 @@ def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outco
         """Check the files; that there is none is a finding."""
         files = _list_files(workspace, pattern)
         if not files:
-            return Outcome(0, (f"{pattern}: there is no file to check against {schema}",))
+            return Outcome(0, findings=(f"{pattern}: there is no file to check against {schema}",))
         command = [workspace.program("check-jsonschema"), "--builtin-schema", schema, *files]
         return check_by_exit_code(workspace, command, file_count=len(files))
 

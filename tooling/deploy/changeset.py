@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that is ready to be executed; one without ``changes`` no longer exists.
+    """A change set that is ready to be executed; one without ``changes`` was deleted.
 
     ``hidden_reason`` says why changes inside nested stacks are not listed; "" when all are.
     """
@@ -317,9 +317,10 @@ def _read_tree(cloudformation: Any, address: Address) -> dict[str, Any]:
 def _read_nested_tree(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tree of a nested change set; its status is UNREADABLE if AWS does not show it.
 
-    The right to describe it is checked against its stack (Service Authorization Reference,
-    CloudFormation), so the stack is named too. A stack that is only being added may have no id yet
-    (CloudFormation API reference, ResourceChange). Then the ARN alone names the change set.
+    AWS checks the right to describe a change set against its stack (Service Authorization
+    Reference, CloudFormation), so the request names the nested stack too. A stack that is only
+    being added may have no id yet (CloudFormation API reference, ResourceChange). Then the ARN
+    alone names the change set.
     """
     address = {"ChangeSetName": resource["ChangeSetId"]}
     if resource.get("PhysicalResourceId"):

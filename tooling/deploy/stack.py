@@ -245,7 +245,7 @@ def _resolve_values(
 ) -> dict[str, str]:
     """Return the values of all parameters. Those of DEPLOY_PARAMETERS are still empty.
 
-    An account label that nobody set is the account's alias.
+    An account label that nobody set is the account's alias; a user may also set an empty one.
     """
     values = parameters.resolve(
         _load_declared(settings),
@@ -310,7 +310,7 @@ def _upload(
         values[parameter] = key
         if key == str(artifact.key):
             files.append(upload.File(artifact.path, bucket, key))
-    return _Uploaded(values, upload.upload(aws, files, announce=announce))
+    return _Uploaded(values, new_files=upload.upload(aws, files, announce=announce))
 
 
 def _refuse_unusable(settings: Settings, live: LiveStack) -> None:

@@ -37,7 +37,7 @@ class Allowance(NamedTuple):
         It is a digest, because the name may contain neither a colon nor a slash (Systems Manager
         API Reference, PutParameter, Name).
         """
-        return digest(json.dumps([self.cidr, self.who.casefold()]), 16)
+        return digest(json.dumps([self.cidr, self.who.casefold()]), length=16)
 
     def is_current(self, now: float) -> bool:
         """Return whether it has not expired at ``now``, in seconds since 1970."""

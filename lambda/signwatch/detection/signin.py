@@ -156,7 +156,8 @@ def read(event: object) -> ParsedEvent:
         return _read_record(open_record(event))
     except Exception as error:  # noqa: BLE001 - any error in here must cause an alert
         reason = f"reading it failed ({type(error).__name__})"
-        return _make_unreadable(Record({}, {}, {}, {}), reason)
+        empty_record = Record(envelope={}, detail={}, user={}, extra={})
+        return _make_unreadable(empty_record, reason)
 
 
 def read_unfinished(event: object) -> SignIn:

@@ -183,7 +183,8 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
 def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     """Judge a failure: an alert if somebody may be guessing a password, otherwise a note.
 
-    A right password without a sign-in after it is a failure too, and only a note.
+    A right password without a sign-in after it is a failure too, and only a note. An alert is
+    counted together with other failures.
     """
     if sign_in.kind == UNFINISHED:
         return Verdict("note", "", (RIGHT_PASSWORD, source_reason), (RIGHT_PASSWORD,))
@@ -227,6 +228,7 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
     deduplication_key = ""
     if sign_in.kind == "role-keys":  # often issued many times a day
         deduplication_key = _make_deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
+    # A console link is counted together with the console sign-in that follows it.
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
 

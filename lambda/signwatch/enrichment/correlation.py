@@ -160,9 +160,9 @@ def record_alert(
 ) -> None:
     """Record that an alert was sent, so that no other like it is sent for a day.
 
-    If it did not reach everybody, release its claim, so that the next one is sent. Alerts without a
-    deduplication key are not recorded, since all of them are sent. Nor is an event without an id,
-    because its retry would look like a second event.
+    If it did not reach everybody, release its claim, so that the next alert like it is sent. Alerts
+    without a deduplication key are not recorded, since all of them are sent. Nor is an event
+    without an id, because its retry would look like a second event.
     """
     if not (verdict.deduplication_key and sign_in.event_id):
         return

@@ -40,7 +40,7 @@ FOLLOWED = "a sign-in followed"
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
     """Queue the event of a right password for a second look, and return ``step``, its parsed form.
 
-    If it cannot be queued, return it as an unfinished sign-in, so that it is judged now.
+    If the event cannot be queued, return it as an unfinished sign-in, so that it is judged now.
     """
     queue_url = dependencies.settings.second_look_queue_url
     try:

@@ -202,9 +202,11 @@ def _expires_soon(credentials: Credentials) -> bool:
 def _start_session(role_arn: str, session_name: str) -> Credentials:
     """Register a session of the role with the emulator and return its credentials."""
     account, role_name = _account_of(role_arn), role_arn.rpartition("/")[2]
-    role = iam._roles.get_scoped(account, None, role_name) or {}
+    role = iam._roles.get_scoped(account, None, role_name) or {}  # None: IAM has no Regions
     credentials = Credentials(
-        f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+        access_key_id=f"ASIA{secrets.token_hex(8).upper()}",
+        secret_access_key=secrets.token_hex(20),
+        session_token=secrets.token_hex(32),
     )
     sts.register_session(
         credentials.access_key_id,
