@@ -89,6 +89,6 @@ def _get_handlers() -> dict[int, signal._HANDLER]:
 
 
 def _restore(handlers: dict[int, signal._HANDLER]) -> None:
-    """Make each of the handlers the present one again."""
+    """Set the handlers, which are by number of their signal, as they were before."""
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -227,7 +227,7 @@ def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
     """Texts go to Twilio's own address unless the owner chooses another."""
     url = _environment(function)["TWILIO_BASE_URL"]
     for name, parameter in installation.root_parameters().items():
-        if url == f"${{{name}}}":  # to which a reference to a root parameter is resolved
+        if url == f"${{{name}}}":  # the form to which a reference to a root parameter is resolved
             url = parameter.get("Default", "")
     return bool(TWILIO_URL.fullmatch(str(url)))
 

@@ -30,7 +30,7 @@ def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
 
     def register(rule: Rule) -> Rule:
         """Register ``rule`` and return it unchanged."""
-        _Check(check_id, kinds, rule)
+        _Check(check_id, kinds, rule)  # adds itself to checkov's list
         return rule
 
     return register

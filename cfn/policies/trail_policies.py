@@ -83,6 +83,7 @@ def bucket_keeps_records(bucket: Resource, _installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_7", BUCKET)
 def bucket_outlives_stack(bucket: Resource, _installation: Installation) -> bool:
     """A bucket of records is kept when the stack is deleted or the bucket is replaced."""
+    # RetainExceptOnCreate deletes the bucket only if the stack's creation fails.
     is_kept = bucket.body.get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate")
     return is_kept and bucket.body.get("UpdateReplacePolicy") == "Retain"
 

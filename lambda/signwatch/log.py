@@ -35,7 +35,8 @@ def write_failure(problem: str, error: Exception, now: float, **context: object)
     event_id.
     """
     error_name = type(error).__name__
-    write({"level": "ERROR", **context, "problem": problem, "error": error_name}, {}, now)
+    values = {"level": "ERROR", **context, "problem": problem, "error": error_name}
+    write(values, metrics={}, now=now)
 
 
 def format_line(

@@ -318,7 +318,7 @@ def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outco
     """
 
     def check(workspace: Workspace) -> Outcome:
-        """Check the files; that there is none is a finding."""
+        """Check the files. If there is none, that is a finding."""
         files = _list_files(workspace, pattern)
         if not files:
             return Outcome(0, findings=(f"{pattern}: there is no file to check against {schema}",))

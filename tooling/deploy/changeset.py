@@ -225,7 +225,10 @@ def _poll(
     is_busy: Callable[[dict[str, Any]], bool],
     max_seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Call ``read`` until its result is no longer busy, at most for ``max_seconds``; return it."""
+    """Call ``read`` until ``is_busy`` is false of its result, or ``max_seconds`` have passed.
+
+    Return the last result.
+    """
     waited_seconds = 0.0
     pause_seconds = MIN_PAUSE_SECONDS
     while True:

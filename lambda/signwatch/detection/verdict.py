@@ -234,7 +234,10 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
-    """Judge a success from a recognised source; ``is_without_mfa``: of an IAM user without MFA."""
+    """Judge a success from a recognised source.
+
+    ``is_without_mfa`` says that it is of an IAM user who used no MFA.
+    """
     if is_without_mfa:
         key = _make_deduplication_key(sign_in, NO_MFA)
         return Verdict("alert", "normal", (NO_MFA, RECOGNISED_SOURCE), (NO_MFA,), key)

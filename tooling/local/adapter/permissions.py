@@ -91,7 +91,7 @@ def _patch_principal_arns() -> None:
         arn = context.principal_arn
         if key.lower() == "aws:principalarn" and ":assumed-role/" in arn:
             name = iam_evaluator._role_name_from_assumed_arn(arn)
-            if role := iam._roles.get_scoped(_account_of(arn), None, name):
+            if role := iam._roles.get_scoped(_account_of(arn), None, name):  # no Region in IAM
                 return role["Arn"]
         return resolve(key, context)
 
