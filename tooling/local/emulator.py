@@ -146,7 +146,7 @@ def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subproces
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            process_group=0,  # a terminal's Ctrl-C reaches this process only, which stops it
+            process_group=0,  # a terminal's Ctrl-C reaches our process only: it stops the emulator
         )
 
 
