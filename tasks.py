@@ -116,7 +116,7 @@ def deploy(
         settings,
         opened.bootstrap,
         artifacts,
-        console=screen.make_console(),
+        display=screen.make_display(),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
@@ -257,7 +257,7 @@ def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
     settings = opened.settings
     screen = _make_screen()
     stack.confirm(settings.prefix, confirm)
-    stack.destroy(opened.aws, settings, opened.bootstrap, console=screen.make_console())
+    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display())
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 
@@ -309,7 +309,7 @@ def test(
     flags = {"unit": unit, "end_to_end": end_to_end, "terraform": terraform}
     parts = {part for part, is_chosen in flags.items() if is_chosen}
     fuzz_count = test_run.parse_count(fuzz)
-    if parts or not (mutations or fuzz_count):
+    if parts or not (mutations or fuzz_count):  # without a flag, all tests
         _test(parts=parts)
     if mutations:
         _test_mutations()

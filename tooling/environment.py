@@ -113,13 +113,13 @@ def ensure(name: str, root: Path = ROOT) -> Path:
     if not _is_current(name, root):
         with (root / ENVIRONMENTS[name].requirements).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_current(name, root):
+            if not _is_current(name, root):  # another process may have made it meanwhile
                 _make(name, root)
     return _python_path(root / ENVIRONMENTS[name].folder)
 
 
 def _is_current(name: str, root: Path = ROOT) -> bool:
-    """Return whether it exists, and was made from the present requirements in this same folder."""
+    """Return whether the environment exists, made in this folder from the present requirements."""
     folder = root / ENVIRONMENTS[name].folder
     expected = _expected_stamp(name, root)
     try:
@@ -162,10 +162,15 @@ def _expected_stamp(name: str, root: Path) -> bytes:
 
 
 def _python_path(folder: Path) -> Path:
+    """Return the path of the Python in an environment's folder."""
     return folder / "bin" / "python"
 
 
 def _make(name: str, root: Path) -> None:
+    """Make the environment anew, with uv or else pip; write its stamp last, when all is done.
+
+    Raises BrokenEnvironmentError as ``ensure`` does.
+    """
     environment = ENVIRONMENTS[name]
     folder, requirements = root / environment.folder, root / environment.requirements
     if folder.is_symlink():  # making it anew would empty the folder behind the link
@@ -215,7 +220,7 @@ def _uv_install_command(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command and the environment variables for uv to install packages for ``python``.
 
-    ``base_python`` has a pip, whose index settings uv gets unless its own variables set the same.
+    uv gets the index settings of ``base_python``'s pip, unless uv's own variables set the same.
     --directory makes uv read the settings files of the checkout, not of the current folder.
     "unsafe-best-match" looks at all indexes, as pip does; the hashes decide which file is right.
     """
@@ -229,6 +234,7 @@ def _uv_install_command(
         for name, (variable, separator) in UV_SETTINGS.items()
         if name in settings
     }
+    # All variables of this process, but for those of uv that could install packages elsewhere.
     own_variables = {
         name: value
         for name, value in os.environ.items()
@@ -287,7 +293,11 @@ def _run(
     remedy: str,
     variables: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command to its end. If it fails, raise BrokenEnvironmentError with its output."""
+    """Run a command to its end. If it fails, raise BrokenEnvironmentError with its output.
+
+    ``what`` says what has failed then, ``remedy`` what to try. ``variables`` replace the process's
+    environment; None leaves it.
+    """
     process = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if process.returncode:
         output = (process.stderr or process.stdout).strip()
@@ -295,6 +305,7 @@ def _run(
 
 
 def _announce(text: str) -> None:
+    """Print a line to standard error; standard output has only the path that ./inv reads."""
     print(f"inv: {text}", file=sys.stderr, flush=True)
 
 

@@ -238,6 +238,7 @@ def _is_number_in_range(value: str, declaration: Mapping[str, Any]) -> bool:
     """Return whether the value is a whole number within the declared limits, if there are any."""
     if not _is_whole_number(value):
         return False
+    # Without a declared limit, the value itself is the limit, and so within it.
     minimum = int(declaration.get("MinValue", value))
     maximum = int(declaration.get("MaxValue", value))
     return minimum <= int(value) <= maximum

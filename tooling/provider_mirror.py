@@ -104,7 +104,7 @@ def ensure(
     """Return a mirror with the provider that ``root`` pins; announce which one is taken.
 
     It is the first of these that has the provider:
-    1. the folder in SIGNWATCH_PROVIDER_MIRROR; if this is set, there is no other;
+    1. the folder in SIGNWATCH_PROVIDER_MIRROR; if this is set, no other is taken;
     2. the one that an earlier download made in dist/;
     3. the user's plugin cache, TF_PLUGIN_CACHE_DIR;
     4. Terraform's implied mirrors;
@@ -141,6 +141,7 @@ def _require_in(mirror: Path, provider: Provider) -> Path:
 
 
 def _how_to_make_a_mirror(provider: Provider) -> str:
+    """Return the advice to make a mirror, for the remedy of an error."""
     return (
         f"set {MIRROR_VARIABLE} to a folder that contains registry.terraform.io/{provider.source}"
         ' (README, "Try it", says how to make one)'
@@ -174,6 +175,7 @@ def _read(file: Path) -> str:
 
 
 def _home(environment: Mapping[str, str]) -> Path:
+    """Return the user's home folder."""
     return Path(environment.get("HOME") or Path.home())
 
 
@@ -195,6 +197,7 @@ def find(
     for mirror in (*caches, *list_implied_mirrors(environment)):
         if provider.is_in(mirror):
             return mirror
+    # This user, the system's root user, and the owner of the checkout.
     owners = {os.getuid(), Path("/").stat().st_uid, root.stat().st_uid}
     for folder in list_search_folders(root, environment, top):
         mirror = (folder / SEARCHED_NAME).resolve()
@@ -261,10 +264,10 @@ def _read_network_mounts() -> set[Path]:
 
 
 def has_only_owners(folder: Path, owners: set[int]) -> bool:
-    """Return whether only these users, by id, could have put the folder (no link) where it is.
+    """Return whether only ``owners``, ids of users, could have put the folder where it is.
 
-    In a folder that everybody may write to and that has the sticky bit, such as /tmp, only the
-    owner of an entry can replace it.
+    ``folder`` is a full path without links. In a folder that everybody may write to and that has
+    the sticky bit, such as /tmp, only the owner of an entry can replace it.
     """
     for path in (folder, *folder.parents):
         status = path.stat()
@@ -324,8 +327,8 @@ def _download_variables(folder: Path, environment: Mapping[str, str]) -> dict[st
 def _run_init(folder: Path, environment: Mapping[str, str]) -> str:
     """Run ``terraform init``; return what went wrong, or an empty text.
 
-    If the registry does not answer, it is stopped after REGISTRY_LIMIT_SECONDS. The download may
-    take as long as it needs.
+    If the registry does not answer, a timer kills Terraform after REGISTRY_LIMIT_SECONDS. Once the
+    download has begun, it may take as long as it needs.
     """
     command = [require_program(), "init", "-input=false", "-no-color"]
     output = ""
@@ -345,12 +348,12 @@ def _run_init(folder: Path, environment: Mapping[str, str]) -> str:
                 output += line
                 if DOWNLOAD_BEGINS.match(line):
                     timer.cancel()
-        except BaseException:
+        except BaseException:  # such as Ctrl-C; Popen waits for the process before it goes on
             process.kill()
             raise
         finally:
             timer.cancel()
-    if process.returncode < 0:
+    if process.returncode < 0:  # killed by a signal: by the timer
         return f"the registry did not answer within {REGISTRY_LIMIT_SECONDS} seconds"
     return _join_lines(output) if process.returncode else ""
 

@@ -176,7 +176,7 @@ def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any], whe
 
 
 def _has_type_of(value: object, default: object) -> bool:
-    """Return whether the value has the type of the default; every list is a list of strings."""
+    """Return whether the value has the type of the default; a list must contain only strings."""
     if isinstance(default, list):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return type(value) is type(default)

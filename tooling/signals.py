@@ -18,18 +18,20 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def hold_back() -> Iterator[None]:
+def delay_signals() -> Iterator[None]:
     """Delay the ENDING_SIGNALS until the body has ended.
 
     A signal during the start of a program would leave the program running without an owner.
-    A signal that is ignored stays ignored, since the program inherits that.
+    A signal that is ignored stays ignored, since the program inherits that. In a thread other than
+    the main one, do nothing: Python handles signals in the main thread alone.
     """
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     delayed_signals: list[int] = []
 
     def delay(number: int, _frame: object) -> None:
+        """Take a signal's number in place of its handler; it is raised again after the body."""
         delayed_signals.append(number)
 
     replaced_handlers = {
@@ -87,6 +89,6 @@ def _get_handlers() -> dict[int, signal._HANDLER]:
 
 
 def _restore(handlers: dict[int, signal._HANDLER]) -> None:
-    """Make each of the handlers the present one again."""
+    """Set the handlers, which are by number of their signal, as they were before."""
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tooling.errors import FailedError, RefusedError, ToolError
-from tooling.signals import hold_back
+from tooling.signals import delay_signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def load_defaults(folder: Path) -> dict[str, Any]:
     defaults = {}
     for block in load_hcl(folder / "variables.tf").get("variable", []):
         for name, body in block.items():
-            if name != "__is_block__" and "default" in body:
+            if name != "__is_block__" and "default" in body:  # hcl2 marks each block so
                 defaults[name] = body["default"]
     return defaults
 
@@ -105,9 +105,10 @@ class Terraform:
         return cls(folder, state, environment)
 
     def init(self) -> None:
-        """Take the provider from the folder in SIGNWATCH_PROVIDER_MIRROR; without it, download it.
+        """Take the provider from the folder that SIGNWATCH_PROVIDER_MIRROR names.
 
-        The tasks set that variable by ``provider_mirror.ensure``. Raises RefusedError on failure.
+        If the variable is not set, download the provider; ``provider_mirror.ensure`` says what the
+        tasks set. Raises RefusedError on failure.
 
         Terraform remembers the state's full path, which is wrong after the checkout was moved with
         its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
@@ -140,9 +141,9 @@ class Terraform:
         success_codes: tuple[int, ...] = (0,),
         variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a terraform command, with further environment variables.
+        """Run a terraform command with ``variables`` added to its environment.
 
-        Raises FailedError or RefusedError for any other exit code.
+        Raises FailedError or RefusedError for an exit code that is not in ``success_codes``.
         """
         environment = {**clean_environment(self.environment), **(variables or {})}
         process = _run_to_end([require_program(), *arguments], self.folder, environment)
@@ -154,14 +155,14 @@ class Terraform:
 def _run_to_end(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. On Ctrl-C, interrupt it once, and wait while it saves its state.
+    """Run Terraform to its end. On Ctrl-C, interrupt it once, and wait while it saves its state.
 
-    It has its own process group, so that the terminal does not send it the Ctrl-C as well: after a
-    second interrupt Terraform stops without saving its state.
+    Terraform has its own process group, so that the terminal does not send it the Ctrl-C as well:
+    after a second interrupt it stops without saving its state.
     """
     process: subprocess.Popen[str] | None = None
     try:
-        with hold_back():
+        with delay_signals():
             process = _start(command, folder, environment)
         stdout, stderr = process.communicate()
     except KeyboardInterrupt:
@@ -175,6 +176,7 @@ def _run_to_end(
 def _start(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[str]:
+    """Start Terraform in a process group of its own; its output is read later."""
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -188,10 +190,10 @@ def _start(
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for Terraform: without its variables, but for its configuration file.
+    """Return the environment for Terraform: without the user's variables for it (TF_...).
 
-    That file is left out if it is missing, since Terraform would warn of that on every command.
-    Terraform does not look for newer versions of itself.
+    Only the one that names a configuration file stays, if that file exists: Terraform would warn of
+    a missing one on every command. Terraform does not look for newer versions of itself.
     """
     variables = {name: value for name, value in environment.items() if not name.startswith("TF_")}
     variables |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 A policy about the installation as a whole runs for each of its nested stacks.
 """
 
@@ -86,7 +87,8 @@ def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_86", ALARM)
 def alarm_sets_no_unit(alarm: Resource, _installation: Installation) -> bool:
-    """An alarm sets no unit: if it is not the metric's, it sees no data (PutMetricAlarm, Unit)."""
+    """An alarm sets no unit: with another unit than the metric's, the alarm sees no data."""
+    # Source: Amazon CloudWatch API reference, PutMetricAlarm, Unit.
     return "Unit" not in alarm.properties
 
 

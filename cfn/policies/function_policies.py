@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 A policy about the installation as a whole runs for each of its nested stacks.
 
 The ledger is the table of alerts that were sent. A second look is a later check of a sign-in, which
@@ -46,6 +47,7 @@ SECRET_LOCATION = re.compile(r"(arn|name)$", re.IGNORECASE)
 @policy("CKV_SIGNWATCH_40", FUNCTION)
 def function_is_able_to_run(function: Resource, installation: Installation) -> bool:
     """The function's reserved concurrency is not 0, which would keep it from ever running."""
+    # The property as written, because the condition that it may name is not resolved either.
     concurrency = function.body["Properties"].get("ReservedConcurrentExecutions", 1)
     if isinstance(concurrency, int):
         return concurrency > 0
@@ -110,7 +112,7 @@ def function_sends_email(function: Resource, installation: Installation) -> bool
 def function_uses_ledger(function: Resource, installation: Installation) -> bool:
     """The function has the name of this installation's ledger and may read and write it."""
     name = _environment(function).get("LEDGER_TABLE_NAME")
-    table = installation.with_reference(TABLE, name)
+    table = installation.find_by_reference(TABLE, name)
     actions = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     return _role_allows(function, installation, table.arn, actions)
 
@@ -120,7 +122,7 @@ def function_uses_keys(function: Resource, installation: Installation) -> bool:
     """The function may use the keys of the secret and the ledger."""
     own_keys = installation.arns_of(KEY)  # AWS's own keys need no permission
     return all(
-        _role_allows(function, installation, key, ["kms:Decrypt"], _via(service))
+        _role_allows(function, installation, key, ["kms:Decrypt"], _kms_request_keys(service))
         for key, service in _key_uses(installation)
         if key in own_keys
     )
@@ -140,7 +142,7 @@ def _key_uses(installation: Installation) -> list[tuple[Any, str]]:
     ]
 
 
-def _via(service: str) -> dict[str, str]:
+def _kms_request_keys(service: str) -> dict[str, str]:
     """Return the condition key of a request to KMS that ``service`` makes for the function."""
     return {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
 
@@ -149,7 +151,7 @@ def _via(service: str) -> dict[str, str]:
 def function_writes_complete_log(function: Resource, installation: Installation) -> bool:
     """The function logs every level from INFO on to a log group that it may write to."""
     settings = function.properties["LoggingConfig"]
-    group = installation.with_reference(LOG_GROUP, settings["LogGroup"])
+    group = installation.find_by_reference(LOG_GROUP, settings["LogGroup"])
     # A line that is filtered out makes no metric, so its alarm never goes off.
     is_complete = settings.get("ApplicationLogLevel", "INFO") in COMPLETE_LOG_LEVELS
     actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -185,7 +187,7 @@ def function_has_layer(function: Resource, installation: Installation) -> bool:
 def second_looks_reach_function(function: Resource, installation: Installation) -> bool:
     """An enabled mapping passes each second look from its queue to the function, one at a time."""
     url = _environment(function).get("SECOND_LOOK_QUEUE_URL")
-    queue = installation.with_reference(QUEUE, url)
+    queue = installation.find_by_reference(QUEUE, url)
     is_mapped = any(
         mapping["FunctionName"] in (function.reference, function.arn)
         and mapping["EventSourceArn"] == queue.arn
@@ -202,7 +204,7 @@ def second_looks_reach_function(function: Resource, installation: Installation) 
 def function_searches_raw_events(function: Resource, installation: Installation) -> bool:
     """The function has the name of the log group of raw events and may search it."""
     name = _environment(function).get("RAW_EVENT_LOG_GROUP_NAME")
-    group = installation.with_reference(LOG_GROUP, name)
+    group = installation.find_by_reference(LOG_GROUP, name)
     return _role_allows(function, installation, group.arn, ["logs:FilterLogEvents"])
 
 
@@ -225,7 +227,7 @@ def texts_go_to_twilio(function: Resource, installation: Installation) -> bool:
     """Texts go to Twilio's own address unless the owner chooses another."""
     url = _environment(function)["TWILIO_BASE_URL"]
     for name, parameter in installation.root_parameters().items():
-        if url == f"${{{name}}}":  # to which a reference to a root parameter is resolved
+        if url == f"${{{name}}}":  # the form to which a reference to a root parameter is resolved
             url = parameter.get("Default", "")
     return bool(TWILIO_URL.fullmatch(str(url)))
 
@@ -277,7 +279,7 @@ def _role_allows(
 
     ``request_keys`` are the condition keys of the requests, with their values.
     """
-    role = installation.with_arn("AWS::IAM::Role", function.properties["Role"])
+    role = installation.find_by_arn("AWS::IAM::Role", function.properties["Role"])
     inline_policies = as_list(role.properties.get("Policies"))
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
     return all(is_allowed(statements, action, arn, request_keys) for action in actions)

@@ -129,17 +129,17 @@ class Installation:
         """Return the ARN of every resource of ``kind``."""
         return {resource.arn for resource in self.resources_of(kind)}
 
-    def with_name(self, file: str, name: str) -> Resource:
-        """Return the resource ``name`` of ``file``; raises StopIteration if there is none."""
+    def find_by_name(self, file: str, name: str) -> Resource:
+        """Return the resource ``name`` of ``file``. Raises StopIteration if there is none."""
         here = (resource for resource in self.resources if resource.file == file)
         return next(resource for resource in here if resource.name == name)
 
-    def with_arn(self, kind: str, arn: str) -> Resource:
-        """Return the resource of ``kind`` that has this ARN; raises StopIteration if none has."""
+    def find_by_arn(self, kind: str, arn: str) -> Resource:
+        """Return the resource of ``kind`` that has this ARN. Raises StopIteration if none has."""
         return next(resource for resource in self.resources_of(kind) if resource.arn == arn)
 
-    def with_reference(self, kind: str, reference: str | None) -> Resource:
-        """Return the resource of ``kind`` with this ``!Ref``; raises StopIteration if none has."""
+    def find_by_reference(self, kind: str, reference: str | None) -> Resource:
+        """Return the resource of ``kind`` with this ``!Ref``. Raises StopIteration if none has."""
         resources = self.resources_of(kind)
         return next(resource for resource in resources if resource.reference == reference)
 
@@ -217,7 +217,10 @@ class Installation:
         return arn
 
     def _reference(self, file: str, name: str) -> str:
-        """Return what ``!Ref`` of the resource gives: a topic's ARN, a queue's URL, else a name."""
+        """Return what ``!Ref`` of the resource gives: a topic's ARN, a queue's URL, else a name.
+
+        Return a placeholder if ARN_FORMATS does not have the resource's kind.
+        """
         kind = self._kind(file, name)
         if kind not in ARN_FORMATS or kind == "AWS::SNS::Topic":
             return self._arn(file, name)

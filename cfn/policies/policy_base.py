@@ -30,7 +30,7 @@ def policy(check_id: str, *kinds: str) -> Callable[[Rule], Rule]:
 
     def register(rule: Rule) -> Rule:
         """Register ``rule`` and return it unchanged."""
-        _Check(check_id, kinds, rule)
+        _Check(check_id, kinds, rule)  # adds itself to checkov's list
         return rule
 
     return register
@@ -58,7 +58,7 @@ class _Check(BaseResourceCheck):
             path = Path(_source_path(conf))
             installation = load_installation(path.parent)
             logical_id = self.entity_path.rsplit(":", 1)[1]
-            resource = installation.with_name(path.name, logical_id)
+            resource = installation.find_by_name(path.name, logical_id)
             is_compliant = self.rule(resource, installation)
         except Exception:  # noqa: BLE001 - checkov counts a check that raises as not run
             return CheckResult.FAILED
@@ -162,7 +162,7 @@ def _matches(text: str, pattern: Any) -> bool:
 
 
 def _equals(text: str, value: Any) -> bool:
-    """Return whether both are the same, as _matches does for patterns."""
+    """Return whether both are the same. It has the form of _matches, without wildcards."""
     return bool(text == value)
 
 

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 A policy about the installation as a whole runs for each of its nested stacks.
 """
 
@@ -109,7 +110,7 @@ def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_25", RULE)
 def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
     """A rule retries a delivery at least ten times and for at least an hour."""
-    for target in _targets(rule):
+    for target in _targets(rule):  # rule_has_both_targets checks that there are some
         retry_policy = target.get("RetryPolicy", {})
         retries = retry_policy.get("MaximumRetryAttempts", DEFAULT_RETRIES)
         age_seconds = retry_policy.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS)
@@ -122,6 +123,7 @@ def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
 def undelivered_events_are_kept(rule: Resource, installation: Installation) -> bool:
     """Undelivered events go to a queue of this installation."""
     queues = installation.arns_of(QUEUE)
+    # That there are targets is what rule_has_both_targets checks.
     return all(target.get("DeadLetterConfig", {}).get("Arn") in queues for target in _targets(rule))
 
 
@@ -131,6 +133,7 @@ def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
     policies = installation.properties_of("AWS::SQS::QueuePolicy")
     documents = [properties["PolicyDocument"] for properties in policies]
     statements = allow_statements(documents, EVENTBRIDGE)
+    # undelivered_events_are_kept checks that each target names a queue.
     configs = [
         target["DeadLetterConfig"] for target in _targets(rule) if "DeadLetterConfig" in target
     ]
@@ -173,6 +176,7 @@ def raw_copy_is_allowed(log_policy: Resource, installation: Installation) -> boo
     statements = allow_statements([document], EVENTBRIDGE)
     rules = installation.resources_of(RULE)
     targets = {target["Arn"] for rule in rules for target in _targets(rule)}
+    # rule_has_both_targets checks that a rule has a log group as a target.
     return all(
         is_allowed(statements, "logs:PutLogEvents", arn)
         for arn in installation.arns_of(LOG_GROUP)

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 """
 
 from __future__ import annotations
@@ -94,9 +95,10 @@ def _denials(node: Any) -> Iterator[dict[str, Any]]:
 def name_is_unique(resource: Resource, installation: Installation) -> bool:
     """No two resources of a kind have one name: the second fails, or replaces the first."""
     key = NAME_PROPERTIES[resource.kind]
+    if key not in resource.properties:
+        return True  # AWS chooses a name that no other resource has
     names = [properties.get(key) for properties in installation.properties_of(resource.kind)]
-    name = resource.properties.get(key)
-    return name is None or names.count(name) == 1
+    return names.count(resource.properties[key]) == 1
 
 
 @policy("CKV_SIGNWATCH_103", ROLE)
@@ -105,7 +107,7 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
     statements = allow_statements([role.properties["AssumeRolePolicyDocument"]])
     for statement in statements:
         is_plain = as_list(statement["Action"]) == ["sts:AssumeRole"]
-        has_no_condition = meets_conditions({}, statement)
+        has_no_condition = meets_conditions({}, statement)  # {}: a request that meets none
         if not (is_plain and has_no_condition):
             return False
     trusted = {principal for statement in statements for principal in principals(statement)}

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ def owner_is_subscribed(topic: Resource, installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_64", LOG_GROUP)
 def log_group_keeps_lines(group: Resource, installation: Installation) -> bool:
     """A log group keeps its lines for at least 30 days, whatever the owner chooses."""
-    days = group.properties.get("RetentionInDays")
-    possible_days = as_list(days)  # none: lines are kept without end
+    if "RetentionInDays" not in group.properties:
+        return True  # lines are kept without end
+    days = group.properties["RetentionInDays"]
+    possible_days = [days]
     if str(days).startswith("${"):  # a reference to a root parameter is resolved to "${Name}"
         parameter = str(days).removeprefix("${").removesuffix("}")
         possible_days = installation.root_parameters()[parameter]["AllowedValues"]
@@ -84,7 +87,9 @@ def policy_is_attached_to_its_resource(resource: Resource, installation: Install
     targets = [*installation.resources_of(QUEUE), *installation.resources_of(TOPIC)]
     arn_by_reference = {target.reference: target.arn for target in targets}
     properties = resource.properties
-    references = as_list(properties.get("Queues", properties.get("Topics")))
+    # A queue policy has the property Queues, a topic policy Topics.
+    key = "Queues" if "Queues" in properties else "Topics"
+    references = as_list(properties[key])
     attached_arns = {arn_by_reference[reference] for reference in references}
     for statement in as_list(properties["PolicyDocument"]["Statement"]):
         if set(as_list(statement["Resource"])) != attached_arns:

@@ -2,6 +2,7 @@
 
 Each policy takes one resource and the installation, which has all templates with their references
 resolved, and returns whether the resource is compliant. Its docstring is what a scan shows.
+A policy that raises an error counts as failed, as when it looks up what does not exist.
 A policy about the installation as a whole runs for each of its nested stacks.
 """
 
@@ -59,7 +60,7 @@ def trail_records_management_events(trail: Resource, _installation: Installation
         selector.get("ReadWriteType", "All") == "All"
         and not selector.get("ExcludeManagementEventSources")
         and selector.get("IncludeManagementEvents", True) is True
-        for selector in as_list(trail.properties.get("EventSelectors"))
+        for selector in as_list(trail.properties["EventSelectors"])
     )
 
 
@@ -67,14 +68,14 @@ def trail_records_management_events(trail: Resource, _installation: Installation
 def bucket_keeps_records(bucket: Resource, _installation: Installation) -> bool:
     """A bucket keeps its objects without end, and old versions for at least 90 days."""
     lifecycle = bucket.properties.get("LifecycleConfiguration", {})
-    for rule in as_list(lifecycle.get("Rules")):
+    for rule in as_list(lifecycle.get("Rules")):  # without a rule, nothing expires
         if "ExpirationInDays" in rule or "ExpirationDate" in rule:
             return False
         if "NoncurrentVersionExpiration" in rule:
             days = rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
             if days < OLD_VERSIONS_MIN_DAYS:
                 return False
-        if rule.get(OLDER_EXPIRATION_KEY, OLD_VERSIONS_MIN_DAYS) < OLD_VERSIONS_MIN_DAYS:
+        if OLDER_EXPIRATION_KEY in rule and rule[OLDER_EXPIRATION_KEY] < OLD_VERSIONS_MIN_DAYS:
             return False
     return True
 
@@ -82,6 +83,7 @@ def bucket_keeps_records(bucket: Resource, _installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_7", BUCKET)
 def bucket_outlives_stack(bucket: Resource, _installation: Installation) -> bool:
     """A bucket of records is kept when the stack is deleted or the bucket is replaced."""
+    # RetainExceptOnCreate deletes the bucket only if the stack's creation fails.
     is_kept = bucket.body.get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate")
     return is_kept and bucket.body.get("UpdateReplacePolicy") == "Retain"
 
@@ -106,6 +108,7 @@ def trail_is_allowed_to_write(trail: Resource, installation: Installation) -> bo
 @policy("CKV_SIGNWATCH_9", BUCKET_POLICY)
 def bucket_policy_limits_trails(bucket_policy: Resource, _installation: Installation) -> bool:
     """Each statement of a bucket's policy for CloudTrail is limited to trails by aws:SourceArn."""
+    # trail_is_allowed_to_write checks that there are such statements.
     statements = allow_statements([bucket_policy.properties["PolicyDocument"]], CLOUDTRAIL)
     return all(condition_values(statement, "aws:SourceArn") for statement in statements)
 
@@ -113,7 +116,7 @@ def bucket_policy_limits_trails(bucket_policy: Resource, _installation: Installa
 @policy("CKV_SIGNWATCH_10", TRAIL)
 def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> bool:
     """The key's policy allows this trail to encrypt its records."""
-    key = installation.with_arn("AWS::KMS::Key", trail.properties["KMSKeyId"])
+    key = installation.find_by_arn("AWS::KMS::Key", trail.properties["KMSKeyId"])
     statements = allow_statements([key.properties["KeyPolicy"]], CLOUDTRAIL)
     request_keys = {
         "aws:SourceArn": trail.arn,
@@ -124,10 +127,11 @@ def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_11", TRAIL)
 def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool:
-    """If the trail has a log group, it is of this installation, and the trail's role may write."""
+    """The trail's log group, if any, is of this installation, and the trail's role may write."""
+    # The trail has both properties, but the owner may switch them off: then each is a condition.
     group = if_present(trail.properties["CloudWatchLogsLogGroupArn"])
     role_arn = if_present(trail.properties["CloudWatchLogsRoleArn"])
-    role = installation.with_arn("AWS::IAM::Role", role_arn)
+    role = installation.find_by_arn("AWS::IAM::Role", role_arn)
     inline_policies = role.properties["Policies"]
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)
     # The group's ARN ends in ":*".
@@ -146,6 +150,7 @@ def installation_has_trail(_stack: Resource, installation: Installation) -> bool
 def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -> bool:
     """The trail is created after its bucket's policy, which CloudTrail reads at that moment."""
     bucket = trail.properties["S3BucketName"]
+    # trail_is_allowed_to_write checks that the bucket has a policy.
     bucket_policy_names = {
         bucket_policy.name
         for bucket_policy in installation.resources_of(BUCKET_POLICY)

@@ -29,6 +29,7 @@ class Dependencies(NamedTuple):
         get_milliseconds_left = getattr(context, "get_remaining_time_in_millis", None)
 
         def seconds_left() -> float:
+            """Return the time until Lambda's timeout, or the default if the context lacks it."""
             if get_milliseconds_left is None:
                 return DEFAULT_SECONDS_LEFT
             return float(get_milliseconds_left() / 1000)

@@ -35,7 +35,8 @@ def write_failure(problem: str, error: Exception, now: float, **context: object)
     event_id.
     """
     error_name = type(error).__name__
-    write({"level": "ERROR", **context, "problem": problem, "error": error_name}, {}, now)
+    values = {"level": "ERROR", **context, "problem": problem, "error": error_name}
+    write(values, metrics={}, now=now)
 
 
 def format_line(
@@ -64,8 +65,10 @@ def format_line(
 
 
 def _choose_unit(metric: str) -> str:
+    """Return CloudWatch's unit of a metric, which the end of the metric's name tells."""
     return "Seconds" if metric.endswith("Seconds") else "Count"
 
 
 def _truncate(value: object) -> object:
+    """Return a string cut to LOG_TEXT_MAX_CHARS, and any other value unchanged."""
     return value[:LOG_TEXT_MAX_CHARS] if isinstance(value, str) else value

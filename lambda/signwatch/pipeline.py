@@ -125,7 +125,10 @@ def _is_device_code_or_approval(sign_in: SignIn) -> bool:
 
 
 def _compute_delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
-    """Return the seconds from the sign-in to now; None if it has no readable time."""
+    """Return the seconds from the sign-in to now.
+
+    Return None if the event is no sign-in, or has no readable time.
+    """
     if not isinstance(parsed_event, (SignIn, Unreadable)):
         return None
     event_time = parse_time(parsed_event.time)

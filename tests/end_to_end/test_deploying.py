@@ -187,7 +187,7 @@ def test_an_early_validation_that_fails_is_named(
     listener = Listener()
     artifacts = rehearsal.build_artifacts(checkout.settings.root, listener.announce)
     with pytest.raises(FailedError) as failure:
-        stack.deploy(owner, checkout.settings, contract, artifacts, console=listener.stack())
+        stack.deploy(owner, checkout.settings, contract, artifacts, display=listener.stack())
     reason, validation = failure.value.what.splitlines()
     assert "Call DescribeEvents" in reason
     assert validation.startswith("  Taken (AWS::S3::Bucket) fails NAME_CONFLICT_VALIDATION: ")
@@ -200,7 +200,7 @@ def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
     aws, contract = bootstrapped.as_deployer()
     owner = bootstrapped.as_owner()
     if stack.describe(aws, "signwatch"):
-        stack.destroy(aws, bootstrapped.settings, contract, console=Listener().stack())
+        stack.destroy(aws, bootstrapped.settings, contract, display=Listener().stack())
     s3 = owner.client("s3")
     earlier = trail_buckets(s3)
     owner.client("sqs").create_queue(QueueName="taken-too")
@@ -217,7 +217,7 @@ def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
     with ThreadPoolExecutor(1) as trail:
         writing = trail.submit(write_records)
         with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED because Taken"):
-            stack.deploy(aws, checkout.settings, contract, artifacts, console=listener.stack())
+            stack.deploy(aws, checkout.settings, contract, artifacts, display=listener.stack())
     bucket = writing.result()
     lines = [line for line in listener.lines if line.startswith("Left in the account: ")]
     (bucket_line,) = [line for line in lines if f"AWS::S3::Bucket {bucket} (" in line]
@@ -233,7 +233,7 @@ def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:
     deploy(bootstrapped)
     aws, made = bootstrapped.as_deployer()
     listener = Listener()
-    stack.destroy(aws, bootstrapped.settings, made, console=listener.stack())
+    stack.destroy(aws, bootstrapped.settings, made, display=listener.stack())
     kept = [line for line in listener.lines if "to remove it: " in line]
     assert {line.split()[4] for line in kept} == {"AWS::S3::Bucket", "AWS::KMS::Key"}
     assert stack.describe(aws, "signwatch") is None

@@ -97,7 +97,7 @@ def run(
         owner = deployment.as_owner()
         granted = {(role, action) for role in ROLES for action in allowed_actions(owner, role)}
         boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
-        stack.destroy(aws, deployment.settings, outputs, console=Listener().stack())
+        stack.destroy(aws, deployment.settings, outputs, display=Listener().stack())
         return Run(granted, boundary, deployment.emulator.decisions(ACCOUNT))
 
 

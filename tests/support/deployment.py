@@ -70,13 +70,13 @@ class FakeDeployment:
         return Artifact(path, key)
 
     def deploy(self, **options: bool) -> dict[str, str]:
-        console = self.listener.stack()
+        display = self.listener.stack()
         return stack.deploy(
-            self.aws, self.settings, CONTRACT, self.artifacts, console=console, **options
+            self.aws, self.settings, CONTRACT, self.artifacts, display=display, **options
         )
 
     def destroy(self) -> None:
-        stack.destroy(self.aws, self.settings, CONTRACT, console=self.listener.stack())
+        stack.destroy(self.aws, self.settings, CONTRACT, display=self.listener.stack())
 
     def choose(self, **parameters: str) -> None:
         """Let the user choose these parameters too."""

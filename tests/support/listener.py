@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tooling.deploy.stack import Console
+from tooling.deploy.stack import Display
 
 if TYPE_CHECKING:
     from tooling.deploy.stack_events import StackEvent
@@ -26,8 +26,8 @@ class Listener:
     def plan(self, changes: Any) -> None:
         self.planned.extend(changes)
 
-    def stack(self) -> Console:
-        return Console(self.announce, self.changes.extend, self.events.append)
+    def stack(self) -> Display:
+        return Display(self.announce, self.changes.extend, self.events.append)
 
     def text(self) -> str:
         return "\n".join(self.lines)

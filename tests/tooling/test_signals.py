@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tooling.signals import ENDING_SIGNALS, hold_back, treat_as_ctrl_c
+from tooling.signals import ENDING_SIGNALS, delay_signals, treat_as_ctrl_c
 
 each_signal = pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
 
@@ -15,12 +15,12 @@ each_signal = pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda numbe
 pytestmark = pytest.mark.usefixtures("handlers")
 
 
-class TestHoldBack:
+class TestDelaySignals:
     def test_ctrl_c_interrupts_after_the_program_has_started(
         self,
     ) -> None:
         def start() -> None:
-            with hold_back():
+            with delay_signals():
                 signal.raise_signal(signal.SIGINT)
                 events.append("started")
 
@@ -35,7 +35,7 @@ class TestHoldBack:
     def test_delayed_signal_reaches_the_previous_handler(self, number: signal.Signals) -> None:
         events: list[object] = []
         signal.signal(number, lambda *_: events.append("before"))
-        with hold_back():
+        with delay_signals():
             signal.raise_signal(number)
             events.append("started")
         assert events == ["started", "before"]
@@ -43,12 +43,12 @@ class TestHoldBack:
     @each_signal
     def test_ignored_signal_stays_ignored(self, number: signal.Signals) -> None:
         signal.signal(number, signal.SIG_IGN)
-        with hold_back():
+        with delay_signals():
             assert signal.getsignal(number) is signal.SIG_IGN
 
     def test_other_threads_delay_nothing(self) -> None:
         def body() -> None:
-            with hold_back():
+            with delay_signals():
                 is_main_thread.append(threading.current_thread() is threading.main_thread())
 
         is_main_thread: list[bool] = []

@@ -241,7 +241,10 @@ def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row
 
 
 def _can_be_recognised(parsed_event: ParsedEvent) -> bool:
-    """Return whether it is a sign-in whose source is an address, and not "AWS Internal"."""
+    """Return whether it is a sign-in whose source is an address, and not "AWS Internal".
+
+    All addresses in the examples are in EXAMPLE_NETWORKS; one outside of them is no address.
+    """
     return isinstance(parsed_event, SignIn) and networks.recognises_sign_in(
         networks.parse_list(EXAMPLE_NETWORKS),
         parsed_event.source,
@@ -254,6 +257,7 @@ def make_matcher(events: Any) -> Matcher:
     """Return a matcher that asks EventBridge; ``events`` is a boto3 client of it."""
 
     def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+        """Return EventBridge's answer: whether the pattern matches the event."""
         request = {"EventPattern": json.dumps(pattern), "Event": json.dumps(event)}
         return bool(events.test_event_pattern(**request)["Result"])
 

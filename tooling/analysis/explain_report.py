@@ -155,7 +155,7 @@ class Report:
             totals += f" (steps {self.classes['step']}, other events {self.classes['other']})"
         self._print(totals)
         networks = ", ".join(split_list(self.networks))
-        networks = untrusted.escape_unprintable(networks, max_chars=len(networks))
+        networks = untrusted.escape_unprintable(networks, max_chars=len(networks))  # never cut
         self._print(f"recognised networks: {networks or 'none, so every source is unrecognised'}")
 
     def _print(self, line: str) -> None:

@@ -88,8 +88,9 @@ class DecodeError(Exception):
 def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
     """Return the files at the paths and in the folders below them, in order and each once.
 
-    Hidden files in a folder are skipped. Raises RefusedError for a path that does not exist, for an
-    empty file, and for a folder without files.
+    Hidden files in a folder are skipped. A folder that cannot be opened is a FileProblem among
+    them. Raises RefusedError for a path that does not exist, for an empty file, and for a folder
+    without files.
     """
     files: dict[str, SourceFile | FileProblem] = {}
     for argument in paths:
@@ -101,9 +102,13 @@ def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
 
 
 def _expand_argument(argument: str) -> list[SourceFile | FileProblem]:
-    """Return the file that an argument names, or the files below the folder that it names."""
+    """Return the file that an argument names, or the files below the folder that it names.
+
+    A folder that cannot be opened is returned as a FileProblem. Raises RefusedError if nothing has
+    this path, and if it is an empty file or a folder without files.
+    """
     if argument == STANDARD_INPUT:
-        return [SourceFile(argument, argument)]
+        return [SourceFile(path=argument, argument=argument)]
     if not (argument and os.path.exists(argument)):  # noqa: PTH110 - pathlib raises for long names
         remedy = "check the path; `./inv --help explain` shows the flags, - is standard input"
         raise RefusedError(argument or "an empty path", "does not exist", remedy)
@@ -113,7 +118,7 @@ def _expand_argument(argument: str) -> list[SourceFile | FileProblem]:
     elif path.is_file() and not path.stat().st_size:
         files = []
     else:  # a file with content, or a pipe
-        files = [SourceFile(argument, argument)]
+        files = [SourceFile(path=argument, argument=argument)]
     if not files:
         raise _make_no_record_error(argument)
     return files
@@ -134,6 +139,7 @@ def _list_folder(folder: str) -> Iterator[SourceFile | FileProblem]:
 
 
 def _make_no_record_error(argument: str) -> RefusedError:
+    """Return the error for an argument that leads to no record."""
     remedy = "name a file of CloudTrail records, or a folder of such files"
     return RefusedError(argument, "contains no record", remedy)
 
@@ -151,8 +157,9 @@ def refuse_arguments_without_records(
 
 
 def _make_open_problem(path: str, error: OSError) -> FileProblem:
+    """Return the problem of a file or folder that the system does not open."""
     problem = f"cannot be opened ({error.strerror or error})"
-    return FileProblem(path, "", problem, "check that you may read it")
+    return FileProblem(path, place="", problem=problem, remedy="check that you may read it")
 
 
 def read(
@@ -280,11 +287,13 @@ def _is_json_lines(text: str) -> bool:
     is_opening_bracket = first_line.strip() in ("[", "{")  # of a document on several lines
     if is_opening_bracket or not _is_json_object_line(second_line):
         return False
+    # The first line may be broken, or begin a document that goes on behind it. It is broken if no
+    # document begins there, or if one ends within the line and something follows it.
     try:
         _, next_position = _decode_json(text, 0)
     except DecodeError:
         return True
-    return next_position < first_match.end()  # something follows the document on the first line
+    return next_position < first_match.end()
 
 
 def _is_json_object_line(line: str) -> bool:
@@ -367,7 +376,10 @@ def _check_bytes_decoded(text: str, start: int, end: int) -> None:
 
 
 def _split_document(document: object) -> Iterator[object]:
-    """Yield the records in one document. Any other value is yielded unchanged, as one record."""
+    """Yield the records in one document. Any other value is yielded unchanged, as one record.
+
+    An object in a list may be a log file, so it is split like a document.
+    """
     if isinstance(document, list):
         for item in document:
             if isinstance(item, dict):

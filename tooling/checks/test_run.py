@@ -85,8 +85,8 @@ def prepare_provider(
 ) -> Path:
     """Run ``terraform init`` once, below ``folder``; return a mirror with the provider.
 
-    It shows before the tests whether Terraform can start, and unpacks a provider that is a zip
-    file. Raises RefusedError if it fails.
+    This shows before the tests whether Terraform can start, and unpacks a provider that is a zip
+    file. Raises RefusedError if Terraform fails.
     """
     mirror = provider_mirror.ensure(root, environment, announce=announce)
     variables = {**environment, MIRROR_VARIABLE: str(mirror)}
@@ -122,7 +122,8 @@ def fuzz(root: Path, count: int) -> int:
 def _environment(folder: str) -> dict[str, str]:
     """Return this process's environment without AWS's variables and files.
 
-    The tests then find no credentials of a real account. ``folder`` must be empty.
+    The tests then find no credentials of a real account. AWS_CA_BUNDLE stays: it names the
+    certificates that this machine trusts, and no account. ``folder`` must be empty.
     """
     environment = {
         name: value

@@ -211,7 +211,7 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
 def assume_role(
     aws: Account, prefix: str, contract: Bootstrap, *, announce: Callable[[str], None]
 ) -> Account:
-    """Return ``aws`` acting as the deploy role. If the role is new, try for up to 30 seconds.
+    """Return the account with the rights of the deploy role. If it is new, try for 30 seconds.
 
     A new role is not known everywhere at once (IAM user guide, "Changes that I make are not always
     immediately visible"). Raises FailedError as ``account.assume_role`` does.
@@ -232,7 +232,10 @@ def assume_role(
 
 
 def _is_role_new(aws: Account, prefix: str) -> bool:
-    """Return whether the contract, which is written with the role, is a few minutes old."""
+    """Return whether the contract, which is written with the role, is a few minutes old.
+
+    A contract without dates counts as old.
+    """
     times = [
         parameter["LastModifiedDate"].timestamp()
         for parameter in _read_contract(aws, prefix)

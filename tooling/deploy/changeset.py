@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that is ready to be executed; one without ``changes`` no longer exists.
+    """A change set that is ready to be executed; one without ``changes`` was deleted.
 
     ``hidden_reason`` says why changes inside nested stacks are not listed; "" when all are.
     """
@@ -189,7 +189,7 @@ def _wait_and_read(cloudformation: Any, request: Request, arn: str, stack_id: st
         return ChangeSet(arn, stack_id, tuple(_list_changes(tree)), "; ".join(hidden_reasons))
     if _has_no_changes(description):
         _delete_failed(cloudformation, address)
-        return ChangeSet(arn, stack_id, ())
+        return ChangeSet(arn, stack_id, changes=())
     tree = _wait_for_nested(cloudformation, address)
     reasons = _list_reasons(cloudformation, tree)
     _delete_failed(cloudformation, address)
@@ -208,11 +208,13 @@ def _wait(cloudformation: Any, address: Address) -> dict[str, Any]:
 def _wait_for_nested(cloudformation: Any, address: Address) -> dict[str, Any]:
     """Wait at most 2 minutes until no nested change set is being created; return the tree.
 
-    The root's change set fails with the first nested one. It cannot be deleted while AWS creates
-    others (CloudFormation API reference, DeleteChangeSet, InvalidChangeSetStatus).
+    As soon as one nested change set fails, the root's change set has failed, while AWS may still be
+    creating other nested ones. Until AWS is done with these, the root's cannot be deleted
+    (CloudFormation API reference, DeleteChangeSet, InvalidChangeSetStatus).
     """
 
     def is_creating(tree: Mapping[str, Any]) -> bool:
+        """Return whether a nested change set in the tree is still being created."""
         return any(nested["Status"] in CREATING_STATUSES for nested in _list_nested(tree))
 
     return _poll(lambda: _read_tree(cloudformation, address), is_creating, MAX_NESTED_WAIT_SECONDS)
@@ -223,7 +225,10 @@ def _poll(
     is_busy: Callable[[dict[str, Any]], bool],
     max_seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Call ``read`` until its result is no longer busy, at most for ``max_seconds``; return it."""
+    """Call ``read`` until ``is_busy`` is false of its result, or ``max_seconds`` have passed.
+
+    Return the last result.
+    """
     waited_seconds = 0.0
     pause_seconds = MIN_PAUSE_SECONDS
     while True:
@@ -238,8 +243,8 @@ def _poll(
 def _list_reasons(cloudformation: Any, tree: Mapping[str, Any]) -> list[str]:
     """Return why a change set failed: the reasons of its nested ones, or else its own.
 
-    If a nested one failed, the root's own reason gives only its ARN. A nested one without changes
-    has the status FAILED too, and is not meant.
+    If a nested one failed, the root's own reason has only the ARN of that nested one. A nested one
+    without changes has the status FAILED too, and is left out.
     """
     failed = [nested for nested in _list_nested(tree) if nested["Status"] == "FAILED"]
     reasons = [
@@ -263,7 +268,8 @@ def _read_reason(cloudformation: Any, description: Mapping[str, Any]) -> str:
 def _delete_failed(cloudformation: Any, address: Address) -> None:
     """Delete a failed change set, and wait at most 2 minutes until its nested ones are deleted too.
 
-    One that AWS is still creating cannot be deleted. AWS deletes it when another is executed.
+    A change set that AWS is still creating cannot be deleted, and is left: AWS deletes it when
+    another change set of the stack is executed.
     """
     try:
         cloudformation.delete_change_set(**address)
@@ -314,9 +320,10 @@ def _read_tree(cloudformation: Any, address: Address) -> dict[str, Any]:
 def _read_nested_tree(cloudformation: Any, resource: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tree of a nested change set; its status is UNREADABLE if AWS does not show it.
 
-    The right to describe it is checked against its stack (Service Authorization Reference,
-    CloudFormation), so the stack is named too. A stack that is only being added may have no id yet
-    (CloudFormation API reference, ResourceChange). Then the ARN alone names the change set.
+    AWS checks the right to describe a change set against its stack (Service Authorization
+    Reference, CloudFormation), so the request names the nested stack too. A stack that is only
+    being added may have no id yet (CloudFormation API reference, ResourceChange). Then the ARN
+    alone names the change set.
     """
     address = {"ChangeSetName": resource["ChangeSetId"]}
     if resource.get("PhysicalResourceId"):

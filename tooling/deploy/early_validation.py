@@ -48,7 +48,10 @@ def explain(cloudformation: Any, reason: str, time: datetime | None = None, **ta
 def _list_failures(
     cloudformation: Any, time: datetime | None, target: Mapping[str, str]
 ) -> list[str]:
-    """Return a line for each failed validation of the operation that failed at ``time``."""
+    """Return a line for each failed validation of the operation that failed at ``time``.
+
+    Without ``time``, those of all operations on ``target`` are returned (see ``explain``).
+    """
     paginator = cloudformation.get_paginator("describe_events")
     lines = []
     for page in paginator.paginate(**target, Filters={"FailedEvents": True}):
@@ -60,7 +63,7 @@ def _list_failures(
 
 
 def _is_failure(event: Mapping[str, Any]) -> bool:
-    """Return whether the event is a validation that stopped the operation; others only warn."""
+    """Return whether the event is a failed validation that is more than a warning."""
     is_warning = event.get("ValidationFailureMode") == "WARN"
     return event.get("EventType") == "VALIDATION_ERROR" and not is_warning
 

@@ -55,7 +55,10 @@ class Leftover:
 
 
 def find(events: Iterable[StackEvent]) -> list[Leftover]:
-    """Return the resources that are left, by the events of the operation, oldest first."""
+    """Return the resources that are left. ``events`` are the operation's, the oldest event first.
+
+    A nested stack that failed is left out: the resource in it that failed is listed.
+    """
     # A later event of the same resource replaces an earlier one.
     last_events = {(event.stack, event.resource, event.physical_id): event for event in events}
     leftovers = []
@@ -63,6 +66,12 @@ def find(events: Iterable[StackEvent]) -> list[Leftover]:
         is_deleted_key = event.kind == KEY and event.status == "DELETE_COMPLETE"
         is_left = event.status in ("DELETE_SKIPPED", "DELETE_FAILED") and event.kind != STACK_TYPE
         if event.physical_id and (is_left or is_deleted_key):
-            leftover = Leftover(event.kind, event.physical_id, event.reason, is_deleted_key)
-            leftovers.append(leftover)
+            leftovers.append(
+                Leftover(
+                    kind=event.kind,
+                    physical_id=event.physical_id,
+                    reason=event.reason,
+                    is_pending_deletion=is_deleted_key,
+                )
+            )
     return leftovers

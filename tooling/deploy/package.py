@@ -165,6 +165,7 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
     inputs = [(name, path.read_bytes()) for name, path in files.items()]
 
     def add_files(_scratch: Path, tree: Path) -> None:
+        """Put the function's code into ``tree``."""
         archive.copy(files, tree)
         archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
 
@@ -176,6 +177,7 @@ def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -
     requirements = folder / "requirements.txt"
 
     def add_files(scratch: Path, tree: Path) -> None:
+        """Put the layer's packages into ``tree``; pip uses ``scratch``."""
         announce("layer: installing the pins of layer/requirements.txt")
         layer.build(requirements, target.version, scratch, tree)
 

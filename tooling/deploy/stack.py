@@ -53,7 +53,7 @@ ACCOUNT_LABEL_MAX_CHARS = 20
 
 
 @dataclass(frozen=True)
-class Console:
+class Display:
     """The functions that show a stack operation to the user."""
 
     announce: Callable[[str], None]  # one line
@@ -132,7 +132,7 @@ def deploy(
     bootstrap: Bootstrap,
     artifacts: Artifacts,
     *,
-    console: Console,
+    display: Display,
     allow_replace: bool = False,
     allow_hidden_changes: bool = False,
 ) -> dict[str, str]:
@@ -147,44 +147,44 @@ def deploy(
     if live:
         _refuse_unusable(settings, live)
     live_parameters = live.parameters if live else {}
-    values = _resolve_values(aws, settings, live_parameters, console)
+    values = _resolve_values(aws, settings, live_parameters, display)
     uploaded = _upload(
-        aws, settings, bootstrap, artifacts, live_parameters, announce=console.announce
+        aws, settings, bootstrap, artifacts, live_parameters, announce=display.announce
     )
     values |= uploaded.deploy_values
     is_unchanged = live_parameters == values and not uploaded.new_files
     if live and live.status in HEALTHY_STATUSES and is_unchanged:
-        console.announce(
+        display.announce(
             f"Nothing changed: stack {settings.stack} already runs this version with these"
             " parameters."
         )
         return live.outputs
     if live and live.status in FAILED_FIRST_DEPLOY_STATUSES:
-        console.announce(
+        display.announce(
             f"Stack {settings.stack} is left over from a failed first deploy ({live.status}):"
             " deleting it"
         )
-        _delete(aws, live, None, console)
+        _delete(aws, live, role_arn=None, display=display)
         live, live_parameters = None, {}  # from here on it is a first deploy
     for line in parameters.list_differences(live_parameters, values):
-        console.announce(line)
+        display.announce(line)
     request = _make_request(settings, bootstrap, values, live)
     _execute(
         aws,
         request,
-        console,
+        display,
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
     if live_parameters.get("AlertEmail") != values["AlertEmail"]:
-        console.announce(
+        display.announce(
             f"AWS mails a confirmation to {values['AlertEmail']}: click its link, or no e-mail"
             " arrives."
         )
     return outputs(aws, settings)
 
 
-def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: Console) -> None:
+def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, display: Display) -> None:
     """Delete the stack, and announce what is left in the account.
 
     Raises RefusedError when there is no stack or another tool made it, FailedError with the cause.
@@ -195,7 +195,7 @@ def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, console: 
         raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
-    _delete(aws, live, bootstrap.service_role_arn, console)
+    _delete(aws, live, bootstrap.service_role_arn, display)
 
 
 def confirm(prefix: str, typed: str | None) -> None:
@@ -215,11 +215,11 @@ def confirm(prefix: str, typed: str | None) -> None:
 
 
 def _resolve_values(
-    aws: Account, settings: Settings, live_parameters: Mapping[str, str], console: Console
+    aws: Account, settings: Settings, live_parameters: Mapping[str, str], display: Display
 ) -> dict[str, str]:
     """Return the values of all parameters. Those of DEPLOY_PARAMETERS are still empty.
 
-    An account label that nobody set is the account's alias.
+    An account label that nobody set is the account's alias; a user may also set an empty one.
     """
     values = parameters.resolve(
         parameters.load_declared(settings.root),
@@ -228,7 +228,7 @@ def _resolve_values(
         live_parameters,
     )
     if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
-        values["AccountLabel"] = _read_account_alias(aws, console.announce)
+        values["AccountLabel"] = _read_account_alias(aws, display.announce)
     return values
 
 
@@ -284,7 +284,7 @@ def _upload(
         values[parameter] = key
         if key == str(artifact.key):
             files.append(upload.File(artifact.path, bucket, key))
-    return _Uploaded(values, upload.upload(aws, files, announce=announce))
+    return _Uploaded(values, new_files=upload.upload(aws, files, announce=announce))
 
 
 def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
@@ -340,7 +340,7 @@ def _make_request(
 def _execute(
     aws: Account,
     request: changeset.Request,
-    console: Console,
+    display: Display,
     *,
     allow_replace: bool,
     allow_hidden_changes: bool,
@@ -351,12 +351,12 @@ def _execute(
     """
     cloudformation = aws.client("cloudformation")
     where = f"stack {request.stack}"
-    console.announce(f"change set for {where} ({request.kind.lower()})")
-    change_set = changeset.create(cloudformation, request, announce=console.announce)
+    display.announce(f"change set for {where} ({request.kind.lower()})")
+    change_set = changeset.create(cloudformation, request, announce=display.announce)
     if not change_set.changes:
-        console.announce(f"Nothing changed: AWS sees no difference in {where}.")
+        display.announce(f"Nothing changed: AWS sees no difference in {where}.")
         return
-    console.show_changes(change_set.changes)
+    display.show_changes(change_set.changes)
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
         changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
@@ -369,7 +369,7 @@ def _execute(
         cloudformation.update_termination_protection(
             StackName=change_set.stack_id, EnableTerminationProtection=True
         )
-    operation = StackOperation(cloudformation, change_set.stack_id, console.show_event)
+    operation = StackOperation(cloudformation, change_set.stack_id, display.show_event)
     operation.skip_earlier_events()
     cloudformation.execute_change_set(
         ChangeSetName=change_set.arn,
@@ -380,12 +380,12 @@ def _execute(
     if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
         stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
     status = _wait(operation, where, stop_command)
-    _announce_leftovers(operation, aws.region, console)
+    _announce_leftovers(operation, aws.region, display)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _make_failure(operation, status, where)
 
 
-def _delete(aws: Account, live: LiveStack, role_arn: str | None, console: Console) -> None:
+def _delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display) -> None:
     """Delete the stack, wait for the end, and announce what is left in the account.
 
     CloudFormation acts as the role ``role_arn``; None means the one that the stack was made with.
@@ -395,20 +395,20 @@ def _delete(aws: Account, live: LiveStack, role_arn: str | None, console: Consol
     cloudformation.update_termination_protection(
         StackName=live.stack_id, EnableTerminationProtection=False
     )
-    operation = StackOperation(cloudformation, live.stack_id, console.show_event)
+    operation = StackOperation(cloudformation, live.stack_id, display.show_event)
     operation.skip_earlier_events()
     role = {"RoleARN": role_arn} if role_arn else {}
     cloudformation.delete_stack(StackName=live.stack_id, **role)
     status = _wait(operation, live.stack_id)
-    _announce_leftovers(operation, aws.region, console)
+    _announce_leftovers(operation, aws.region, display)
     if status != "DELETE_COMPLETE":
         raise _make_failure(operation, status, live.stack_id)
 
 
-def _announce_leftovers(operation: StackOperation, region: str, console: Console) -> None:
+def _announce_leftovers(operation: StackOperation, region: str, display: Display) -> None:
     """Announce what the operation removed from the stack and left in the account."""
     for leftover in leftovers.find(operation.events):
-        console.announce(leftover.describe(region))
+        display.announce(leftover.describe(region))
 
 
 def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:

@@ -65,8 +65,8 @@ def choose_key(aws: Account, bucket: str, built: ArtifactKey, live_key: str) -> 
     """Return the key of the zip to deploy: the ``built`` one, or one in the bucket.
 
     Zips of the same inputs do the same, though another machine's zlib gives other bytes. The live
-    zip stays if it has the variant of the built one. A plain zip, though, gives way to one with
-    byte-code, if the bucket has one.
+    zip stays if it has the variant of the built one. If the built one is plain, a zip with
+    byte-code is chosen instead, if the bucket has one.
     Raises FailedError when the chosen object does not have the checksum in its key.
     """
     s3 = aws.client("s3")
@@ -86,6 +86,7 @@ def _choose_stored_key(
     """Return the stored key to deploy in place of ``built``; None if there is no such key."""
     keys_with_byte_code = [key for key in stored_keys if key.variant != PLAIN]
     if built.variant == PLAIN and keys_with_byte_code:
+        # Any of them would do; with the live one, nothing changes.
         return live if live in keys_with_byte_code else keys_with_byte_code[-1]
     if live and live in stored_keys and live.variant == built.variant:
         return live

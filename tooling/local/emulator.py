@@ -146,7 +146,7 @@ def _spawn(python: Path, folder: Path, environment: dict[str, str]) -> subproces
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            process_group=0,  # a terminal's Ctrl-C reaches this process only, which stops it
+            process_group=0,  # a terminal's Ctrl-C reaches our process only: it stops the emulator
         )
 
 
@@ -226,6 +226,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
     finally:
+        # If the group is empty already, Linux raises the first error, and macOS the second.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 

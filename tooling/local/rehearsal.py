@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tooling.deploy.account import Account
     from tooling.deploy.package import Artifacts
-    from tooling.deploy.stack import Console
+    from tooling.deploy.stack import Display
 
 ACCOUNT = "111122223333"
 TWILIO: dict[str, Any] = {
@@ -92,10 +92,10 @@ class LocalDeployment:
             self.settings, self.as_owner(), self.paths, announce=announce, show=show
         )
 
-    def deploy(self, artifacts: Artifacts, console: Console) -> dict[str, str]:
+    def deploy(self, artifacts: Artifacts, display: Display) -> dict[str, str]:
         """Deploy the stack with the settings' parameters; return its outputs."""
         aws, outputs = self.as_deployer()
-        return stack.deploy(aws, self.settings, outputs, artifacts, console=console)
+        return stack.deploy(aws, self.settings, outputs, artifacts, display=display)
 
     def fill_secret(self, **changes: Any) -> None:
         """Put the loopback Twilio's credentials, with ``changes``, into the stack's secret."""
@@ -320,9 +320,10 @@ def _parse_log_line(line: str) -> dict[str, Any]:
 
 @contextmanager
 def _aws_environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Replace all AWS variables of this process with ``values``, and restore them at the end.
+    """Replace the AWS variables of this process with ``values``, and restore them at the end.
 
-    An empty file in ``folder`` takes the place of the user's AWS configuration and credentials.
+    AWS_CA_BUNDLE stays: it names the certificates that this machine trusts, and no account. An
+    empty file in ``folder`` takes the place of the user's AWS configuration and credentials.
     """
     config = folder / "aws-config"
     config.write_text("")

@@ -298,7 +298,11 @@ class _Listener(socketserver.ThreadingTCPServer):
         """Ignore clients that hung up."""
 
     def stop(self) -> None:
-        """Stop listening, close every open connection, and wait for the threads."""
+        """Stop listening, close every open connection, and wait for the threads.
+
+        ``twilio_server.stopping`` must be set. The listener looks at it after each connection, so
+        this makes one.
+        """
         socket.create_connection(self.server_address[:2]).close()  # type: ignore[arg-type] # IPv4: host and port
         self._thread.join()
         self.server_close()
@@ -313,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Listener
     protocol_version = "HTTP/1.1"
-    wbufsize = -1
+    wbufsize = -1  # buffered: each response is sent at once, and not in small parts
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:

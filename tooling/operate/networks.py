@@ -111,7 +111,7 @@ def _decode(path: str, value: str) -> StoredAllowance:
     try:
         return StoredAllowance(path, allowance.decode(value))
     except ValueError as error:
-        return StoredAllowance(path, None, str(error))
+        return StoredAllowance(path, allowance=None, problem=str(error))
 
 
 def parse_duration(text: str) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console as RichConsole
+from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tooling.deploy.stack import Console
+from tooling.deploy.stack import Display
 from tooling.terminal import job_summary
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Screen:
     def __init__(self) -> None:
         # With soft_wrap, rich leaves long lines to the terminal and does not cut them.
         if sys.stdout.isatty():
-            self.rich = RichConsole(highlight=False, soft_wrap=True)
+            self.rich = Console(highlight=False, soft_wrap=True)
         else:
-            self.rich = RichConsole(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
+            self.rich = Console(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
 
     def announce(self, text: str) -> None:
         """Print one line immediately."""
@@ -101,9 +101,9 @@ class Screen:
         panel = Panel(Text(text), title="text message", width=44, title_align="left")
         self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
 
-    def make_console(self) -> Console:
-        """Return a Console, which shows stack operations on this screen."""
-        return Console(self.announce, self.print_change_set, self.print_event)
+    def make_display(self) -> Display:
+        """Return what stack.deploy and stack.destroy call to show an operation on this screen."""
+        return Display(self.announce, self.print_change_set, self.print_event)
 
     def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of changes. The first cell of a row is its mark, which gives its colour."""

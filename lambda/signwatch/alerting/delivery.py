@@ -64,7 +64,7 @@ def format_channel(recipient: str) -> str:
 
     It contains a hash, so that the phone number itself is not stored.
     """
-    return f"text_{digest(recipient, 12)}"
+    return f"text_{digest(recipient, length=12)}"
 
 
 class _SafeLedger:

@@ -187,6 +187,7 @@ def _format_source(source: str) -> str:
 
 
 def _is_address(text: str) -> bool:
+    """Return whether the text is an IP address without a zone id, and nothing else."""
     try:
         ip_address(text)
     except ValueError:

@@ -131,7 +131,7 @@ def send(
 ) -> Outcome:
     """Send one text. After a transient failure, try once more. Never raises.
 
-    After a timeout it is not tried again here, because Twilio may have sent the text. An attempt is
+    After a timeout the text is not sent again here, because Twilio may have sent it. An attempt is
     made only if it leaves enough time for the e-mail. ``seconds_left`` returns the time until the
     function's timeout.
     """
@@ -174,7 +174,7 @@ def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int
         secret.api_key_secret,
         secret.account_sid,
         http_client=http,
-        environment=NO_EDGE,
+        environment=NO_EDGE,  # in place of os.environ, where an edge would change the host
     )
     try:
         response = client.request("POST", url, data=message)

@@ -39,7 +39,7 @@ class Allowance(NamedTuple):
         It is a digest, because the name may contain neither a colon nor a slash (Systems Manager
         API Reference, PutParameter, Name).
         """
-        return digest(json.dumps([self.cidr, self.who.casefold()]), 16)
+        return digest(json.dumps([self.cidr, self.who.casefold()]), length=16)
 
     def is_current(self, now: float) -> bool:
         """Return whether it has not expired at ``now``, in seconds since 1970."""
@@ -133,10 +133,12 @@ def _parse_expiry(text: str) -> int:
 
 
 def _list_comparable_forms(name: str) -> set[str]:
-    """Return the name as recorded and as a text message shows it, in lower case.
+    """Return both forms of a name that an owner may copy into an allowance, in lower case.
 
-    ``"ana@example.com"`` has the form "ana at example. com" too. The form of the text message is
-    left out if it lacks a character of the name, because two people could then share it.
+    They copy it from CloudTrail, as it is recorded, or from a text message, which changes it; both
+    must match: ``"ana@example.com" -> {"ana@example.com", "ana at example. com"}``. A text message
+    also replaces characters and cuts long names. Then its form is left out, because the names of
+    two people could look the same in it.
     """
     forms = {name.casefold()}
     shown = sanitise_name(name)

@@ -174,8 +174,8 @@ def can_be_recognised(
 ) -> bool:
     """Return whether any network could recognise a sign-in from this source.
 
-    None can if the source is not an address, if the sign-in came through a VPC endpoint that is not
-    allowed, or if the address is private and the sign-in did not come through a VPC endpoint.
+    No network can if the source is not an address, or is a private one without a VPC endpoint, or
+    if the VPC endpoint is not allowed.
     """
     if pack_address(source) is None:
         return False

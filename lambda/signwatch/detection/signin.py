@@ -156,7 +156,8 @@ def read(event: object) -> ParsedEvent:
         return _read_record(open_record(event))
     except Exception as error:  # noqa: BLE001 - any error in here must cause an alert
         reason = f"reading it failed ({type(error).__name__})"
-        return _make_unreadable(Record({}, {}, {}, {}), reason)
+        empty_record = Record(envelope={}, detail={}, user={}, extra={})
+        return _make_unreadable(empty_record, reason)
 
 
 def read_unfinished(event: object) -> SignIn:
@@ -205,9 +206,10 @@ def _read_record(record: Record) -> ParsedEvent:
     grant = _read_grant(record) if path.kind in TOKEN_KINDS else ""
     step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
     if step_reason:
-        is_right_factor = path.kind == "factor"
+        is_right_factor = path.kind == "factor"  # a wrong factor is no step
         return _make_step(record, step_reason, is_right_password=is_right_factor)
-    return _read_sign_in(path, record, grant)
+    # ``aws login`` has a grant too, but it shows only whether a token was refreshed: a step.
+    return _read_sign_in(path, record, grant if path.kind == "token" else "")
 
 
 def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
@@ -230,8 +232,9 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
 
 
 def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unreadable:
-    """Parse a record on ``path``. ``grant`` is empty if the record is not about a token.
+    """Parse a record on ``path``.
 
+    ``grant`` is how Identity Center's token was obtained (SignIn.grant); empty on other paths.
     Return Unreadable if the record lacks its source address or its outcome.
     """
     outcome = _read_outcome(path, record)
@@ -259,7 +262,7 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
         outcome=outcome,
         mfa=_read_mfa(identity, record),
         time=record.time,
-        grant=grant if path.kind == "token" else "",
+        grant=grant,
         user_id=user_id,
         identity_store_id=identity_store_id,
         role=_read_role(path, identity, record),
@@ -287,6 +290,7 @@ def _make_unreadable(record: Record, reason: str) -> Unreadable:
 
 
 def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
+    """Return the record as a Step; ``reason`` says why it is not a sign-in."""
     return Step(record.event_id, record.name, record.account, reason, is_right_password)
 
 
@@ -375,9 +379,9 @@ def _read_outcome_under_event_name(record: Record) -> str:
 
 
 def _read_identity(path: SignInPath, record: Record) -> str:
-    """Return the kind of user (SignIn.identity), by the path or userIdentity's type or ARN.
+    """Return the kind of user (SignIn.identity): the path's own, or what userIdentity says.
 
-    It is root if either the type or the ARN says so.
+    userIdentity has a type and an ARN. If either says root, the user is root on any path.
     """
     identity = IDENTITY_BY_USER_TYPE.get(get_string(record.user, "type").lower())
     arn = record.user.get("arn")
@@ -462,8 +466,11 @@ def _read_session_role_arn(record: Record) -> str:
 
 
 def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> str:
-    """Return the description in an alert, such as "Console sign-in"."""
-    if path.kind == "token" and grant:
+    """Return the description in an alert, such as "Console sign-in".
+
+    ``grant`` is that of _read_sign_in: "Command line sign-in (device code)".
+    """
+    if grant:
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
@@ -510,9 +517,9 @@ def _read_session_mfa(record: Record) -> str:
 
 
 def _derive_mfa(credential_type: str) -> str:
-    """Return whether MFA was used, as _read_mfa does, by factors such as "PASSWORD,TOTP".
+    """Return whether factors such as "PASSWORD,TOTP" are MFA, in the words of _read_mfa.
 
-    A passkey (WEBAUTHN) counts as MFA. Source: IAM Identity Center User Guide, "CredentialType".
+    A passkey (WEBAUTHN) alone is MFA. Source: IAM Identity Center User Guide, "CredentialType".
     """
     factors = set(credential_type.upper().replace(" ", "").split(","))
     factors.discard("")

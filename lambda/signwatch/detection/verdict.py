@@ -126,10 +126,11 @@ def mark_linked(verdict: Verdict) -> Verdict:
 
 
 def apply_failure_count(verdict: Verdict, failures: int, *, is_first: bool) -> Verdict:
-    """Add the number of failures within 15 minutes to the verdict on a failure.
+    """Add the number of recent failures to the verdict on one, and decide if a text is sent.
 
-    A text is sent from TEXT_MIN_FAILURES on, and for the first failure of root. The others are sent
-    by e-mail alone.
+    ``failures`` is their number within 15 minutes, this one included; ``is_first`` says that this
+    one is the earliest of them. A text is sent if there are TEXT_MIN_FAILURES or more, and for the
+    first one of root. Otherwise only the e-mail is sent.
     """
     is_first_root_failure = is_first and ROOT_FAILURE in verdict.causes
     return verdict._replace(
@@ -150,7 +151,10 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
 def _judge_sign_in(
     sign_in: SignIn, source_reason: str, *, approved_elsewhere: bool | None
 ) -> Verdict:
-    """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason)."""
+    """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason).
+
+    ``approved_elsewhere`` is that of ``judge``.
+    """
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
     if sign_in.outcome != "success":
@@ -179,7 +183,8 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
 def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     """Judge a failure: an alert if somebody may be guessing a password, otherwise a note.
 
-    A right password without a sign-in after it is a failure too, and only a note.
+    A right password without a sign-in after it is a failure too, and only a note. An alert is
+    counted together with other failures.
     """
     if sign_in.kind == UNFINISHED:
         return Verdict("note", "", (RIGHT_PASSWORD, source_reason), (RIGHT_PASSWORD,))
@@ -195,7 +200,10 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
 
 
 def _find_device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
-    """Return why a device code, or the portal sign-in that approved it, is an alert; else empty."""
+    """Return why a device code, or the portal sign-in that approved it, is an alert; else empty.
+
+    ``approved_elsewhere`` is that of ``judge``.
+    """
     is_device_code = sign_in.grant == DEVICE_CODE_GRANT
     is_portal = sign_in.kind == IDENTITY_CENTER
     if approved_elsewhere and (is_device_code or is_portal):
@@ -220,12 +228,16 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
     deduplication_key = ""
     if sign_in.kind == "role-keys":  # often issued many times a day
         deduplication_key = _make_deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
+    # A console link is counted together with the console sign-in that follows it.
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
-    """Judge a success from a recognised source."""
+    """Judge a success from a recognised source.
+
+    ``is_without_mfa`` says that it is of an IAM user who used no MFA.
+    """
     if is_without_mfa:
         key = _make_deduplication_key(sign_in, NO_MFA)
         return Verdict("alert", "normal", (NO_MFA, RECOGNISED_SOURCE), (NO_MFA,), key)

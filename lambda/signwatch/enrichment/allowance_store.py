@@ -40,7 +40,7 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
     """Return an allowance that recognises the sign-in, or None. Expired ones are ignored.
 
     It must contain the source address, and be for everybody, for the recorded user or for the role.
-    If none is, and the record has only the user's id, the user's name is looked up and tried.
+    If none is, those for the user's name are tried: a record may have only the user's id.
     """
     allowed_endpoints = dependencies.settings.allowed_vpc_endpoint_ids
     containing_source = [
@@ -56,8 +56,8 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
             return entry
     if not containing_source:
         return None
-    name = with_name(sign_in, dependencies).who
-    for entry in containing_source:
+    name = with_name(sign_in, dependencies).who  # looked up if the record has only the id
+    for entry in containing_source:  # the role was tried above
         if entry.is_for(name):
             return entry
     return None

@@ -160,9 +160,9 @@ def record_alert(
 ) -> None:
     """Record that an alert was sent, so that no other like it is sent for a day.
 
-    If it did not reach everybody, release its claim, so that the next one is sent. Alerts without a
-    deduplication key are not recorded, since all of them are sent. Nor is an event without an id,
-    because its retry would look like a second event.
+    If it did not reach everybody, release its claim, so that the next alert like it is sent. Alerts
+    without a deduplication key are not recorded, since all of them are sent. Nor is an event
+    without an id, because its retry would look like a second event.
     """
     if not (verdict.deduplication_key and sign_in.event_id):
         return
@@ -179,7 +179,8 @@ def _deduplicate(
 ) -> Verdict:
     """Claim the alert and return its verdict. If another event has the claim, return a note.
 
-    A claim lasts for CLAIM_SECONDS; record_alert extends it to a day.
+    A claim lasts for CLAIM_SECONDS; record_alert extends it to a day. An event without an id claims
+    nothing, because its retry would look like another event.
     """
     if not sign_in.event_id:
         return verdict
@@ -193,7 +194,8 @@ def _count_failures(
 ) -> Verdict:
     """Add the number of recent failures in the account to the verdict on a failure.
 
-    The failures of root are counted separately. An event without an id cannot be counted.
+    The failures of root are counted separately. An event without an id is not counted, because its
+    retry would be counted again.
     """
     if not sign_in.event_id:
         return verdict

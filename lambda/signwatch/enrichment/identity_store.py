@@ -76,6 +76,7 @@ def _describe_user(client: Any, identity_store_id: str, user_id: str) -> str:
     results: list[dict[str, Any] | Exception] = []  # empty until the call ends, then one item
 
     def call() -> None:
+        """Append the response or the error to ``results``; runs in the thread."""
         try:
             results.append(client.describe_user(IdentityStoreId=identity_store_id, UserId=user_id))
         except Exception as error:  # noqa: BLE001 - raised again by the waiting thread

@@ -40,7 +40,7 @@ FOLLOWED = "a sign-in followed"
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
     """Queue the event of a right password for a second look, and return ``step``, its parsed form.
 
-    If it cannot be queued, return it as an unfinished sign-in, so that it is judged now.
+    If the event cannot be queued, return it as an unfinished sign-in, so that it is judged now.
     """
     queue_url = dependencies.settings.second_look_queue_url
     try:
@@ -93,6 +93,7 @@ def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEven
 
 
 def _is_sqs_message(record: object) -> bool:
+    """Return whether this is one message in a delivery of an SQS queue."""
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
@@ -143,7 +144,10 @@ def _is_completed_by(candidate_event: object, password_step: SignIn, step_event:
 
 
 def _is_soon_after(password_step: SignIn, sign_in: SignIn) -> bool:
-    """Return whether the sign-in came after the step; False if one of them has no readable time."""
+    """Return whether the sign-in came at most SIGN_IN_WINDOW_SECONDS after the step.
+
+    Return False if one of the two has no readable time.
+    """
     start, end = parse_time(password_step.time), parse_time(sign_in.time)
     if start is None or end is None:
         return False

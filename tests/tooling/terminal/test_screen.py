@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console as RichConsole
+from rich.console import Console
 
 from tooling.deploy import bootstrap, changeset
 from tooling.deploy.stack_events import StackEvent
@@ -133,10 +133,10 @@ def test_other_event_is_shown_without_its_reason(
 def test_stack_operation_is_shown_on_the_same_screen(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console = screen.make_console()
-    console.announce("line")
-    console.show_changes((change("Add"),))
-    console.show_event(stack_event("no"))
+    display = screen.make_display()
+    display.announce("line")
+    display.show_changes((change("Add"),))
+    display.show_event(stack_event("no"))
     out = capsys.readouterr().out
     assert out.index("line") < out.index("signwatch.Topic") < out.index("CREATE_FAILED")
 
@@ -175,6 +175,6 @@ def test_matrix_is_as_wide_as_its_cells_and_plain_without_a_terminal(
 def test_only_wrong_rows_of_a_matrix_are_red_on_a_terminal(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.rich = RichConsole(force_terminal=True, color_system="standard", soft_wrap=True)
+    screen.rich = Console(force_terminal=True, color_system="standard", soft_wrap=True)
     screen.print_table(("path",), [("root",), ("keys",)], [False, True])
     assert capsys.readouterr().out.splitlines()[1:] == ["root", "\x1b[31mkeys\x1b[0m"]

@@ -80,7 +80,7 @@ def _run_async_invocation(function: dict[str, Any], event: Any) -> None:
 
 def _invoke_options(function: dict[str, Any]) -> dict[str, Any]:
     """Return the function's EventInvokeConfig (retries, event age, destinations), or {}."""
-    # The emulator stores one without a qualifier under another key.
+    # The emulator stores the one without a qualifier under a key of its own.
     by_qualifier = function.get("event_invoke_configs") or {}
     return function.get("event_invoke_config") or by_qualifier.get("$LATEST") or {}
 

@@ -67,9 +67,11 @@ def is_read_only(event: dict[str, Any]) -> bool:
 def put_events(put: Any, request: dict[str, Any], allow_aws_source: bool = False) -> Any:  # noqa: FBT001, FBT002 - the emulator's own signature
     """Refuse the entries that AWS refuses, put the others, and answer in the order of entries.
 
-    ``put`` is the emulator's PutEvents; it returns status, headers and JSON body.
+    ``put`` is the emulator's PutEvents; it returns status, headers and JSON body. With
+    ``allow_aws_source``, which the emulator's own services set, a source may begin with "aws.".
     """
     entries = request.get("Entries", [])
+    # Of too few or too many entries, the emulator itself refuses the whole request or does nothing.
     if not 1 <= len(entries) <= 10:  # noqa: PLR2004 - the API's own limits
         return put(request, allow_aws_source)
     answers: list[dict[str, Any]] = []

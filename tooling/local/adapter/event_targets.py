@@ -114,7 +114,8 @@ def _payload(
     if target.get("InputPath"):
         node = json.loads(event_text)
         path = target["InputPath"].removeprefix("$").strip(".")  # "$.detail.eventName"; "$" is all
-        for key in path.split(".") if path else ():
+        keys = path.split(".") if path else []
+        for key in keys:
             node = node[key]
         return json.dumps(node)
     return event_text

@@ -48,7 +48,7 @@ class UserKey(NamedTuple):
 _users: dict[UserKey, dict[str, Any]] = {}
 
 
-class RefusedError(Exception):
+class RefusedRequestError(Exception):
     """The request is refused with ``response``; ``code`` is AWS's name of the error."""
 
     def __init__(self, code: str, message: str, **details: str) -> None:
@@ -72,7 +72,7 @@ def respond(headers: Headers, body: bytes) -> Response:
         _set_request_context(headers, body)
         handle = handlers.get(parse_operation(headers), _refuse_operation)
         return 200, handle(headers, _parse(body))
-    except RefusedError as error:
+    except RefusedRequestError as error:
         return error.response
 
 
@@ -101,18 +101,18 @@ def _parse(body: bytes) -> dict[str, Any]:
     except ValueError:
         request = None
     if not isinstance(request, dict):
-        raise RefusedError("SerializationException", "the request is not a JSON object")
+        raise RefusedRequestError("SerializationException", "the request is not a JSON object")
     return request
 
 
 def _refuse_operation(headers: Headers, _: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse an operation that is not implemented."""
     message = f"the local identity store has no operation {parse_operation(headers)}"
-    raise RefusedError("UnknownOperationException", message)
+    raise RefusedRequestError("UnknownOperationException", message)
 
 
 def _create_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Create a user in a store and return both ids. Raises RefusedError."""
+    """Create a user in a store and return both ids. Raises RefusedRequestError."""
     store = _valid_value(STORE_ID, request, "IdentityStoreId")
     name = _valid_value(USER_NAME, request, "UserName")
     _authorize(headers, "CreateUser", [_store_arn(store), "arn:aws:identitystore:::user/*"])
@@ -123,7 +123,7 @@ def _create_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _describe_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a user's name and ids. Raises RefusedError, also if there is no such user."""
+    """Return a user's name and ids. Raises RefusedRequestError, also if there is no such user."""
     store = _valid_value(STORE_ID, request, "IdentityStoreId")
     user_id = _valid_value(USER_ID, request, "UserId")
     user_arn = f"arn:aws:identitystore:::user/{user_id}"
@@ -131,7 +131,7 @@ def _describe_user(headers: Headers, request: Mapping[str, Any]) -> dict[str, An
     user = _users.get(UserKey(get_account_id(), get_region(), store, user_id))
     if user is None:
         resource = {"ResourceType": "USER", "ResourceId": user_id}
-        raise RefusedError("ResourceNotFoundException", "USER not found.", **resource)
+        raise RefusedRequestError("ResourceNotFoundException", "USER not found.", **resource)
     return user
 
 
@@ -142,7 +142,7 @@ def _valid_value(pattern: re.Pattern[str], request: Mapping[str, Any], key: str)
         return value
     name = f"{key[0].lower()}{key[1:]}"  # AWS's message has "userId" for UserId
     what = f"Value at '{name}' failed to satisfy constraint: {pattern.pattern}"
-    raise RefusedError("ValidationException", f"1 validation error detected: {what}")
+    raise RefusedRequestError("ValidationException", f"1 validation error detected: {what}")
 
 
 def _store_arn(store: str) -> str:
@@ -163,10 +163,10 @@ def _authorize(headers: Headers, operation: str, resources: Sequence[str]) -> No
         if isinstance(refusal, iam_evaluator.AuthError):
             is_forged = refusal.code == "SignatureDoesNotMatch"
             code = "InvalidSignatureException" if is_forged else "UnrecognizedClientException"
-            raise RefusedError(code, refusal.message)
+            raise RefusedRequestError(code, refusal.message)
         if refusal:
             who = f"User: {refusal.principal_arn} is not authorized to perform: {action}"
             why = f"because no identity-based policy allows the {action} action"
             denials.append(f"{who} on resource: {resource} {why}")
     if denials:
-        raise RefusedError("AccessDeniedException", ", ".join(denials))
+        raise RefusedRequestError("AccessDeniedException", ", ".join(denials))

@@ -74,8 +74,8 @@ def create(
     cloudformation._stack_events[child["StackId"]] = []
     parent_stack, start = cloudformation._stacks[parent], "Resource creation Initiated"
     _add_event(parent_stack, logical_id, "CREATE_IN_PROGRESS", child, start)
-    _add_event(child, child["StackName"], "CREATE_IN_PROGRESS", child)
-    _deploy(child, None)
+    _add_own_event(child, "CREATE_IN_PROGRESS")
+    _deploy(child, previous=None)
     if child["StackStatus"] != "CREATE_COMPLETE":
         reason = _failure_reason(child)
         _delete(child)
@@ -101,7 +101,7 @@ def update(
         return child["StackId"], _output_attributes(child)
     previous = {key: copy.deepcopy(child[key]) for key in ROLLBACK_KEYS}
     child |= {**definition, "StackStatus": "UPDATE_IN_PROGRESS", "LastUpdatedTime": now_iso()}
-    _add_event(child, child["StackName"], "UPDATE_IN_PROGRESS", child)
+    _add_own_event(child, "UPDATE_IN_PROGRESS")
     _deploy(child, previous)
     if child["StackStatus"] != "UPDATE_COMPLETE":
         child["_conditions"] = previous["_conditions"]  # the emulator does not roll these back
@@ -110,7 +110,7 @@ def update(
         raise ValueError(f"{what} Currently in UPDATE_ROLLBACK_IN_PROGRESS with reason: {reason}")
     if is_parent_rollback:
         child["StackStatus"] = "UPDATE_ROLLBACK_COMPLETE"
-        _add_event(child, child["StackName"], "UPDATE_ROLLBACK_COMPLETE", child)
+        _add_own_event(child, "UPDATE_ROLLBACK_COMPLETE")
     return child["StackId"], _output_attributes(child)
 
 
@@ -284,10 +284,15 @@ def _without_retain_except_on_create(template: Stack) -> Stack:
 def _add_event(stack: Stack, logical_id: str, status: str, child: Stack, reason: str = "") -> None:
     """Add an event about the child to the events of ``stack``: its parent, or the child itself.
 
-    ``logical_id`` is the child's in that stack; in its own events, it is the child's name.
+    ``logical_id`` is the child's in that stack.
     """
     stack_id, name, child_id = stack["StackId"], stack["StackName"], child["StackId"]
     stacks._add_event(stack_id, name, logical_id, STACK_TYPE, status, reason, child_id)
+
+
+def _add_own_event(child: Stack, status: str) -> None:
+    """Add an event about the child to its own events, in which its logical id is its name."""
+    _add_event(child, child["StackName"], status, child)
 
 
 def _add_child_ids_to_events() -> None:

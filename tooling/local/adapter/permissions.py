@@ -91,7 +91,7 @@ def _patch_principal_arns() -> None:
         arn = context.principal_arn
         if key.lower() == "aws:principalarn" and ":assumed-role/" in arn:
             name = iam_evaluator._role_name_from_assumed_arn(arn)
-            if role := iam._roles.get_scoped(_account_of(arn), None, name):
+            if role := iam._roles.get_scoped(_account_of(arn), None, name):  # no Region in IAM
                 return role["Arn"]
         return resolve(key, context)
 
@@ -202,9 +202,11 @@ def _expires_soon(credentials: Credentials) -> bool:
 def _start_session(role_arn: str, session_name: str) -> Credentials:
     """Register a session of the role with the emulator and return its credentials."""
     account, role_name = _account_of(role_arn), role_arn.rpartition("/")[2]
-    role = iam._roles.get_scoped(account, None, role_name) or {}
+    role = iam._roles.get_scoped(account, None, role_name) or {}  # None: IAM has no Regions
     credentials = Credentials(
-        f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
+        access_key_id=f"ASIA{secrets.token_hex(8).upper()}",
+        secret_access_key=secrets.token_hex(20),
+        session_token=secrets.token_hex(32),
     )
     sts.register_session(
         credentials.access_key_id,

@@ -64,17 +64,18 @@ def route(inner: Application) -> Application:
 
 async def _deliver_events(receive: Receive, send: Send) -> None:
     """Respond to POST /_emulator/events: deliver each event of the JSON list in the body."""
-
-    def deliver_all() -> list[dict[str, Any]]:
-        return [trail_delivery.deliver(event) for event in events]
-
     try:
         events = json.loads(await _read_body(receive))
-        answers = await asyncio.to_thread(deliver_all)
+        answers = await asyncio.to_thread(_deliver_all, events)
     except (ValueError, KeyError, TypeError) as error:
         await _respond(send, 400, f"a list of whole EventBridge events is needed: {error!r}")
     else:
         await _respond(send, 200, json.dumps(answers))
+
+
+def _deliver_all(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Deliver the events and return the answers; runs in a thread, because it may block."""
+    return [trail_delivery.deliver(event) for event in events]
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -165,6 +165,7 @@ def _use_arns_for_secrets() -> None:
         return attributes["Id"], attributes
 
     def delete(arn: str, properties: Properties) -> None:
+        """Delete the secret, which the emulator knows by its name."""
         emulator_delete(secret_name(arn), properties)
 
     handlers |= {"create": create, "update": update, "delete": delete}
@@ -257,6 +258,7 @@ def _accept_aws_queue_urls() -> None:
     emulator_create, emulator_update, emulator_delete = _emulator_handlers(handlers)
 
     def create(logical_id: str, properties: Properties, stack: str) -> Any:
+        """Create the policy; every queue in its properties must exist."""
         return emulator_create(logical_id, _with_existing_queues(properties), stack)
 
     def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Any:
@@ -265,6 +267,7 @@ def _accept_aws_queue_urls() -> None:
         return emulator_update(physical_id, _with_emulator_urls(old), new_properties, stack)
 
     def delete(physical_id: str, properties: Properties) -> None:
+        """Delete the policy, even if a queue in its properties is gone."""
         emulator_delete(physical_id, _with_emulator_urls(properties))
 
     handlers |= {"create": create, "update": update, "delete": delete}

@@ -121,14 +121,17 @@ class ClientProcess:
         self._watcher = start_thread(self._watch)
 
     def wait_for_init(self) -> None:
-        """Wait until the handler is loaded or fails to load; set the ``init_`` attributes."""
+        """Wait until the handler is loaded or fails to load; set the ``init_`` attributes.
+
+        If the process ends or is killed meanwhile, ``init_outcome`` has the kind "exit".
+        """
         start = time.monotonic()
         self.init_outcome = self._api.wait_for_outcome(INIT_TIMEOUT_SECONDS)
         self.init_seconds = time.monotonic() - start
         self.init_log += self._log.take()
 
     def run(self, request_id: str, body: bytes, timeout_seconds: float) -> Outcome:
-        """Give the process an event, wait for the outcome, and set ``run_seconds``.
+        """Let the process handle an event, wait for the outcome, and set ``run_seconds``.
 
         ``body`` is the event as JSON. The kind "gone" means that the process had ended already.
         """
@@ -158,7 +161,7 @@ class ClientProcess:
 
     def kill(self) -> None:
         """Kill the process and its children at once, unless the process has ended."""
-        if self._child.returncode is None:
+        if self._child.returncode is None:  # _watch, which waits for the process, sets it
             self._kill_group()
 
     def stop(self) -> None:

@@ -91,7 +91,10 @@ class Sandbox:
             return Result(payload, error, log, cold, time.monotonic() - start, process.stream)
 
     def close(self) -> None:
-        """Stop the process, even during an invocation, and remove the folder."""
+        """Stop the process, even during an invocation, and remove the folder.
+
+        It may be called from any thread; an invocation runs in another one.
+        """
         self._closed = True
         # A running invocation has the lock; killing its process ends it.
         if process := self._process:
@@ -103,7 +106,11 @@ class Sandbox:
                 self._root = None
 
     def _start_process(self) -> ClientProcess:
-        """Unpack the package if needed, start a process, and wait for the end of its init."""
+        """Unpack the package if needed, start a process, and wait for the end of its init.
+
+        The caller has the lock, but another thread may call close() at any moment. If that kills
+        the process during its init, wait_for_init() returns, and ``init_outcome`` is "exit".
+        """
         if self._closed:
             raise RuntimeError(f"the sandbox of {self.function.name} is closed")
         if self._root is None:
@@ -111,7 +118,7 @@ class Sandbox:
             unpack(self.package, root)
             self._root = root
         self._process = process = ClientProcess(self.function, self.python, self._root)
-        # close() may have read self._process before it was set above; it then killed nothing.
+        # close() may have read self._process before this set it, and so have killed nothing.
         if self._closed:
             process.kill()
         process.wait_for_init()

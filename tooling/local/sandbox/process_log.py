@@ -36,7 +36,7 @@ class ProcessLog:
         self._thread = start_thread(self._follow)
 
     def take(self) -> list[str]:
-        """Return the records since the last call, which may have several lines.
+        """Return the records since the last call; a record may have several lines.
 
         A line break inside a record reaches the pipe as a carriage return.
         """

@@ -119,6 +119,7 @@ class RuntimeApi(socketserver.ThreadingTCPServer):
         """Stop listening and wait for the threads; the process must have ended."""
         self._stopping = True
         self.events.put(None)
+        # The listener waits for a connection, and looks at _stopping after each.
         socket.create_connection(self.server_address[:2]).close()  # type: ignore[arg-type] # IPv4: host and port
         self._listener.join()
         self.server_close()
