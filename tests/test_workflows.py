@@ -79,13 +79,14 @@ WRITES = {
     "deploy.yml deploy": {"id-token"},
     "deploy.yml drift": {"id-token"},
 }
-NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test"}
+NEED_TERRAFORM = {"./inv scan", "./inv scan --fast", "./inv test", "./inv test --mutations"}
 # The task of each job. `./inv test` runs every test: see tests/tooling/checks/test_test_run.py.
 CHECKS = {
     "lint": "./inv scan --fast",
     "scan": "./inv scan",
     "unit": "./inv test --unit",
     "end-to-end": "./inv test",
+    "faults": "./inv test --mutations",
     "package": "./inv package",
 }
 every_job = pytest.mark.parametrize("job", JOBS, ids=str)
