@@ -117,6 +117,18 @@ class TestExplain:
         verdicts = [(row["verdict"], row["reasons"]) for row in json_of(record, record)]
         assert verdicts == [("alert", reasons)] * 2
 
+    @pytest.mark.parametrize("off", ["", "device-code-elsewhere"])
+    def test_a_device_code_says_that_its_approval_is_not_known(self, off: str) -> None:
+        by = explain.choose_criteria({"AlertOff": off}, NETWORKS["recognised"])
+        record = event("command-line-gets-a-token-by-device-code")
+        values = explain_value(record, by).to_json_object()
+        level, severity = ("note", "") if off else ("alert", "high")
+        assert (values["verdict"], values["severity"]) == (level, severity)
+        assert values["reasons"].count(explain.APPROVAL) == 1
+        assert "not known here" in explain.APPROVAL
+        refreshed = explain_value(event("command-line-refreshes-its-token"), by)
+        assert explain.APPROVAL not in refreshed.verdict.reasons
+
     def test_a_right_password_is_a_step_that_may_be_noted_later(self) -> None:
         explained = explain_value(event("second-factor-is-asked-for"))
         assert (explained.class_name, explained.verdict.level) == ("step", "ignored")
