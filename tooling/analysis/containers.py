@@ -40,15 +40,16 @@ RECORD_KEYS = frozenset(
 LAMBDA_SOURCE_PREFIX = "aws:"  # of eventSource in the events of SQS, Kinesis, S3 and others
 CLOUDTRAIL_TYPE_SUFFIX = " via cloudtrail"  # of an EventBridge event's detail-type, in lower case
 DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
-# A field that holds one whole record. No record has such a field itself, so it is looked for first.
+# A field that holds one whole record. No record has such a field, nor LOG_KEY, so both are looked
+# for first.
 WHOLE_RECORD_KEYS = (
     "CloudTrailEvent",  # lookup-events
     "eventJson",  # CloudTrail Lake
     "@message",  # Logs Insights
 )
 ROW_KEYS = (*WHOLE_RECORD_KEYS, "eventjson", "message")
+LOG_KEY = "Records"  # log files of CloudTrail, events of Lambda's own sources
 LIST_KEYS = (
-    "Records",  # log files of CloudTrail, events of Lambda's own sources
     "records",  # events of Firehose
     "Events",  # lookup-events
     "events",  # filter-log-events, get-log-events
@@ -117,18 +118,29 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
     """Yield what an object is or holds."""
     if key := _find_key(value, WHOLE_RECORD_KEYS):
         yield from unwrap(value[key], key, depth + 1)
+    elif isinstance(value.get(LOG_KEY), list):
+        yield from _unwrap_list(value[LOG_KEY], LOG_KEY, depth)
     elif is_record(value):
         yield value
-    elif value.keys() >= DIGEST_KEYS or value.get("messageType") == CONTROL_MESSAGE:
-        return  # neither holds records
+    elif value.get("messageType") == CONTROL_MESSAGE:
+        return
     elif key := _find_list_key(value):
         yield from _unwrap_list(value[key], key, depth)
+    elif value.keys() >= DIGEST_KEYS:
+        return
     elif key := _find_key(value, CONTENT_KEYS):
         yield from unwrap(value[key], key, depth + 1)
     elif isinstance(value.get(PACKED_KEY), str):
         yield from _unwrap_packed(value[PACKED_KEY], depth)
     else:
         yield NotARecord()
+
+
+def is_whole_record(value: object) -> bool:
+    """Return whether ``unwrap`` would yield the value itself."""
+    if not isinstance(value, dict) or isinstance(value.get(LOG_KEY), list):
+        return False
+    return not _find_key(value, WHOLE_RECORD_KEYS) and is_record(value)
 
 
 def is_record(value: dict[str, Any]) -> bool:

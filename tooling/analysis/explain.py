@@ -183,7 +183,9 @@ def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Rep
     is_empty = True
     for item in record_files.read(file, report.streams.stdin):
         is_empty = False
-        if isinstance(item, record_files.FileProblem):
+        if isinstance(item, record_files.OtherRecords):
+            report.add_other_records(item)
+        elif isinstance(item, record_files.FileProblem):
             report.add_problem(item)
         else:
             report.add_record(explain(item, criteria))

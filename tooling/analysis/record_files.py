@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tooling.analysis import containers, documents
+from tooling.analysis import containers, documents, record_cutter
 from tooling.analysis.documents import DecodeError
 from tooling.errors import RefusedError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STANDARD_INPUT = "-"
+READ_CHUNK_BYTES = 1 << 20
 NO_RECORD = "no CloudTrail record here"
 
 
@@ -39,6 +40,15 @@ class FileRecord:
     path: str
     index: int
     value: object
+
+
+@dataclass(frozen=True)
+class OtherRecords:
+    """Records in a row that are not sign-ins. ``index`` is the position of the first one."""
+
+    path: str
+    index: int
+    names: list[record_cutter.Names]
 
 
 @dataclass(frozen=True)
@@ -125,31 +135,43 @@ def _make_open_problem(path: str, error: OSError) -> FileProblem:
     return FileProblem(path, "", problem, "check that you may read it")
 
 
-def read(
-    file: SourceFile, open_stdin: Callable[[], BinaryIO]
-) -> Iterator[FileRecord | FileProblem]:
+FileItem = FileRecord | OtherRecords | FileProblem
+
+
+def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileItem]:
     """Yield the records of one file, and a problem for each place that cannot be read.
+
+    If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together, and
+    without their values.
 
     Values that are no record are reported together, after the records. Only this file is held in
     memory. ``open_stdin`` is called only to read standard input.
     """
     try:
-        text = documents.decode_text(documents.decompress(_read_bytes(file, open_stdin)))
+        data = documents.decompress(_read_bytes(file, open_stdin))
+        pieces = record_cutter.cut(data)
+        text = documents.decode_text(data) if pieces is None else ""
     except OSError as error:
         yield _make_open_problem(file.path, error)
         return
     except DecodeError as error:
         yield FileProblem(file.path, f"byte {error.offset}", error.problem, error.remedy)
         return
-    yield from _read_text(file.path, text)
+    items = _split_text(text) if pieces is None else _unwrap_pieces(pieces)
+    yield from _number_items(file.path, text, items)
 
 
-def _read_text(path: str, text: str) -> Iterator[FileRecord | FileProblem]:
-    """Yield the records in the text of a file, and its problems."""
-    index = -1  # if there is neither a record nor a problem
+def _number_items(path: str, text: str, items: Iterator[object]) -> Iterator[FileItem]:
+    """Yield the records and problems of a file, with their positions in it or in its text."""
+    index = 0
     foreign_indexes: list[int] = []
-    for index, item in enumerate(_split_text(text)):
-        if isinstance(item, DecodeError):
+    for item in items:
+        if isinstance(item, dict):
+            yield FileRecord(path, index, item)
+        elif isinstance(item, list):
+            yield OtherRecords(path, index, item)
+            index += len(item) - 1
+        elif isinstance(item, DecodeError):
             place = documents.format_place(text, item.offset)
             yield FileProblem(path, place, item.problem, item.remedy)
         elif isinstance(item, containers.BrokenContent):
@@ -157,12 +179,20 @@ def _read_text(path: str, text: str) -> Iterator[FileRecord | FileProblem]:
             if item.place:
                 place += f", {item.place}"
             yield FileProblem(path, place, item.problem, item.remedy)
-        elif isinstance(item, containers.NotARecord):
+        else:  # NotARecord
             foreign_indexes.append(index)
-        else:
-            yield FileRecord(path, index, item)
+        index += 1
     if foreign_indexes:
-        yield _make_foreign_problem(path, foreign_indexes, count=index + 1)
+        yield _make_foreign_problem(path, foreign_indexes, count=index)
+
+
+def _unwrap_pieces(pieces: list[object]) -> Iterator[object]:
+    """Yield what is found in each record that was cut, and each list of other records."""
+    for piece in pieces:
+        if isinstance(piece, list) or containers.is_whole_record(piece):
+            yield piece
+        else:
+            yield from containers.unwrap(piece)
 
 
 def _split_text(text: str) -> Iterator[object]:
@@ -191,13 +221,27 @@ def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
     An empty file that is itself an argument is no error here: it is refused at the end, by
     ``refuse_arguments_without_records``.
     """
-    max_bytes = documents.MAX_BYTES + 1  # one more shows that the file is too large
     if file.path == STANDARD_INPUT:
-        data = open_stdin().read(max_bytes)
+        data = _read_stream(open_stdin())
     else:
         with Path(file.path).open("rb") as stream:
-            data = stream.read(max_bytes)
+            size_bytes = os.fstat(stream.fileno()).st_size  # 0 for a pipe
+            documents.check_size(size_bytes)
+            data = stream.read(size_bytes) if size_bytes else _read_stream(stream)
     if not data and file.path != file.argument:
         raise DecodeError(0, "the file is empty")
     documents.check_size(len(data))
     return data
+
+
+def _read_stream(stream: BinaryIO) -> bytes:
+    """Return what a stream of unknown size holds, up to one byte more than is allowed.
+
+    Python sets aside as much memory as it is asked to read, which takes time.
+    """
+    parts: list[bytes] = []
+    rest_bytes = documents.MAX_BYTES + 1  # one more shows that the file is too large
+    while part := stream.read(min(rest_bytes, READ_CHUNK_BYTES)):
+        parts.append(part)
+        rest_bytes -= len(part)
+    return b"".join(parts)

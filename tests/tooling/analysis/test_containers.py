@@ -219,6 +219,11 @@ def test_a_control_message_and_a_digest_file_hold_nothing(name: str) -> None:
     assert unwrap(values[name]) == []
 
 
+def test_a_list_of_records_is_read_whatever_stands_beside_it() -> None:
+    for other in ({"digestS3Bucket": "b", "logFiles": []}, {"eventName": "x"}):
+        assert unwrap({"Records": [RECORD], **other}) == [RECORD]
+
+
 @pytest.mark.parametrize("key", sorted(RECORD))
 @pytest.mark.parametrize("container", ["bare", "file", "lookup", "event"])
 def test_a_record_that_lacks_a_field_is_still_judged(key: str, container: str) -> None:

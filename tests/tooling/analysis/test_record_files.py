@@ -24,7 +24,7 @@ LOG = {"Records": [A, B]}
 DEEP = "[" * 200_000
 
 
-Entries = list[FileRecord | FileProblem]
+Entries = list[record_files.FileItem]
 
 
 def no_stdin() -> BinaryIO:
