@@ -52,6 +52,35 @@ ASSUMED = {
     "assumedRoleUser": {"assumedRoleId": "AROAEXAMPLE0000000001:app", "arn": f"{ROLE}/app"},
 }
 KEY = {"accountId": "111122223333", "type": "AWS::KMS::Key", "ARN": "arn:aws:kms:eu-north-1:1:key"}
+NETWORK = {
+    "networkInterfaceId": "eni-0123456789abcdef0",
+    "subnetId": "subnet-0123456789abcdef0",
+    "vpcId": "vpc-0123456789abcdef0",
+    "status": "in-use",
+    "privateIpAddress": "10.0.0.7",
+    "groupSet": {"items": [{"groupId": "sg-0123456789abcdef0", "groupName": "app"}]},
+    "attachment": {"attachmentId": "eni-attach-0123", "deviceIndex": 0, "status": "attaching"},
+    "privateIpAddressesSet": {"item": [{"privateIpAddress": "10.0.0.7", "primary": True}]},
+    "tagSet": {"items": [{"key": f"tag-{number}", "value": "app"} for number in range(8)]},
+}
+INSTANCES = {
+    "requestId": "0a1b2c3d-0000-0000-0000-000000000000",
+    "reservationId": "r-0123456789abcdef0",
+    "instancesSet": {
+        "items": [
+            {
+                "instanceId": f"i-0123456789abcdef{number}",
+                "imageId": "ami-0123456789abcdef0",
+                "instanceState": {"code": 0, "name": "pending"},
+                "instanceType": "m7g.large",
+                "placement": {"availabilityZone": "eu-north-1a", "tenancy": "default"},
+                "monitoring": {"state": "pending"},
+                "networkInterfaceSet": {"items": [NETWORK]},
+            }
+            for number in range(2)
+        ]
+    },
+}
 STREAM = {"logGroupName": "/aws/lambda/app", "logStreamName": "2026/11/20/[$LATEST]0a1b2c3d4e5f"}
 CALLS: list[tuple[str, str, dict[str, Any], Any, dict[str, Any]]] = [
     # frequent calls that are not sign-ins: service, name, parameters, results, other fields
@@ -61,6 +90,14 @@ CALLS: list[tuple[str, str, dict[str, Any], Any, dict[str, Any]]] = [
     ("s3", "ListBuckets", {"Host": "s3.eu-north-1.amazonaws.com"}, None, {}),
     ("logs", "CreateLogStream", STREAM, None, {"apiVersion": "20140328"}),
     ("dynamodb", "DescribeTable", {"tableName": "app"}, None, {"apiVersion": "2012-08-10"}),
+    (
+        "ec2",
+        "CreateNetworkInterface",
+        {"subnetId": "subnet-0123"},
+        {"networkInterface": NETWORK},
+        {},
+    ),
+    ("ec2", "RunInstances", {"instancesSet": {"items": [{"minCount": 2}]}}, INSTANCES, {}),
     ("iam", "ListRoles", {"maxItems": 100}, None, {}),
 ]
 USER_AGENT = (

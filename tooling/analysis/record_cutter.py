@@ -22,7 +22,6 @@ import msgspec
 
 from signwatch.detection.signin import NotASignIn, read
 from tooling.analysis.containers import LAMBDA_SOURCE_PREFIX
-from tooling.analysis.documents import JSON_DECODER
 
 LOG_START = b'{"Records":'
 DIGITS_STEP = 2048  # Python converts numbers of up to 4,300 digits, more than two steps
@@ -57,6 +56,7 @@ class LogOfTexts(msgspec.Struct, forbid_unknown_fields=True):
 
 _names_decoder = msgspec.json.Decoder(LogOfNames)
 _texts_decoder = msgspec.json.Decoder(LogOfTexts)
+_value_decoder = msgspec.json.Decoder()
 
 
 def cut(data: bytes) -> list[object] | None:
@@ -73,8 +73,8 @@ def cut(data: bytes) -> list[object] | None:
         records = _names_decoder.decode(data).Records
         hits = _find_hits(records)
         texts = _texts_decoder.decode(data).Records if hits else []
-        values = [JSON_DECODER.raw_decode(bytes(texts[index]).decode())[0] for index in hits]
-    except (ValueError, TypeError, RecursionError):  # ValueError: of msgspec, json and UTF-8
+        values = [_value_decoder.decode(texts[index]) for index in hits]
+    except (ValueError, TypeError, RecursionError):  # ValueError: of msgspec and of UTF-8
         return None
     pieces: list[object] = []
     start = 0

@@ -65,6 +65,9 @@ class FileProblem:
         return f"{self.path}: {place}{self.problem}"
 
 
+FileItem = FileRecord | OtherRecords | FileProblem  # what ``read`` yields
+
+
 def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
     """Return the files at the paths and in the folders below them, in order and each once.
 
@@ -135,17 +138,12 @@ def _make_open_problem(path: str, error: OSError) -> FileProblem:
     return FileProblem(path, "", problem, "check that you may read it")
 
 
-FileItem = FileRecord | OtherRecords | FileProblem
-
-
 def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileItem]:
     """Yield the records of one file, and a problem for each place that cannot be read.
 
-    If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together, and
-    without their values.
-
-    Values that are no record are reported together, after the records. Only this file is held in
-    memory. ``open_stdin`` is called only to read standard input.
+    If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together and
+    without their values. Values that are no record are reported together, after the records. Only
+    this file is held in memory. ``open_stdin`` is called only to read standard input.
     """
     try:
         data = documents.decompress(_read_bytes(file, open_stdin))
