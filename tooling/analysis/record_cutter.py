@@ -2,9 +2,9 @@
 
 It takes CloudTrail's own form, ``{"Records": [...]}`` and nothing else. Of each record only its
 names are read: ``read`` of the function decides by the event source and the event name alone what
-is not a sign-in. All other records are returned as text, to be decoded and judged. So are records
-that may be something else: with a ``detail`` or a whole record in a field, without a name, or with
-one that is not a string.
+is not a sign-in. All other records are decoded, to be judged. So are records that may be something
+else: with a ``detail`` or a whole record in a field, without a name, or with one that is not a
+string. The numbers in a decoded record may differ from json's; nothing judges or prints them.
 
 msgspec refuses what Python's json refuses, and some things that it accepts (NaN, halves of
 surrogates). It accepts two things that json refuses, which are looked for here: bytes that are not

@@ -73,6 +73,8 @@ class TestForms:
             (to_json([A, {"detail": B}]), [A, {"detail": B}]),
             (to_json(A, B, {"detail": C}), [A, B, {"detail": C}]),
             (to_json(A, B, between="\r\n\r\n") + "\r\n", [A, B]),
+            (to_json(A, B, between="\t"), [A, B]),  # lookup-events --output text
+            (to_json(A, B, between="\t") + "\n" + to_json(C, A, between="\t"), [A, B, C, A]),
             (to_json(LOG), [A, B]),
             (json.dumps(LOG, indent=2), [A, B]),
             ('{"Records": [\n{"eventName": "A"}\n]}', [A]),
@@ -288,6 +290,19 @@ class TestProblems:
         monkeypatch.setattr(documents, "MAX_BYTES", 100)
         ((_, problem),) = faults(read(tmp_path, encode(b" " * 101)))
         assert problem.startswith("holds more than")
+
+    @pytest.mark.parametrize("length", [100, 101])
+    def test_standard_input_that_is_too_large_is_reported(
+        self, monkeypatch: pytest.MonkeyPatch, length: int
+    ) -> None:
+        monkeypatch.setattr(documents, "MAX_BYTES", 100)
+        monkeypatch.setattr(record_files, "READ_CHUNK_BYTES", 7)
+        data = to_json(A).encode().ljust(length)
+        (entry,) = record_files.read(SourceFile("-", "-"), lambda: io.BytesIO(data))
+        if length == 100:
+            assert entry == FileRecord("-", 0, A)
+        else:
+            assert "holds more than" in str(entry)
 
     def test_data_after_a_gzip_file_are_reported(self, tmp_path: Path) -> None:
         data = gzip.compress(to_json(A).encode())
