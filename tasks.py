@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # the source roots of tooling and of signwatch
 
 # ruff: noqa: E402 - the source roots must be known first
+from tooling.terminal.positionals import extend_invoke
 from tooling.terminal.target import (
     STACK_HELP,
     TARGET_HELP,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from tooling.terminal.screen import Screen
 
+extend_invoke()
 REPLACE_HELP = {
     "allow_replace": "replace or delete even resources that keep evidence; default: off"
 }
@@ -354,9 +356,8 @@ def check(_c: Context) -> None:
 
 
 EXPLAIN_HELP = {
-    "path": "a file or folder of records, or - for standard input; works without --path too; "
-    "default: none",
-    "also": "one more such file or folder, repeatable; default: none",
+    "path": "a file or folder of records, or - for standard input; repeatable; "
+    "works without --path too; default: none",
     "networks": "recognised networks, separated by commas; "
     "default: `KnownNetworks` in signwatch.toml, else none",
     "json": "one JSON object a line, other events included; default: readable lines",
@@ -364,21 +365,20 @@ EXPLAIN_HELP = {
 }
 
 
-@task(writes=False, help=EXPLAIN_HELP, iterable=("also",), positional=("path",))
+@task(writes=False, help=EXPLAIN_HELP, iterable=("path",), positional=("path",))
 def explain(
     _c: Context,
-    path: str,
-    also: list[str] | None = None,
+    path: list[str],
     networks: str | None = None,
     json: bool = False,
     config: str | None = None,
 ) -> None:
-    """Show what Signwatch would do with your records (explain PATH); needs no account."""
+    """Show what Signwatch would do with your records (explain PATH ...); needs no account."""
     from tooling import settings
     from tooling.analysis import explain
 
     criteria = explain.choose_criteria(settings.read_parameters(config), networks)
-    explain.run([path, *(also or [])], criteria, as_json=json)
+    explain.run(path, criteria, as_json=json)
 
 
 COVERAGE_HELP = {

@@ -65,7 +65,11 @@ THIRD_PARTY = {
     "tooling": {"boto3", "botocore", "hcl2", "lark", "yaml", "rich"},
     "tasks": {"invoke"},
 }
-ONE_MODULE_ALONE = {"tooling.terminal.task": {"invoke"}}  # Invoke's decorator
+ONE_MODULE_ALONE = {
+    "tooling.terminal.task": {"invoke"},  # Invoke's decorator
+    "tooling.terminal.positionals": {"invoke"},  # Invoke's parser
+    "tooling.analysis.record_cutter": {"msgspec"},
+}
 REGISTRY_HOSTS = re.compile(
     r"pypi\.org|pythonhosted\.org|npmjs\.(org|com)|deb\.debian\.org|proxy\.golang\.org"
 )

@@ -39,7 +39,7 @@ def count_septets(text: str) -> int:
 
     ``text`` must contain only GSM-7 characters.
     """
-    return len(text) + sum(character in EXTENSION_CHARACTERS for character in text)
+    return len(text) + sum(map(text.count, EXTENSION_CHARACTERS))
 
 
 def to_gsm7(text: str) -> str:
@@ -53,8 +53,9 @@ def to_gsm7(text: str) -> str:
         import unicodedata
 
         text = unicodedata.normalize("NFC", text)  # a letter and its accent become one character
-    mapped = "".join(map(_map_character, text))
-    return " ".join(mapped.split())
+    if not BASIC_CHARACTERS.issuperset(text):  # rarely, and mapping takes longer than the check
+        text = "".join(map(_map_character, text))
+    return " ".join(text.split())
 
 
 def _map_character(character: str) -> str:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from signwatch.alerting.message import compose
 from signwatch.detection import networks as recognition
-from signwatch.detection.signin import ParsedEvent, SignIn, Step, Unreadable, read, read_unfinished
+from signwatch.detection.signin import (
+    DEVICE_CODE_GRANT,
+    ParsedEvent,
+    SignIn,
+    Step,
+    Unreadable,
+    read,
+    read_unfinished,
+)
 from signwatch.detection.verdict import ROOT_FAILURE, Verdict, judge
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
@@ -29,6 +37,7 @@ ONCE_A_DAY = "reported once a day; shown each time here"
 FAILURES = "texted from the third failure in 15 minutes on; shown each time here"
 ROOT_FAILURES = "texted at the first and from the third in 15 minutes on; shown each time here"
 LINKED = "counted with the console sign-in that follows; shown by itself here"
+APPROVAL = "where it was approved is not known here"
 UNFINISHED = "noted if no sign-in follows within 15 minutes"
 UNFINISHED_ALERT = "only if no sign-in follows within 15 minutes; shown each time here"
 
@@ -82,6 +91,8 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
             verdict = _add_reason(verdict_if_unfinished, UNFINISHED_ALERT)
         else:
             verdict = _add_reason(verdict, UNFINISHED)
+    if _is_device_code(parsed_event):
+        verdict = _add_reason(verdict, APPROVAL)
     text = ""
     if verdict.level == "alert":
         verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
@@ -102,6 +113,13 @@ def _judge(parsed_event: ParsedEvent, criteria: Criteria) -> Verdict:
     return judge(
         parsed_event, recognised=is_recognised, off=criteria.alert_off, on=criteria.alert_on
     )
+
+
+def _is_device_code(parsed_event: ParsedEvent) -> bool:
+    """Return whether a device code was used, which somebody approved in the portal before."""
+    if not isinstance(parsed_event, SignIn):
+        return False
+    return parsed_event.grant == DEVICE_CODE_GRANT and parsed_event.outcome == "success"
 
 
 def _describe_effect_of_other_events(verdict: Verdict) -> str:
@@ -165,7 +183,9 @@ def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Rep
     is_empty = True
     for item in record_files.read(file, report.streams.stdin):
         is_empty = False
-        if isinstance(item, record_files.FileProblem):
+        if isinstance(item, record_files.OtherRecords):
+            report.add_other_records(item)
+        elif isinstance(item, record_files.FileProblem):
             report.add_problem(item)
         else:
             report.add_record(explain(item, criteria))

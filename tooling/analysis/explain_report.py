@@ -8,25 +8,31 @@ Strangers can write strings into records, so control characters are escaped befo
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as encode_string
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from signwatch.detection.networks import split_list
 from signwatch.detection.record import open_record
 from signwatch.detection.signin import NotASignIn, ParsedEvent, SignIn, Step, Unreadable
+from signwatch.detection.verdict import Verdict, judge
+from tooling.analysis.record_files import FileRecord
 from tooling.terminal import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from signwatch.detection.verdict import Verdict
-    from tooling.analysis.record_files import FileProblem, FileRecord
+    from tooling.analysis.record_files import FileProblem, OtherRecords
 
 CLASS_NAMES = {SignIn: "sign-in", Step: "step", NotASignIn: "other", Unreadable: "unreadable"}
 LEVEL_NAMES = {"alert": "alert", "note": "noted", "recognised": "recognised", "ignored": "ignored"}
+OTHER_EVENT = NotASignIn(event_id="", event_name="", account="")
+OTHER_VERDICT = judge(OTHER_EVENT, recognised=False)
 SIGN_IN_FIELDS = ("kind", "who", "identity", "source", "outcome", "mfa")  # shown in JSON
 TIME_CHARS = 20  # of a record's time: 2026-11-24T10:12:31Z
 PROBLEM_MAX_CHARS = 500
@@ -82,7 +88,10 @@ class ExplainedRecord:
     def format_lines(self) -> list[str]:
         """Return the readable lines (not JSON): a summary, then the alert's text, indented."""
         event, escape = self.parsed_event, untrusted.escape_unprintable
-        event_time = escape(open_record(self.record.value).time, TIME_CHARS) or "time unknown"
+        time = getattr(event, "time", None)  # a step or another event has none
+        if time is None:
+            time = open_record(self.record.value).time
+        event_time = escape(time, TIME_CHARS) or "time unknown"
         columns = [f"{event_time:<{TIME_CHARS}}", f"{format_level(self.verdict):<10}"]
         columns.append(self._describe_event())
         if isinstance(event, (SignIn, Unreadable)):
@@ -101,6 +110,27 @@ class ExplainedRecord:
         return self.parsed_event.what
 
 
+def format_other_records(others: OtherRecords) -> str:
+    """Return a line of JSON for each record, as ``to_ascii_json`` does of its JSON object."""
+    path, rest = encode_string(others.path), _format_rest_of_other_record()
+    lines = [
+        f'{{"file": {path}, "index": {index}, "event_id": {encode_string(names.eventID)}, '
+        f'"event_name": {encode_string(names.eventName)}, {rest}\n'
+        for index, names in enumerate(others.names, others.index)
+    ]
+    return "".join(lines).replace("\x7f", "\\u007f")
+
+
+@functools.cache
+def _format_rest_of_other_record() -> str:
+    """Return the end of the line of a record that is not a sign-in, after the event's name."""
+    blank = ExplainedRecord(FileRecord("", 0, {}), OTHER_EVENT, OTHER_VERDICT, "")
+    fields = blank.to_json_object()
+    for key in ("file", "index", "event_id", "event_name"):
+        del fields[key]
+    return json.dumps(fields)[1:]
+
+
 def format_level(verdict: Verdict) -> str:
     """Return the verdict's level, with its severity if that is high: "alert high"."""
     return f"{verdict.level} high" if verdict.severity == "high" else verdict.level
@@ -114,23 +144,37 @@ class Report:
     networks: str  # the recognised ones, separated by commas
     as_json: bool = False
     files: int = 0  # the caller counts them
+    records: int = 0
     problems: int = 0
     levels: Counter[str] = field(default_factory=Counter)  # level -> number of records
     classes: Counter[str] = field(default_factory=Counter)  # class -> number of records
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.streams)
+        self.encoding = getattr(self.streams.out, "encoding", None) or "utf-8"
 
     def add_record(self, explained: ExplainedRecord) -> None:
         """Count a record and print it. Readable lines leave out events of class "other"."""
+        class_name = explained.class_name
+        self.records += 1
         self.levels[explained.verdict.level] += 1
-        self.classes[explained.class_name] += 1
+        self.classes[class_name] += 1
         if self.as_json:
             self._print(untrusted.to_ascii_json(explained.to_json_object()))
-        elif explained.class_name != "other":
-            for line in explained.format_lines():
-                self._print(line)
-        self.progress.show(self.files, self.levels.total())
+        elif class_name != "other":
+            self._print("\n".join(explained.format_lines()))
+        self.progress.show(self.files, self.records)
+
+    def add_other_records(self, others: OtherRecords) -> None:
+        """Count records that are not sign-ins; print them as ``add_record`` does."""
+        count = len(others.names)
+        self.records += count
+        self.levels[OTHER_VERDICT.level] += count
+        self.classes[CLASS_NAMES[NotASignIn]] += count
+        if self.as_json:
+            self.progress.clear()
+            self.streams.out.write(format_other_records(others))
+        self.progress.show(self.files, self.records)
 
     def add_problem(self, problem: FileProblem) -> None:
         """Count a place that could not be read, and print it to standard error."""
@@ -142,7 +186,7 @@ class Report:
     def close(self) -> None:
         """Print the totals, unless the output is JSON or there was no record; flush the output."""
         self.progress.clear()
-        if self.levels and not self.as_json:
+        if self.records and not self.as_json:
             self._print("")
             self._print_totals()
         self.streams.out.flush()
@@ -150,7 +194,7 @@ class Report:
     def _print_totals(self) -> None:
         """Print "records 3, files 1: 1 alert, 0 noted, ...", and the recognised networks."""
         levels = ", ".join(f"{self.levels[level]} {name}" for level, name in LEVEL_NAMES.items())
-        totals = f"records {self.levels.total()}, files {self.files}: {levels}"
+        totals = f"records {self.records}, files {self.files}: {levels}"
         if self.levels["ignored"]:
             totals += f" (steps {self.classes['step']}, other events {self.classes['other']})"
         self._print(totals)
@@ -158,12 +202,12 @@ class Report:
         networks = untrusted.escape_unprintable(networks, max_chars=len(networks))  # never cut
         self._print(f"recognised networks: {networks or 'none, so every source is unrecognised'}")
 
-    def _print(self, line: str) -> None:
-        """Print a line; characters that the stream cannot encode are escaped."""
+    def _print(self, text: str) -> None:
+        """Print one or more lines; characters that the stream cannot encode are escaped."""
         self.progress.clear()
-        encoding = getattr(self.streams.out, "encoding", None) or "utf-8"
-        printable = line.encode(encoding, "backslashreplace").decode(encoding)
-        self.streams.out.write(f"{printable}\n")
+        if not text.isascii():
+            text = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        self.streams.out.write(f"{text}\n")
 
 
 @dataclass
@@ -174,11 +218,12 @@ class Progress:
     is_shown: bool = False
 
     def __post_init__(self) -> None:
+        self.is_terminal = self.streams.err.isatty()
         self.next_update = self.streams.clock() + FIRST_PROGRESS_SECONDS
 
     def show(self, files: int, records: int) -> None:
         """Show or update the line, at most twice a second; nothing if there is no terminal."""
-        if self.streams.clock() < self.next_update or not self.streams.err.isatty():
+        if not self.is_terminal or self.streams.clock() < self.next_update:
             return
         self.next_update = self.streams.clock() + PROGRESS_INTERVAL_SECONDS
         self.is_shown = True

@@ -18,6 +18,7 @@ import invoke
 
 from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
+from tooling.terminal.positionals import RepeatedPositional
 from tooling.terminal.target import STACK_HELP, SWITCHES
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def task(
     Errors become a message and an exit code (``map_errors``). A task that ``writes`` refuses
     --dry. ``name`` is what a person types if it is not the function's name ("networks.allow").
     ``help`` has a text for each flag. The flags in ``iterable`` can be repeated; those in
-    ``positional`` work without the flag's name too.
+    ``positional`` work without the flag's name too; one in both is required, and takes every word
+    that is no flag.
 
     If the function has a parameter ``target``, the task has in its place those flags of STACK_HELP
     that ``help`` explains; the function gets their values as one dictionary.
@@ -61,7 +63,7 @@ def task(
         def run(context: invoke.Context, **flags: Any) -> None:
             """Call the function with the values of the flags, by their names."""
             # If a positional is missing, Invoke takes --help for its value.
-            if any(flags[flag] in HELP_FLAGS for flag in positional):
+            if any(_asks_for_help(flags[flag]) for flag in positional):
                 _show_help(invoke_task, help)
                 return
             with map_errors(task_name):
@@ -79,10 +81,33 @@ def task(
             help=dict(help),
             iterable=list(iterable),
             positional=list(positional),
+            klass=_Task,
         )
         return invoke_task
 
     return decorate
+
+
+class _Task(invoke.Task[Any]):
+    """Invoke's task; positionals of it can be repeated."""
+
+    def get_arguments(
+        self,
+        ignore_unknown_help: bool | None = None,  # noqa: FBT001 - Invoke's own signature
+    ) -> list[invoke.Argument]:
+        """Return the flags, as Invoke does."""
+        return [
+            RepeatedPositional(argument)
+            if argument.positional and argument.kind is list
+            else argument
+            for argument in super().get_arguments(ignore_unknown_help)
+        ]
+
+
+def _asks_for_help(value: object) -> bool:
+    """Return whether the value of a positional, or the first of several, is a flag for help."""
+    first = value[0] if isinstance(value, list) else value
+    return first in HELP_FLAGS
 
 
 def _choose_target_flags(help: Mapping[str, str]) -> dict[str, object]:  # noqa: A002 - as in task

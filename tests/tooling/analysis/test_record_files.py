@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from tests.support.refusals import refusal_of
-from tooling.analysis import record_files
+from tooling.analysis import documents, record_files
 from tooling.analysis.record_files import FileProblem, FileRecord, SourceFile
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LOG = {"Records": [A, B]}
 DEEP = "[" * 200_000
 
 
-Entries = list[FileRecord | FileProblem]
+Entries = list[record_files.FileItem]
 
 
 def no_stdin() -> BinaryIO:
@@ -73,6 +73,8 @@ class TestForms:
             (to_json([A, {"detail": B}]), [A, {"detail": B}]),
             (to_json(A, B, {"detail": C}), [A, B, {"detail": C}]),
             (to_json(A, B, between="\r\n\r\n") + "\r\n", [A, B]),
+            (to_json(A, B, between="\t"), [A, B]),  # lookup-events --output text
+            (to_json(A, B, between="\t") + "\n" + to_json(C, A, between="\t"), [A, B, C, A]),
             (to_json(LOG), [A, B]),
             (json.dumps(LOG, indent=2), [A, B]),
             ('{"Records": [\n{"eventName": "A"}\n]}', [A]),
@@ -120,15 +122,13 @@ class TestForms:
             FileRecord("-", 1, B),
         ]
 
-    @pytest.mark.parametrize("record", [[A], 7, None, "ConsoleLogin", True])
-    def test_a_record_that_is_not_an_object_is_returned(
-        self, tmp_path: Path, record: object
+    @pytest.mark.parametrize("value", [[[7]], 7, None, "ConsoleLogin", True, {}, {"a": 1}])
+    def test_a_value_that_is_no_record_is_a_fault_beside_the_records(
+        self, tmp_path: Path, value: object
     ) -> None:
-        assert values(read(tmp_path, to_json({"Records": [record, A]}))) == [record, A]
-
-    def test_an_event_of_lookup_events_without_json_is_returned(self, tmp_path: Path) -> None:
-        (record,) = lookup(5)["Events"]
-        assert values(read(tmp_path, to_json(lookup(5)))) == [record]
+        entries = read(tmp_path, to_json({"Records": [A, value, B, value]}))
+        assert (values(entries), indexes(entries)) == ([A, B], [0, 2])
+        assert faults(entries) == [("event 1", "no CloudTrail record here, nor in 1 more")]
 
     def test_a_digest_file_holds_no_record(self, tmp_path: Path) -> None:
         (tmp_path / "digest.json").write_text(
@@ -229,7 +229,7 @@ class TestProblems:
         ((place, problem),) = faults(read(tmp_path, bytes(data)))
         assert "is damaged gzip" in problem
         reported = int(place.removeprefix("byte "))
-        assert start - record_files.GZIP_CHUNK_BYTES <= reported <= len(data)
+        assert start - documents.GZIP_CHUNK_BYTES <= reported <= len(data)
 
     def test_bytes_that_are_not_utf_8_are_reported_by_line_and_column(self, tmp_path: Path) -> None:
         data = b'{"Records": [\n  {"eventName": "\xff"}]}'
@@ -287,11 +287,24 @@ class TestProblems:
     def test_a_file_that_is_too_large_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encode: Any
     ) -> None:
-        monkeypatch.setattr(record_files, "MAX_FILE_BYTES", 100)
+        monkeypatch.setattr(documents, "MAX_BYTES", 100)
         ((_, problem),) = faults(read(tmp_path, encode(b" " * 101)))
         assert problem.startswith("holds more than")
+
+    @pytest.mark.parametrize("length", [100, 101])
+    def test_standard_input_that_is_too_large_is_reported(
+        self, monkeypatch: pytest.MonkeyPatch, length: int
+    ) -> None:
+        monkeypatch.setattr(documents, "MAX_BYTES", 100)
+        monkeypatch.setattr(record_files, "READ_CHUNK_BYTES", 7)
+        data = to_json(A).encode().ljust(length)
+        (entry,) = record_files.read(SourceFile("-", "-"), lambda: io.BytesIO(data))
+        if length == 100:
+            assert entry == FileRecord("-", 0, A)
+        else:
+            assert "holds more than" in str(entry)
 
     def test_data_after_a_gzip_file_are_reported(self, tmp_path: Path) -> None:
         data = gzip.compress(to_json(A).encode())
         assert faults(read(tmp_path, data + b"more"))[0][0] == f"byte {len(data)}"
-        assert zlib.decompress(data, record_files.GZIP_WINDOW_BITS) == to_json(A).encode()
+        assert zlib.decompress(data, documents.GZIP_WINDOW_BITS) == to_json(A).encode()

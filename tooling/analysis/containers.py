@@ -1,0 +1,247 @@
+"""Unwraps CloudTrail records from what they are packed in: files, logs, queues, topics, queries.
+
+What counts as a record, so that a damaged record is still judged and nothing else is:
+
+- an object with one of RECORD_KEYS, unless its source begins with "aws:" (events of Lambda's own
+  sources look alike)
+- an EventBridge event whose type is one of CloudTrail's, whatever it holds, or whose ``detail`` has
+  one of RECORD_KEYS
+
+A container is an object or a list whose form says where its content is. The content is unwrapped
+again, up to MAX_DEPTH levels. Content may be text that holds JSON, or base64 of gzip.
+
+Facts: AWS CloudTrail User Guide, "CloudTrail log file examples", "CloudTrail digest file structure"
+and "CloudTrail Lake supported event schemas" (eventJson); AWS CLI reference, cloudtrail
+lookup-events and get-query-results, logs filter-log-events, get-query-results and get-log-record,
+sqs receive-message; CloudWatch Logs User Guide, "Real-time processing of log data with
+subscriptions"; Lambda Developer Guide, "Using Lambda with Amazon SQS", "Using Lambda with Amazon
+SNS" and "Capturing records of Lambda asynchronous invocations"; Amazon SNS Developer Guide,
+"Parsing Amazon SNS message formats"; Amazon EventBridge, "Events delivered via CloudTrail".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from signwatch.detection.sign_in_paths import ANOMALY_TYPE
+from tooling.analysis import documents
+from tooling.analysis.documents import DecodeError, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 24  # a trail batch in a failure record in a topic's message in a queue has 14
+RECORD_KEYS = frozenset(
+    {"eventVersion", "eventSource", "eventName", "eventID", "userIdentity", "sourceIPAddress"}
+)
+LAMBDA_SOURCE_PREFIX = "aws:"  # of eventSource in the events of SQS, Kinesis, S3 and others
+CLOUDTRAIL_TYPE_SUFFIX = " via cloudtrail"  # of an EventBridge event's detail-type, in lower case
+DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
+# A field that holds one whole record. No record has such a field, nor LOG_KEY, so both are looked
+# for first.
+WHOLE_RECORD_KEYS = (
+    "CloudTrailEvent",  # lookup-events
+    "eventJson",  # CloudTrail Lake
+    "@message",  # Logs Insights
+)
+ROW_KEYS = (*WHOLE_RECORD_KEYS, "eventjson", "message")
+LOG_KEY = "Records"  # log files of CloudTrail, events of Lambda's own sources
+LIST_KEYS = (
+    "records",  # events of Firehose
+    "Events",  # lookup-events
+    "events",  # filter-log-events, get-log-events
+    "Messages",  # receive-message
+    "logEvents",  # a batch of a subscription filter
+    "results",  # get-query-results of Logs Insights
+    "QueryResultRows",  # get-query-results of CloudTrail Lake
+)
+CONTENT_KEYS = (
+    "requestPayload",  # a record of a failed invocation
+    "Sns",  # an event of SNS for Lambda
+    "Message",  # a notification of SNS
+    "message",  # an event of a log group
+    "Body",  # a message of receive-message
+    "body",  # a message of SQS for Lambda
+    "awslogs",  # a batch of a subscription filter, around its data
+    "kinesis",  # an event of Kinesis for Lambda, around its data
+    "logRecord",  # get-log-record
+    "detail",  # an EventBridge event of another type, such as a failed invocation's
+)
+PACKED_KEY = "data"  # base64, as in {"awslogs": {"data": "..."}}
+CONTROL_MESSAGE = "CONTROL_MESSAGE"  # messageType of a batch that only tests the subscription
+
+
+@dataclass(frozen=True)
+class NotARecord:
+    """A value that is neither a record nor a container."""
+
+
+@dataclass(frozen=True)
+class BrokenContent:
+    """A container whose content cannot be decoded. ``place`` is in that content; it may be empty.
+
+    ``key`` names the content: the field that holds it, or "text".
+    """
+
+    key: str
+    place: str
+    problem: str
+    remedy: str
+
+
+Found = dict[str, Any] | NotARecord | BrokenContent
+
+
+def unwrap(value: object, key: str = "text", depth: int = 0) -> Iterator[Found]:
+    """Yield each record in a JSON value or Row, and what is found in place of a record.
+
+    ``key`` names the field that the value comes from.
+    """
+    if depth > MAX_DEPTH:
+        yield BrokenContent(key, "", "is packed too deeply", "unpack it")
+    elif isinstance(value, Row):
+        yield from _unwrap_row(value, depth)
+    elif isinstance(value, dict):
+        yield from _unwrap_object(value, depth)
+    elif isinstance(value, list):
+        yield from _unwrap_list(value, key, depth)
+    elif isinstance(value, str):
+        yield from _unwrap_text(value, key, depth)
+    else:
+        yield NotARecord()
+
+
+def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
+    """Yield what an object is or holds."""
+    if key := _find_key(value, WHOLE_RECORD_KEYS):
+        yield from unwrap(value[key], key, depth + 1)
+    elif isinstance(value.get(LOG_KEY), list):
+        yield from _unwrap_list(value[LOG_KEY], LOG_KEY, depth)
+    elif is_record(value):
+        yield value
+    elif value.get("messageType") == CONTROL_MESSAGE:
+        return
+    elif key := _find_list_key(value):
+        yield from _unwrap_list(value[key], key, depth)
+    elif value.keys() >= DIGEST_KEYS:
+        return
+    elif key := _find_key(value, CONTENT_KEYS):
+        yield from unwrap(value[key], key, depth + 1)
+    elif isinstance(value.get(PACKED_KEY), str):
+        yield from _unwrap_packed(value[PACKED_KEY], depth)
+    else:
+        yield NotARecord()
+
+
+def is_whole_record(value: object) -> bool:
+    """Return whether ``unwrap`` would yield the value itself."""
+    if not isinstance(value, dict) or isinstance(value.get(LOG_KEY), list):
+        return False
+    return not _find_key(value, WHOLE_RECORD_KEYS) and is_record(value)
+
+
+def is_record(value: dict[str, Any]) -> bool:
+    """Return whether an object is a CloudTrail record or an EventBridge event with one.
+
+    It may be damaged: one field that only such a record has is enough.
+    """
+    source = value.get("eventSource")
+    if isinstance(source, str) and source.startswith(LAMBDA_SOURCE_PREFIX):
+        return False
+    if not RECORD_KEYS.isdisjoint(value):
+        return True
+    detail_type = value.get("detail-type")
+    if isinstance(detail_type, str):
+        detail_type = detail_type.lower()
+        if detail_type == ANOMALY_TYPE or detail_type.endswith(CLOUDTRAIL_TYPE_SUFFIX):
+            return True
+    detail = value.get("detail")
+    return isinstance(detail, dict) and not RECORD_KEYS.isdisjoint(detail)
+
+
+def _find_key(value: dict[str, Any], keys: tuple[str, ...]) -> str:
+    """Return the first of the keys that holds an object, a list or a text; empty if none does."""
+    for key in keys:
+        if isinstance(value.get(key), (dict, list, str)):
+            return key
+    return ""
+
+
+def _find_list_key(value: dict[str, Any]) -> str:
+    """Return the first of LIST_KEYS that holds a list; empty if none does."""
+    for key in LIST_KEYS:
+        if isinstance(value.get(key), list):
+            return key
+    return ""
+
+
+def _unwrap_list(values: list[Any], key: str, depth: int) -> Iterator[Found]:
+    """Yield what each value of a list is or holds. A list in the list may be a row of a query."""
+    for value in values:
+        row = _read_row(value)
+        yield from unwrap(value if row is None else row, key, depth + 1)
+
+
+def _read_row(value: object) -> Row | None:
+    """Return a row of a query's results, by column; None if the value is not a row.
+
+    A row of Logs Insights is ``[{"field": "@message", "value": "..."}, ...]``, one of CloudTrail
+    Lake ``[{"eventJson": "..."}, {"eventName": "..."}, ...]``.
+    """
+    if not isinstance(value, list) or not value:
+        return None
+    row = Row()
+    for cell in value:
+        if not isinstance(cell, dict):
+            return None
+        if isinstance(cell.get("field"), str):
+            row[cell["field"]] = cell.get("value")
+        elif len(cell) == 1:
+            row.update(cell)
+        else:
+            return None
+    return row
+
+
+def _unwrap_row(row: Row, depth: int) -> Iterator[Found]:
+    """Yield the record in a row that has it as a whole: single columns are not enough."""
+    if key := _find_key(row, ROW_KEYS):
+        yield from unwrap(row[key], key, depth + 1)
+    else:
+        yield NotARecord()
+
+
+def _unwrap_text(text: str, key: str, depth: int) -> Iterator[Found]:
+    """Yield what the JSON in a text is or holds."""
+    if not text.lstrip().startswith(("{", "[", '"')):
+        yield NotARecord()
+        return
+    try:
+        value = documents.decode_only_document(text)
+    except DecodeError as error:
+        place = documents.format_place(text, error.offset)
+        yield BrokenContent(key, place, error.problem, error.remedy)
+        return
+    yield from unwrap(value, key, depth + 1)
+
+
+def _unwrap_packed(data: str, depth: int) -> Iterator[Found]:
+    """Yield what is found in data in base64, packed with gzip or not."""
+    try:
+        text = documents.decode_text(documents.decompress(base64.b64decode(data, validate=True)))
+    except binascii.Error as error:
+        problem = f"is not base64 ({error})"
+        yield BrokenContent(PACKED_KEY, "", problem, documents.FETCH_REMEDY)
+        return
+    except DecodeError as error:
+        yield BrokenContent(PACKED_KEY, f"byte {error.offset}", error.problem, error.remedy)
+        return
+    for document in documents.split_text(text):
+        if isinstance(document, DecodeError):
+            place = documents.format_place(text, document.offset)
+            yield BrokenContent(PACKED_KEY, place, document.problem, document.remedy)
+        else:
+            yield from unwrap(document, PACKED_KEY, depth + 1)
