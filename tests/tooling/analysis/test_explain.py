@@ -98,9 +98,9 @@ class TestExplain:
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
-            ("root-fails", explain.ROOT_FAILURES),
-            ("iam-user-fails", explain.FAILURES),
-            ("console-session-is-prepared", explain.LINKED),
+            ("root-fails", explain.ROOT_FAILURES_REASON),
+            ("iam-user-fails", explain.FAILURES_REASON),
+            ("console-session-is-prepared", explain.CONSOLE_LINK_REASON),
         ],
     )
     def test_an_alert_says_how_other_events_may_change_it(self, name: str, reason: str) -> None:
