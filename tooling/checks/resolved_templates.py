@@ -23,7 +23,7 @@ PSEUDO_PARAMETERS = {
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::NoValue": None,
 }
-VALUES = {  # what a deploy passes for the parameters without a default
+REQUIRED_VALUES = {  # what a deploy passes for the parameters without a default
     "AlertEmail": "owner@example.com",
     "NamePrefix": "signwatch",
     "HomeRegion": REGION,
@@ -92,7 +92,7 @@ def resolve(folder: Path, changes: Mapping[str, str]) -> dict[str, Stack]:
         defaults = {
             name: str(body["Default"]) for name, body in declared.items() if "Default" in body
         }
-        values = {**defaults, **VALUES, **changes}
+        values = {**defaults, **REQUIRED_VALUES, **changes}
         stacks[ROOT_STACK] = _deploy(ROOT_STACK, values, sources, stacks)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"the templates cannot be resolved ({error!r})"
@@ -113,14 +113,14 @@ def _deploy(
             continue
         resources[logical_id] = {**body, "Properties": scope.resolve(body.get("Properties", {}))}
         if body["Type"] == STACK:
-            child = child_of(logical_id)
+            child = get_template_name(logical_id)
             passed = resources[logical_id]["Properties"]["Parameters"]
             stacks[child] = _deploy(child, passed, sources, stacks)
     outputs = {key: scope.resolve(body["Value"]) for key, body in source.get("Outputs", {}).items()}
     return Stack(values, resources, outputs)
 
 
-def child_of(logical_id: str) -> str:
+def get_template_name(logical_id: str) -> str:
     """Return the template's name of a nested stack."""
     return logical_id.removesuffix("Stack").lower()
 
@@ -195,7 +195,7 @@ class _Scope:
         body = self.source["Resources"][name]
         kind = body["Type"]
         if kind == STACK:
-            return self.stacks[child_of(name)].outputs[attribute.removeprefix("Outputs.")]
+            return self.stacks[get_template_name(name)].outputs[attribute.removeprefix("Outputs.")]
         if attribute != "Arn" or kind not in ARN_FORMATS:
             return f"<{name}.{attribute}>"
         properties = self.resolve(body["Properties"])
