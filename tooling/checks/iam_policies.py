@@ -149,7 +149,7 @@ def plan_bootstraps(
     for name, source in sources.items():
         (folder / name).mkdir()
         for path in source.glob("*.tf"):
-            if path.name != "providers.tf":
+            if path.name != "providers.tf":  # PROVIDER takes its place
                 shutil.copy(path, folder / name)
     modules = {name: {"source": f"./{name}", **VARIABLES} for name in sources}
     root = {"variable": {"region": {}}, "module": modules}
@@ -269,11 +269,11 @@ def _find_policy_addresses(
                 if resource["type"] == "aws_iam_policy" and address in references
             )
         if block["type"] == "aws_iam_role_policy":
-            # With for_each, each role has the policy with its own key, such as ["preview"].
-            role_key = role_address.removeprefix(block_address)
-            policy_address = block["address"] + role_key
-            is_made_by_for_each = policy_address in bootstrap.resources
-            yield policy_address if is_made_by_for_each else block["address"]
+            # With for_each, a role has the policy with the same key, such as ["preview"]. A policy
+            # without for_each is the only one of its block.
+            key = role_address.removeprefix(block_address)
+            policy_address = block["address"] + key
+            yield policy_address if policy_address in bootstrap.resources else block["address"]
 
 
 def collect_stacks(stacks: Mapping[str, Stack]) -> Collection:

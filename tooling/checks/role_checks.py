@@ -61,7 +61,7 @@ class RoleRights:
         ]
 
     def list_allowed_actions(self) -> list[Action]:
-        """Return the actions that the role's own policies allow, each once, by name."""
+        """Return the actions that the role's own policies allow, each once, sorted by name."""
         patterns = {
             pattern
             for statement in self._own_statements
@@ -136,7 +136,8 @@ def check_handlers(
     """Yield each right that the service role lacks for resources of the types in ``kinds``.
 
     ``handlers`` is the content of handler_permissions.toml. It has the actions that each handler
-    calls: ``{"AWS::SQS::Queue": {"create": ["sqs:CreateQueue"], ...}}``.
+    calls: ``{"AWS::SQS::Queue": {"create": ["sqs:CreateQueue"], ...}}``. "beyond_the_schemas" has
+    the actions that AWS does not list for any handler, each with the reason why it is needed.
     """
     for role in collection.roles:
         if role.arn != SERVICE_ROLE_ARN:
@@ -144,7 +145,7 @@ def check_handlers(
         rights = RoleRights(role, collection.policies, reference)
         for kind in sorted(kinds):
             if kind in handlers:
-                yield from _check_handlers_of(kind, handlers[kind], rights)
+                yield from _check_handler(kind, handlers[kind], rights)
             else:
                 yield f"{role.name}: handler_permissions.toml does not say what it needs for {kind}"
         for entry in handlers["beyond_the_schemas"]:
@@ -152,7 +153,7 @@ def check_handlers(
                 yield f"{role.name}: lacks {entry['action']}. {entry['reason']}"
 
 
-def _check_handlers_of(kind: str, handler: Mapping[str, Any], rights: RoleRights) -> Iterator[str]:
+def _check_handler(kind: str, handler: Mapping[str, Any], rights: RoleRights) -> Iterator[str]:
     """Yield each right that one resource type's handler calls and that the service role lacks."""
     service = kind.split("::")[1].lower()  # "AWS::SQS::Queue" -> "sqs"
     for step in HANDLER_STEPS:
@@ -183,7 +184,7 @@ def _check_tagging(collection: Collection, reference: Reference) -> Iterator[str
         for statement in policy.statements
         if is_allow(statement)
     ]
-    tags_by_service: dict[str, set[str]] = defaultdict(set)
+    tags_by_service: dict[str, set[str]] = defaultdict(set)  # the tags' condition keys
     for _, statement in allowing:
         for pattern in as_list(statement.get("Action", [])):
             service = pattern.partition(":")[0]

@@ -79,9 +79,9 @@ def _check_action(
 ) -> Iterator[str]:
     """Check that the actions of a pattern can be used on the resources of its statement.
 
-    An action without resource-level permissions takes no ARN: only ``Resource: "*"`` matches it. An
-    identity policy that allows a pattern may not contain any such action. In a statement that
-    denies, and in a resource policy, one action that takes an ARN is enough.
+    An action without resource-level permissions takes no ARN: only ``Resource: "*"`` matches it. If
+    an identity policy allows the pattern, all its actions must take an ARN. In a statement that
+    denies, and in a resource policy, one that does is enough.
     """
     resources = _list_resources(policy, statement)
     if "*" in resources or "NotResource" in statement:
