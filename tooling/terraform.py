@@ -126,7 +126,8 @@ class Terraform:
         Terraform remembers the state's full path, which is wrong after the checkout was moved with
         its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
         """
-        options, variables = ["-reconfigure", "-input=false", "-no-color"], {}
+        options = ["-reconfigure", "-input=false", "-no-color"]
+        variables: dict[str, str] = {}
         if mirror := self.environment.get(MIRROR_VARIABLE):
             options.append(f"-plugin-dir={Path(mirror).resolve()}")
             # A plugin cache in the user's configuration may be what the mirror links to; Terraform

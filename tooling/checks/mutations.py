@@ -35,7 +35,8 @@ FOLDERS = {".yaml": Path("cfn"), ".tf": Path("terraform-bootstrap")}  # by the s
 class Mutation:
     """One edit of a template or of a file of the bootstrap.
 
-    The checkov policy ``policy`` must catch it, or ``grants`` must print ``finding``.
+    The checkov policy ``policy`` must catch it, or ``grants`` must print ``finding``. ``file`` is
+    the name of the edited file, without its folder.
 
     - with ``remove``: the resource with that logical id is removed from a template
     - with ``after``: the first ``old`` behind the text ``after`` becomes ``new``
@@ -62,20 +63,21 @@ class Mutation:
         Raises RefusedError if there is nothing to edit, or, without ``after``, ``old`` is repeated.
         """
         if self.remove:
+            # From the line with the logical id to the next resource or section, or to the end.
             resource = rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)"
             changed = re.sub(resource, "", text, count=1)
         elif self.after:
             before, anchor, rest = text.partition(self.after)
             changed = before + anchor + rest.replace(self.old, self.new, 1)
         elif text.count(self.old) > 1:
-            raise self._error("is found more than once")
+            raise self._make_error("is found more than once")
         else:
             changed = text.replace(self.old, self.new)
         if changed == text:
-            raise self._error("changes nothing")
+            raise self._make_error("changes nothing")
         return changed
 
-    def _error(self, what: str) -> RefusedError:
+    def _make_error(self, what: str) -> RefusedError:
         """Return the error that the mutation cannot be applied; ``what`` says why."""
         return RefusedError(
             self.name, f"{what} in {self.file}", f"fix this fault in {MUTATIONS_FILE}"

@@ -52,7 +52,8 @@ def _exit_with_parent() -> None:
     """Wait until the parent process has ended, then end every process started here.
 
     Standard input is a pipe from the parent. Reading it ends when the parent dies or closes it. A
-    parent that closed it and still lives is given the time to stop this process in an orderly way.
+    parent that closes it and lives on is about to end, or to stop this process by a signal. So this
+    waits for the end of the parent itself.
     """
     while os.read(sys.stdin.fileno(), 1):
         pass
