@@ -2,7 +2,8 @@
 
 ``declared`` is the section Parameters of the parent template: a name and its declaration, such as
 ``{"Type": "Number", "MinValue": 1, "Default": 90}``. All values are strings. Deploy values are
-those that ``invoke deploy`` sets itself, so that nobody may choose them.
+those that ``invoke deploy`` sets itself, so that nobody may choose them. A cause is the name of
+what an alert can be sent for; the parameters AlertOff and AlertOn are lists of causes.
 
 A refusal names where the parameter was written, what is wrong with it, and the right name or value
 that is nearest to it, if one is near.
@@ -54,7 +55,7 @@ def resolve(
     deploy_values: Mapping[str, str],
     live: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return a value for each declared parameter.
+    """Return a value for each declared parameter, by its name.
 
     It is the one in ``deploy_values`` or the one that the user has ``chosen``, else the ``live``
     one of the deployed stack, else the default in the template.
@@ -66,8 +67,9 @@ def resolve(
         for name, declaration in declared.items()
         if "Default" in declaration
     }
-    still_declared = {name: value for name, value in live.items() if name in declared}
-    values = {**defaults, **still_declared, **chosen, **deploy_values}
+    # The deployed stack can have a parameter that a newer template no longer declares.
+    live_values = {name: value for name, value in live.items() if name in declared}
+    values = {**defaults, **live_values, **chosen, **deploy_values}
     for name in declared:
         if name not in values:
             remedy = f"add --set {name}=VALUE, or write it below [parameters] in signwatch.toml"
@@ -106,7 +108,10 @@ def check_names(declared: Declared, chosen: Mapping[str, str], where: str = "par
 
 
 def check_values(declared: Declared, values: Mapping[str, str], where: str = "parameter") -> None:
-    """Raise RefusedError for an unusable value. ``where`` is as in ``check_names``."""
+    """Raise RefusedError for an unusable value.
+
+    All names must be declared. ``where`` is as in ``check_names``.
+    """
     for name, value in values.items():
         place = f"{where} {name}"
         if name == "KnownNetworks":
@@ -128,7 +133,10 @@ def check_size(values: Mapping[str, str]) -> None:
 
 
 def _check_networks(place: str, text: str) -> None:
-    """Raise RefusedError if the text is not a list of networks. ``place`` is where it stands."""
+    """Raise RefusedError if the text is not a list of networks, as NETWORKS_REMEDY describes it.
+
+    ``place`` says where the user wrote it, such as "parameter KnownNetworks".
+    """
     try:
         networks.parse_list_strictly(text)
     except networks.TooWideError as error:
@@ -150,7 +158,10 @@ def list_differences(before: Mapping[str, str], after: Mapping[str, str]) -> lis
 
 
 def _check_causes(place: str, name: str, text: str) -> None:
-    """Raise RefusedError if AlertOff or AlertOn, called ``name``, holds anything but its causes."""
+    """Raise RefusedError if the list ``text`` has anything but causes that ``name`` can hold.
+
+    ``name`` is AlertOff or AlertOn, and ``place`` is as in ``_check_networks``.
+    """
     for cause in networks.split_list(text):
         if cause in CAUSES[name]:
             continue
@@ -159,17 +170,17 @@ def _check_causes(place: str, name: str, text: str) -> None:
         similar = find_similar(cause, CAUSES[name])
         if similar:
             remedy = f"write {similar}"
-        for other, causes in CAUSES.items():
+        for other_name, causes in CAUSES.items():
             if cause in causes:
-                remedy = f"write it in {other}: see the causes in docs/alerts.md"
+                remedy = f"write it in {other_name}: see the causes in docs/alerts.md"
         raise RefusedError(place, what, remedy)
 
 
 def _check_time_zone(place: str, name: str) -> None:
     """Raise RefusedError if this machine does not know the time zone; "" stands for none.
 
-    Nothing is refused on a machine that has no time zones. The function has its own, and leaves
-    the local time out of a text if the zone is not among them.
+    Nothing is refused on a machine that has no list of time zones. The Lambda function has its own
+    list, and leaves the local time out of a text if the zone is not on it.
     """
     zones = zoneinfo.available_timezones() if name else set()  # it searches the disk
     if not zones or name in zones:
@@ -194,7 +205,7 @@ def _check_declaration(place: str, value: str, declaration: Mapping[str, Any]) -
         if nearest:
             remedy = f"write {nearest}, or {remedy}"
         raise RefusedError(place, f"{value!r} is not allowed", remedy)
-    max_chars = int(declaration.get("MaxLength", len(value)))
+    max_chars = int(declaration.get("MaxLength", len(value)))  # the value fits if there is no limit
     if len(value) > max_chars:
         what = f"has {len(value)} characters, and may have at most {max_chars}"
         raise RefusedError(place, what, "shorten it")
@@ -208,7 +219,10 @@ def _check_declaration(place: str, value: str, declaration: Mapping[str, Any]) -
 
 
 def _find_nearest_allowed(value: str, allowed: Sequence[str]) -> str | None:
-    """Return the allowed value nearest to a number, or similar to another text; None if none is."""
+    """Return the allowed value that a person probably meant by ``value``, or None.
+
+    If all are whole numbers, it is the nearest one, else a similar text.
+    """
     if not all(map(_is_whole_number, [value, *allowed])):
         return find_similar(value, allowed)
     return min(allowed, key=lambda item: abs(int(item) - int(value)))

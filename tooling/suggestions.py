@@ -1,4 +1,4 @@
-"""Finds the right value that somebody probably meant who wrote a similar one."""
+"""Finds the right name or value that a person probably meant who wrote a similar one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MIN_SIMILARITY = 0.6  # from 0, nothing in common, to 1, equal; as in difflib.ge
 
 
 def find_similar(text: str, options: Iterable[str]) -> str | None:
-    """Return the option that is most like ``text``, or None if none is much like it.
+    """Return the option that is most like ``text``, or None if none reaches MIN_SIMILARITY.
 
-    Case, spaces, hyphens and underscores do not count: "known_networks" is "KnownNetworks".
+    Case, spaces, hyphens and underscores do not count: "known_networks" equals "KnownNetworks".
     """
     nearest = find_nearest(text, options)
     if nearest is None or _measure_similarity(text, nearest) < MIN_SIMILARITY:
@@ -28,7 +28,7 @@ def find_nearest(text: str, options: Iterable[str]) -> str | None:
 
 
 def _measure_similarity(one: str, other: str) -> float:
-    """Return how alike two names are, from 0 to 1."""
+    """Return how alike two names are, from 0 to 1, which means equal."""
     return SequenceMatcher(None, _simplify(one), _simplify(other)).ratio()
 
 

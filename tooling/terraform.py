@@ -1,4 +1,9 @@
-"""Reads Terraform files with python-hcl2, and runs Terraform, each run in its own folder."""
+"""Reads Terraform files with python-hcl2, and runs Terraform, each run in its own folder.
+
+HCL is the language of Terraform files. python-hcl2 returns a file as lists of blocks by their type:
+``{"variable": [{"region": {"default": "us-east-1"}}, ...]}``. The state is the file in which
+Terraform remembers what it has created.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,8 @@ NO_PROVIDER = re.compile(
     r"Failed to (query available provider packages|install provider)|Invalid provider registry host"
 )
 PREVENTED_DESTROY = "prevent_destroy"  # a plan would delete what the configuration protects
-UNCHANGED, CHANGED = 0, 2  # exit codes of terraform plan -detailed-exitcode
+# Exit codes of terraform plan -detailed-exitcode, by whether it would change anything.
+UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE = 0, 2
 
 
 def load_defaults(folder: Path) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def load_defaults(folder: Path) -> dict[str, Any]:
     defaults = {}
     for block in load_hcl(folder / "variables.tf").get("variable", []):
         for name, body in block.items():
-            if name != "__is_block__" and "default" in body:  # hcl2 marks each block so
+            if name != "__is_block__" and "default" in body:  # hcl2 adds this mark to each block
                 defaults[name] = body["default"]
     return defaults
 
@@ -59,7 +65,10 @@ def load_hcl(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def parse_hcl(text: str) -> dict[str, Any]:
-    """Return a Terraform file's content as hcl2 gives it; cached, since a task parses it often."""
+    """Return the content of a Terraform file whose text this is.
+
+    It is cached, since parsing is slow and a task may read a file several times.
+    """
     import hcl2
 
     options = hcl2.SerializationOptions(strip_string_quotes=True)
@@ -78,7 +87,11 @@ def require_program() -> str:
 
 @dataclass(frozen=True)
 class Terraform:
-    """A copy of a Terraform configuration in ``folder``, which keeps its state in ``state``."""
+    """A copy of a Terraform configuration in ``folder``, whose state is the file ``state``.
+
+    Terraform is started with the variables in ``environment``, without the user's own for it.
+    Methods raise FailedError or RefusedError if Terraform fails (see ``_explain_failure``).
+    """
 
     folder: Path
     state: Path
@@ -88,10 +101,10 @@ class Terraform:
     def prepare(
         cls, source: Path, folder: Path, state: Path, environment: Mapping[str, str]
     ) -> Terraform:
-        """Copy the .tf files to ``folder``, replacing older ones; keep the state in ``state``.
+        """Copy the .tf files of ``source`` to ``folder``, replacing older ones.
 
-        A local backend is configured for that. Each run has its own folder, so runs share neither
-        the .terraform folder nor the lock file.
+        A local backend is configured, which keeps the state in the file ``state``. Each run has its
+        own folder, so runs share neither the .terraform folder nor the lock file.
         """
         folder.mkdir(parents=True, exist_ok=True)
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -99,21 +112,22 @@ class Terraform:
             old_file.unlink()
         for file in source.glob("*.tf"):
             shutil.copy(file, folder / file.name)
-        path = json.dumps(str(state.resolve()))  # a string of HCL is quoted as in JSON
-        backend = f'terraform {{\n  backend "local" {{\n    path = {path}\n  }}\n}}\n'
+        quoted_path = json.dumps(str(state.resolve()))  # a string of HCL is quoted as in JSON
+        backend = f'terraform {{\n  backend "local" {{\n    path = {quoted_path}\n  }}\n}}\n'
         (folder / "backend_override.tf").write_text(backend)
         return cls(folder, state, environment)
 
     def init(self) -> None:
-        """Take the provider from the folder that SIGNWATCH_PROVIDER_MIRROR names.
+        """Run ``terraform init``, which installs the provider. Raises RefusedError on failure.
 
-        If the variable is not set, download the provider; ``provider_mirror.ensure`` says what the
-        tasks set. Raises RefusedError on failure.
+        The provider is taken from the folder that SIGNWATCH_PROVIDER_MIRROR names in
+        ``environment``. Without the variable, Terraform downloads it.
 
         Terraform remembers the state's full path, which is wrong after the checkout was moved with
         its state. -reconfigure forgets that path and copies no state (Terraform, "terraform init").
         """
-        options, variables = ["-reconfigure", "-input=false", "-no-color"], {}
+        options = ["-reconfigure", "-input=false", "-no-color"]
+        variables: dict[str, str] = {}
         if mirror := self.environment.get(MIRROR_VARIABLE):
             options.append(f"-plugin-dir={Path(mirror).resolve()}")
             # A plugin cache in the user's configuration may be what the mirror links to; Terraform
@@ -122,11 +136,16 @@ class Terraform:
         self._run("init", *options, variables=variables)
 
     def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Make a plan; return it in Terraform's JSON form, or None if nothing changes."""
+        """Make a plan; return it in Terraform's JSON form, or None if nothing changes.
+
+        ``variables`` are values for the variables of the configuration.
+        """
         (self.folder / "run.auto.tfvars.json").write_text(json.dumps(dict(variables)))
         options = ("-input=false", "-no-color", "-detailed-exitcode", "-out=run.plan")
-        process = self._run("plan", *options, success_codes=(UNCHANGED, CHANGED))
-        if process.returncode == UNCHANGED:
+        process = self._run(
+            "plan", *options, success_codes=(UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE)
+        )
+        if process.returncode == UNCHANGED_EXIT_CODE:
             return None
         plan: dict[str, Any] = json.loads(self._run("show", "-json", "run.plan").stdout)
         return plan
@@ -148,7 +167,8 @@ class Terraform:
         environment = {**clean_environment(self.environment), **(variables or {})}
         process = _run_to_end([require_program(), *arguments], self.folder, environment)
         if process.returncode not in success_codes:
-            raise _failure(arguments[0], (process.stderr or process.stdout).strip())
+            output = (process.stderr or process.stdout).strip()
+            raise _explain_failure(arguments[0], output)
         return process
 
 
@@ -162,8 +182,8 @@ def _run_to_end(
     """
     process: subprocess.Popen[str] | None = None
     try:
-        with delay_signals():
-            process = _start(command, folder, environment)
+        with delay_signals():  # a Ctrl-C in between would leave a process that nobody waits for
+            process = _start_process(command, folder, environment)
         stdout, stderr = process.communicate()
     except KeyboardInterrupt:
         if process:
@@ -173,7 +193,7 @@ def _run_to_end(
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
-def _start(
+def _start_process(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[str]:
     """Start Terraform in a process group of its own; its output is read later."""
@@ -203,11 +223,11 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def _failure(command: str, output: str) -> ToolError:
-    """Return the error that explains Terraform's output.
+def _explain_failure(command: str, output: str) -> ToolError:
+    """Return the error that explains the output of a failed command, such as "apply".
 
-    It is a RefusedError if Terraform refused a value or the plan, or init failed: nothing was
-    written then.
+    It is a RefusedError if Terraform refused a value or the plan, or if init failed: nothing was
+    written then. Else it is a FailedError.
     """
     where = f"terraform {command}"
     if INVALID_VALUE in output:
@@ -217,10 +237,8 @@ def _failure(command: str, output: str) -> ToolError:
         what = f"would delete a resource that is protected from deletion:\n{output}"
         remedy = 'see "GitHub" in terraform-bootstrap/README.md, or set the variables as before'
         return RefusedError(where, what, remedy)
-    what, remedy = (
-        f"failed:\n{output}",
-        "fix what Terraform names above and run the same task again",
-    )
+    what = f"failed:\n{output}"
+    remedy = "fix what Terraform names above and run the same task again"
     if NO_PROVIDER.search(output):
         folder = "a folder that contains registry.terraform.io"
         remedy = f"check the network, or set {MIRROR_VARIABLE} to {folder}"

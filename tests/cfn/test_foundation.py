@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.templates import find_statement, installation, load, statements
-from tooling.checks.resolved_templates import ACCOUNT, REGION, VALUES, walk
+from tooling.checks.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, walk
 
 pytestmark = pytest.mark.joint
 
@@ -50,7 +50,7 @@ class TestMainKey:
     def test_the_service_role_may_use_it_without_a_tag(self, sid: str) -> None:
         """A tag has no effect while the key is created. test_permissions.py has the actions."""
         statement = find_statement(MAIN_KEY_POLICY, sid)
-        assert statement["Principal"] == {"AWS": VALUES["ServiceRoleArn"]}
+        assert statement["Principal"] == {"AWS": REQUIRED_VALUES["ServiceRoleArn"]}
         assert "Condition" not in statement
         assert not any("*" in action for action in statement["Action"])
 

@@ -10,7 +10,14 @@ import pytest
 
 from signwatch.detection import verdict
 from tests.support.templates import installation, load
-from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES, child_of, walk
+from tooling.checks.resolved_templates import (
+    ACCOUNT,
+    REGION,
+    REQUIRED_VALUES,
+    STACK,
+    get_template_name,
+    walk,
+)
 
 pytestmark = pytest.mark.joint
 
@@ -74,14 +81,15 @@ class TestChildren:
 
     @pytest.mark.parametrize("child", CHILDREN)
     def test_child_gets_exactly_the_parameters_that_it_declares(self, child: str) -> None:
-        declared = load(child_of(child))["Parameters"]
+        declared = load(get_template_name(child))["Parameters"]
         assert set(CHILDREN[child]["Properties"]["Parameters"]) == set(declared)
 
     @pytest.mark.parametrize("child", CHILDREN)
     def test_childs_template_is_in_the_folder_named_by_the_digest(self, child: str) -> None:
-        folder = f"https://s3.{REGION}.amazonaws.com/signwatch-templates/{VALUES['TemplateDigest']}"
+        digest = REQUIRED_VALUES["TemplateDigest"]
+        folder = f"https://s3.{REGION}.amazonaws.com/signwatch-templates/{digest}"
         url = installation()["parent"].properties(child)["TemplateURL"]
-        assert url == f"{folder}/{child_of(child)}.yaml"
+        assert url == f"{folder}/{get_template_name(child)}.yaml"
 
     @pytest.mark.parametrize("child", CHILDREN)
     def test_child_is_deleted_with_the_parent(self, child: str) -> None:
@@ -95,7 +103,7 @@ class TestChildren:
         outputs = {
             (name, output)
             for name in CHILDREN
-            for output in load(child_of(name)).get("Outputs", {})
+            for output in load(get_template_name(name)).get("Outputs", {})
         }
         assert outputs == CHILD_OUTPUTS
 
@@ -109,7 +117,7 @@ class TestChildren:
 
 class TestParameters:
     def test_there_are_no_other_parameters(self) -> None:
-        assert set(PARAMETERS) == {*DEFAULTS, *VALUES}
+        assert set(PARAMETERS) == {*DEFAULTS, *REQUIRED_VALUES}
 
     @pytest.mark.parametrize(
         ("name", "causes"), [("AlertOff", verdict.CAUSES), ("AlertOn", verdict.OPT_IN_CAUSES)]
@@ -133,7 +141,7 @@ class TestParameters:
         "name", [name for name, body in PARAMETERS.items() if "AllowedPattern" in body]
     )
     def test_default_or_usual_value_is_accepted(self, name: str) -> None:
-        assert accepts(name, PARAMETERS[name].get("Default", VALUES.get(name)))
+        assert accepts(name, PARAMETERS[name].get("Default", REQUIRED_VALUES.get(name)))
 
     @pytest.mark.parametrize(
         ("name", "value"),

@@ -17,7 +17,7 @@ from tests.support.repository import ROOT
 from tests.support.templates import NAMES, installation, load, resources_of, statements
 from tooling.checks.grants import HANDLER_PERMISSIONS
 from tooling.checks.iam_policies import as_list
-from tooling.checks.resolved_templates import ACCOUNT, REGION, STACK, VALUES
+from tooling.checks.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, STACK
 from tooling.checks.role_checks import HANDLER_STEPS
 from tooling.terraform import parse_hcl
 
@@ -32,13 +32,13 @@ TABLE = tomllib.loads((ROOT / HANDLER_PERMISSIONS).read_text())
 TYPES = {kind: entry for kind, entry in TABLE.items() if kind.startswith("AWS::")}
 WITHOUT_RESOURCE = set(TABLE["without_resource"])
 REASONS = {entry["action"]: entry["reason"] for entry in TABLE["beyond_the_schemas"]}
-REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", VALUES["NamePrefix"]
+REGION_AND_ACCOUNT, PREFIX = f"{REGION}:{ACCOUNT}", REQUIRED_VALUES["NamePrefix"]
 # The condition keys of the calls for the stacks. The tag of the resource is missing: it has no
 # effect while the resource is created.
 REQUEST = {
     "aws:RequestedRegion": REGION,
     "aws:RequestTag/signwatch:prefix": PREFIX,
-    "iam:PermissionsBoundary": VALUES["BoundaryPolicyArn"],
+    "iam:PermissionsBoundary": REQUIRED_VALUES["BoundaryPolicyArn"],
     "lambda:FunctionArn": f"arn:aws:lambda:{REGION_AND_ACCOUNT}:function:{PREFIX}-function",
 }
 TAGGED_REQUEST = {**REQUEST, "aws:ResourceTag/signwatch:prefix": PREFIX}
@@ -86,7 +86,7 @@ def key_policy_statements() -> list[dict[str, Any]]:
     """The statements of the main key's policy that apply to the service role."""
     (key_arn,) = arns(KEY, "")
     policy = installation()["foundation"].properties("MainKey")["KeyPolicy"]
-    return resource_policy_of(policy, VALUES["ServiceRoleArn"], key_arn)
+    return resource_policy_of(policy, REQUIRED_VALUES["ServiceRoleArn"], key_arn)
 
 
 def service_role_actions() -> set[str]:
@@ -222,7 +222,10 @@ def test_each_call_is_allowed_on_the_resources_of_the_templates(
 def test_zips_and_templates_may_be_read(service_role: list[dict[str, Any]]) -> None:
     """CloudFormation reads them as the service role, in the buckets of the bootstrap."""
     bucket_arn = f"arn:aws:s3:::{PREFIX}-{{}}-{ACCOUNT}-{REGION}"
-    objects = {"artifacts": [VALUES["CodeKey"], VALUES["LayerKey"]], "templates": ["x/lambda.yaml"]}
+    objects = {
+        "artifacts": [REQUIRED_VALUES["CodeKey"], REQUIRED_VALUES["LayerKey"]],
+        "templates": ["x/lambda.yaml"],
+    }
     for bucket, keys in objects.items():
         for key, action in itertools.product(keys, ("s3:GetObject", "s3:GetObjectVersion")):
             arn = f"{bucket_arn.format(bucket)}/{key}"
@@ -235,7 +238,7 @@ def test_nested_stack_and_its_change_set_are_made_in_the_service_role(
 ) -> None:
     """The rights beyond the schemas, and to hand CloudFormation the role itself."""
     passed = {"iam:PassedToService": "cloudformation.amazonaws.com"}
-    assert is_permitted(service_role, "iam:PassRole", VALUES["ServiceRoleArn"], passed)
+    assert is_permitted(service_role, "iam:PassRole", REQUIRED_VALUES["ServiceRoleArn"], passed)
     actions = [action for action in REASONS if action.startswith("cloudformation:")]
     assert actions != []
     for action, arn in itertools.product(actions, arns(STACK, "")):
@@ -297,7 +300,7 @@ def test_denial_is_noticed(
 
 
 def test_denial_in_a_key_policy_applies_to_the_service_role() -> None:
-    role, key_arn = VALUES["ServiceRoleArn"], "arn:aws:kms:x:1:key/1"
+    role, key_arn = REQUIRED_VALUES["ServiceRoleArn"], "arn:aws:kms:x:1:key/1"
     root = f"arn:aws:iam::{ACCOUNT}:root"
     allowed = {"Effect": "Allow", "Principal": {"AWS": [role]}, "Action": "kms:*", "Resource": "*"}
     for principal in ("*", {"AWS": "*"}, {"AWS": root}, {"AWS": [root, role]}):

@@ -104,7 +104,7 @@ class Table(Client):
     def update_item(self, **request: Any) -> None:
         self.call("update_item")
         values = request["ExpressionAttributeValues"]
-        if request["UpdateExpression"].endswith("ADD events :events"):
+        if request["UpdateExpression"].endswith("ADD events :set_of_event"):
             self._add(request["Key"], values)
             return
         item = self.items[request["Key"]["alert"]["S"]]
@@ -118,9 +118,9 @@ class Table(Client):
     def _add(self, key: dict[str, Any], values: dict[str, Any]) -> None:
         item = self.items.setdefault(key["alert"]["S"], {**key, "events": {"SS": []}})
         events, event = item["events"]["SS"], values[":event"]["S"]
-        if len(events) >= int(values[":max"]["N"]) and event not in events:
+        if len(events) >= int(values[":max_events"]["N"]) and event not in events:
             raise ConditionalCheckFailedException
-        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":expiry"]}
+        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":expires_at"]}
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.repository import ROOT
 from tests.support.templates import statements
 from tooling.checks import iam_policies
-from tooling.checks.iam_policies import Policy, as_list, principals
+from tooling.checks.iam_policies import Policy, as_list, list_principals
 from tooling.checks.resolved_templates import ACCOUNT
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _applies_to(statement: Mapping[str, Any], principal: str) -> bool:
     named = {principal, "*"}
     if statement["Effect"] == "Deny":
         named.add(ACCOUNT_ROOT)
-    return not named.isdisjoint(principals(statement, "AWS"))
+    return not named.isdisjoint(list_principals(statement, "AWS"))
 
 
 def is_permitted(

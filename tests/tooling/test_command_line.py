@@ -118,8 +118,8 @@ class TestMachine:
         task: str,
     ) -> None:
         (tmp_path / "bin" / "terraform").write_text(f"#!/bin/sh\n{script}\n")
-        monkeypatch.setattr(provider_mirror, "DOWNLOADED", tmp_path / "none")
-        monkeypatch.setattr(provider_mirror, "find", lambda *_, **__: None)
+        monkeypatch.setattr(provider_mirror, "DOWNLOADED_MIRROR", tmp_path / "none")
+        monkeypatch.setattr(provider_mirror, "find_mirror", lambda *_, **__: None)
         monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
         expect(run(task), 2, task, text)
 

@@ -15,7 +15,7 @@ from tests.support.listener import Listener
 from tests.support.repository import ROOT
 from tooling import provider_mirror
 from tooling.errors import RefusedError
-from tooling.provider_mirror import DOWNLOADED, Provider
+from tooling.provider_mirror import DOWNLOADED_MIRROR, Provider
 from tooling.terraform import MIRROR_VARIABLE, Terraform
 
 PROVIDER = Provider("hashicorp/aws", "5.100.0", "linux_amd64")
@@ -40,7 +40,7 @@ class Machine:
         self.home, self.top = folder / "home", folder / "top"
         for path in (self.root / "terraform-bootstrap", self.home, self.top):
             path.mkdir(parents=True)
-        shutil.copy(ROOT / provider_mirror.VERSIONS, self.root / provider_mirror.VERSIONS)
+        shutil.copy(ROOT / provider_mirror.VERSIONS_FILE, self.root / provider_mirror.VERSIONS_FILE)
         self.listener = Listener()
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -50,7 +50,7 @@ class Machine:
 
     def find(self) -> Path | None:
         announce = self.listener.announce
-        return provider_mirror.find(
+        return provider_mirror.find_mirror(
             PROVIDER, self.root, self.environment, announce=announce, top=self.top
         )
 
@@ -153,7 +153,7 @@ class TestFind:
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         mounts = f"host:/a {machine.top}/far nfs4 rw 0 0\n/dev/b {machine.top}/near ext4 rw 0 0\n"
-        monkeypatch.setattr(provider_mirror, "_read", lambda _: mounts)
+        monkeypatch.setattr(provider_mirror, "_read_text", lambda _: mounts)
         for name in ("far", "near"):
             make_mirror(machine.top / name / "tf-plugins")
         assert machine.find() == machine.top / "near" / "tf-plugins"
@@ -198,7 +198,7 @@ class TestRules:
     ) -> None:
         machine.configure("disable_checkpoint = true\n")
         machine.environment["TF_PLUGIN_CACHE_DIR"] = "cache"
-        variables = provider_mirror._download_variables(tmp_path, machine.environment)
+        variables = provider_mirror._make_download_variables(tmp_path, machine.environment)
         assert variables["TF_PLUGIN_CACHE_DIR"] == str(tmp_path / "cache")
         text = Path(variables["TF_CLI_CONFIG_FILE"]).read_text()
         assert text == f"disable_checkpoint = true\n{provider_mirror.DOWNLOAD_RULES}"
@@ -208,7 +208,7 @@ class TestRules:
         self, machine: Machine, tmp_path: Path, text: str
     ) -> None:
         machine.configure(text)
-        assert provider_mirror._download_variables(tmp_path, machine.environment) == {}
+        assert provider_mirror._make_download_variables(tmp_path, machine.environment) == {}
 
 
 class TestInit:
@@ -298,7 +298,7 @@ class TestWithTerraform:
         machine.configure(path)
         with ThreadPoolExecutor(2) as pool:
             mirrors = list(pool.map(lambda _: machine.ensure(), range(2)))
-        assert mirrors == [machine.root / DOWNLOADED] * 2
+        assert mirrors == [machine.root / DOWNLOADED_MIRROR] * 2
         assert machine.listener.text().count("Terraform downloads its AWS provider once") == 1
         assert [path.name for path in mirrors[0].parent.iterdir()] == ["terraform-providers"]
         machine.configure("provider_installation {\n}\n")

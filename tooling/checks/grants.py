@@ -4,7 +4,9 @@ A statement can be valid JSON and still grant nothing: the action does not exist
 resource-level permissions, the resource belongs to another action, or a request for this action
 never carries the condition key. Such a deploy fails in the middle, or a part of it does nothing.
 
-``reviewed_grants.toml`` lists the findings that passed a review.
+The policies are those of a collection: of the bootstrap as Terraform plans it, and of the stacks as
+CloudFormation resolves their templates. A finding is a sentence about one thing to fix.
+``reviewed_grants.toml`` lists the findings that a person reviewed and accepted.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ class Result:
 
 
 def run(root: Path, python: Path, environment: Mapping[str, str]) -> Result:
-    """Check the repository at ``root``; ``python`` is that of the scan environment.
+    """Check the repository at ``root``.
 
-    ``environment`` has the variables with which Terraform is started.
-
+    ``python`` is the program of the scan environment, which has the reference. ``environment`` has
+    the variables with which Terraform is started.
     Raises ToolError if Terraform cannot plan the bootstrap, or something cannot be read.
     """
     reference = Reference.load(python)
@@ -52,7 +54,10 @@ def run(root: Path, python: Path, environment: Mapping[str, str]) -> Result:
 def plan_bootstraps(
     roots: Sequence[Path], environment: Mapping[str, str]
 ) -> dict[Path, Collection]:
-    """Return the planned bootstrap of each of these copies of the repository."""
+    """Return the planned bootstrap of each of these copies of the repository, by its root.
+
+    Raises ToolError if Terraform cannot plan one of them.
+    """
     names = {f"copy_{number}": root for number, root in enumerate(roots)}
     sources = {name: root / "terraform-bootstrap" for name, root in names.items()}
     with tempfile.TemporaryDirectory(prefix="signwatch-grants-") as folder:
@@ -75,10 +80,11 @@ def check_repository(root: Path, bootstrap: Collection, reference: Reference) ->
 
 
 def _check_repository(root: Path, bootstrap: Collection, reference: Reference) -> Result:
+    """Do as ``check_repository``, but raise any error that an unknown form causes."""
     handlers = tomllib.loads((root / HANDLER_PERMISSIONS).read_text(encoding="utf-8"))
     reviewed = tomllib.loads((root / REVIEWED_GRANTS).read_text(encoding="utf-8"))["reviewed"]
-    findings: dict[str, None] = {}  # in order, each once
-    names: set[str] = set()
+    findings: dict[str, None] = {}  # the keys are the findings, in order and each once
+    policy_names: set[str] = set()
     for changes in ({}, resolved_templates.OPTIONAL_VALUES):
         stacks = resolved_templates.resolve(root / "cfn", changes)
         collection = bootstrap + iam_policies.collect_stacks(stacks)
@@ -89,12 +95,16 @@ def _check_repository(root: Path, bootstrap: Collection, reference: Reference) -
         findings |= dict.fromkeys(
             role_checks.check_handlers(collection, kinds, handlers, reference)
         )
-        names |= {policy.name for policy in collection.policies}
-    return Result(len(names), tuple(apply_reviews([*findings], reviewed)))
+        policy_names |= {policy.name for policy in collection.policies}
+    return Result(len(policy_names), tuple(apply_reviews([*findings], reviewed)))
 
 
 def apply_reviews(findings: Sequence[str], reviewed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the findings without a review, each review without a reason, and each unused one."""
+    """Yield the findings that no review accepts, and a finding for each useless part of a review.
+
+    A review is ``{"findings": [...], "reason": "..."}``. Its reason may be too short, or what it
+    accepts may not be found any longer.
+    """
     accepted = {finding for review in reviewed for finding in review["findings"]}
     yield from (finding for finding in findings if finding not in accepted)
     for review in reviewed:

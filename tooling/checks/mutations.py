@@ -1,7 +1,9 @@
 """Checks that the scan catches every mutation: a single fault, put into a copy of the repository.
 
-A mutation names what must catch it: one of our checkov policies, or a finding of ``grants``.
-The mutations are the ``[[fault]]`` tables of tests/cfn/faults.toml.
+A mutation names what must catch it: one of our checkov policies, which check the templates, or a
+finding of ``grants``, which checks rights. The mutations are the ``[[fault]]`` tables of
+tests/cfn/faults.toml. The base is the repository without a mutation; what is reported about it is a
+false alarm.
 """
 
 from __future__ import annotations
@@ -26,16 +28,17 @@ if TYPE_CHECKING:
 
 MUTATIONS_FILE = Path("tests/cfn/faults.toml")
 CASE_RUNNER = Path("cfn/policies/case_runner.py")
-FOLDERS = {".yaml": Path("cfn"), ".tf": Path("terraform-bootstrap")}  # of a fault's file
+FOLDERS = {".yaml": Path("cfn"), ".tf": Path("terraform-bootstrap")}  # by the suffix of its files
 
 
 @dataclass(frozen=True)
 class Mutation:
     """One edit of a template or of a file of the bootstrap.
 
-    The checkov policy ``policy`` must catch it, or ``grants`` must print ``finding``.
+    The checkov policy ``policy`` must catch it, or ``grants`` must print ``finding``. ``file`` is
+    the name of the edited file, without its folder.
 
-    - with ``remove``: the resource of that logical id is removed
+    - with ``remove``: the resource with that logical id is removed from a template
     - with ``after``: the first ``old`` behind the text ``after`` becomes ``new``
     - else: ``old``, which must appear only once, becomes ``new``
     """
@@ -60,20 +63,22 @@ class Mutation:
         Raises RefusedError if there is nothing to edit, or, without ``after``, ``old`` is repeated.
         """
         if self.remove:
+            # From the line with the logical id to the next resource or section, or to the end.
             resource = rf"(?ms)^  {re.escape(self.remove)}:.*?(?=^  \w|^\w|\Z)"
             changed = re.sub(resource, "", text, count=1)
         elif self.after:
             before, anchor, rest = text.partition(self.after)
             changed = before + anchor + rest.replace(self.old, self.new, 1)
         elif text.count(self.old) > 1:
-            raise self._error("is found more than once")
+            raise self._make_error("is found more than once")
         else:
             changed = text.replace(self.old, self.new)
         if changed == text:
-            raise self._error("changes nothing")
+            raise self._make_error("changes nothing")
         return changed
 
-    def _error(self, what: str) -> RefusedError:
+    def _make_error(self, what: str) -> RefusedError:
+        """Return the error that the mutation cannot be applied; ``what`` says why."""
         return RefusedError(
             self.name, f"{what} in {self.file}", f"fix this fault in {MUTATIONS_FILE}"
         )
@@ -85,7 +90,7 @@ class PolicyOutcome:
 
     failed: the ids of the policies that failed.
     failed_without: those that failed in a second run, which left out the mutation's own policy.
-    unreadable: the files that checkov could not read.
+    unreadable: the names of the files that checkov could not read.
     """
 
     mutation: Mutation
@@ -95,9 +100,9 @@ class PolicyOutcome:
 
     @property
     def is_caught(self) -> bool:
-        """Only the mutation's own policy failed, and without that policy nothing fails."""
-        is_failed_by_policy_alone = self.failed == (self.mutation.policy,)
-        return is_failed_by_policy_alone and not self.failed_without and not self.unreadable
+        """Whether its own policy alone failed, nothing failed without it, and all was readable."""
+        has_only_own_failure = self.failed == (self.mutation.policy,)
+        return has_only_own_failure and not self.failed_without and not self.unreadable
 
     def describe(self) -> str:
         """Return a sentence that says which policies failed, for a mutation that is not caught."""
@@ -121,7 +126,7 @@ class GrantsOutcome:
 
     @property
     def is_caught(self) -> bool:
-        """Some finding has the text that the mutation names."""
+        """Whether some finding contains the text that the mutation names."""
         return any(self.mutation.finding in finding for finding in self.findings)
 
     def describe(self) -> str:
@@ -132,10 +137,11 @@ class GrantsOutcome:
 
 @dataclass(frozen=True)
 class Report:
-    """All outcomes, and what fails or passes on the unchanged templates.
+    """All outcomes, and what is reported about the base.
 
-    false_alarms: the policies that fail, and the findings of ``grants``.
-    passed_policies: the policies that pass.
+    false_alarms: the ids of the policies that fail on it, its unreadable files, and the findings of
+        ``grants`` about it.
+    passed_policies: the ids of the policies that pass on it.
     """
 
     outcomes: tuple[PolicyOutcome | GrantsOutcome, ...]
@@ -144,9 +150,9 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Every mutation was caught, there was at least one, and the unchanged templates pass."""
-        are_caught = all(outcome.is_caught for outcome in self.outcomes)
-        return bool(self.outcomes) and are_caught and not self.false_alarms
+        """Whether there was a mutation, all were caught, and there is no false alarm."""
+        are_all_caught = all(outcome.is_caught for outcome in self.outcomes)
+        return bool(self.outcomes) and are_all_caught and not self.false_alarms
 
     def format_lines(self) -> list[str]:
         """Return a sentence for each failure, then a line with the totals."""
@@ -164,27 +170,33 @@ def load(path: Path) -> list[Mutation]:
 
 
 def run(root: Path, python: Path, announce: Callable[[str], None]) -> Report:
-    """Try every mutation on a copy, with the ``python`` of the scan environment."""
+    """Try every mutation on a copy of the repository at ``root``.
+
+    ``python`` is the program of the scan environment. ``announce`` shows a line to the user. Raises
+    ToolError if a mutation cannot be applied or checked.
+    """
     mutations = load(root / MUTATIONS_FILE)
     announce(f"trying {len(mutations)} faults on a copy of cfn/ and terraform-bootstrap/ ...")
-    of_policies = run_policy_mutations(root, python, [one for one in mutations if not one.finding])
-    of_grants = run_grants_mutations(root, python, [one for one in mutations if one.finding])
+    for_policies = [mutation for mutation in mutations if not mutation.finding]
+    for_grants = [mutation for mutation in mutations if mutation.finding]
+    policy_report = run_policy_mutations(root, python, for_policies)
+    grants_report = run_grants_mutations(root, python, for_grants)
     return Report(
-        of_policies.outcomes + of_grants.outcomes,
-        of_policies.false_alarms + of_grants.false_alarms,
-        of_policies.passed_policies,
+        policy_report.outcomes + grants_report.outcomes,
+        policy_report.false_alarms + grants_report.false_alarms,
+        policy_report.passed_policies,
     )
 
 
 def run_policy_mutations(root: Path, python: Path, mutations: Sequence[Mutation]) -> Report:
-    """Try mutations that a checkov policy must catch."""
+    """Try mutations that a checkov policy must catch. Raises RefusedError on failure."""
     templates = sorted((root / "cfn").glob("*.yaml"))
     base = {path.name: path.read_text(encoding="utf-8") for path in templates}
     cases = [(base, "")]
     for mutation in mutations:
         changed = {**base, mutation.file: mutation.apply(base[mutation.file])}
         cases.append((changed, mutation.policy))
-    unchanged, *results = run_policies(root, python, cases)
+    base_result, *results = run_policies(root, python, cases)
     outcomes = [
         PolicyOutcome(
             mutation,
@@ -194,15 +206,15 @@ def run_policy_mutations(root: Path, python: Path, mutations: Sequence[Mutation]
         )
         for mutation, result in zip(mutations, results, strict=True)
     ]
-    false_alarms = (*unchanged["failed"], *unchanged["unreadable"])
-    return Report(tuple(outcomes), false_alarms, tuple(unchanged["passed"]))
+    false_alarms = (*base_result["failed"], *base_result["unreadable"])
+    return Report(tuple(outcomes), false_alarms, tuple(base_result["passed"]))
 
 
 def run_grants_mutations(root: Path, python: Path, mutations: Sequence[Mutation]) -> Report:
     """Try mutations that ``grants`` must find. Raises ToolError if one of them cannot be planned.
 
-    Each has its own copy of the files that ``grants`` reads. A plan takes seconds, so the copies
-    whose bootstrap is changed are planned together, and the others use the plan of the base.
+    Each has its own copy of the files that ``grants`` reads. Terraform takes seconds for a plan, so
+    the copies with a changed bootstrap are planned together, and the others use the base's plan.
     """
     reference = Reference.load(python)
     with tempfile.TemporaryDirectory(prefix="signwatch-faults-") as folder:
@@ -213,24 +225,25 @@ def run_grants_mutations(root: Path, python: Path, mutations: Sequence[Mutation]
             _copy_files_of_grants(root, copy)
             path = copy / mutation.path
             path.write_text(mutation.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
-        changed = [
+        with_changed_bootstrap = [
             copy
             for mutation, copy in zip(mutations, copies, strict=True)
             if mutation.path.suffix == ".tf"
         ]
-        bootstraps = grants.plan_bootstraps([base, *changed], os.environ)
-        unchanged, *found = [
+        bootstraps = grants.plan_bootstraps([base, *with_changed_bootstrap], os.environ)
+        base_result, *results = [
             grants.check_repository(copy, bootstraps.get(copy, bootstraps[base]), reference)
             for copy in (base, *copies)
         ]
     outcomes = [
         GrantsOutcome(mutation, result.findings)
-        for mutation, result in zip(mutations, found, strict=True)
+        for mutation, result in zip(mutations, results, strict=True)
     ]
-    return Report(tuple(outcomes), unchanged.findings, ())
+    return Report(tuple(outcomes), base_result.findings, passed_policies=())
 
 
 def _copy_files_of_grants(root: Path, copy: Path) -> None:
+    """Copy the files that ``grants`` reads from ``root`` to the folder ``copy``."""
     files = [grants.REVIEWED_GRANTS, grants.HANDLER_PERMISSIONS]
     for suffix, folder in FOLDERS.items():
         files += [path.relative_to(root) for path in (root / folder).glob(f"*{suffix}")]
@@ -242,10 +255,12 @@ def _copy_files_of_grants(root: Path, copy: Path) -> None:
 def run_policies(
     root: Path, python: Path, cases: Sequence[tuple[dict[str, str], str]]
 ) -> list[dict[str, Any]]:
-    """Return the policies' results for each case; ``case_runner.py`` describes them.
+    """Check each case with our checkov policies, and return a dictionary of lists for each.
 
     A case is the templates' contents by file name, and the id of the policy that the second run
-    leaves out. Raises RefusedError if the case runner fails.
+    leaves out, or "". Its result has the ids of the policies that ``passed`` and ``failed``, those
+    that ``failed_without`` the policy, and the ``unreadable`` files. Raises RefusedError if the
+    case runner fails.
     """
     request = json.dumps([{"files": files, "without": without} for files, without in cases])
     command = [str(python), str(root / CASE_RUNNER)]

@@ -45,8 +45,11 @@ class Report:
             lines.append(f"{result.tool:<20} {counts} {result.seconds:>8.1f}  {result.scope}")
         return lines
 
-    def junit(self) -> bytes:
-        """Return JUnit's XML: one test case per tool, with one failure that has all findings."""
+    def to_junit(self) -> bytes:
+        """Return the report as JUnit's XML: a test case for each tool, in which it may have failed.
+
+        The failure has all findings of the tool.
+        """
         failed = sum(bool(result.findings) for result in self.results)
         counts = {"tests": str(len(self.results)), "failures": str(failed)}
         suite = ElementTree.Element("testsuite", counts, name="scan")
@@ -77,14 +80,17 @@ def choose_tools(only: str | None, *, fast: bool) -> tuple[Tool, ...]:
 def run(
     root: Path, dist: Path, *, announce: Callable[[str], None], tools: Sequence[Tool] = TOOLS
 ) -> Report:
-    """Run the tools on the repository at ``root`` and write their reports to dist/scan."""
+    """Run the tools on the repository at ``root``; write their reports to ``dist``/scan.
+
+    ``announce`` shows a line to the user.
+    """
     workspace = Workspace(root, dist / "scan", announce)
     workspace.reports.mkdir(parents=True, exist_ok=True)
-    if any(not tool.fast for tool in tools):  # create them before the tools are timed
-        for name in ("scan", "local"):
+    if any(not tool.fast for tool in tools):
+        for name in ("scan", "local"):  # environments, created before the tools are timed
             ensure(name, root)
     announce(f"scanning: {', '.join(tool.name for tool in tools)} ...")
     with ThreadPoolExecutor(2) as pool:
         report = Report(tuple(pool.map(lambda tool: tool.run(workspace), tools)))
-    (workspace.reports / "junit.xml").write_bytes(report.junit())
+    (workspace.reports / "junit.xml").write_bytes(report.to_junit())
     return report

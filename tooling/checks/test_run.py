@@ -1,4 +1,8 @@
-"""Runs pytest for the parts that a task asks for, and the fuzzer."""
+"""Runs pytest for the parts that a task asks for, and the fuzzer.
+
+A part is a flag of ``invoke test``, such as --unit; MARKS has pytest's marks of its tests. The
+fuzzer judges generated records and reports those that are handled wrongly.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from tooling.terraform import MIRROR_VARIABLE, Terraform
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-MARKS = {
+MARKS = {  # part -> pytest's mark expression for its tests
     "unit": "not (joint or terraform or local or end_to_end or scan)",
     "end_to_end": "local or end_to_end",
     "terraform": "terraform",
@@ -42,8 +46,8 @@ PATHS_WITHOUT_UNIT_TESTS = (
 )
 
 
-def mark_expression(parts: Iterable[str]) -> str:
-    """Return pytest's mark expression for these parts; empty for all of them."""
+def to_mark_expression(parts: Iterable[str]) -> str:
+    """Return pytest's mark expression for tests of these parts; empty if there is no part."""
     return " or ".join(f"({MARKS[part]})" for part in sorted(parts))
 
 
@@ -57,20 +61,24 @@ def run(
 ) -> int:
     """Run these parts of the tests, by default everything, and return pytest's exit code.
 
-    ``parts`` are keys of MARKS; ``extra`` are further arguments for pytest. Raises RefusedError if
-    the tests run Terraform and it cannot get its provider.
+    ``parts`` are keys of MARKS; ``extra`` are further arguments for pytest. ``dist`` is the folder
+    for reports, and ``announce`` shows a line to the user. Only the unit tests need no Terraform.
+    Raises RefusedError if it cannot get its provider for the others.
     """
-    chosen = set(parts)
-    uses_terraform = chosen != {"unit"}
+    chosen_parts = set(parts)
+    uses_terraform = chosen_parts != {"unit"}
     command = [sys.executable, "-m", "pytest"]
     if not uses_terraform:
         command += [*UNIT_TEST_PATHS, *(f"--ignore={path}" for path in PATHS_WITHOUT_UNIT_TESTS)]
     else:
         command += PARALLEL_OPTIONS
-    command += ["-m", mark_expression(chosen)] if chosen else COVERAGE_OPTIONS
+    if chosen_parts:
+        command += ["-m", to_mark_expression(chosen_parts)]
+    else:
+        command += COVERAGE_OPTIONS
     dist.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="signwatch-test-") as folder:
-        environment = _environment(folder)
+        environment = _make_environment(folder)
         if uses_terraform:
             mirror = prepare_provider(root, Path(folder), environment, announce)
             environment[MIRROR_VARIABLE] = str(mirror)
@@ -85,8 +93,9 @@ def prepare_provider(
 ) -> Path:
     """Run ``terraform init`` once, below ``folder``; return a mirror with the provider.
 
-    This shows before the tests whether Terraform can start, and unpacks a provider that is a zip
-    file. Raises RefusedError if Terraform fails.
+    A mirror is a folder from which Terraform takes its provider. ``terraform init`` makes one with
+    the unpacked provider, also if the provider is a zip file elsewhere. If Terraform cannot start,
+    that shows here, before the tests. Raises RefusedError if it fails.
     """
     mirror = provider_mirror.ensure(root, environment, announce=announce)
     variables = {**environment, MIRROR_VARIABLE: str(mirror)}
@@ -115,11 +124,11 @@ def fuzz(root: Path, count: int) -> int:
     command = [sys.executable, "-m", "tests.support.fuzzing", str(count)]
     source_roots = os.pathsep.join((str(root), str(root / "lambda")))
     with tempfile.TemporaryDirectory(prefix="signwatch-fuzz-") as folder:
-        environment = {**_environment(folder), "PYTHONPATH": source_roots}
+        environment = {**_make_environment(folder), "PYTHONPATH": source_roots}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
-def _environment(folder: str) -> dict[str, str]:
+def _make_environment(folder: str) -> dict[str, str]:
     """Return this process's environment without AWS's variables and files.
 
     The tests then find no credentials of a real account. AWS_CA_BUNDLE stays: it names the

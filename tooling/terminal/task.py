@@ -46,8 +46,9 @@ def task(
     ``positional`` work without the flag's name too; one in both is required, and takes every word
     that is no flag.
 
-    If the function has a parameter ``target``, the task has in its place those flags of STACK_HELP
-    that ``help`` explains; the function gets their values as one dictionary.
+    If the function has a parameter ``target``, the task has in its place the flags that choose an
+    account, such as --profile and --region. Of these flags (the keys of STACK_HELP), a task has
+    those that ``help`` has a text for. The function gets their values as one dictionary.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -59,31 +60,36 @@ def task(
             target_flags = _choose_target_flags(help)
             signature = expand_target(signature, target_flags)
 
-        @functools.wraps(function)
-        def run(context: invoke.Context, **flags: Any) -> None:
-            """Call the function with the values of the flags, by their names."""
-            # If a positional is missing, Invoke takes --help for its value.
-            if any(_asks_for_help(flags[flag]) for flag in positional):
-                _show_help(invoke_task, help)
-                return
-            with map_errors(task_name):
-                if writes:
-                    refuse_dry_run(task_name, is_dry=bool(context.config.run.dry))
-                if target_flags:
-                    flags["target"] = {flag: flags.pop(flag) for flag in target_flags}
-                function(context, **flags)
-
-        run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
         _, _, name_in_collection = task_name.rpartition(".")  # "allow" of "networks.allow"
-        invoke_task: Any = invoke.task(
-            run,
+        make_invoke_task = functools.partial(
+            invoke.task,
             name=name_in_collection,
-            help=dict(help),
             iterable=list(iterable),
             positional=list(positional),
             klass=_Task,
         )
-        return invoke_task
+
+        def call_function(context: invoke.Context, flags: dict[str, Any]) -> None:
+            """Call the function with the values of the flags, by their names."""
+            if writes:
+                refuse_dry_run(task_name, is_dry=bool(context.config.run.dry))
+            if target_flags:
+                flags["target"] = {flag: flags.pop(flag) for flag in target_flags}
+            function(context, **flags)
+
+        @functools.wraps(function)
+        def run(context: invoke.Context, **flags: Any) -> None:
+            """Call the function, or show the task's help if it is asked for after the name."""
+            # Invoke shows the help itself, except for a task with a positional that is missing:
+            # there it passes --help as the positional's value.
+            if any(_asks_for_help(flags[flag]) for flag in positional):
+                _show_help(make_invoke_task(run, help=dict(help)))
+                return
+            with map_errors(task_name):
+                call_function(context, flags)
+
+        run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
+        return make_invoke_task(run, help=dict(help))
 
     return decorate
 
@@ -116,9 +122,8 @@ def _choose_target_flags(help: Mapping[str, str]) -> dict[str, object]:  # noqa:
     return {flag: False if flag in SWITCHES else None for flag in flags}
 
 
-def _show_help(task: Any, help: Mapping[str, str]) -> None:  # noqa: A002 - as in task
+def _show_help(task: Any) -> None:
     """Print the help of one task, as ``./inv --help TASK`` does."""
-    task.help = dict(help)  # Invoke empties it when it reads the flags
     program = invoke.Program(namespace=invoke.Collection(task))
     program.run(["invoke", "--help", task.name], exit=False)
 

@@ -6,8 +6,8 @@ delivers it to the function again 15 minutes later. The sign-in is then searched
 with raw copies of all events. If the search fails, the event is judged as if no sign-in had
 followed: as an unfinished sign-in.
 
-In the names, a password step is a right password, parsed from ``step_event``. A candidate is an
-event that may be the sign-in after it.
+In the names, ``step_event`` is the event of a right password, and ``unfinished_sign_in`` is what it
+is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
 
 Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon
 SQS"; CloudWatch Logs API reference, FilterLogEvents; IAM Identity Center User Guide
@@ -82,14 +82,14 @@ def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEven
     parsed_event = read(event)
     if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
         return parsed_event
-    password_step = read_unfinished(event)
+    step, unfinished_sign_in = parsed_event, read_unfinished(event)
     try:
-        for candidate_event in _find_candidates(password_step, dependencies):
-            if _is_completed_by(candidate_event, password_step, event):
-                return parsed_event._replace(reason=FOLLOWED)
+        for candidate_event in _find_candidates(unfinished_sign_in, dependencies):
+            if _is_completed_by(candidate_event, unfinished_sign_in, event):
+                return step._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
-        log.write_failure("second look", error, now, event_id=password_step.event_id)
-    return password_step
+        log.write_failure("second look", error, now, event_id=unfinished_sign_in.event_id)
+    return unfinished_sign_in
 
 
 def _is_sqs_message(record: object) -> bool:
@@ -97,17 +97,17 @@ def _is_sqs_message(record: object) -> bool:
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
-def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the events from the log group that may be the sign-in after ``password_step``.
+def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> Iterator[object]:
+    """Yield the events from the log group that may be the sign-in after ``unfinished_sign_in``.
 
-    Yield nothing if ``password_step`` has no readable time. Raises TimeoutError if too little time
-    is left until Lambda's timeout. At most SEARCH_MAX_PAGES are read.
+    Yield nothing if it has no readable time. Raises TimeoutError if too little time is left until
+    Lambda's timeout. At most SEARCH_MAX_PAGES are read.
     """
-    start = parse_time(password_step.time)
+    start = parse_time(unfinished_sign_in.time)
     if start is None:
         return
     event_name = "ConsoleLogin"
-    if password_step.identity == IDENTITY_CENTER:
+    if unfinished_sign_in.identity == IDENTITY_CENTER:
         event_name = "UserAuthentication"
     logs = dependencies.client("logs")
     request: dict[str, Any] = {
@@ -126,49 +126,54 @@ def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Itera
         request["nextToken"] = page["nextToken"]
 
 
-def _is_completed_by(candidate_event: object, password_step: SignIn, step_event: object) -> bool:
+def _is_completed_by(
+    candidate_event: object, unfinished_sign_in: SignIn, step_event: object
+) -> bool:
     """Return whether the candidate is a successful sign-in by the same person soon after the step.
 
-    Soon means at most SIGN_IN_WINDOW_SECONDS.
+    Soon means at most SIGN_IN_WINDOW_SECONDS. ``step_event`` is needed for its workflow id, which
+    ``unfinished_sign_in`` does not have.
     """
     sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return False
     if sign_in.kind not in ("console", IDENTITY_CENTER):
         return False
-    if not _is_soon_after(password_step, sign_in):
+    if not _is_soon_after(unfinished_sign_in, sign_in):
         return False
     workflow_id = _read_workflow_id(step_event)
     has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
-    return _is_same_person(password_step, sign_in, has_same_workflow=has_same_workflow)
+    return _is_same_person(unfinished_sign_in, sign_in, has_same_workflow=has_same_workflow)
 
 
-def _is_soon_after(password_step: SignIn, sign_in: SignIn) -> bool:
+def _is_soon_after(unfinished_sign_in: SignIn, sign_in: SignIn) -> bool:
     """Return whether the sign-in came at most SIGN_IN_WINDOW_SECONDS after the step.
 
     Return False if one of the two has no readable time.
     """
-    start, end = parse_time(password_step.time), parse_time(sign_in.time)
+    start, end = parse_time(unfinished_sign_in.time), parse_time(sign_in.time)
     if start is None or end is None:
         return False
     return 0 <= (end - start).total_seconds() <= SIGN_IN_WINDOW_SECONDS
 
 
-def _is_same_person(password_step: SignIn, sign_in: SignIn, *, has_same_workflow: bool) -> bool:
+def _is_same_person(
+    unfinished_sign_in: SignIn, sign_in: SignIn, *, has_same_workflow: bool
+) -> bool:
     """Return whether both are by the same kind of user, in one account, with the same name or id.
 
     An Identity Center user is compared by user id. If one of the two has none,
     ``has_same_workflow`` decides. An unknown user or account is never the same.
     """
-    if not password_step.account or sign_in.account != password_step.account:
+    if not unfinished_sign_in.account or sign_in.account != unfinished_sign_in.account:
         return False
-    if sign_in.identity != password_step.identity:
+    if sign_in.identity != unfinished_sign_in.identity:
         return False
     if sign_in.identity != IDENTITY_CENTER:
         is_unknown = "unknown" in (sign_in.identity, sign_in.who)
-        return sign_in.who == password_step.who and not is_unknown
-    if sign_in.user_id and password_step.user_id:
-        return sign_in.user_id == password_step.user_id
+        return sign_in.who == unfinished_sign_in.who and not is_unknown
+    if sign_in.user_id and unfinished_sign_in.user_id:
+        return sign_in.user_id == unfinished_sign_in.user_id
     return has_same_workflow
 
 

@@ -17,8 +17,10 @@ WINDOW_SECONDS = 15 * 60  # failures are counted together within this time
 MAX_COUNTED_EVENTS = 50  # in one window; an item of the table has a maximum size
 # DynamoDB writes only if: there is no value, it has expired, or it is the same.
 CLAIM_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now OR #value = :value"
-# DynamoDB writes only if: the window is new, has room, or already has the event.
-COUNT_CONDITION = "attribute_not_exists(events) OR size(events) < :max OR contains(events, :event)"
+# DynamoDB writes only if: the window is new, has room, or has the event already (a retry).
+COUNT_CONDITION = (
+    "attribute_not_exists(events) OR size(events) < :max_events OR contains(events, :event)"
+)
 
 
 class CountedEvent(NamedTuple):
@@ -103,7 +105,8 @@ class State(NamedTuple):
     def _add_event(self, key: str, window_index: int, event: CountedEvent) -> list[CountedEvent]:
         """Add an event to a window, unless the window is full.
 
-        Return the events of the window, including this one even if it was not added.
+        Return the events of the window, including this one even if it was not added. An event that
+        is added again, by a retry, is counted once: the table stores a set of strings.
         """
         end_of_next_window = (window_index + 2) * WINDOW_SECONDS  # until then the event counts
         expires_at = end_of_next_window + DAY_SECONDS
@@ -111,13 +114,13 @@ class State(NamedTuple):
             self.dynamodb.update_item(
                 TableName=self.table,
                 Key=_make_table_key("count", f"{window_index}#{key}"),
-                UpdateExpression="SET expires_at = :expiry ADD events :events",
+                UpdateExpression="SET expires_at = :expires_at ADD events :set_of_event",
                 ConditionExpression=COUNT_CONDITION,
                 ExpressionAttributeValues={
-                    ":expiry": {"N": str(expires_at)},
-                    ":events": {"SS": [str(event)]},
+                    ":expires_at": {"N": str(expires_at)},
                     ":event": {"S": str(event)},
-                    ":max": {"N": str(MAX_COUNTED_EVENTS)},
+                    ":set_of_event": {"SS": [str(event)]},  # ADD takes a set, here of one
+                    ":max_events": {"N": str(MAX_COUNTED_EVENTS)},
                 },
             )
         except self.dynamodb.exceptions.ConditionalCheckFailedException:

@@ -99,9 +99,9 @@ class TestExplain:
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
-            ("root-fails", explain.ROOT_FAILURES),
-            ("iam-user-fails", explain.FAILURES),
-            ("console-session-is-prepared", explain.LINKED),
+            ("root-fails", explain.ROOT_FAILURES_REASON),
+            ("iam-user-fails", explain.FAILURES_REASON),
+            ("console-session-is-prepared", explain.CONSOLE_LINK_REASON),
         ],
     )
     def test_an_alert_says_how_other_events_may_change_it(self, name: str, reason: str) -> None:
@@ -124,10 +124,10 @@ class TestExplain:
         values = explain_value(record, by).to_json_object()
         level, severity = ("note", "") if off else ("alert", "high")
         assert (values["verdict"], values["severity"]) == (level, severity)
-        assert values["reasons"].count(explain.APPROVAL) == 1
-        assert "not known here" in explain.APPROVAL
+        assert values["reasons"].count(explain.APPROVAL_REASON) == 1
+        assert "not known here" in explain.APPROVAL_REASON
         refreshed = explain_value(event("command-line-refreshes-its-token"), by)
-        assert explain.APPROVAL not in refreshed.verdict.reasons
+        assert explain.APPROVAL_REASON not in refreshed.verdict.reasons
 
     def test_a_right_password_is_a_step_that_may_be_noted_later(self) -> None:
         explained = explain_value(event("second-factor-is-asked-for"))

@@ -40,7 +40,7 @@ class TestReport:
         ]
 
     def test_junit_has_a_case_for_each_tool(self) -> None:
-        suite = ElementTree.fromstring(Report((GOOD, BAD)).junit())  # noqa: S314 - our own XML
+        suite = ElementTree.fromstring(Report((GOOD, BAD)).to_junit())  # noqa: S314 - our own XML
         assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
         good, bad = suite
         assert (good.get("name"), list(good)) == ("ruff", [])

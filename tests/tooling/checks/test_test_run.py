@@ -73,7 +73,7 @@ def mark_option(command: list[str]) -> str | None:
     ],
 )
 def test_parts_become_one_mark_expression(parts: set[str], expression: str) -> None:
-    assert test_run.mark_expression(parts) == expression
+    assert test_run.to_mark_expression(parts) == expression
 
 
 def test_unit_tests_need_one_process_and_no_other_environment(
@@ -85,7 +85,7 @@ def test_unit_tests_need_one_process_and_no_other_environment(
     for path in test_run.UNIT_TEST_PATHS:
         assert (ROOT / path).exists()
         assert path in recorder.command
-    assert mark_option(recorder.command) == test_run.mark_expression({"unit"})
+    assert mark_option(recorder.command) == test_run.to_mark_expression({"unit"})
 
 
 def test_all_tests_need_all_environments_and_two_processes(

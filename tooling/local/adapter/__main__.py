@@ -51,12 +51,13 @@ def main() -> None:
 def _exit_with_parent() -> None:
     """Wait until the parent process has ended, then end every process started here.
 
-    Standard input is a pipe from the parent: reading it ends when the parent dies or closes it. A
-    parent that closed it but still lives stops this process itself, or is about to end.
+    Standard input is a pipe from the parent. Reading it ends when the parent dies or closes it. A
+    parent that closes it and lives on is about to end, or to stop this process by a signal. So this
+    waits for the end of the parent itself.
     """
     while os.read(sys.stdin.fileno(), 1):
         pass
-    while os.getppid() == PARENT_PID:
+    while os.getppid() == PARENT_PID:  # another process becomes the parent when it dies
         time.sleep(0.05)
     from tooling.local.adapter import lambda_functions
 

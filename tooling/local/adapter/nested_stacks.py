@@ -187,9 +187,14 @@ def _definition(properties: Mapping[str, Any], parent: str) -> Stack:
 
 
 def _template_body(url: str) -> str:
-    """Return the text of the template at a URL. Raises ValueError if it cannot be read."""
-    body, refusal = helpers._resolve_template({"TemplateURL": [url]})
-    if refusal is not None or not body:
+    """Return the text of the template at a URL.
+
+    Raises ValueError if it cannot be read, with AWS's reason for a key that does not exist. The
+    emulator gives a whole HTTP response as its error, which is no reason for a stack's event.
+    """
+    parameters = {"TemplateURL": [url]}  # a list, as in every parsed query string
+    body, error_response = helpers._resolve_template(parameters)
+    if error_response is not None or not body:
         reason = "S3 error: The specified key does not exist."
         raise ValueError(f"TemplateURL {url!r} cannot be read: {reason}")
     return str(body)
