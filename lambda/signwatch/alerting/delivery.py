@@ -153,9 +153,13 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
 
 
 def _describe_failure(outcome: Outcome, position: str) -> str:
-    """Return a clause that says why a text was not sent; ``position`` is such as "1 of 2"."""
+    """Return a clause that says why a text was not sent, or may not have been.
+
+    ``position`` is such as "1 of 2".
+    """
+    what = "may not have been sent" if outcome.may_be_sent else "was not sent"
     retry = ", and is tried again" if outcome.state == "transient" else ""
-    return f"the text to recipient {position} was not sent{retry}: {outcome.reason}"
+    return f"the text to recipient {position} {what}{retry}: {outcome.reason}"
 
 
 def _send_text(
