@@ -154,6 +154,7 @@ def _log_decision(
         "who": getattr(parsed_event, "who", ""),
         "source": getattr(parsed_event, "source", ""),
         "verdict": verdict.level,
+        "severity": verdict.severity,
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
         "delay_s": delay_seconds,
@@ -193,9 +194,13 @@ def _send_alert(
     try:
         if isinstance(sign_in, SignIn):
             sign_in_to_show = with_name(sign_in, dependencies)
-        label, zone = settings.account_label, settings.time_zone
         message = compose(
-            sign_in_to_show, verdict, label=label, zone=zone, delay_seconds=delay_seconds
+            sign_in_to_show,
+            verdict,
+            label=settings.account_label,
+            delay_seconds=delay_seconds,
+            zone=settings.time_zone,
+            known_networks=settings.known_networks,
         )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)

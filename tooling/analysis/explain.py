@@ -86,8 +86,14 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     if verdict.level == "alert":
         verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
         if isinstance(parsed_event, (SignIn, Unreadable)):
-            label, zone = criteria.account_label, criteria.time_zone
-            text = compose(parsed_event, verdict, label=label, zone=zone, delay_seconds=None).text
+            text = compose(
+                parsed_event,
+                verdict,
+                label=criteria.account_label,
+                delay_seconds=None,
+                zone=criteria.time_zone,
+                known_networks=criteria.networks,
+            ).text
     return ExplainedRecord(record, parsed_event, verdict, text)
 
 

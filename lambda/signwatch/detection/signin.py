@@ -98,6 +98,8 @@ class SignIn(NamedTuple):
     identity_store_id: str = ""  # of the identity store that has the user's name
     role: str = ""  # the name of the role that is taken or whose session signs in
     vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
+    target_account: str = ""  # the account of the role, or of the root session that is opened
+    origin_account: str = ""  # the account of the caller if it is another, or of a switched role
 
     @property
     def partition(self) -> str:
@@ -186,6 +188,7 @@ def read_unfinished(event: object) -> SignIn:
         time=record.time,
         user_id=user_id,
         identity_store_id=identity_store_id,
+        vpc_endpoint=_read_vpc_endpoint(path, record),
     )
 
 
@@ -244,6 +247,7 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
         user_id, identity_store_id = _read_identity_center_ids(record)
+    role, target_account = _read_role(path, identity, record)
     # SignIn(...) would first copy the keywords into a dict, which makes read() 10 % slower.
     return SignIn.__new__(
         SignIn,
@@ -262,8 +266,10 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
         grant=grant if path.kind == "token" else "",
         user_id=user_id,
         identity_store_id=identity_store_id,
-        role=_read_role(path, identity, record),
+        role=role,
         vpc_endpoint=_read_vpc_endpoint(path, record),
+        target_account=target_account,
+        origin_account=_read_origin_account(path, record),
     )
 
 
@@ -439,17 +445,45 @@ def _read_identity_center_ids(record: Record) -> tuple[str, str]:
     return get_string(user, "userId"), store_arn.rpartition("/")[2]
 
 
-def _read_role(path: SignInPath, identity: str, record: Record) -> str:
-    """Return the name of the role that is taken or whose session signs in; empty if none."""
+def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, str]:
+    """Return the role that is taken or whose session signs in, and its account; empty if none.
+
+    For AssumeRoot, return no role and the account whose root session is opened.
+    """
+    if path.kind == "role-keys":
+        details = record.get_object("serviceEventDetails")
+        return get_string(details, "role_name"), get_string(details, "account_id")
+    if path.kind == "assume-root":
+        target = get_string(record.get_object("requestParameters"), "targetPrincipal")
+        return "", _read_arn_account(target) or target  # an ARN or an account id
     if path.kind == "saml-role":
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
-        return role_arn.rpartition("/")[2]
-    if path.kind == "role-keys":
-        return get_string(record.get_object("serviceEventDetails"), "role_name")
+        return role_arn.rpartition("/")[2], _read_arn_account(role_arn)
     if identity != "federated":
-        return ""
+        return "", ""
     session_arn = get_string(record.user, "arn")  # "arn:...:assumed-role/role/session"
-    return session_arn.partition(":assumed-role/")[2].partition("/")[0]
+    role = session_arn.partition(":assumed-role/")[2].partition("/")[0]
+    return role, _read_arn_account(session_arn) if role else ""
+
+
+def _read_origin_account(path: SignInPath, record: Record) -> str:
+    """Return the account that the caller came from; empty if it is that of the record.
+
+    A switched role names it in SwitchFrom (IAM User Guide, "Switch roles": the ARN of the user or
+    role before the switch), since userIdentity is the session of the role already.
+    """
+    if path.kind == "switch-role":
+        return _read_arn_account(get_string(record.extra, "SwitchFrom"))
+    caller_account = record.user.get("accountId")
+    if caller_account == record.account or not isinstance(caller_account, str):
+        return ""
+    return caller_account
+
+
+def _read_arn_account(arn: str) -> str:
+    """Return the account in an ARN; empty if ``arn`` is none or has no account."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 else ""  # noqa: PLR2004 - the parts of an ARN
 
 
 def _read_session_role_arn(record: Record) -> str:

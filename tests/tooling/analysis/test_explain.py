@@ -198,7 +198,7 @@ class TestOutput:
             f"{time}  ignored     ListAccounts  step: the portal listed accounts",
         ]
         assert lines[3].startswith(f'{time}  alert high  Root console sign-in  "root"')
-        assert lines[4].startswith("    AWS SIGN-IN ALERT account")
+        assert lines[4].startswith("    HIGH AWS SIGN-IN ALERT account")
         levels = "1 alert, 1 noted, 1 recognised, 1 ignored (steps 1, other events 0)"
         assert lines[-2:] == [
             f"records 4, files 1: {levels}",
