@@ -25,7 +25,14 @@ EMAIL = "email"
 
 
 class DeliveryError(Exception):
-    """The alert has not reached everybody yet; raised so that Lambda retries."""
+    """The alert has not reached everybody yet; raised so that Lambda retries.
+
+    ``reached_somebody`` says that a text or the e-mail was sent, now or by an earlier invocation.
+    """
+
+    def __init__(self, reason: str, *, reached_somebody: bool) -> None:
+        super().__init__(reason)
+        self.reached_somebody = reached_somebody
 
 
 class TextReport(NamedTuple):
@@ -55,7 +62,9 @@ def deliver(
     email_outcome = _send_email(message, report, ledger, dependencies)
     _log_delivery(ledger.event_id, report, email_outcome, dependencies)
     if report.can_retry or email_outcome == "failed":
-        raise DeliveryError("; ".join((*report.failures, f"e-mail: {email_outcome}")))
+        reason = "; ".join((*report.failures, f"e-mail: {email_outcome}"))
+        reached_somebody = report.reached_recipients > 0 or email_outcome != "failed"
+        raise DeliveryError(reason, reached_somebody=reached_somebody)
     ledger.finish()
 
 

@@ -28,6 +28,7 @@ UNKNOWN_FAILURE = "failure of an unknown kind of user"
 RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
 PASSWORD_RECOVERY = "password recovery"  # noqa: S105 - the name of a cause
 AWS_ANOMALY = "AWS anomaly"
+BEING_REPORTED = "being reported; looked at again in 15 minutes"
 
 # Kinds of path (see sign_in_paths)
 ALWAYS_ALERT_BY_KIND = {  # the reason; these alert from every source, even if they fail
@@ -77,11 +78,14 @@ class Verdict(NamedTuple):
     deduplication_key: str = ""  # one alert a day is sent for each key; "" sends every alert
     grouped: str = ""
     send_text: bool = True  # False: the alert is sent only by e-mail
+    is_pending: bool = False  # another alert with this deduplication key is being delivered
 
 
 # Most sign-ins get one of these two, so they are made only once.
 RECOGNISED = Verdict("recognised", "", (RECOGNISED_SOURCE,))
 UNRECOGNISED = Verdict("alert", "normal", (UNRECOGNISED_SOURCE,), (UNRECOGNISED_SOURCE,))
+# A device code between two recognised addresses, such as the IPv4 and the IPv6 of one office.
+CODE_BETWEEN_RECOGNISED = Verdict("note", "", (DEVICE_CODE, RECOGNISED_SOURCE))
 
 
 def format_cause(cause: str) -> str:
@@ -94,6 +98,7 @@ def judge(
     *,
     recognised: bool,
     approved_elsewhere: bool | None = None,
+    has_recognised_addresses: bool = False,
     off: Collection[str] = (),
     on: Collection[str] = (),
 ) -> Verdict:
@@ -101,12 +106,18 @@ def judge(
 
     ``recognised`` says whether its source is in a recognised network. ``approved_elsewhere`` says
     whether a device code was used from another address than it was approved from; None if that is
-    unknown or if there is no device code. ``off`` and ``on`` are the names of the causes that the
-    owner switched off and on.
+    unknown or if there is no device code. ``has_recognised_addresses`` says whether both addresses
+    are recognised. ``off`` and ``on`` are the names of the causes that the owner switched off and
+    on.
     """
     if isinstance(parsed_event, SignIn):
         source_reason = _find_source_reason(parsed_event, recognised=recognised)
-        verdict = _judge_sign_in(parsed_event, source_reason, approved_elsewhere=approved_elsewhere)
+        verdict = _judge_sign_in(
+            parsed_event,
+            source_reason,
+            approved_elsewhere=approved_elsewhere,
+            has_recognised_addresses=has_recognised_addresses,
+        )
         return _apply_switches(verdict, off, on) if off or on else verdict
     if isinstance(parsed_event, Unreadable):
         return Verdict("alert", "normal", (f"unreadable: {parsed_event.reason}",))
@@ -118,6 +129,11 @@ def judge(
 def mark_repeated(verdict: Verdict) -> Verdict:
     """Return the verdict on an alert as a note, because one like it was sent within a day."""
     return Verdict("note", "", (*verdict.reasons, "already reported within a day"))
+
+
+def mark_held_back(verdict: Verdict) -> Verdict:
+    """Return the verdict on a pending alert as a note: its event is looked at again later."""
+    return Verdict("note", "", (*verdict.reasons, BEING_REPORTED))
 
 
 def mark_linked(verdict: Verdict) -> Verdict:
@@ -148,7 +164,11 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
 
 
 def _judge_sign_in(
-    sign_in: SignIn, source_reason: str, *, approved_elsewhere: bool | None
+    sign_in: SignIn,
+    source_reason: str,
+    *,
+    approved_elsewhere: bool | None,
+    has_recognised_addresses: bool,
 ) -> Verdict:
     """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason)."""
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
@@ -159,13 +179,13 @@ def _judge_sign_in(
         return Verdict("alert", "high", ("root success", source_reason))
     if _may_be_root(sign_in):
         return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
-    device_code_reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
-    if device_code_reason:
-        causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
-        if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
-            causes = (DEVICE_CODE,)
-        return Verdict("alert", "high", (device_code_reason, source_reason), causes)
-    return _judge_by_source(sign_in, source_reason)
+    device_code_verdict = _judge_device_code(
+        sign_in,
+        source_reason,
+        approved_elsewhere=approved_elsewhere,
+        has_recognised_addresses=has_recognised_addresses,
+    )
+    return device_code_verdict or _judge_by_source(sign_in, source_reason)
 
 
 def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -194,6 +214,25 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     return Verdict("alert", "normal", (cause, source_reason), (cause,), grouped="failures")
 
 
+def _judge_device_code(
+    sign_in: SignIn,
+    source_reason: str,
+    *,
+    approved_elsewhere: bool | None,
+    has_recognised_addresses: bool,
+) -> Verdict | None:
+    """Judge a device code, or the portal sign-in that approved it; None if nothing is wrong."""
+    reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
+    if not reason:
+        return None
+    if reason == DEVICE_CODE and has_recognised_addresses:
+        return CODE_BETWEEN_RECOGNISED
+    causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
+    if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
+        causes = (DEVICE_CODE,)
+    return Verdict("alert", "high", (reason, source_reason), causes)
+
+
 def _find_device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
     """Return why a device code, or the portal sign-in that approved it, is an alert; else empty."""
     is_device_code = sign_in.grant == DEVICE_CODE_GRANT
@@ -219,7 +258,9 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
         reasons = (*causes, source_reason)
     deduplication_key = ""
     if sign_in.kind == "role-keys":  # often issued many times a day
-        deduplication_key = _make_deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
+        role = f"{sign_in.target_account}/{sign_in.role}"
+        subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{role}"
+        deduplication_key = _make_deduplication_key(sign_in, subject)
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
 

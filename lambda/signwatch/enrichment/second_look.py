@@ -42,15 +42,21 @@ def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -
 
     If it cannot be queued, return it as an unfinished sign-in, so that it is judged now.
     """
+    is_queued = try_to_queue(event, step.event_id, now, dependencies)
+    return step if is_queued else read_unfinished(event)
+
+
+def try_to_queue(event: object, event_id: str, now: float, dependencies: Dependencies) -> bool:
+    """Queue an event, so that it is processed again in 15 minutes; return whether it is queued."""
     queue_url = dependencies.settings.second_look_queue_url
     try:
         dependencies.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS
         )
     except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
-        log.write_failure("second look", error, now, event_id=step.event_id)
-        return read_unfinished(event)
-    return step
+        log.write_failure("second look", error, now, event_id=event_id)
+        return False
+    return True
 
 
 def unwrap(event: object) -> object | None:

@@ -123,6 +123,28 @@ def test_role_keys_are_reported_once_a_day_for_a_person_and_a_source() -> None:
     assert judge(record, "anywhere").deduplication_key != key
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role_name": "ReadOnly"},
+        {"account_id": "222233334444"},
+        {"role_name": "ReadOnly", "account_id": "222233334444"},
+    ],
+)
+def test_role_keys_of_another_role_or_account_are_reported_too(change: dict[str, str]) -> None:
+    record = event("command-line-gets-role-keys")
+    key = judge(record, "anywhere").deduplication_key
+    record["detail"]["serviceEventDetails"] |= change
+    assert judge(record, "anywhere").deduplication_key != key
+
+
+def test_role_keys_through_another_vpc_endpoint_are_reported_too() -> None:
+    record = event("command-line-gets-role-keys")
+    key = judge(record, "anywhere").deduplication_key
+    record["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+    assert judge(record, "anywhere").deduplication_key != key
+
+
 def test_missing_mfa_is_reported_once_a_day_for_a_user_at_any_recognised_source() -> None:
     record = event("iam-user-signs-in-without-mfa")
     key = judge(record, "recognised").deduplication_key
@@ -172,6 +194,15 @@ def test_device_code_approved_elsewhere_or_perhaps_so_is_a_high_alert(place: str
     assert (decision.level, decision.severity) == ("alert", "high")
     assert decision.reasons[0] == "device code elsewhere"
     assert verdict.judge(signin.read(record), recognised=True).severity == "high"
+
+
+def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
+    reading = signin.read(event("command-line-gets-a-token-by-device-code"))
+    decision = verdict.judge(
+        reading, recognised=True, approved_elsewhere=True, has_recognised_addresses=True
+    )
+    assert (decision.level, decision.severity) == ("note", "")
+    assert decision.reasons == ("device code elsewhere", "recognised source")
 
 
 class TestAlertOff:
