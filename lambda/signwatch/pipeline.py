@@ -68,9 +68,12 @@ def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[Parse
     if isinstance(parsed_event, Unreadable):  # as a delivery of the queue is too
         from signwatch.enrichment.second_look import recheck, unwrap
 
+        def is_recognised(sign_in: SignIn) -> bool:
+            return bool(_find_recognition(sign_in, now, dependencies))
+
         queued_event = unwrap(event)
         if queued_event is not None:
-            return recheck(queued_event, now, dependencies), True
+            return recheck(queued_event, now, dependencies, is_recognised), True
     return parsed_event, False
 
 

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, TextIO
 from signwatch.alerting.message import compose
 from signwatch.detection import networks as recognition
 from signwatch.detection.signin import ParsedEvent, SignIn, Step, Unreadable, read, read_unfinished
-from signwatch.detection.verdict import ROOT_FAILURE, Verdict, judge
+from signwatch.detection.verdict import (
+    RIGHT_PASSWORD,
+    ROOT_FAILURE,
+    Verdict,
+    format_cause,
+    judge,
+)
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
 from tooling.errors import FailedError, RefusedError
@@ -29,7 +35,8 @@ ONCE_A_DAY = "reported once a day; shown each time here"
 FAILURES = "texted from the third failure in 15 minutes on; shown each time here"
 ROOT_FAILURES = "texted at the first and from the third in 15 minutes on; shown each time here"
 LINKED = "counted with the console sign-in that follows; shown by itself here"
-UNFINISHED = "noted if no sign-in follows within 15 minutes"
+UNFINISHED_NOTE = "noted if no sign-in follows within 15 minutes"
+UNFINISHED = "alerts if no sign-in follows within 15 minutes"
 UNFINISHED_ALERT = "only if no sign-in follows within 15 minutes; shown each time here"
 
 
@@ -77,7 +84,9 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
         # unfinished sign-in; if one follows, it ignores this record.
         unfinished = read_unfinished(record.value)
         verdict_if_unfinished = _judge(unfinished, criteria)
-        if verdict_if_unfinished.level == "alert":
+        if verdict_if_unfinished.level != "alert":
+            verdict = _add_reason(verdict, UNFINISHED_NOTE)
+        elif format_cause(RIGHT_PASSWORD) in criteria.alert_on:
             parsed_event = unfinished
             verdict = _add_reason(verdict_if_unfinished, UNFINISHED_ALERT)
         else:

@@ -6,7 +6,8 @@ enough for an alert by itself, so an alert becomes a note only if all of its cau
 off. Most causes are reasons too.
 
 An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
-who may be root, AssumeRoot. The OPT_IN_CAUSES give only a note unless the owner switches them on.
+who may be root, AssumeRoot. From a recognised source, the OPT_IN_CAUSES give only a note unless the
+owner switches them on.
 """
 
 from collections.abc import Collection
@@ -55,11 +56,12 @@ CAUSES = (  # can be switched off with AlertOff
     FAILURE,
     ROOT_FAILURE,
     UNKNOWN_FAILURE,
+    RIGHT_PASSWORD,
     *CAUSE_BY_KIND.values(),
     PASSWORD_RECOVERY,
     AWS_ANOMALY,
 )
-OPT_IN_CAUSES = (RIGHT_PASSWORD,)  # can be switched on with AlertOn
+OPT_IN_CAUSES = (RIGHT_PASSWORD,)  # can be switched on with AlertOn for recognised sources too
 TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
@@ -197,12 +199,9 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
 
 
 def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Judge a failure: an alert if somebody may be guessing a password, otherwise a note.
-
-    A right password without a sign-in after it is a failure too, and only a note.
-    """
+    """Judge a failure: an alert if somebody may be guessing a password, otherwise a note."""
     if sign_in.kind == UNFINISHED:
-        return Verdict("note", "", (RIGHT_PASSWORD, source_reason), (RIGHT_PASSWORD,))
+        return _judge_right_password(sign_in, source_reason)
     if sign_in.identity == "root":
         cause = ROOT_FAILURE
     elif _may_be_root(sign_in):
@@ -212,6 +211,22 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     else:
         cause = FAILURE
     return Verdict("alert", "normal", (cause, source_reason), (cause,), grouped="failures")
+
+
+def _judge_right_password(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Judge a right password without a sign-in after it: an alert wherever a wrong one is.
+
+    That of root, or of a user who may be root, has the cause of its failures too, so that it alerts
+    until both are off.
+    """
+    causes: tuple[str, ...] = (RIGHT_PASSWORD,)
+    if sign_in.identity == "root":
+        causes = (RIGHT_PASSWORD, ROOT_FAILURE)
+    elif sign_in.identity == "unknown":  # only console users can be unknown here
+        causes = (RIGHT_PASSWORD, UNKNOWN_FAILURE)
+    elif source_reason == RECOGNISED_SOURCE:
+        return Verdict("note", "", (RIGHT_PASSWORD, source_reason), causes)
+    return Verdict("alert", "normal", (RIGHT_PASSWORD, source_reason), causes)
 
 
 def _judge_device_code(
@@ -298,8 +313,9 @@ def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str])
     ``off`` and ``on`` are names of causes. An alert without causes stays an alert.
     """
     names = {format_cause(cause) for cause in verdict.causes}
-    if verdict.level == "alert" and names and names.issubset(off):
+    is_off = bool(names) and names.issubset(off)
+    if verdict.level == "alert" and is_off:
         return Verdict("note", "", (*verdict.reasons, "switched off"))
-    if verdict.level == "note" and not names.isdisjoint(on):
+    if verdict.level == "note" and not is_off and not names.isdisjoint(on):
         return verdict._replace(level="alert", severity="normal")
     return verdict

@@ -3,8 +3,9 @@
 A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
 may know the password. The event of the right password is therefore put into an SQS queue, which
 delivers it to the function again 15 minutes later. The sign-in is then searched for in a log group
-with raw copies of all events. If the search fails, the event is judged as if no sign-in had
-followed: as an unfinished sign-in.
+with raw copies of all events. It counts only if it is the same person's, from the same source, or
+if both sources are recognised. If the search fails, the event is judged as if no sign-in had
+followed: as an unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
 
 In the names, a password step is a right password, parsed from ``step_event``. A candidate is an
 event that may be the sign-in after it.
@@ -20,12 +21,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
+from signwatch.detection.networks import pack_address
 from signwatch.detection.record import get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import ParsedEvent, SignIn, Step, read, read_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from signwatch.dependencies import Dependencies
 
@@ -80,10 +82,13 @@ def unwrap(event: object) -> object | None:
     return {} if queued_event is None else queued_event
 
 
-def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+def recheck(
+    event: object, now: float, dependencies: Dependencies, is_recognised: Callable[[SignIn], bool]
+) -> ParsedEvent:
     """Parse an event from the queue: a Step if a sign-in followed it, else an unfinished SignIn.
 
-    An event that is not a right password is only parsed.
+    An event that is not a right password is only parsed. ``is_recognised`` returns whether the
+    source of a sign-in is recognised.
     """
     parsed_event = read(event)
     if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
@@ -91,7 +96,8 @@ def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEven
     password_step = read_unfinished(event)
     try:
         for candidate_event in _find_candidates(password_step, dependencies):
-            if _is_completed_by(candidate_event, password_step, event):
+            sign_in = _read_completing_sign_in(candidate_event, password_step, event)
+            if sign_in and _has_same_source(sign_in, password_step, is_recognised):
                 return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
         log.write_failure("second look", error, now, event_id=password_step.event_id)
@@ -131,21 +137,43 @@ def _find_candidates(password_step: SignIn, dependencies: Dependencies) -> Itera
         request["nextToken"] = page["nextToken"]
 
 
-def _is_completed_by(candidate_event: object, password_step: SignIn, step_event: object) -> bool:
-    """Return whether the candidate is a successful sign-in by the same person soon after the step.
+def _read_completing_sign_in(
+    candidate_event: object, password_step: SignIn, step_event: object
+) -> SignIn | None:
+    """Return the candidate if it is a success of the same person soon after the step, else None.
 
     Soon means at most SIGN_IN_WINDOW_SECONDS.
     """
     sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
-        return False
+        return None
     if sign_in.kind not in ("console", IDENTITY_CENTER):
-        return False
+        return None
     if not _is_soon_after(password_step, sign_in):
-        return False
+        return None
     workflow_id = _read_workflow_id(step_event)
     has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
-    return _is_same_person(password_step, sign_in, has_same_workflow=has_same_workflow)
+    is_same = _is_same_person(password_step, sign_in, has_same_workflow=has_same_workflow)
+    return sign_in if is_same else None
+
+
+def _has_same_source(
+    sign_in: SignIn, password_step: SignIn, is_recognised: Callable[[SignIn], bool]
+) -> bool:
+    """Return whether both came from the same source, or each from a recognised one.
+
+    Otherwise the person's own sign-in would answer for a stranger's right password. The IPv4 and
+    the IPv6 address of one office differ, but are recognised. An address through another VPC
+    endpoint is another source.
+    """
+    if _make_comparable_source(sign_in) == _make_comparable_source(password_step):
+        return True
+    return is_recognised(password_step) and is_recognised(sign_in)
+
+
+def _make_comparable_source(sign_in: SignIn) -> tuple[bytes | str, str]:
+    """Return the source, an address in every spelling as the same bytes, and the VPC endpoint."""
+    return pack_address(sign_in.source) or sign_in.source, sign_in.vpc_endpoint
 
 
 def _is_soon_after(password_step: SignIn, sign_in: SignIn) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -237,7 +239,8 @@ class TestAlertOff:
         assert decision.level == "alert"
 
     def test_every_cause_has_a_case(self) -> None:
-        assert {cause for _, _, cause in self.CASE_OF_EACH_CAUSE} == set(ALL_CAUSE_NAMES)
+        with_a_case = {cause for _, _, cause in self.CASE_OF_EACH_CAUSE}
+        assert {*with_a_case, TestRightPassword.NAME} == set(ALL_CAUSE_NAMES)
 
     def test_one_cause_is_enough_for_an_alert(self) -> None:
         record = event("iam-user-signs-in-without-mfa")
@@ -261,34 +264,80 @@ class TestAlertOff:
         assert judge(event(name), place, off=ALL_CAUSE_NAMES).level == "alert"
 
 
-class TestAlertOn:
+class TestRightPassword:
+    """Without a sign-in after it, it is never quieter than a wrong password."""
+
     NAME = "right-password-without-a-sign-in"
 
-    @pytest.mark.parametrize(
-        ("place", "source"),
-        [("anywhere", "unrecognised source"), ("recognised", "recognised source")],
-    )
-    def test_right_password_without_a_sign_in_is_a_note_unless_switched_on(
-        self, place: str, source: str
-    ) -> None:
-        recognised = networks.recognises(KNOWN_NETWORKS[place], "203.0.113.10")
-        unfinished = signin.read_unfinished(event("second-factor-is-asked-for"))
-        for on, level, severity in ((), "note", ""), ((self.NAME,), "alert", "normal"):
-            decision = verdict.judge(unfinished, recognised=recognised, on=on)
-            assert (decision.level, decision.severity) == (level, severity)
-            assert decision.reasons == ("right password without a sign-in", source)
-            assert (decision.grouped, decision.send_text) == ("", True)
+    @staticmethod
+    def judge(
+        user: dict[str, str] | None = None,
+        *,
+        recognised: bool = False,
+        off: tuple[str, ...] = (),
+        on: tuple[str, ...] = (),
+    ) -> verdict.Verdict:
+        record = event("second-factor-is-asked-for")
+        if user:
+            record["detail"]["userIdentity"] = dict(user)
+        unfinished = signin.read_unfinished(record)
+        return verdict.judge(unfinished, recognised=recognised, off=off, on=on)
 
-    def test_it_changes_no_other_verdict(self) -> None:
+    ROOT = MappingProxyType({"type": "Root", "accountId": "111122223333"})
+    UNKNOWN = MappingProxyType({"accountId": "111122223333"})
+
+    @pytest.mark.parametrize(
+        ("user", "recognised", "level"),
+        [
+            (None, False, "alert"),
+            (None, True, "note"),
+            (ROOT, False, "alert"),
+            (ROOT, True, "alert"),
+            (UNKNOWN, False, "alert"),
+            (UNKNOWN, True, "alert"),
+        ],
+    )
+    def test_root_and_every_unrecognised_source_alert(
+        self, user: Any, level: str, *, recognised: bool
+    ) -> None:
+        decision = self.judge(user, recognised=recognised)
+        assert decision.level == level
+        source = "recognised source" if recognised else "unrecognised source"
+        assert decision.reasons == ("right password without a sign-in", source)
+        assert (decision.grouped, decision.send_text) == ("", True)
+
+    @pytest.mark.parametrize(("on", "level"), [((), "note"), ((NAME,), "alert")])
+    def test_alert_on_makes_recognised_sources_alert_too(
+        self, on: tuple[str, ...], level: str
+    ) -> None:
+        assert self.judge(recognised=True, on=on).level == level
+
+    def test_alert_off_makes_a_note(self) -> None:
+        decision = self.judge(off=(self.NAME,))
+        assert (decision.level, decision.reasons[-1]) == ("note", "switched off")
+
+    @pytest.mark.parametrize("recognised", [True, False])
+    @pytest.mark.parametrize(
+        ("user", "failure"),
+        [(ROOT, "root-failure"), (UNKNOWN, "failure-of-an-unknown-kind-of-user")],
+    )
+    def test_that_of_root_alerts_until_its_failures_are_off_too(
+        self, user: Any, failure: str, *, recognised: bool
+    ) -> None:
+        for off in ((self.NAME,), (failure,)):
+            assert self.judge(user, recognised=recognised, off=off).level == "alert"
+        off = (self.NAME, failure)
+        assert self.judge(user, recognised=recognised, off=off).level == "note"
+
+    def test_alert_off_wins_over_alert_on(self) -> None:
+        assert self.judge(recognised=True, off=(self.NAME,), on=(self.NAME,)).level == "note"
+
+    def test_alert_on_changes_no_other_verdict(self) -> None:
         for name in CASES:
             reading = signin.read(event(name))
             assert verdict.judge(reading, recognised=True, on=(self.NAME,)) == verdict.judge(
                 reading, recognised=True
             )
-
-    def test_it_is_no_cause_that_can_be_switched_off(self) -> None:
-        assert set(map(verdict.format_cause, verdict.OPT_IN_CAUSES)) == {self.NAME}
-        assert not set(verdict.OPT_IN_CAUSES) & set(verdict.CAUSES)
 
 
 def test_kinds_named_in_the_policy_are_kinds_of_paths() -> None:

@@ -116,12 +116,18 @@ class TestExplain:
         verdicts = [(row["verdict"], row["reasons"]) for row in json_of(record, record)]
         assert verdicts == [("alert", reasons)] * 2
 
-    def test_a_right_password_is_a_step_that_may_be_noted_later(self) -> None:
-        explained = explain_value(event("second-factor-is-asked-for"))
+    @pytest.mark.parametrize(
+        ("networks", "what"),
+        [("", "alerts if no sign-in follows"), (OFFICE, "noted if no sign-in follows")],
+    )
+    def test_a_right_password_is_a_step_that_may_be_more_later(
+        self, networks: str, what: str
+    ) -> None:
+        explained = explain_value(event("second-factor-is-asked-for"), criteria(networks))
         assert (explained.class_name, explained.verdict.level) == ("step", "ignored")
         assert explained.verdict.reasons == (
             "step: the second factor was asked for",
-            explain.UNFINISHED,
+            f"{what} within 15 minutes",
         )
 
     @pytest.mark.parametrize("networks", NETWORKS.values())
