@@ -17,6 +17,7 @@ from signwatch.detection.verdict import (
     DEVICE_CODE,
     NO_MFA,
     RIGHT_PASSWORD,
+    SESSION_ELSEWHERE,
     SOURCE_INSIDE_AWS,
     UNRECOGNISED_SOURCE,
 )
@@ -50,6 +51,11 @@ ANOMALY = "AWS says no more than this. Look at the recent sign-ins in CloudTrail
 DEVICE_CODE_PHISHING = (
     "If you did not start a command line sign-in: somebody may have had you approve theirs. End "
     "the person's sessions in IAM Identity Center, and revoke the active sessions of their roles."
+)
+SESSION_USE = (
+    "A computer that was carried to another network does the same. If it was not: somebody may "
+    "have copied the token. End the person's sessions in IAM Identity Center or IAM, and revoke "
+    "the active sessions of their roles."
 )
 PASSWORD_KNOWN = "If this was not you: somebody knows the password. Change it now."  # noqa: S105
 ROOT = (
@@ -112,6 +118,7 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
         (ASSUME_ROOT, sign_in.kind == "assume-root"),
         (ANOMALY, sign_in.kind == "anomaly"),
         (DEVICE_CODE_PHISHING, _is_about_device_code(verdict)),
+        (SESSION_USE, SESSION_ELSEWHERE in verdict.reasons),
         (PASSWORD_KNOWN, RIGHT_PASSWORD in verdict.reasons),
         (ROOT, sign_in.identity == "root"),
         (IDENTITY_CENTER_USER, sign_in.identity == IDENTITY_CENTER),

@@ -6,14 +6,14 @@ enough for an alert by itself, so an alert becomes a note only if all of its cau
 off. Most causes are reasons too.
 
 An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
-who may be root, AssumeRoot. From a recognised source, the OPT_IN_CAUSES give only a note unless the
-owner switches them on.
+who may be root, AssumeRoot. The OPT_IN_CAUSES become louder if the owner switches them on.
 """
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-from signwatch.detection.sign_in_paths import IDENTITY_CENTER, UNFINISHED
+from signwatch.detection.networks import name_site
+from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE, UNFINISHED
 from signwatch.detection.signin import DEVICE_CODE_GRANT, ParsedEvent, SignIn, Step, Unreadable
 
 # Reasons, as they appear in the log. Most are causes too.
@@ -27,6 +27,7 @@ FAILURE = "failure"
 ROOT_FAILURE = "root failure"
 UNKNOWN_FAILURE = "failure of an unknown kind of user"
 RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
+SESSION_ELSEWHERE = "session used elsewhere"
 PASSWORD_RECOVERY = "password recovery"  # noqa: S105 - the name of a cause
 AWS_ANOMALY = "AWS anomaly"
 BEING_REPORTED = "being reported; looked at again in 15 minutes"
@@ -57,11 +58,13 @@ CAUSES = (  # can be switched off with AlertOff
     ROOT_FAILURE,
     UNKNOWN_FAILURE,
     RIGHT_PASSWORD,
+    SESSION_ELSEWHERE,
     *CAUSE_BY_KIND.values(),
     PASSWORD_RECOVERY,
     AWS_ANOMALY,
 )
-OPT_IN_CAUSES = (RIGHT_PASSWORD,)  # can be switched on with AlertOn for recognised sources too
+# What AlertOn can make louder: an alert from recognised sources too, a text besides the e-mail.
+OPT_IN_CAUSES = (RIGHT_PASSWORD, SESSION_ELSEWHERE)
 TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
@@ -133,6 +136,11 @@ def mark_repeated(verdict: Verdict) -> Verdict:
     return Verdict("note", "", (*verdict.reasons, "already reported within a day"))
 
 
+def mark_site_of_last_sign_in(verdict: Verdict) -> Verdict:
+    """Return the verdict on a session use as a note, because the person last signed in there."""
+    return Verdict("note", "", (*verdict.reasons, "where the person last signed in"))
+
+
 def mark_held_back(verdict: Verdict) -> Verdict:
     """Return the verdict on a pending alert as a note: its event is looked at again later."""
     return Verdict("note", "", (*verdict.reasons, BEING_REPORTED))
@@ -175,6 +183,8 @@ def _judge_sign_in(
     """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason)."""
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
+    if sign_in.kind == SESSION_USE:
+        return _judge_session_use(sign_in, source_reason)
     if sign_in.outcome != "success":
         return _judge_failure(sign_in, source_reason)
     if sign_in.identity == "root":
@@ -196,6 +206,19 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
     severity = "high" if sign_in.outcome == "success" else "normal"
     causes = (reason,) if reason in CAUSES else ()  # not every one can be switched off
     return Verdict("alert", severity, (reason, source_reason), causes)
+
+
+def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Judge the use of a session by its source: an e-mail once a day for a person and a site.
+
+    A computer that is carried to a café does the same as a stolen token, so it sends no text.
+    """
+    if source_reason == RECOGNISED_SOURCE:
+        return RECOGNISED
+    subject = f"{SESSION_USE}#{name_site(sign_in.source)}#{sign_in.vpc_endpoint}"
+    key = _make_deduplication_key(sign_in, subject)
+    reasons = (SESSION_ELSEWHERE, source_reason)
+    return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
 
 
 def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -308,14 +331,18 @@ def _make_deduplication_key(sign_in: SignIn, subject: str) -> str:
 
 
 def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:
-    """Turn an alert into a note if all its causes are off, or a note into an alert if one is on.
+    """Turn an alert into a note if all its causes are off. If one is on, make the verdict louder.
 
-    ``off`` and ``on`` are names of causes. An alert without causes stays an alert.
+    That is an alert in place of a note, and a text besides an e-mail. ``off`` and ``on`` are names
+    of causes. An alert without causes stays an alert.
     """
     names = {format_cause(cause) for cause in verdict.causes}
     is_off = bool(names) and names.issubset(off)
     if verdict.level == "alert" and is_off:
         return Verdict("note", "", (*verdict.reasons, "switched off"))
-    if verdict.level == "note" and not is_off and not names.isdisjoint(on):
+    is_on = not is_off and not names.isdisjoint(on)
+    if verdict.level == "note" and is_on:
         return verdict._replace(level="alert", severity="normal")
+    if verdict.level == "alert" and is_on:
+        return verdict._replace(send_text=True)
     return verdict

@@ -6,6 +6,8 @@ If the table cannot be read, the alert is sent unchanged. Terms:
   portal sign-in: a sign-in to IAM Identity Center. Both should come from the same address, so the
   address of each is stored, even if there is no alert. All else here concerns only alerts.
 - A console link opens the console without a password. Its use is recorded as a console sign-in.
+- A session use is an event with a session that a sign-in opened, such as a refreshed token. It is
+  nothing new at the site (network of a home, a hotel) where the person last signed in.
 - A claim holds back other alerts with the same deduplication key while one of them is delivered. If
   that one reaches somebody, the claim becomes a report, which suppresses them for a day.
 """
@@ -15,16 +17,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from signwatch import log
-from signwatch.detection.networks import pack_address
+from signwatch.detection.networks import name_site, pack_address
 from signwatch.detection.record import digest, parse_time
-from signwatch.detection.sign_in_paths import IDENTITY_CENTER
+from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
 from signwatch.detection.signin import SignIn, Unreadable
 from signwatch.detection.verdict import (
+    RECOGNISED_SOURCE,
     ROOT_FAILURE,
     Verdict,
     apply_failure_count,
     mark_linked,
     mark_repeated,
+    mark_site_of_last_sign_in,
 )
 from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS, State
 
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
 CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
+# The longest session that Identity Center allows (User Guide, "Set session duration").
+SESSION_SECONDS = 90 * DAY_SECONDS
 REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
 RECOGNISED_WORD = "recognised"  # in the string of a StoredAddress
 CONSOLE_KINDS = ("console", "console-link")  # of SignIn.kind
@@ -167,6 +173,10 @@ def apply_correlation(
         return verdict
     try:
         state = _open_state(dependencies)
+        if isinstance(sign_in, SignIn) and sign_in.kind == SESSION_USE:
+            site = state.get(_make_last_sign_in_key(sign_in), now)
+            if site == digest(name_site(sign_in.source)):
+                return mark_site_of_last_sign_in(verdict)
         if verdict.deduplication_key:
             return _deduplicate(verdict, sign_in, now, state)
         if verdict.grouped == "failures":
@@ -189,8 +199,11 @@ def record_alert(
 
     If it reached nobody, release its claim, so that the next one is sent. Alerts without a
     deduplication key are not recorded, since all of them are sent. Nor is an event without an id,
-    because its retry would look like a second event.
+    because its retry would look like a second event. Where somebody signed in is stored, because
+    using the session there is nothing new.
     """
+    if reached_somebody and isinstance(sign_in, SignIn) and _opens_session(verdict, sign_in):
+        _store_last_sign_in(sign_in, now, dependencies)
     if not (verdict.deduplication_key and sign_in.event_id):
         return
     value, seconds = sign_in.event_id, 0  # a claim of 0 seconds has expired
@@ -201,6 +214,33 @@ def record_alert(
         state.put(verdict.deduplication_key, value, now, seconds)
     except Exception as error:  # noqa: BLE001 - then the next alert like it is sent too
         log.write_failure("state", error, now, event_id=sign_in.event_id)
+
+
+def _opens_session(verdict: Verdict, sign_in: SignIn) -> bool:
+    """Return whether a sign-in from an unrecognised source opens a session that can be used later.
+
+    Those are of Identity Center, of a federated user, and of the aws login command.
+    """
+    if sign_in.outcome != "success" or sign_in.kind == SESSION_USE or sign_in.who == "unknown":
+        return False
+    if RECOGNISED_SOURCE in verdict.reasons:
+        return False
+    return sign_in.identity in (IDENTITY_CENTER, "federated") or sign_in.kind == "aws-login"
+
+
+def _store_last_sign_in(sign_in: SignIn, now: float, dependencies: Dependencies) -> None:
+    """Store the site that somebody signed in from. Never raises."""
+    try:
+        state = _open_state(dependencies)
+        site = digest(name_site(sign_in.source))
+        state.put(_make_last_sign_in_key(sign_in), site, now, SESSION_SECONDS)
+    except Exception as error:  # noqa: BLE001 - then the use of the session is mailed
+        log.write_failure("state", error, now, event_id=sign_in.event_id)
+
+
+def _make_last_sign_in_key(sign_in: SignIn) -> str:
+    """Return the key under which the site of the person's last sign-in is stored."""
+    return f"{sign_in.account}#last-sign-in#{sign_in.user_id or sign_in.who}"
 
 
 def _deduplicate(

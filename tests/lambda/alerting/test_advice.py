@@ -32,6 +32,7 @@ def advise(name: str, *, recognised: bool = False, **fields: str) -> list[str]:
         ("organisation-takes-a-root-session", [advice.ASSUME_ROOT]),
         ("aws-itself-sees-an-anomaly", [advice.ANOMALY]),
         ("command-line-gets-a-token-by-device-code", [advice.DEVICE_CODE_PHISHING]),
+        ("command-line-refreshes-its-token", [ADDRESS, advice.SESSION_USE]),
         ("command-line-gets-role-keys", [ADDRESS, advice.IDENTITY_CENTER_USER]),
         (
             "identity-center-sign-in-from-aws-internal",

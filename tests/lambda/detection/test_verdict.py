@@ -61,7 +61,12 @@ def test_every_level_and_every_severity_has_a_case() -> None:
             "recognised",
             ("unreadable: the record names no source address",),
         ),
-        ("command-line-refreshes-its-token", "anywhere", ("step: a token was refreshed",)),
+        (
+            "command-line-refreshes-its-token",
+            "anywhere",
+            ("session used elsewhere", "unrecognised source"),
+        ),
+        ("command-line-refreshes-its-token", "recognised", ("recognised source",)),
         ("role-is-assumed-by-a-program", "anywhere", ("not a sign-in",)),
         ("organisation-takes-a-root-session", "recognised", ("assume root", "recognised source")),
         ("root-asks-for-a-new-password", "recognised", ("password recovery", "recognised source")),
@@ -222,6 +227,7 @@ class TestAlertOff:
         ("command-line-gets-role-keys", "anywhere", "role-keys"),
         ("root-asks-for-a-new-password", "recognised", "password-recovery"),
         ("aws-itself-sees-an-anomaly", "recognised", "aws-anomaly"),
+        ("command-line-refreshes-its-token", "anywhere", "session-used-elsewhere"),
     )
 
     @pytest.mark.parametrize(("name", "place", "cause"), CASE_OF_EACH_CAUSE)
@@ -262,6 +268,44 @@ class TestAlertOff:
         self, name: str, place: str
     ) -> None:
         assert judge(event(name), place, off=ALL_CAUSE_NAMES).level == "alert"
+
+
+class TestSessionUse:
+    NAME = "command-line-refreshes-its-token"
+
+    def test_it_is_mailed_and_texted_if_alert_on_names_it(self) -> None:
+        reading = signin.read(event(self.NAME))
+        decision = verdict.judge(reading, recognised=False)
+        assert (decision.level, decision.severity, decision.send_text) == ("alert", "normal", False)
+        on = ("session-used-elsewhere",)
+        assert verdict.judge(reading, recognised=False, on=on).send_text is True
+        assert verdict.judge(reading, recognised=True, on=on).level == "recognised"
+
+    @pytest.mark.parametrize(
+        ("change", "is_same"),
+        [
+            ({"sourceIPAddress": "198.51.100.1"}, True),
+            ({"sourceIPAddress": "198.51.101.77"}, False),
+            ({"recipientAccountId": "222233334444"}, False),
+            ({"vpcEndpointId": "vpce-0123456789abcdef0"}, False),
+        ],
+    )
+    def test_it_is_told_once_a_day_for_a_person_and_a_site(
+        self, change: dict[str, str], *, is_same: bool
+    ) -> None:
+        record = event(self.NAME)
+        key = judge(record, "anywhere").deduplication_key
+        record["detail"] |= {"eventID": "another", **change}
+        assert (judge(record, "anywhere").deduplication_key == key) is is_same
+        assert key
+
+    def test_site_of_an_ipv6_address_has_64_bits(self) -> None:
+        keys = []
+        for address in ("2001:db9:1:2::1", "2001:db9:1:2:ffff::9", "2001:db9:1:3::1"):
+            record = event(self.NAME)
+            record["detail"]["sourceIPAddress"] = address
+            keys.append(judge(record, "anywhere").deduplication_key)
+        assert keys[0] == keys[1] != keys[2]
 
 
 class TestRightPassword:
@@ -326,8 +370,8 @@ class TestRightPassword:
     ) -> None:
         for off in ((self.NAME,), (failure,)):
             assert self.judge(user, recognised=recognised, off=off).level == "alert"
-        off = (self.NAME, failure)
-        assert self.judge(user, recognised=recognised, off=off).level == "note"
+        both = (self.NAME, failure)
+        assert self.judge(user, recognised=recognised, off=both).level == "note"
 
     def test_alert_off_wins_over_alert_on(self) -> None:
         assert self.judge(recognised=True, off=(self.NAME,), on=(self.NAME,)).level == "note"

@@ -259,6 +259,100 @@ class TestFailures:
         assert world.secrets.calls == ["get_secret_value"]
 
 
+class TestSessionUse:
+    """A refreshed token from an unrecognised network, and where the person last signed in."""
+
+    SIGN_IN = "command-line-gets-a-token-by-authorization-code"
+    REFRESH = "command-line-refreshes-its-token"
+
+    @staticmethod
+    def refresh(event_id: str = "event-2", source: str = "192.0.2.66") -> dict[str, Any]:
+        return make_event(TestSessionUse.REFRESH, event_id, sourceIPAddress=source)
+
+    def test_it_is_mailed_once_a_day_and_not_texted(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = decide(world, self.refresh(), capsys)
+        assert (line["verdict"], line["kind"]) == ("alert", "Token refreshed")
+        assert line["reasons"] == ["session used elsewhere", "unrecognised source"]
+        assert decide(world, self.refresh("event-3", "192.0.2.7"), capsys)["verdict"] == "note"
+        assert len(world.topic.emails) == 1
+        assert world.secrets.calls == []
+        decide(world, self.refresh("event-4", "192.0.3.7"), capsys)
+        world.now += DAY_SECONDS + 1
+        decide(world, self.refresh("event-5"), capsys)
+        assert len(world.topic.emails) == 3
+
+    def test_it_is_texted_if_alert_on_names_it(self, world: World) -> None:
+        process(self.refresh(), world.dependencies(alert_on="session-used-elsewhere"))
+        assert world.secrets.calls == ["get_secret_value"]
+
+    @pytest.mark.parametrize(
+        ("signed_in_at", "used_at", "verdict"),
+        [
+            ("192.0.2.66", "192.0.2.66", "note"),
+            ("192.0.2.66", "192.0.2.1", "note"),
+            ("2001:db9:1:2::1", "2001:db9:1:2::9", "note"),
+            ("192.0.2.66", "192.0.3.66", "alert"),
+            ("203.0.113.10", "192.0.2.66", "alert"),
+        ],
+        ids=["same address", "same site", "same IPv6 site", "elsewhere", "recognised before"],
+    )
+    def test_it_is_noted_at_the_site_of_the_last_sign_in(
+        self,
+        world: World,
+        capsys: pytest.CaptureFixture[str],
+        signed_in_at: str,
+        used_at: str,
+        verdict: str,
+    ) -> None:
+        decide(world, make_event(self.SIGN_IN, sourceIPAddress=signed_in_at), capsys)
+        world.now += 89 * DAY_SECONDS
+        line = decide(world, self.refresh(source=used_at), capsys)
+        assert line["verdict"] == verdict
+        is_noted = line["reasons"][-1] == "where the person last signed in"
+        assert is_noted is (verdict == "note")
+
+    def test_sign_in_that_nobody_was_told_about_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.topic.fails = {"publish"}
+        with pytest.raises(DeliveryError):
+            process(make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66"), world.dependencies())
+        world.topic.fails = set()
+        capsys.readouterr()
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_sign_in_of_another_person_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sign_in = make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66")
+        sign_in["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
+        decide(world, sign_in, capsys)
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_its_own_alert_is_no_sign_in(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, self.refresh("event-1"), capsys)
+        world.now += DAY_SECONDS + 1
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_it_makes_no_aws_client_from_a_recognised_network(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert decide(world, self.refresh(source="203.0.113.10"), capsys)["verdict"] == "recognised"
+        assert world.clients == []
+
+    @pytest.mark.parametrize("fault", ["get_item", "put_item"])
+    def test_it_is_mailed_if_the_table_fails(
+        self, world: World, capsys: pytest.CaptureFixture[str], fault: str
+    ) -> None:
+        world.table.fails = {fault}
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+        assert len(world.topic.emails) == 1
+
+
 class TestConsoleLink:
     def sign_in_after_link(
         self, world: World, capsys: pytest.CaptureFixture[str], **identity: str
