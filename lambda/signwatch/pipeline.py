@@ -192,6 +192,8 @@ def _log_decision(
         values |= {"level": "ERROR", "problem": "networks", "unusable_networks": list(unusable)}
     if recognised_by:
         values["recognised_by"] = recognised_by
+    if isinstance(parsed_event, SignIn) and parsed_event.vpc_endpoint:
+        values["vpc_endpoint"] = parsed_event.vpc_endpoint
     metrics = {"SignIns": 1.0}
     if delay_seconds is not None:
         metrics["DelaySeconds"] = float(delay_seconds)

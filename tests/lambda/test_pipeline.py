@@ -110,6 +110,18 @@ def test_severity_is_logged(
     assert decision(capsys)["severity"] == severity
 
 
+def test_vpc_endpoint_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.secrets.text = None
+    sign_in = event("iam-user-signs-in-with-mfa")
+    sign_in["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+    process(sign_in, world.dependencies(known_networks=NETWORKS["recognised"]))
+    line = decision(capsys)
+    assert (line["verdict"], line["vpc_endpoint"]) == ("alert", "vpce-0123456789abcdef0")
+    email = world.topic.emails[0]["Message"]
+    assert "Via vpce-0123456789abcdef0" in email
+    assert "add the address" not in email
+
+
 def test_sources_in_the_text_begin_with_the_unrecognised_one(world: World, twilio: Twilio) -> None:
     sign_in = event("iam-user-signs-in-with-mfa")
     sign_in["detail"]["sourceIPAddress"] = ", ".join(

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 UNREADABLE = "Look the event up in CloudTrail: it may be a sign-in in a form that is not known yet."
 ADD_ADDRESS = "If this was you or somebody you know, add the address to the recognised networks."
 VPC_ENDPOINT = (
-    "It came through a VPC endpoint that is not allowed. Do not add the address to the recognised "
-    "networks: anybody's VPC may use the same one. If the endpoint is yours, name it in "
-    "AllowedVpcEndpointIds."
+    "It came through a VPC endpoint, so the address says little: anybody's VPC may use the same "
+    "one. If the endpoint is yours, name it in AllowedVpcEndpointIds, and have its network "
+    "recognised."
 )
 PRIVATE_ADDRESS = (
     "A private address is recognised only through a VPC endpoint in AllowedVpcEndpointIds."

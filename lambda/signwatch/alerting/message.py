@@ -54,13 +54,14 @@ class TextForm(NamedTuple):
     """
 
     name_max_septets: int  # of a person's and of a role's name
+    source_max_septets: int = SOURCE_MAX_SEPTETS
     is_full: bool = True
 
 
-FULL_FORM = TextForm(gsm7.NAME_MAX_SEPTETS)
+EMAIL_FORM = TextForm(gsm7.UNTRUSTED_TEXT_MAX_CHARS, gsm7.UNTRUSTED_TEXT_MAX_CHARS)
 # In the last one, all fields at full length fit into TEXT_MAX_SEPTETS.
 TEXT_FORMS = (
-    FULL_FORM,
+    TextForm(gsm7.NAME_MAX_SEPTETS),
     TextForm(24),
     TextForm(12),
     TextForm(12, is_full=False),
@@ -94,9 +95,9 @@ def compose(
     """
     severity = "HIGH " if verdict.severity == "high" else ""
     account = format_account(sign_in.account, label)
-    source = _format_source(sign_in.source, known_networks)
 
     def make_lines(form: TextForm) -> list[str]:
+        source = _format_source(sign_in.source, known_networks, form.source_max_septets)
         return [
             f"{severity}AWS SIGN-IN ALERT account {account}",
             *_make_detail_lines(sign_in, verdict, source, form),
@@ -109,7 +110,7 @@ def compose(
     text = fitting[0] if fitting else gsm7.truncate(texts[-1], TEXT_MAX_SEPTETS)
     subject = f"{severity}AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
     ascii_subject = subject.encode("ascii", "replace").decode()
-    body = _compose_body(sign_in, verdict, make_lines(FULL_FORM))
+    body = _compose_body(sign_in, verdict, make_lines(EMAIL_FORM))
     return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], body)
 
 
@@ -255,7 +256,7 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
     return "\n".join([*lines, "", *more_lines])
 
 
-def _format_source(source: str, known_networks: str) -> str:
+def _format_source(source: str, known_networks: str, max_septets: int) -> str:
     """Return a source that is one or more addresses as it is, anything else quoted and made safe.
 
     AWS may record several addresses, separated by commas. Those outside ``known_networks`` come
@@ -266,13 +267,13 @@ def _format_source(source: str, known_networks: str) -> str:
     parts = [part.strip() for part in source.split(",")]
     addresses = list(filter(_is_address, parts))
     has_others = len(addresses) < len(parts)
-    if not addresses or (has_others and len(source) <= SOURCE_MAX_SEPTETS):
-        return gsm7.quote(source, SOURCE_MAX_SEPTETS - len('""'))
+    if not addresses or (has_others and len(source) <= max_septets):
+        return gsm7.quote(source, max_septets - len('""'))
     known = networks.parse_list(known_networks)
     addresses.sort(key=lambda address: networks.recognises(known, address))  # False comes first
     for shown_count in range(len(addresses), 1, -1):
         shown = _list_addresses(addresses, shown_count, len(parts))
-        if len(shown) <= SOURCE_MAX_SEPTETS:
+        if len(shown) <= max_septets:
             return shown
     return _list_addresses(addresses, 1, len(parts))
 

@@ -401,7 +401,10 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     assert "Via vpce-0123456789abcdef0" in lines
     assert f"From: {addresses[0]} and 4 more" in lines
     assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
-    assert "From account: 444455556666" in alert.body.splitlines()
+    body_lines = alert.body.splitlines()
+    assert body_lines[2] == f'Who: "{"[" * 126}..."'
+    assert body_lines[3] == f'Role: "{"[" * 126}..." in 111122223333'
+    assert body_lines[4:6] == ["From account: 444455556666", f"From: {', '.join(addresses)}"]
     assert "(15:57 +0545)" in alert.body
 
 
