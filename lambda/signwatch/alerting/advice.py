@@ -38,7 +38,10 @@ PRIVATE_ADDRESS = (
 )
 INSIDE_AWS = "AWS recorded no address, so there is none to add to the recognised networks."
 SWITCH_ON_MFA = "Switch on MFA for this user."
-NOBODY_GOT_IN = "Nobody got in."
+NOBODY_GOT_IN = (
+    "Nobody got in. If it was nobody you know, somebody may be guessing: make sure that MFA is on, "
+    "and that the password is used nowhere else."
+)
 ROOT_RECOVERY = (
     "If you did not ask for it: somebody may have the mailbox of root's e-mail address. Secure the "
     "mailbox, then root's password and MFA devices."
@@ -57,25 +60,30 @@ SESSION_USE = (
     "have copied the token. End the person's sessions in IAM Identity Center or IAM, and revoke "
     "the active sessions of their roles."
 )
-PASSWORD_KNOWN = "If this was not you: somebody knows the password. Change it now."  # noqa: S105
+PASSWORD_KNOWN = "If this was not you: somebody knows the password. Change it now."  # noqa: S105 - advice
 ROOT = (
     "If this was not you: change root's password, check its MFA devices, delete its access keys, "
     "and open a case with AWS Support."
 )
 IDENTITY_CENTER_USER = (
-    "If not: end the person's sessions in IAM Identity Center, reset the password and the MFA "
-    "devices, and revoke the active sessions of their roles."
+    "If it was nobody you know: end the person's sessions in IAM Identity Center, reset the "
+    "password and the MFA devices, and revoke the active sessions of their roles."
 )
-FEDERATION_TOKEN = "If not: delete the access keys of the user who made the token."  # noqa: S105
+FEDERATION_TOKEN = (
+    "If it was nobody you know: delete the access keys of the user who made the token."  # noqa: S105 - advice
+)
 ROLE = (
-    "If not: revoke the active sessions of the role in IAM, and block the person where they came "
-    "from: the identity provider, or the account or user that may take the role."
+    "If it was nobody you know: revoke the active sessions of the role in IAM, and block the "
+    "person where they came from: the identity provider, or the account or user that may take it."
 )
 FOREIGN_ACCOUNT = (
     "If you do not know the account that it came from: remove that account from the role's trust "
     "policy, and revoke the active sessions of the role."
 )
-IAM_USER = "If not: change the password, delete the user's access keys, and end the sessions."
+IAM_USER = (
+    "If it was nobody you know: change the password, delete the user's access keys, and end the "
+    "sessions."
+)
 LOOK_UP = "In any case, look up in CloudTrail what was done."
 
 
@@ -86,7 +94,6 @@ def advise(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
     lines = [
         _advise_about_source(sign_in, verdict),
         SWITCH_ON_MFA if NO_MFA in verdict.reasons else "",
-        NOBODY_GOT_IN if sign_in.outcome == "failure" else "",
         _advise_about_access(sign_in, verdict),
         LOOK_UP,
     ]
@@ -117,6 +124,7 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
         (ROOT_RECOVERY, sign_in.kind == "password-recovery"),
         (ASSUME_ROOT, sign_in.kind == "assume-root"),
         (ANOMALY, sign_in.kind == "anomaly"),
+        (NOBODY_GOT_IN, sign_in.outcome == "failure"),
         (DEVICE_CODE_PHISHING, _is_about_device_code(verdict)),
         (SESSION_USE, SESSION_ELSEWHERE in verdict.reasons),
         (PASSWORD_KNOWN, RIGHT_PASSWORD in verdict.reasons),

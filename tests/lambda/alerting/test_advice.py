@@ -25,9 +25,9 @@ def advise(name: str, *, recognised: bool = False, **fields: str) -> list[str]:
     [
         ("iam-user-signs-in-with-mfa", [ADDRESS, advice.IAM_USER]),
         ("iam-user-signs-in-without-mfa", [ADDRESS, advice.SWITCH_ON_MFA, advice.IAM_USER]),
-        ("iam-user-fails", [ADDRESS, advice.NOBODY_GOT_IN, advice.IAM_USER]),
+        ("iam-user-fails", [ADDRESS, advice.NOBODY_GOT_IN]),
         ("root-signs-in-with-mfa", [advice.ROOT]),
-        ("root-fails", [advice.NOBODY_GOT_IN, advice.ROOT]),
+        ("root-fails", [advice.NOBODY_GOT_IN]),
         ("root-asks-for-a-new-password", [advice.ROOT_RECOVERY]),
         ("organisation-takes-a-root-session", [advice.ASSUME_ROOT]),
         ("aws-itself-sees-an-anomaly", [advice.ANOMALY]),
