@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Reasons that are added to a verdict, since the function also considers other events. A printed
 # line shows at most 80 characters of a reason.
 ONCE_A_DAY = "reported once a day; shown each time here"
+MAILED_ONCE_A_DAY = "mailed once a day, not where the person last signed in; shown each time here"
 FAILURES = "texted from the third failure in 15 minutes on; shown each time here"
 ROOT_FAILURES = "texted at the first and from the third in 15 minutes on; shown each time here"
 LINKED = "counted with the console sign-in that follows; shown by itself here"
@@ -126,7 +127,7 @@ def _describe_effect_of_other_events(verdict: Verdict) -> str:
     with other events.
     """
     if verdict.deduplication_key:
-        return ONCE_A_DAY
+        return ONCE_A_DAY if verdict.send_text else MAILED_ONCE_A_DAY
     if verdict.grouped == "linked":
         return LINKED
     if verdict.grouped != "failures":

@@ -17,7 +17,7 @@ Guide, "Understanding sign-in events" and "CloudTrail use cases".
 import re
 from typing import Any, NamedTuple
 
-from signwatch.detection.networks import is_private
+from signwatch.detection.networks import is_private, name_site
 from signwatch.detection.record import Record, as_object, get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import (
     ANOMALY,
@@ -121,6 +121,11 @@ class SignIn(NamedTuple):
         if self.region.startswith("us-gov-"):
             return "aws-us-gov"
         return "aws"
+
+    @property
+    def site(self) -> str:
+        """The network of one site that it came from (networks.name_site), and the VPC endpoint."""
+        return f"{name_site(self.source)}#{self.vpc_endpoint}"
 
 
 class Step(NamedTuple):

@@ -12,7 +12,6 @@ who may be root, AssumeRoot. The OPT_IN_CAUSES become louder if the owner switch
 from collections.abc import Collection
 from typing import NamedTuple
 
-from signwatch.detection.networks import name_site
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE, UNFINISHED
 from signwatch.detection.signin import DEVICE_CODE_GRANT, ParsedEvent, SignIn, Step, Unreadable
 
@@ -211,12 +210,12 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
 def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
     """Judge the use of a session by its source: an e-mail once a day for a person and a site.
 
-    A computer that is carried to a café does the same as a stolen token, so it sends no text.
+    A computer that is carried to a café does the same as a stolen token, so it sends no text. All
+    unknown persons count as one, because a session is used every few minutes.
     """
     if source_reason == RECOGNISED_SOURCE:
         return RECOGNISED
-    subject = f"{SESSION_USE}#{name_site(sign_in.source)}#{sign_in.vpc_endpoint}"
-    key = _make_deduplication_key(sign_in, subject)
+    key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
     reasons = (SESSION_ELSEWHERE, source_reason)
     return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from signwatch import log
-from signwatch.detection.networks import name_site, pack_address
+from signwatch.detection.networks import pack_address
 from signwatch.detection.record import digest, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
 from signwatch.detection.signin import SignIn, Unreadable
@@ -175,7 +175,7 @@ def apply_correlation(
         state = _open_state(dependencies)
         if isinstance(sign_in, SignIn) and sign_in.kind == SESSION_USE:
             site = state.get(_make_last_sign_in_key(sign_in), now)
-            if site == digest(name_site(sign_in.source)):
+            if site == digest(sign_in.site):
                 return mark_site_of_last_sign_in(verdict)
         if verdict.deduplication_key:
             return _deduplicate(verdict, sign_in, now, state)
@@ -232,7 +232,7 @@ def _store_last_sign_in(sign_in: SignIn, now: float, dependencies: Dependencies)
     """Store the site that somebody signed in from. Never raises."""
     try:
         state = _open_state(dependencies)
-        site = digest(name_site(sign_in.source))
+        site = digest(sign_in.site)
         state.put(_make_last_sign_in_key(sign_in), site, now, SESSION_SECONDS)
     except Exception as error:  # noqa: BLE001 - then the use of the session is mailed
         log.write_failure("state", error, now, event_id=sign_in.event_id)

@@ -345,6 +345,20 @@ def test_text_says_what_is_wrong_with_a_device_code_and_fits(
     assert gsm7.count_septets(text) <= 306
 
 
+def test_short_form_keeps_what_is_wrong_with_a_device_code() -> None:
+    sign_in = DEVICE_CODE._replace(
+        role="r" * 36,
+        source="2001:db8:1111:2222:3333:4444:5555:6666",
+        vpc_endpoint="vpce-0123456789abcdef0",
+        target_account="111122223333",
+        origin_account="444455556666",
+    )
+    decision = verdict.Verdict("alert", "high", (verdict.DEVICE_CODE, "recognised source"))
+    text = compose_text(sign_in, decision, label="l" * 20, delay_seconds=7200)
+    assert "From account: ...6666" in text
+    assert "MFA not recorded; approved elsewhere" in text
+
+
 def all_sign_in_names() -> list[str]:
     """Return every text that ``SignIn.what`` can have."""
     paths = sign_in_paths.PATHS.values()

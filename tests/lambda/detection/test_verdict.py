@@ -299,6 +299,11 @@ class TestSessionUse:
         assert (judge(record, "anywhere").deduplication_key == key) is is_same
         assert key
 
+    def test_unknown_persons_count_as_one(self) -> None:
+        record = event(self.NAME)
+        record["detail"]["userIdentity"] = {}
+        assert judge(record, "anywhere").deduplication_key
+
     def test_site_of_an_ipv6_address_has_64_bits(self) -> None:
         keys = []
         for address in ("2001:db9:1:2::1", "2001:db9:1:2:ffff::9", "2001:db9:1:3::1"):

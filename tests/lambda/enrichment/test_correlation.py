@@ -313,6 +313,14 @@ class TestSessionUse:
         is_noted = line["reasons"][-1] == "where the person last signed in"
         assert is_noted is (verdict == "note")
 
+    def test_another_vpc_endpoint_is_another_site(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66"), capsys)
+        refresh = self.refresh()
+        refresh["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+        assert decide(world, refresh, capsys)["verdict"] == "alert"
+
     def test_sign_in_that_nobody_was_told_about_does_not_count(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:

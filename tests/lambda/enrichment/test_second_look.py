@@ -160,6 +160,14 @@ class TestRightPassword:
         world.logs.raw_copies = [success(name, sourceIPAddress="203.0.113.10")]
         assert look_again(world, record) == verdict
 
+    def test_other_events_that_the_search_finds_do_not_end_it(
+        self, world: World, name: str
+    ) -> None:
+        other = {"eventSource": "ec2.amazonaws.com", "eventName": "RunInstances"}
+        other["requestParameters"] = "ConsoleLogin UserAuthentication"
+        world.logs.raw_copies = [{"detail": other}, success(name)]
+        assert look_again(world, step(name)) == "ignored"
+
     def test_source_in_an_allowance_is_recognised(self, world: World, name: str) -> None:
         world.parameters.allow("192.0.2.0/24")
         world.logs.raw_copies = [success(name, sourceIPAddress="192.0.2.7")]

@@ -116,6 +116,14 @@ class TestExplain:
         verdicts = [(row["verdict"], row["reasons"]) for row in json_of(record, record)]
         assert verdicts == [("alert", reasons)] * 2
 
+    def test_use_of_a_session_elsewhere_is_mailed(self) -> None:
+        explained = explain_value(event("command-line-refreshes-its-token"))
+        assert explained.verdict.reasons == (
+            "session used elsewhere",
+            "unrecognised source",
+            "mailed once a day, not where the person last signed in; shown each time here",
+        )
+
     @pytest.mark.parametrize(
         ("networks", "what"),
         [("", "alerts if no sign-in follows"), (OFFICE, "noted if no sign-in follows")],
