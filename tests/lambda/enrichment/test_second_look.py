@@ -195,12 +195,25 @@ class TestRightPassword:
                 "additionalEventData": {"x": "ConsoleLogin UserAuthentication"},
             },
             {
+                "eventName": "SwitchRole",
+                "responseElements": {"SwitchRole": "Success"},
+                "requestParameters": "ConsoleLogin UserAuthentication",
+            },
+            {
                 "responseElements": None,
                 "serviceEventDetails": None,
                 "errorMessage": "Failed authentication",
             },
         ],
-        ids=["before it", "too late", "no time", "another account", "another event", "a failure"],
+        ids=[
+            "before it",
+            "too late",
+            "no time",
+            "another account",
+            "another event",
+            "a switched role",
+            "a failure",
+        ],
     )
     def test_only_a_timely_success_of_the_same_account_counts(
         self, world: World, name: str, detail: dict[str, Any]
