@@ -25,7 +25,7 @@ from signwatch.detection.signin import (
     Unreadable,
     read,
 )
-from signwatch.detection.verdict import Verdict, judge
+from signwatch.detection.verdict import Verdict, judge, mark_held_back
 
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
@@ -38,13 +38,15 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     Raises DeliveryError if an alert has not reached everybody yet, so that Lambda retries.
     """
     now = dependencies.clock()
-    parsed_event = _parse(event, now, dependencies)
+    parsed_event, is_second_look = _parse(event, now, dependencies)
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
     verdict = _judge_with_earlier_events(
         parsed_event, now, dependencies, recognised=bool(recognised_by)
     )
+    if verdict.is_pending and not is_second_look:
+        verdict = _hold_back(event, parsed_event, verdict, now, dependencies)
     delay_seconds = _compute_delay_seconds(parsed_event, now)
     _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
@@ -52,8 +54,8 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
-def _parse(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
-    """Parse an event.
+def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[ParsedEvent, bool]:
+    """Parse an event, and return whether it is a second look.
 
     The event of a right password is also put into a queue, which delivers it again 15 minutes
     later: then this looks for the sign-in that should have followed.
@@ -62,14 +64,35 @@ def _parse(event: object, now: float, dependencies: Dependencies) -> ParsedEvent
     if isinstance(parsed_event, Step) and parsed_event.is_right_password:
         from signwatch.enrichment.second_look import enqueue
 
-        return enqueue(event, parsed_event, now, dependencies)
+        return enqueue(event, parsed_event, now, dependencies), False
     if isinstance(parsed_event, Unreadable):  # as a delivery of the queue is too
         from signwatch.enrichment.second_look import recheck, unwrap
 
+        def is_recognised(sign_in: SignIn) -> bool:
+            return bool(_find_recognition(sign_in, now, dependencies))
+
         queued_event = unwrap(event)
         if queued_event is not None:
-            return recheck(queued_event, now, dependencies)
-    return parsed_event
+            return recheck(queued_event, now, dependencies, is_recognised), True
+    return parsed_event, False
+
+
+def _hold_back(
+    event: object,
+    parsed_event: ParsedEvent,
+    verdict: Verdict,
+    now: float,
+    dependencies: Dependencies,
+) -> Verdict:
+    """Queue the event of a pending alert, and return its verdict as a note.
+
+    When the queue delivers it, the other alert has reached somebody, or this one is sent. If the
+    event cannot be queued, return the verdict unchanged: the alert is sent now.
+    """
+    from signwatch.enrichment.second_look import try_to_queue
+
+    is_queued = try_to_queue(event, parsed_event.event_id, now, dependencies)
+    return mark_held_back(verdict) if is_queued else verdict
 
 
 def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
@@ -99,14 +122,18 @@ def _judge_with_earlier_events(
     ``recognised`` says whether its source is recognised.
     """
     approved_elsewhere = None  # unknown, or not about a device code
+    has_recognised_addresses = False
     if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
-        from signwatch.enrichment.correlation import is_approved_elsewhere
+        from signwatch.enrichment.correlation import compare_approval
 
-        approved_elsewhere = is_approved_elsewhere(parsed_event, now, dependencies)
+        approved_elsewhere, has_recognised_addresses = compare_approval(
+            parsed_event, now, dependencies, recognised=recognised
+        )
     verdict = judge(
         parsed_event,
         recognised=recognised,
         approved_elsewhere=approved_elsewhere,
+        has_recognised_addresses=has_recognised_addresses,
         off=dependencies.settings.alert_off,
         on=dependencies.settings.alert_on,
     )
@@ -157,6 +184,7 @@ def _log_decision(
         "who": getattr(parsed_event, "who", ""),
         "source": getattr(parsed_event, "source", ""),
         "verdict": verdict.level,
+        "severity": verdict.severity,
         "reasons": list(verdict.reasons),
         "grouped": verdict.grouped,
         "delay_s": delay_seconds,
@@ -167,6 +195,8 @@ def _log_decision(
         values |= {"level": "ERROR", "problem": "networks", "unusable_networks": list(unusable)}
     if recognised_by:
         values["recognised_by"] = recognised_by
+    if isinstance(parsed_event, SignIn) and parsed_event.vpc_endpoint:
+        values["vpc_endpoint"] = parsed_event.vpc_endpoint
     metrics = {"SignIns": 1.0}
     if delay_seconds is not None:
         metrics["DelaySeconds"] = float(delay_seconds)
@@ -180,28 +210,35 @@ def _send_alert(
     now: float,
     dependencies: Dependencies,
 ) -> None:
-    """Compose and deliver an alert, then record whether it reached everybody.
+    """Compose and deliver an alert, then record whether it reached somebody.
 
     The record lets apply_correlation suppress a repeat of the alert. ``delay_seconds`` is the
     time since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
     """
-    from signwatch.alerting.delivery import deliver
+    from signwatch.alerting.delivery import DeliveryError, deliver
     from signwatch.alerting.message import compose
     from signwatch.enrichment.correlation import record_alert
     from signwatch.enrichment.identity_store import with_name
 
     settings = dependencies.settings
     sign_in_to_show = sign_in
-    reached_everybody = False
+    reached_somebody = False
     try:
         if isinstance(sign_in, SignIn):
             sign_in_to_show = with_name(sign_in, dependencies)
-        label, zone = settings.account_label, settings.time_zone
         message = compose(
-            sign_in_to_show, verdict, label=label, zone=zone, delay_seconds=delay_seconds
+            sign_in_to_show,
+            verdict,
+            label=settings.account_label,
+            delay_seconds=delay_seconds,
+            zone=settings.time_zone,
+            known_networks=settings.known_networks,
         )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
-        reached_everybody = True  # deliver raises DeliveryError if a channel must be retried
+        reached_somebody = True  # deliver raises DeliveryError if a channel must be retried
+    except DeliveryError as error:
+        reached_somebody = error.reached_somebody
+        raise
     finally:
-        record_alert(verdict, sign_in, now, dependencies, reached_everybody=reached_everybody)
+        record_alert(verdict, sign_in, now, dependencies, reached_somebody=reached_somebody)

@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.end_to_end
 
 WHEN = r"us-east-1 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC Id [0-9a-f]{8}"
+ALERT = "AWS SIGN-IN ALERT account demo"
 EXPECTED_TEXTS = [  # title of the sign-in, and its text on one line, or None
     ("recognised address", None),
-    ("unknown address", f'Console sign-in Who: "Anaya" From: 198.51.100.23 MFA NO {WHEN}'),
-    ("root user", f"Root console sign-in Who: root user From: 203.0.113.10 MFA yes {WHEN}"),
+    ("unknown address", f'{ALERT} Console sign-in Who: "Anaya" From: 198.51.100.23 MFA NO {WHEN}'),
+    (
+        "root user",
+        f"HIGH {ALERT} Root console sign-in Who: root user From: 203.0.113.10 MFA yes {WHEN}",
+    ),
     (
         "Identity Center user",
         (
-            'Identity Center sign-in Who: "544894e8-80c1-707f-60e3-3ba6510dfac1" '
+            f'{ALERT} Identity Center sign-in Who: "544894e8-80c1-707f-60e3-3ba6510dfac1" '
             f"From: 2001:db8:85a3::8a2e:370:7334 MFA yes {WHEN}"
         ),
     ),
     (
         "cannot be read",
         (
-            r"Unreadable sign-in \(ConsoleLogin\): the record names no source address "
+            rf"{ALERT} Unreadable sign-in \(ConsoleLogin\): the record names no source address "
             f'Who: "Anaya" From: not recorded {WHEN}'
         ),
     ),
@@ -97,7 +101,7 @@ def test_two_demos_at_once_send_their_texts_and_leave_nothing(tmp_path: Path) ->
             assert messages == [], section
         else:
             (message,) = messages
-            assert re.fullmatch(f"AWS SIGN-IN ALERT account demo {pattern}", message), message
+            assert re.fullmatch(pattern, message), message
     (text,) = text_messages(own)
     assert "carla" in text
     assert "192.0.2.200" in text

@@ -278,10 +278,26 @@ def test_device_code_is_compared_with_the_persons_portal_sign_in(
     record = CASES["command-line-gets-a-token-by-device-code"]["event"]
     sign_in(filled, portal_sign_in, sourceIPAddress="203.0.113.30")
     same = sign_in(filled, record, sourceIPAddress="203.0.113.30")
-    other = sign_in(filled, record, sourceIPAddress="203.0.113.31")
+    recognised = sign_in(filled, record, sourceIPAddress="203.0.113.31")
+    other = sign_in(filled, record, sourceIPAddress="198.51.100.31")
     assert (same.decision["verdict"], len(same.texts)) == ("note", 0)
+    assert (recognised.decision["verdict"], len(recognised.texts)) == ("note", 0)
     assert (other.decision["verdict"], len(other.texts)) == ("alert", 1)
-    assert other.decision["reasons"] == ["device code elsewhere", "recognised source"]
+    assert other.decision["reasons"] == ["device code elsewhere", "unrecognised source"]
+    assert other.texts[0].startswith("HIGH AWS SIGN-IN ALERT account ")
+
+
+def test_token_that_is_refreshed_elsewhere_is_mailed_once(
+    filled: LocalDeployment, mailbox: Queue
+) -> None:
+    record = with_user(CASES["command-line-refreshes-its-token"]["event"], uuid.uuid4().hex)
+    first, second = (
+        sign_in(filled, record, sourceIPAddress=f"198.51.100.{number}") for number in (46, 47)
+    )
+    assert (first.decision["verdict"], first.texts) == ("alert", ())
+    assert first.decision["reasons"] == ["session used elsewhere", "unrecognised source"]
+    assert (second.decision["verdict"], second.texts) == ("note", ())
+    assert len(mailbox.take_messages()) == 1
 
 
 def with_user(event: dict[str, Any], user: str) -> dict[str, Any]:

@@ -93,6 +93,47 @@ def test_decision_is_logged_with_the_documented_keys(
     assert (line["Verdict"], line["SignIns"], line["DelaySeconds"]) == ("note", 1.0, 75.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        ("root-signs-in-with-mfa", "high"),
+        ("iam-user-signs-in-with-mfa", "normal"),
+        ("iam-user-fails", "normal"),
+        ("portal-lists-accounts", ""),
+    ],
+)
+def test_severity_is_logged(
+    world: World, capsys: pytest.CaptureFixture[str], name: str, severity: str
+) -> None:
+    world.secrets.text = None
+    process(event(name), world.dependencies())
+    assert decision(capsys)["severity"] == severity
+
+
+def test_vpc_endpoint_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.secrets.text = None
+    sign_in = event("iam-user-signs-in-with-mfa")
+    sign_in["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+    process(sign_in, world.dependencies(known_networks=NETWORKS["recognised"]))
+    line = decision(capsys)
+    assert (line["verdict"], line["vpc_endpoint"]) == ("alert", "vpce-0123456789abcdef0")
+    email = world.topic.emails[0]["Message"]
+    assert "Via vpce-0123456789abcdef0" in email
+    assert "add the address" not in email
+
+
+def test_sources_in_the_text_begin_with_the_unrecognised_one(world: World, twilio: Twilio) -> None:
+    sign_in = event("iam-user-signs-in-with-mfa")
+    sign_in["detail"]["sourceIPAddress"] = ", ".join(
+        (*[f"203.0.113.{number}" for number in range(10, 20)], "192.0.2.7")
+    )
+    process(
+        sign_in,
+        world.dependencies(known_networks="203.0.113.0/24", twilio_base_url=twilio.url),
+    )
+    assert "From: 192.0.2.7, 203.0.113.10 and 9 more" in twilio.messages[0]["body"]
+
+
 def test_unreadable_record_is_logged_with_its_readable_fields(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,8 @@ PHONE_NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
 OWN_TEXT = re.compile(
     r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
     r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
-    r"|^From: [0-9A-Fa-f:., ]+$|\.\.\.",
+    r"|^From: [0-9A-Fa-f:., ]+( and \d+ more)?$|\.\.\."
+    r"|^Via vpce-[0-9A-Fa-f-]+$|^(In|From) account: \d{12}$| in \d{12}$",
     re.MULTILINE,
 )
 ZONES = ("", "Asia/Kathmandu", "no/zone")
@@ -341,10 +342,11 @@ def fuzz_texts(count: int, rng: random.Random) -> Texts:
         sign_in = _hostile_sign_in(rng)
         alert = message.compose(
             sign_in,
-            ALERT,
+            ALERT._replace(severity=rng.choice(["high", "normal"])),
             label=_hostile_text(rng),
             zone=rng.choice(ZONES),
             delay_seconds=rng.choice([None, 0, 10**9]),
+            known_networks="198.51.100.0/24",
         )
         untrusted_text = OWN_TEXT.sub("", alert.body)
         too_long += gsm7.count_septets(alert.text) > TEXT_MAX_SEPTETS
@@ -356,9 +358,10 @@ def fuzz_texts(count: int, rng: random.Random) -> Texts:
 
 def _is_complete(lines: list[str], sign_in: signin.SignIn | signin.Unreadable) -> bool:
     """Return whether a text has account, what and source."""
+    first_line = lines[0].removeprefix("HIGH ")
     title = "AWS SIGN-IN ALERT account "
     what = sign_in.what if isinstance(sign_in, signin.SignIn) else "Unreadable sign-in ("
-    has_account = lines[0].startswith(title) and len(lines[0]) > len(title)
+    has_account = first_line.startswith(title) and len(first_line) > len(title)
     has_source = any(line.startswith("From: ") for line in lines)
     return has_account and lines[1].startswith(what) and has_source
 
@@ -385,7 +388,9 @@ def _hostile_sign_in(rng: random.Random) -> signin.SignIn | signin.Unreadable:
     base = rng.choice(SIGN_INS)
     if isinstance(base, signin.Unreadable):
         return signin.Unreadable(*(_hostile_text(rng) for _ in signin.Unreadable._fields))
-    recorded = ("event_id", "event_name", "who", "account", "region", "source", "time")
+    recorded = ["event_id", "event_name", "who", "account", "region", "source", "time"]
+    roles = ("role", "vpc_endpoint", "target_account", "origin_account")
+    recorded += [name for name in roles if rng.random() < 0.5]
     return base._replace(**{name: _hostile_text(rng) for name in recorded})
 
 

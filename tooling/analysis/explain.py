@@ -23,7 +23,13 @@ from signwatch.detection.signin import (
     read,
     read_unfinished,
 )
-from signwatch.detection.verdict import ROOT_FAILURE, Verdict, judge
+from signwatch.detection.verdict import (
+    RIGHT_PASSWORD,
+    ROOT_FAILURE,
+    Verdict,
+    format_cause,
+    judge,
+)
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
 from tooling.errors import FailedError, RefusedError
@@ -34,13 +40,17 @@ if TYPE_CHECKING:
 # Reasons that are added to a verdict, since the function also considers other events. A printed
 # line shows at most 80 characters of a reason.
 SENT_ONCE_A_DAY_REASON = "reported once a day; shown each time here"
+MAILED_ONCE_A_DAY_REASON = (
+    "mailed once a day, not where the person last signed in; shown each time here"
+)
 FAILURES_REASON = "texted from the third failure in 15 minutes on; shown each time here"
 ROOT_FAILURES_REASON = (
     "texted at the first and from the third in 15 minutes on; shown each time here"
 )
 CONSOLE_LINK_REASON = "counted with the console sign-in that follows; shown by itself here"
 APPROVAL_REASON = "where it was approved is not known here"
-UNFINISHED = "noted if no sign-in follows within 15 minutes"
+UNFINISHED_NOTE = "noted if no sign-in follows within 15 minutes"
+UNFINISHED = "alerts if no sign-in follows within 15 minutes"
 UNFINISHED_ALERT = "only if no sign-in follows within 15 minutes; shown each time here"
 
 
@@ -88,7 +98,9 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
         # unfinished sign-in; if one follows, it ignores this record.
         unfinished = read_unfinished(record.value)
         verdict_if_unfinished = _judge(unfinished, criteria)
-        if verdict_if_unfinished.level == "alert":
+        if verdict_if_unfinished.level != "alert":
+            verdict = _add_reason(verdict, UNFINISHED_NOTE)
+        elif format_cause(RIGHT_PASSWORD) in criteria.alert_on:
             parsed_event = unfinished
             verdict = _add_reason(verdict_if_unfinished, UNFINISHED_ALERT)
         else:
@@ -99,8 +111,14 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     if verdict.level == "alert":
         verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
         if isinstance(parsed_event, (SignIn, Unreadable)):
-            label, zone = criteria.account_label, criteria.time_zone
-            text = compose(parsed_event, verdict, label=label, zone=zone, delay_seconds=None).text
+            text = compose(
+                parsed_event,
+                verdict,
+                label=criteria.account_label,
+                delay_seconds=None,
+                zone=criteria.time_zone,
+                known_networks=criteria.networks,
+            ).text
     return ExplainedRecord(record, parsed_event, verdict, text)
 
 
@@ -132,7 +150,7 @@ def _describe_effect_of_other_events(verdict: Verdict) -> str:
     URL that signs its reader in, which is counted together with the console sign-in after it.
     """
     if verdict.deduplication_key:
-        return SENT_ONCE_A_DAY_REASON
+        return SENT_ONCE_A_DAY_REASON if verdict.send_text else MAILED_ONCE_A_DAY_REASON
     if verdict.grouped == "linked":
         return CONSOLE_LINK_REASON
     if verdict.grouped != "failures":

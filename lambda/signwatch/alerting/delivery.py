@@ -25,7 +25,14 @@ EMAIL = "email"
 
 
 class DeliveryError(Exception):
-    """The alert has not reached everybody yet; raised so that Lambda retries."""
+    """The alert has not reached everybody yet; raised so that Lambda retries.
+
+    ``reached_somebody`` says that a text or the e-mail was sent, now or by an earlier invocation.
+    """
+
+    def __init__(self, reason: str, *, reached_somebody: bool) -> None:
+        super().__init__(reason)
+        self.reached_somebody = reached_somebody
 
 
 class TextReport(NamedTuple):
@@ -55,7 +62,9 @@ def deliver(
     email_outcome = _send_email(message, report, ledger, dependencies)
     _log_delivery(ledger.event_id, report, email_outcome, dependencies)
     if report.can_retry or email_outcome == "failed":
-        raise DeliveryError("; ".join((*report.failures, f"e-mail: {email_outcome}")))
+        reason = "; ".join((*report.failures, f"e-mail: {email_outcome}"))
+        reached_somebody = report.reached_recipients > 0 or email_outcome != "failed"
+        raise DeliveryError(reason, reached_somebody=reached_somebody)
     ledger.finish()
 
 
@@ -153,9 +162,13 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
 
 
 def _describe_failure(outcome: Outcome, position: str) -> str:
-    """Return a clause that says why a text was not sent; ``position`` is such as "1 of 2"."""
+    """Return a clause that says why a text was not sent, or may not have been.
+
+    ``position`` is such as "1 of 2".
+    """
+    what = "may not have been sent" if outcome.may_be_sent else "was not sent"
     retry = ", and is tried again" if outcome.state == "transient" else ""
-    return f"the text to recipient {position} was not sent{retry}: {outcome.reason}"
+    return f"the text to recipient {position} {what}{retry}: {outcome.reason}"
 
 
 def _send_text(

@@ -2,7 +2,8 @@
 
 A record contains strings that strangers chose. Only the fields named here are shown, each made safe
 and truncated (see gsm7), and the trusted ones come first. The length of a text is counted in
-septets, units of 7 bits. It is sent as at most two segments of 153 septets (GSM 03.38).
+septets, units of 7 bits. It is sent as at most two segments of 153 septets (GSM 03.38). A text that
+is too long takes a shorter form (TEXT_FORMS); the e-mail has everything.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch import gsm7
+from signwatch.alerting.advice import advise
+from signwatch.detection import networks
 from signwatch.detection.record import parse_time
 from signwatch.detection.signin import DEVICE_CODE_GRANT, SignIn, Unreadable
 from signwatch.detection.verdict import APPROVAL_UNKNOWN, DEVICE_CODE
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from signwatch.detection.verdict import Verdict
 
 TEXT_MAX_SEPTETS = 306
-# For the fields of the text. All of them at full length fit into TEXT_MAX_SEPTETS.
+# For the fields of the text
 LABEL_MAX_SEPTETS = 20
 EVENT_NAME_MAX_SEPTETS = 20
 REASON_MAX_SEPTETS = 39
@@ -29,7 +32,8 @@ SOURCE_MAX_SEPTETS = 45  # the longest IPv6 address
 REGION_MAX_SEPTETS = 16
 ID_MAX_SEPTETS = 8  # of the event id; enough to find the event
 EVENT_ID_MAX_CHARS = 64  # of the event id in the e-mail
-ACCOUNT_MAX_CHARS = 12
+ACCOUNT_CHARS = ACCOUNT_MAX_CHARS = 12
+VPC_ENDPOINT_MAX_SEPTETS = 22  # of an id like vpce-0123456789abcdef0
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
 LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
@@ -40,6 +44,30 @@ MFA_LINES = {
     "provider": "MFA up to the identity provider",
     "unrecorded": "MFA not recorded",
 }
+
+
+class TextForm(NamedTuple):
+    """How much a text shows. The shorter forms exist because two segments do not hold everything.
+
+    One that is not full lacks the Region, the local time and an MFA that is unknown, and has
+    accounts by their last digits.
+    """
+
+    name_max_septets: int  # of a person's and of a role's name
+    source_max_septets: int = SOURCE_MAX_SEPTETS
+    is_full: bool = True
+
+
+EMAIL_FORM = TextForm(gsm7.UNTRUSTED_TEXT_MAX_CHARS, gsm7.UNTRUSTED_TEXT_MAX_CHARS)
+# In the last one, all fields at full length fit into TEXT_MAX_SEPTETS.
+TEXT_FORMS = (
+    TextForm(gsm7.NAME_MAX_SEPTETS),
+    TextForm(24),
+    TextForm(12),
+    TextForm(12, is_full=False),
+    TextForm(8, is_full=False),
+    TextForm(4, is_full=False),
+)
 
 
 class Message(NamedTuple):
@@ -57,24 +85,33 @@ def compose(
     label: str,
     delay_seconds: int | None,
     zone: str = "",
+    known_networks: str = "",
 ) -> Message:
     """Compose an alert. ``label`` is the owner's name for the account, empty if there is none.
 
     ``delay_seconds`` is the time since the sign-in, None if unknown. ``zone`` is the name of a
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
-    ignored.
+    ignored. If the record lists several sources, those in ``known_networks`` come last.
     """
+    severity = "HIGH " if verdict.severity == "high" else ""
     account = format_account(sign_in.account, label)
-    lines = [
-        f"AWS SIGN-IN ALERT account {account}",
-        *_make_detail_lines(sign_in, verdict),
-        _make_time_line(sign_in, delay_seconds, zone),
-        f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
-    ]
-    text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
-    subject = f"AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
+
+    def make_lines(form: TextForm) -> list[str]:
+        source = _format_source(sign_in.source, known_networks, form.source_max_septets)
+        return [
+            f"{severity}AWS SIGN-IN ALERT account {account}",
+            *_make_detail_lines(sign_in, verdict, source, form),
+            _make_time_line(sign_in, delay_seconds, zone, form),
+            f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
+        ]
+
+    texts = ["\n".join(make_lines(form)) for form in TEXT_FORMS]
+    fitting = [text for text in texts if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS]
+    text = fitting[0] if fitting else gsm7.truncate(texts[-1], TEXT_MAX_SEPTETS)
+    subject = f"{severity}AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
     ascii_subject = subject.encode("ascii", "replace").decode()
-    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], _compose_body(sign_in, verdict, lines))
+    body = _compose_body(sign_in, verdict, make_lines(EMAIL_FORM))
+    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], body)
 
 
 def format_account(account: str, label: str) -> str:
@@ -95,18 +132,60 @@ def _describe_event(sign_in: SignIn | Unreadable) -> str:
     return f"Unreadable sign-in ({event_name or 'unnamed event'})"
 
 
-def _make_detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
+def _make_detail_lines(
+    sign_in: SignIn | Unreadable, verdict: Verdict, source: str, form: TextForm
+) -> list[str]:
     """Return the lines that say what happened, who it was, from where, and with which MFA."""
     event = _describe_event(sign_in)
-    who = gsm7.quote(sign_in.who, gsm7.NAME_MAX_SEPTETS)
-    from_line = f"From: {_format_source(sign_in.source)}"
+    who = gsm7.quote(sign_in.who, form.name_max_septets)
+    from_line = f"From: {source}"
     if isinstance(sign_in, Unreadable):
         reason = gsm7.sanitise(sign_in.reason, REASON_MAX_SEPTETS)
         return [f"{event}: {reason}", f"Who: {who}", from_line]
     if sign_in.identity == "root":
         who = "root user"
-    mfa_line = MFA_LINES[sign_in.mfa] + _explain_device_code(sign_in, verdict)
-    return [event, f"Who: {who}", from_line, mfa_line]
+    lines = [
+        event,
+        f"Who: {who}",
+        *_make_role_lines(sign_in, form),
+        from_line,
+    ]
+    if sign_in.vpc_endpoint:
+        lines.append(f"Via {_format_vpc_endpoint(sign_in.vpc_endpoint)}")
+    remark = _explain_device_code(sign_in, verdict)
+    if form.is_full or remark or sign_in.mfa in ("yes", "no"):
+        lines.append(MFA_LINES[sign_in.mfa] + remark)
+    return lines
+
+
+def _make_role_lines(sign_in: SignIn, form: TextForm) -> list[str]:
+    """Return the lines that name the role with its account, and the account of the caller."""
+    lines = []
+    target = _format_account_number(sign_in.target_account, form)
+    if sign_in.role:
+        role = gsm7.quote(sign_in.role, form.name_max_septets)
+        lines.append(f"Role: {role} in {target}" if target else f"Role: {role}")
+    elif target:
+        lines.append(f"In account: {target}")
+    if origin := _format_account_number(sign_in.origin_account, form):
+        lines.append(f"From account: {origin}")
+    return lines
+
+
+def _format_account_number(account: str, form: TextForm) -> str:
+    """Return an account's number, its last digits in a short form; anything else made safe."""
+    is_number = account.isascii() and account.isdigit() and len(account) == ACCOUNT_CHARS
+    if not is_number:
+        return gsm7.quote(account, ACCOUNT_MAX_CHARS - len('""')) if account else ""
+    return account if form.is_full else format_account(account, label="")
+
+
+def _format_vpc_endpoint(endpoint: str) -> str:
+    """Return the id of a VPC endpoint unchanged; anything else quoted and made safe."""
+    prefix, _, digits = endpoint.partition("-")
+    if prefix == "vpce" and set(digits) <= ID_CHARACTERS:
+        return endpoint[:VPC_ENDPOINT_MAX_SEPTETS]
+    return gsm7.quote(endpoint, VPC_ENDPOINT_MAX_SEPTETS - len('""'))
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
@@ -122,12 +201,17 @@ def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
     return "; approved elsewhere" if is_device_code else "; code used elsewhere"
 
 
-def _make_time_line(sign_in: SignIn | Unreadable, delay_seconds: int | None, zone: str) -> str:
+def _make_time_line(
+    sign_in: SignIn | Unreadable, delay_seconds: int | None, zone: str, form: TextForm
+) -> str:
     """Return a line like "eu-central-1 2026-11-24 10:12:31 UTC (11:12 +0100), 7 min ago".
 
-    The part in parentheses is there if ``zone`` is known, the delay if it is long.
+    The part in parentheses is there if ``zone`` is known, the delay if it is long. A short form has
+    neither that part nor the Region.
     """
     region = gsm7.sanitise(sign_in.region, REGION_MAX_SEPTETS)
+    if not form.is_full:
+        region, zone = "", ""
     time = parse_time(sign_in.time)
     when = "time unknown"
     if time:
@@ -167,27 +251,44 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
         f"CloudTrail event: {event_id}",
         f"Account: {account}",
         "",
-        "If this was you or somebody you know, add the address to the recognised networks.",
-        "If not: change the password, end the sessions, and look the event up in CloudTrail.",
+        *advise(sign_in, verdict),
     ]
     return "\n".join([*lines, "", *more_lines])
 
 
-def _format_source(source: str) -> str:
+def _format_source(source: str, known_networks: str, max_septets: int) -> str:
     """Return a source that is one or more addresses as it is, anything else quoted and made safe.
 
-    AWS may record several addresses, separated by commas.
+    AWS may record several addresses, separated by commas. Those outside ``known_networks`` come
+    first, and the number of parts that do not fit is added: "198.51.100.23 and 2 more".
     """
     if not source.strip():
         return "not recorded"
     parts = [part.strip() for part in source.split(",")]
-    if all(map(_is_address, parts)):
-        return gsm7.truncate(", ".join(parts), SOURCE_MAX_SEPTETS)
-    return gsm7.quote(source, SOURCE_MAX_SEPTETS - len('""'))
+    addresses = list(filter(_is_address, parts))
+    has_others = len(addresses) < len(parts)
+    if not addresses or (has_others and len(source) <= max_septets):
+        return gsm7.quote(source, max_septets - len('""'))
+    known = networks.parse_list(known_networks)
+    addresses.sort(key=lambda address: networks.recognises(known, address))  # False comes first
+    for shown_count in range(len(addresses), 1, -1):
+        shown = _list_addresses(addresses, shown_count, len(parts))
+        if len(shown) <= max_septets:
+            return shown
+    return _list_addresses(addresses, 1, len(parts))
+
+
+def _list_addresses(addresses: list[str], shown_count: int, total: int) -> str:
+    """Return the first ``shown_count`` addresses, and how many of ``total`` are not shown."""
+    shown = ", ".join(addresses[:shown_count])
+    more = total - shown_count
+    return f"{shown} and {more} more" if more else shown
 
 
 def _is_address(text: str) -> bool:
-    """Return whether the text is an IP address without a zone id, and nothing else."""
+    """Return whether a part of a source is an address, in at most SOURCE_MAX_SEPTETS."""
+    if len(text) > SOURCE_MAX_SEPTETS:
+        return False
     try:
         ip_address(text)
     except ValueError:

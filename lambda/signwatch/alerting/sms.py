@@ -4,14 +4,16 @@ A text is sent with the client's ``request`` method, because ``client.messages``
 modules that are not needed. Twilio's client has no timeout and does not retry; this module adds
 both.
 
-Sources: Twilio docs, "Messages resource", "Error and warning dictionary" (20003, 20429, 21211,
-21610, 21617) and "Twilio API best practices".
+Sources: Twilio docs, "Messages resource", "What is a String Identifier (SID)?", "Error and warning
+dictionary" (20003, 20429, 20500, 21211, 21610, 21611, 21617, 90001) and "Twilio API best
+practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4 (503).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -27,12 +29,21 @@ EMAIL_SECONDS = 20.0  # left after the last attempt for the e-mail and the ledge
 MIN_SECONDS_FOR_ATTEMPT = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS + EMAIL_SECONDS
 RETRY_PAUSE_SECONDS = 0.5
 SECRET_CACHE_SECONDS = 300.0
-NO_ANSWER = "Twilio did not answer in time, and may have sent it"
-CREDENTIALS_REFUSED = (401, 403)  # HTTP status codes
-TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+NO_ANSWER = "Twilio did not answer in time"
+NO_MESSAGE_ID = "Twilio's answer names no message"
+# HTTP status codes
+CREDENTIALS_REFUSED = (401, 403)
+REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR, SERVICE_UNAVAILABLE = 408, 429, 500, 503
+# Twilio's error codes: too many requests, and the sender's queue is full. Both pass by themselves.
+TRANSIENT_ERROR_CODES = (20429, 21611)
+MIN_ERROR_CODE = 10_000  # a lower number in an answer is not an error code of Twilio's
+MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
+MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # GetSecretValue raises it for a secret that has no value yet.
 EMPTY_VALUE_ERROR_NAME = "ResourceNotFoundException"
 STRING_FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
+# ValueError is our own, for a wrong base URL; the others are exceptions of requests.
+EXCEPTIONS_BEFORE_SENDING = ("ConnectTimeout", "ProxyError", "ValueError")
 NO_EDGE = {"TWILIO_EDGE": ""}  # replaces os.environ, where an edge would change the host
 
 
@@ -76,6 +87,7 @@ class Outcome(NamedTuple):
 
     state: str
     reason: str  # why it was not accepted
+    may_be_sent: bool = False  # Twilio may have accepted the text although its answer is missing
 
 
 def load_secret(
@@ -131,38 +143,60 @@ def send(
 ) -> Outcome:
     """Send one text. After a transient failure, try once more. Never raises.
 
-    After a timeout the text is not sent again here, because Twilio may have sent it. An attempt is
-    made only if it leaves enough time for the e-mail. ``seconds_left`` returns the time until the
-    function's timeout.
+    After a timeout, or an answer that names no message, it is not tried again here, because Twilio
+    may have sent the text. An attempt is made only if it leaves enough time for the e-mail.
+    ``seconds_left`` returns the time until the function's timeout.
     """
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
         return Outcome("transient", "there was no time left")
     outcome = _send_once(secret, recipient, text, base_url)
-    if outcome.state != "transient" or outcome.reason == NO_ANSWER:
+    if outcome.state != "transient" or outcome.reason in (NO_ANSWER, NO_MESSAGE_ID):
         return outcome
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT + RETRY_PAUSE_SECONDS:
         return outcome
     time.sleep(RETRY_PAUSE_SECONDS)
-    return _send_once(secret, recipient, text, base_url)
+    second_outcome = _send_once(secret, recipient, text, base_url)
+    if second_outcome.state == "accepted":
+        return second_outcome
+    may_be_sent = outcome.may_be_sent or second_outcome.may_be_sent
+    return second_outcome._replace(may_be_sent=may_be_sent)
 
 
 def _send_once(secret: Secret, recipient: str, text: str, base_url: str) -> Outcome:
     """Send one text in a single attempt. Never raises."""
     try:
         status, body = _post(secret, recipient, text, base_url)
-        if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
-            _parse_object(body)  # raises if the answer is not from Twilio
-            return Outcome("accepted", "")
     except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
-        if type(error).__name__ == "ReadTimeout":
-            return Outcome("transient", NO_ANSWER)
-        return Outcome("transient", f"Twilio could not be reached ({type(error).__name__})")
-    return classify(status, _read_error_code(body))
+        return _classify_exception(error)
+    answer = _parse_object(body)
+    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
+        if MESSAGE_SID.fullmatch(str(answer.get("sid"))):
+            return Outcome("accepted", "")
+        return Outcome("transient", NO_MESSAGE_ID, may_be_sent=True)
+    return classify(status, _read_error_code(answer))
+
+
+def _classify_exception(error: Exception) -> Outcome:
+    """Return the Outcome of a text whose request raised an exception of requests or our own."""
+    name = type(error).__name__
+    if name == "ReadTimeout":
+        return Outcome("transient", NO_ANSWER, may_be_sent=True)
+    if name in EXCEPTIONS_BEFORE_SENDING or _is_refused_connection(error):
+        return Outcome("transient", f"Twilio could not be reached ({name})")
+    return Outcome("transient", f"the connection to Twilio failed ({name})", may_be_sent=True)
+
+
+def _is_refused_connection(error: Exception) -> bool:
+    """Return whether no connection was made: urllib3's reason is in requests' ConnectionError."""
+    cause = error.args[0] if error.args else None
+    reason_class = type(getattr(cause, "reason", None))
+    return any(kind.__name__ == "NewConnectionError" for kind in reason_class.__mro__)
 
 
 def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int, str]:
     """Ask Twilio to send a text; return the HTTP status and the body of the answer."""
-    is_service = secret.sender.startswith("MG")  # a pool of numbers, not one number
+    # A messaging service is a pool of numbers. An alphanumeric sender may begin with MG too.
+    is_service = MESSAGING_SERVICE_SID.fullmatch(secret.sender)
     sender_field = "MessagingServiceSid" if is_service else "From"
     message = {"To": recipient, sender_field: secret.sender, "Body": text}
     url = f"{_read_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages.json"
@@ -195,33 +229,39 @@ def _read_origin(base_url: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
-def _read_error_code(body: str) -> int | None:
-    """Return Twilio's error code in the body of a refusal; None if there is none."""
-    try:
-        code = _parse_object(body).get("code")
-    except (ValueError, RecursionError):
-        return None
-    return code if isinstance(code, int) else None
-
-
 def _parse_object(body: str) -> dict[str, Any]:
-    """Parse the JSON object in the body of an answer; an empty body counts as an empty object.
+    """Parse the JSON object in the body of an answer; return an empty one for anything else.
 
-    Raises ValueError for anything else.
+    A server between the function and Twilio answers in HTML, for example.
     """
-    answer = json.loads(body or "{}")
-    if not isinstance(answer, dict):
-        raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - as for invalid JSON
-    return answer
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _read_error_code(answer: dict[str, Any]) -> int | None:
+    """Return Twilio's error code in its refusal; None if there is none."""
+    code = answer.get("code")
+    is_error_code = isinstance(code, int) and code >= MIN_ERROR_CODE
+    return code if is_error_code else None
 
 
 def classify(status: int, code: int | None) -> Outcome:
-    """Return the Outcome of a text that Twilio refused with an HTTP status and an error code."""
-    reason = f"Twilio answered {status}"
-    if code:
-        reason += f", error {code}"
+    """Return the Outcome of a text that was refused with an HTTP status.
+
+    ``code`` is Twilio's error code, None if the answer has none: then a server in between may have
+    answered. After a server error, Twilio may have sent the text (error 20500), except after 503.
+    """
+    reason = f"Twilio answered {status}, error {code}"
+    if code is None:
+        reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
     if status in CREDENTIALS_REFUSED:
         return Outcome("credentials", reason)
-    if status == TOO_MANY_REQUESTS or status >= SERVER_ERROR:
+    if code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
         return Outcome("transient", reason)
+    if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
+        may_be_sent = status != SERVICE_UNAVAILABLE
+        return Outcome("transient", reason, may_be_sent=may_be_sent)
     return Outcome("permanent", reason)

@@ -216,6 +216,19 @@ def pack_address(source: object) -> bytes | None:
     return address[-IPV4_BYTES:] if is_ipv4_mapped else address
 
 
+def name_site(source: str) -> str:
+    """Return a name of the network of one site, such as a home or a hotel, that ``source`` is in.
+
+    It has the first 24 bits of an IPv4 address or the first 64 bits of an IPv6 address (RFC 4291,
+    section 2.5.4). A source that is not an address is its own name.
+    """
+    address = pack_address(source)
+    if address is None:
+        return source
+    prefix_bytes = 3 if len(address) == IPV4_BYTES else 8
+    return address[:prefix_bytes].hex()
+
+
 def _contains(networks: Networks, address: bytes) -> bool:
     """Return whether a packed address is in one of the networks."""
     firsts, lasts = networks.ipv4 if len(address) == IPV4_BYTES else networks.ipv6

@@ -18,6 +18,7 @@ OUTCOME_BY_ABSENT_ERROR = "absent-error"
 
 IDENTITY_CENTER = "identity-center"
 UNFINISHED = "unfinished"  # kind and outcome of a right password without a sign-in after it
+SESSION_USE = "session-use"  # kind of an event that uses a session which a sign-in opened
 CHECK_MFA_NAME = "checkmfa"  # the event after a right password in the console
 CHECK_MFA = ("signin", CHECK_MFA_NAME)
 ANOMALY_TYPE = "sign-in anomaly alert"  # the envelope's detail-type, in lower case

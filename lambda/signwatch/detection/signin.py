@@ -7,7 +7,8 @@ agent is never used, because the person who signs in chooses it.
 Terms: a path is one way to sign in (see sign_in_paths), and its ``kind`` groups paths that are
 judged alike. The identity is the kind of user, such as "root" (see SignIn.identity). A factor is a
 password, a one-time code or a passkey. A grant is how a program obtained a token. A step is an
-event that is not a sign-in by itself.
+event that is not a sign-in by itself. A session use is such an event that a person made with a
+session that a sign-in opened: it is judged by its source.
 
 Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
 Guide, "Understanding sign-in events" and "CloudTrail use cases".
@@ -16,7 +17,8 @@ Guide, "Understanding sign-in events" and "CloudTrail use cases".
 import re
 from typing import Any, NamedTuple
 
-from signwatch.detection.record import Record, as_object, get_string, open_record
+from signwatch.detection.networks import is_private, name_site
+from signwatch.detection.record import Record, as_object, get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import (
     ANOMALY,
     ANOMALY_TYPE,
@@ -30,6 +32,7 @@ from signwatch.detection.sign_in_paths import (
     PATHS,
     PATHS_BY_EXACT_NAME,
     SERVICES,
+    SESSION_USE,
     STEPS,
     UNFINISHED,
     SignInPath,
@@ -63,6 +66,12 @@ WHAT_BY_IDENTITY = {
     "federated": "Federated console sign-in",
     IDENTITY_CENTER: "Identity Center console sign-in",
 }
+WHAT_BY_USED_KIND = {  # of a session use, by the kind of its path
+    "token": "Token refreshed",
+    "aws-login": "Token refreshed (aws login)",
+    "saml-role": "Account opened with Identity Center",
+    "console-link": "Console link made with Identity Center",
+}
 WHAT_UNFINISHED = "Right password, no sign-in after it"
 MFA_BY_TEXT = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 OUTCOME_BY_SUCCESS_FIELD = {"true": "success", "false": "failure"}
@@ -74,6 +83,9 @@ CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
 # A regular expression. Identity Center creates its roles under a path that is reserved for AWS.
 IDENTITY_CENTER_ROLE_ARN_PATTERN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
+AWS_SERVICE_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
+# The portal makes a console link with a role session that it opened in the same click.
+PORTAL_SESSION_MAX_SECONDS = 120
 AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
 HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
@@ -98,6 +110,8 @@ class SignIn(NamedTuple):
     identity_store_id: str = ""  # of the identity store that has the user's name
     role: str = ""  # the name of the role that is taken or whose session signs in
     vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
+    target_account: str = ""  # the account of the role, or of the root session that is opened
+    origin_account: str = ""  # the account of the caller if it is another, or of a switched role
 
     @property
     def partition(self) -> str:
@@ -107,6 +121,11 @@ class SignIn(NamedTuple):
         if self.region.startswith("us-gov-"):
             return "aws-us-gov"
         return "aws"
+
+    @property
+    def site(self) -> str:
+        """The network of one site that it came from (networks.name_site), and the VPC endpoint."""
+        return f"{name_site(self.source)}#{self.vpc_endpoint}"
 
 
 class Step(NamedTuple):
@@ -187,6 +206,7 @@ def read_unfinished(event: object) -> SignIn:
         time=record.time,
         user_id=user_id,
         identity_store_id=identity_store_id,
+        vpc_endpoint=_read_vpc_endpoint(path, record),
     )
 
 
@@ -205,6 +225,8 @@ def _read_record(record: Record) -> ParsedEvent:
             return _read_other_event(name, record)
     grant = _read_grant(record) if path.kind in TOKEN_KINDS else ""
     step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
+    if step_reason and _is_session_use(path, record):
+        return _read_session_use(path, record)
     if step_reason:
         is_right_factor = path.kind == "factor"  # a wrong factor is no step
         return _make_step(record, step_reason, is_right_password=is_right_factor)
@@ -243,10 +265,24 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
         return _make_unreadable(record, "the record names no source address")
     if not outcome:
         return _make_unreadable(record, "the record tells no outcome")
+    return _make_sign_in(path, record, grant, outcome)
+
+
+def _read_session_use(path: SignInPath, record: Record) -> SignIn | Unreadable:
+    """Parse a record on ``path`` that _is_session_use. Return Unreadable if it has no source."""
+    if not record.source:
+        return _make_unreadable(record, "the record names no source address")
+    sign_in = _make_sign_in(path, record, grant="", outcome="success")
+    return sign_in._replace(kind=SESSION_USE, what=WHAT_BY_USED_KIND[path.kind])
+
+
+def _make_sign_in(path: SignInPath, record: Record, grant: str, outcome: str) -> SignIn:
+    """Return the SignIn of a record on ``path``."""
     identity = _read_identity(path, record)
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
         user_id, identity_store_id = _read_identity_center_ids(record)
+    role, target_account = _read_role(path, identity, record)
     # SignIn(...) would first copy the keywords into a dict, which makes read() 10 % slower.
     return SignIn.__new__(
         SignIn,
@@ -265,8 +301,10 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
         grant=grant,
         user_id=user_id,
         identity_store_id=identity_store_id,
-        role=_read_role(path, identity, record),
+        role=role,
         vpc_endpoint=_read_vpc_endpoint(path, record),
+        target_account=target_account,
+        origin_account=_read_origin_account(path, record),
     )
 
 
@@ -328,6 +366,44 @@ def _read_grant(record: Record) -> str:
             if grant_type := get_string(fields, key):
                 return GRANT_BY_TYPE.get(grant_type.lower(), "")
     return ""
+
+
+def _is_session_use(path: SignInPath, record: Record) -> bool:
+    """Return whether a step is a session use: one that a person made, with success.
+
+    The backend of Identity Center takes a role by SAML and makes a console link when somebody opens
+    an account in the portal, from an address of AWS. Nothing in a record tells such an address from
+    a person's. Certainly a person's is only a call through a VPC endpoint or from a private
+    address, and a console link made with an older session.
+    """
+    if path.kind not in WHAT_BY_USED_KIND or _read_outcome(path, record) == "failure":
+        return False
+    if _is_aws_source(record.source):
+        return False
+    if path.kind in TOKEN_KINDS or _read_vpc_endpoint(path, record) or is_private(record.source):
+        return True
+    return _has_older_session(record)
+
+
+def _is_aws_source(source: str) -> bool:
+    """Return whether a source is AWS's own: the name of a service, or "AWS Internal"."""
+    name = source.lower()
+    if "," in name:  # a list, which may hold a person's address too
+        return False
+    return name.startswith("aws internal") or name.endswith(AWS_SERVICE_SUFFIXES)
+
+
+def _has_older_session(record: Record) -> bool:
+    """Return whether the role session was opened PORTAL_SESSION_MAX_SECONDS before or earlier.
+
+    AWS STS sets its time, so nobody can forge it. Without a time, return False.
+    """
+    session = as_object(record.user.get("sessionContext"))
+    created_at = parse_time(get_string(as_object(session.get("attributes")), "creationDate"))
+    time = parse_time(record.time)
+    if created_at is None or time is None:
+        return False
+    return (time - created_at).total_seconds() >= PORTAL_SESSION_MAX_SECONDS
 
 
 # Outcome
@@ -443,17 +519,45 @@ def _read_identity_center_ids(record: Record) -> tuple[str, str]:
     return get_string(user, "userId"), store_arn.rpartition("/")[2]
 
 
-def _read_role(path: SignInPath, identity: str, record: Record) -> str:
-    """Return the name of the role that is taken or whose session signs in; empty if none."""
+def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, str]:
+    """Return the role that is taken or whose session signs in, and its account; empty if none.
+
+    For AssumeRoot, return no role and the account whose root session is opened.
+    """
+    if path.kind == "role-keys":
+        details = record.get_object("serviceEventDetails")
+        return get_string(details, "role_name"), get_string(details, "account_id")
+    if path.kind == "assume-root":
+        target = get_string(record.get_object("requestParameters"), "targetPrincipal")
+        return "", _read_arn_account(target) or target  # an ARN or an account id
     if path.kind == "saml-role":
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
-        return role_arn.rpartition("/")[2]
-    if path.kind == "role-keys":
-        return get_string(record.get_object("serviceEventDetails"), "role_name")
+        return role_arn.rpartition("/")[2], _read_arn_account(role_arn)
     if identity != "federated":
-        return ""
+        return "", ""
     session_arn = get_string(record.user, "arn")  # "arn:...:assumed-role/role/session"
-    return session_arn.partition(":assumed-role/")[2].partition("/")[0]
+    role = session_arn.partition(":assumed-role/")[2].partition("/")[0]
+    return role, _read_arn_account(session_arn) if role else ""
+
+
+def _read_origin_account(path: SignInPath, record: Record) -> str:
+    """Return the account that the caller came from; empty if it is that of the record.
+
+    A switched role names it in SwitchFrom (IAM User Guide, "Switch roles": the ARN of the user or
+    role before the switch), since userIdentity is the session of the role already.
+    """
+    if path.kind == "switch-role":
+        return _read_arn_account(get_string(record.extra, "SwitchFrom"))
+    caller_account = record.user.get("accountId")
+    if caller_account == record.account or not isinstance(caller_account, str):
+        return ""
+    return caller_account
+
+
+def _read_arn_account(arn: str) -> str:
+    """Return the account in an ARN; empty if ``arn`` is none or has no account."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 else ""  # noqa: PLR2004 - the parts of an ARN
 
 
 def _read_session_role_arn(record: Record) -> str:

@@ -6,13 +6,13 @@ enough for an alert by itself, so an alert becomes a note only if all of its cau
 off. Most causes are reasons too.
 
 An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
-who may be root, AssumeRoot. The OPT_IN_CAUSES give only a note unless the owner switches them on.
+who may be root, AssumeRoot. The OPT_IN_CAUSES become louder if the owner switches them on.
 """
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-from signwatch.detection.sign_in_paths import IDENTITY_CENTER, UNFINISHED
+from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE, UNFINISHED
 from signwatch.detection.signin import DEVICE_CODE_GRANT, ParsedEvent, SignIn, Step, Unreadable
 
 # Reasons, as they appear in the log. Most are causes too.
@@ -26,8 +26,10 @@ FAILURE = "failure"
 ROOT_FAILURE = "root failure"
 UNKNOWN_FAILURE = "failure of an unknown kind of user"
 RIGHT_PASSWORD = "right password without a sign-in"  # noqa: S105 - the name of a cause
+SESSION_ELSEWHERE = "session used elsewhere"
 PASSWORD_RECOVERY = "password recovery"  # noqa: S105 - the name of a cause
 AWS_ANOMALY = "AWS anomaly"
+BEING_REPORTED = "being reported; looked at again in 15 minutes"
 
 # Kinds of path (see sign_in_paths)
 ALWAYS_ALERT_BY_KIND = {  # the reason; these alert from every source, even if they fail
@@ -54,11 +56,14 @@ CAUSES = (  # can be switched off with AlertOff
     FAILURE,
     ROOT_FAILURE,
     UNKNOWN_FAILURE,
+    RIGHT_PASSWORD,
+    SESSION_ELSEWHERE,
     *CAUSE_BY_KIND.values(),
     PASSWORD_RECOVERY,
     AWS_ANOMALY,
 )
-OPT_IN_CAUSES = (RIGHT_PASSWORD,)  # can be switched on with AlertOn
+# What AlertOn can make louder: an alert from recognised sources too, a text besides the e-mail.
+OPT_IN_CAUSES = (RIGHT_PASSWORD, SESSION_ELSEWHERE)
 TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
@@ -77,11 +82,14 @@ class Verdict(NamedTuple):
     deduplication_key: str = ""  # one alert a day is sent for each key; "" sends every alert
     grouped: str = ""
     send_text: bool = True  # False: the alert is sent only by e-mail
+    is_pending: bool = False  # another alert with this deduplication key is being delivered
 
 
 # Most sign-ins get one of these two, so they are made only once.
 RECOGNISED = Verdict("recognised", "", (RECOGNISED_SOURCE,))
 UNRECOGNISED = Verdict("alert", "normal", (UNRECOGNISED_SOURCE,), (UNRECOGNISED_SOURCE,))
+# A device code between two recognised addresses, such as the IPv4 and the IPv6 of one office.
+CODE_BETWEEN_RECOGNISED = Verdict("note", "", (DEVICE_CODE, RECOGNISED_SOURCE))
 
 
 def format_cause(cause: str) -> str:
@@ -94,6 +102,7 @@ def judge(
     *,
     recognised: bool,
     approved_elsewhere: bool | None = None,
+    has_recognised_addresses: bool = False,
     off: Collection[str] = (),
     on: Collection[str] = (),
 ) -> Verdict:
@@ -101,12 +110,18 @@ def judge(
 
     ``recognised`` says whether its source is in a recognised network. ``approved_elsewhere`` says
     whether a device code was used from another address than it was approved from; None if that is
-    unknown or if there is no device code. ``off`` and ``on`` are the names of the causes that the
-    owner switched off and on.
+    unknown or if there is no device code. ``has_recognised_addresses`` says whether both addresses
+    are recognised. ``off`` and ``on`` are the names of the causes that the owner switched off and
+    on.
     """
     if isinstance(parsed_event, SignIn):
         source_reason = _find_source_reason(parsed_event, recognised=recognised)
-        verdict = _judge_sign_in(parsed_event, source_reason, approved_elsewhere=approved_elsewhere)
+        verdict = _judge_sign_in(
+            parsed_event,
+            source_reason,
+            approved_elsewhere=approved_elsewhere,
+            has_recognised_addresses=has_recognised_addresses,
+        )
         return _apply_switches(verdict, off, on) if off or on else verdict
     if isinstance(parsed_event, Unreadable):
         return Verdict("alert", "normal", (f"unreadable: {parsed_event.reason}",))
@@ -118,6 +133,16 @@ def judge(
 def mark_repeated(verdict: Verdict) -> Verdict:
     """Return the verdict on an alert as a note, because one like it was sent within a day."""
     return Verdict("note", "", (*verdict.reasons, "already reported within a day"))
+
+
+def mark_site_of_last_sign_in(verdict: Verdict) -> Verdict:
+    """Return the verdict on a session use as a note, because the person last signed in there."""
+    return Verdict("note", "", (*verdict.reasons, "where the person last signed in"))
+
+
+def mark_held_back(verdict: Verdict) -> Verdict:
+    """Return the verdict on a pending alert as a note: its event is looked at again later."""
+    return Verdict("note", "", (*verdict.reasons, BEING_REPORTED))
 
 
 def mark_linked(verdict: Verdict) -> Verdict:
@@ -149,7 +174,11 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
 
 
 def _judge_sign_in(
-    sign_in: SignIn, source_reason: str, *, approved_elsewhere: bool | None
+    sign_in: SignIn,
+    source_reason: str,
+    *,
+    approved_elsewhere: bool | None,
+    has_recognised_addresses: bool,
 ) -> Verdict:
     """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason).
 
@@ -157,19 +186,21 @@ def _judge_sign_in(
     """
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
+    if sign_in.kind == SESSION_USE:
+        return _judge_session_use(sign_in, source_reason)
     if sign_in.outcome != "success":
         return _judge_failure(sign_in, source_reason)
     if sign_in.identity == "root":
         return Verdict("alert", "high", ("root success", source_reason))
     if _may_be_root(sign_in):
         return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
-    device_code_reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
-    if device_code_reason:
-        causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
-        if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
-            causes = (DEVICE_CODE,)
-        return Verdict("alert", "high", (device_code_reason, source_reason), causes)
-    return _judge_by_source(sign_in, source_reason)
+    device_code_verdict = _judge_device_code(
+        sign_in,
+        source_reason,
+        approved_elsewhere=approved_elsewhere,
+        has_recognised_addresses=has_recognised_addresses,
+    )
+    return device_code_verdict or _judge_by_source(sign_in, source_reason)
 
 
 def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -180,14 +211,23 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
     return Verdict("alert", severity, (reason, source_reason), causes)
 
 
-def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Judge a failure: an alert if somebody may be guessing a password, otherwise a note.
+def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Judge the use of a session by its source: an e-mail once a day for a person and a site.
 
-    A right password without a sign-in after it is a failure too, and only a note. An alert is
-    counted together with other failures.
+    A computer that is carried to a café does the same as a stolen token, so it sends no text. All
+    unknown persons count as one, because a session is used every few minutes.
     """
+    if source_reason == RECOGNISED_SOURCE:
+        return RECOGNISED
+    key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
+    reasons = (SESSION_ELSEWHERE, source_reason)
+    return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
+
+
+def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Judge a failure: an alert if somebody may be guessing a password, otherwise a note."""
     if sign_in.kind == UNFINISHED:
-        return Verdict("note", "", (RIGHT_PASSWORD, source_reason), (RIGHT_PASSWORD,))
+        return _judge_right_password(sign_in, source_reason)
     if sign_in.identity == "root":
         cause = ROOT_FAILURE
     elif _may_be_root(sign_in):
@@ -197,6 +237,41 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     else:
         cause = FAILURE
     return Verdict("alert", "normal", (cause, source_reason), (cause,), grouped="failures")
+
+
+def _judge_right_password(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Judge a right password without a sign-in after it: an alert wherever a wrong one is.
+
+    That of root, or of a user who may be root, has the cause of its failures too, so that it alerts
+    until both are off.
+    """
+    causes: tuple[str, ...] = (RIGHT_PASSWORD,)
+    if sign_in.identity == "root":
+        causes = (RIGHT_PASSWORD, ROOT_FAILURE)
+    elif sign_in.identity == "unknown":  # only console users can be unknown here
+        causes = (RIGHT_PASSWORD, UNKNOWN_FAILURE)
+    elif source_reason == RECOGNISED_SOURCE:
+        return Verdict("note", "", (RIGHT_PASSWORD, source_reason), causes)
+    return Verdict("alert", "normal", (RIGHT_PASSWORD, source_reason), causes)
+
+
+def _judge_device_code(
+    sign_in: SignIn,
+    source_reason: str,
+    *,
+    approved_elsewhere: bool | None,
+    has_recognised_addresses: bool,
+) -> Verdict | None:
+    """Judge a device code, or the portal sign-in that approved it; None if nothing is wrong."""
+    reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
+    if not reason:
+        return None
+    if reason == DEVICE_CODE and has_recognised_addresses:
+        return CODE_BETWEEN_RECOGNISED
+    causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
+    if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
+        causes = (DEVICE_CODE,)
+    return Verdict("alert", "high", (reason, source_reason), causes)
 
 
 def _find_device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
@@ -227,8 +302,9 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
         reasons = (*causes, source_reason)
     deduplication_key = ""
     if sign_in.kind == "role-keys":  # often issued many times a day
-        deduplication_key = _make_deduplication_key(sign_in, f"{sign_in.kind}#{sign_in.source}")
-    # A console link is counted together with the console sign-in that follows it.
+        role = f"{sign_in.target_account}/{sign_in.role}"
+        subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{role}"
+        deduplication_key = _make_deduplication_key(sign_in, subject)
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
 
@@ -264,13 +340,18 @@ def _make_deduplication_key(sign_in: SignIn, subject: str) -> str:
 
 
 def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:
-    """Turn an alert into a note if all its causes are off, or a note into an alert if one is on.
+    """Turn an alert into a note if all its causes are off. If one is on, make the verdict louder.
 
-    ``off`` and ``on`` are names of causes. An alert without causes stays an alert.
+    That is an alert in place of a note, and a text besides an e-mail. ``off`` and ``on`` are names
+    of causes. An alert without causes stays an alert.
     """
     names = {format_cause(cause) for cause in verdict.causes}
-    if verdict.level == "alert" and names and names.issubset(off):
+    is_off = bool(names) and names.issubset(off)
+    if verdict.level == "alert" and is_off:
         return Verdict("note", "", (*verdict.reasons, "switched off"))
-    if verdict.level == "note" and not names.isdisjoint(on):
+    is_on = not is_off and not names.isdisjoint(on)
+    if verdict.level == "note" and is_on:
         return verdict._replace(level="alert", severity="normal")
+    if verdict.level == "alert" and is_on:
+        return verdict._replace(send_text=True)
     return verdict

@@ -6,7 +6,10 @@ If the table cannot be read, the alert is sent unchanged. Terms:
   portal sign-in: a sign-in to IAM Identity Center. Both should come from the same address, so the
   address of each is stored, even if there is no alert. All else here concerns only alerts.
 - A console link opens the console without a password. Its use is recorded as a console sign-in.
-- A claim stops other alerts with the same deduplication key while one of them is delivered.
+- A session use is an event with a session that a sign-in opened, such as a refreshed token. It is
+  nothing new at the site (network of a home, a hotel) where the person last signed in.
+- A claim holds back other alerts with the same deduplication key while one of them is delivered. If
+  that one reaches somebody, the claim becomes a report, which suppresses them for a day.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from signwatch import log
 from signwatch.detection.networks import pack_address
 from signwatch.detection.record import digest, parse_time
-from signwatch.detection.sign_in_paths import IDENTITY_CENTER
+from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
 from signwatch.detection.signin import SignIn, Unreadable
 from signwatch.detection.verdict import (
+    RECOGNISED_SOURCE,
     ROOT_FAILURE,
     Verdict,
     apply_failure_count,
     mark_linked,
     mark_repeated,
+    mark_site_of_last_sign_in,
 )
 from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS, State
 
@@ -31,69 +36,96 @@ if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
 CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
+# The longest session that Identity Center allows (User Guide, "Set session duration").
+SESSION_SECONDS = 90 * DAY_SECONDS
+REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
+RECOGNISED_WORD = "recognised"  # in the string of a StoredAddress
 CONSOLE_KINDS = ("console", "console-link")  # of SignIn.kind
 
 
 class StoredAddress(NamedTuple):
-    """The address of a sign-in. The table stores it as the string "1795000000 digest"."""
+    """The address of a sign-in. The table stores it as the string "1795000000 digest recognised".
+
+    The last word is missing if the address was not recognised.
+    """
 
     seconds: int  # the time of the sign-in in seconds since 1970
     digest: str  # of the address; one address in two spellings has one digest
+    recognised: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse the string that the table stores."""
-        seconds, _, address_digest = text.partition(" ")
-        return cls(int(seconds), address_digest)
+        seconds, address_digest, *recognised = text.split()
+        return cls(int(seconds), address_digest, recognised == [RECOGNISED_WORD])
 
     def __str__(self) -> str:
-        return f"{self.seconds} {self.digest}"
+        words = [str(self.seconds), self.digest]
+        if self.recognised:
+            words.append(RECOGNISED_WORD)
+        return " ".join(words)
 
 
-def is_approved_elsewhere(sign_in: SignIn, now: float, dependencies: Dependencies) -> bool | None:
+class Approval(NamedTuple):
+    """How the address of a device code and that of the portal sign-in that approved it compare."""
+
+    is_elsewhere: bool | None  # they differ; None if that is unknown
+    has_recognised_addresses: bool = False  # both are recognised
+
+
+def compare_approval(
+    sign_in: SignIn, now: float, dependencies: Dependencies, *, recognised: bool
+) -> Approval:
     """Return whether a device code was used from another address than it was approved from.
 
     ``sign_in`` is the use of the code, or the portal sign-in; their events may arrive in any order.
-    Return None if the answer is unknown: the record has no user id, or the table cannot be read.
-    Return False if the other of the two is not stored. A portal session can last for weeks, but its
-    address is stored for a day; an older one cannot be compared.
+    ``recognised`` says whether its source is. It is unknown if the record has no user id, or if the
+    table cannot be read. The answer is no if the other of the two is not stored. A portal session
+    can last for weeks, but its address is stored for a day; an older one cannot be compared.
     """
     if not sign_in.user_id:
-        return None
+        return Approval(None)
     try:
         state = _open_state(dependencies)
+        address = _make_stored_address(sign_in, now, recognised=recognised)
         if sign_in.kind == IDENTITY_CENTER:
-            return _compare_portal_sign_in(sign_in, now, state)
-        return _compare_device_code(sign_in, now, state)
+            return _compare_portal_sign_in(sign_in, address, now, state)
+        return _compare_device_code(sign_in, address, now, state)
     except Exception as error:  # noqa: BLE001 - whatever fails, the alert must be sent
         log.write_failure("state", error, now, event_id=sign_in.event_id)
-        return None
+        return Approval(None)
 
 
-def _compare_portal_sign_in(sign_in: SignIn, now: float, state: State) -> bool:
-    """Store the address of a portal sign-in; return whether a later device code has another."""
-    address = _make_stored_address(sign_in, now)
+def _compare_portal_sign_in(
+    sign_in: SignIn, address: StoredAddress, now: float, state: State
+) -> Approval:
+    """Store the address of a portal sign-in; compare it with that of a later device code."""
     _store_latest(_make_portal_key(sign_in), address, now, DAY_SECONDS, state)
     device_code = _get_address(_make_device_code_key(sign_in), now, state)
     if device_code is None or device_code.seconds < address.seconds:
-        return False
-    return device_code.digest != address.digest
+        return Approval(is_elsewhere=False)
+    return _compare_addresses(device_code, address)
 
 
-def _compare_device_code(sign_in: SignIn, now: float, state: State) -> bool | None:
-    """Store the address of a device code; return whether the earlier portal sign-in has another.
+def _compare_device_code(
+    sign_in: SignIn, address: StoredAddress, now: float, state: State
+) -> Approval:
+    """Store the address of a device code; compare it with that of the earlier portal sign-in.
 
-    Return None if only a later portal sign-in is stored: it may have replaced the earlier one
+    It is unknown if only a later portal sign-in is stored: it may have replaced the earlier one
     before this event was retried.
     """
-    address = _make_stored_address(sign_in, now)
     _store_latest(_make_device_code_key(sign_in), address, now, WINDOW_SECONDS, state)
     portal = _get_address(_make_portal_key(sign_in), now, state)
     if portal is None:
-        return False
+        return Approval(is_elsewhere=False)
     if portal.seconds > address.seconds:
-        return None
-    return portal.digest != address.digest
+        return Approval(None)
+    return _compare_addresses(portal, address)
+
+
+def _compare_addresses(first: StoredAddress, second: StoredAddress) -> Approval:
+    return Approval(first.digest != second.digest, first.recognised and second.recognised)
 
 
 def _make_portal_key(sign_in: SignIn) -> str:
@@ -106,10 +138,11 @@ def _make_device_code_key(sign_in: SignIn) -> str:
     return f"{sign_in.account}#device-code#{sign_in.user_id}"
 
 
-def _make_stored_address(sign_in: SignIn, now: float) -> StoredAddress:
+def _make_stored_address(sign_in: SignIn, now: float, *, recognised: bool) -> StoredAddress:
     """Return the source of a sign-in in the form that is stored and compared."""
     address = pack_address(sign_in.source) or sign_in.source  # packed: the same in every spelling
-    return StoredAddress(_read_event_seconds(sign_in, now), digest(str(address)))
+    seconds = _read_event_seconds(sign_in, now)
+    return StoredAddress(seconds, digest(str(address)), recognised)
 
 
 def _get_address(key: str, now: float, state: State) -> StoredAddress | None:
@@ -140,6 +173,10 @@ def apply_correlation(
         return verdict
     try:
         state = _open_state(dependencies)
+        if isinstance(sign_in, SignIn) and sign_in.kind == SESSION_USE:
+            site = state.get(_make_last_sign_in_key(sign_in), now)
+            if site == digest(sign_in.site):
+                return mark_site_of_last_sign_in(verdict)
         if verdict.deduplication_key:
             return _deduplicate(verdict, sign_in, now, state)
         if verdict.grouped == "failures":
@@ -156,37 +193,76 @@ def record_alert(
     now: float,
     dependencies: Dependencies,
     *,
-    reached_everybody: bool,
+    reached_somebody: bool,
 ) -> None:
     """Record that an alert was sent, so that no other like it is sent for a day.
 
-    If it did not reach everybody, release its claim, so that the next alert like it is sent. Alerts
-    without a deduplication key are not recorded, since all of them are sent. Nor is an event
-    without an id, because its retry would look like a second event.
+    If it reached nobody, release its claim, so that the next one is sent. Alerts without a
+    deduplication key are not recorded, since all of them are sent. Nor is an event without an id,
+    because its retry would look like a second event. Where somebody signed in is stored, because
+    using the session there is nothing new.
     """
+    if reached_somebody and isinstance(sign_in, SignIn) and _opens_session(verdict, sign_in):
+        _store_last_sign_in(sign_in, now, dependencies)
     if not (verdict.deduplication_key and sign_in.event_id):
         return
-    seconds = DAY_SECONDS if reached_everybody else 0  # a claim of 0 seconds has expired
+    value, seconds = sign_in.event_id, 0  # a claim of 0 seconds has expired
+    if reached_somebody:
+        value, seconds = f"{sign_in.event_id}{REPORTED}", DAY_SECONDS
     try:
         state = _open_state(dependencies)
-        state.put(verdict.deduplication_key, sign_in.event_id, now, seconds)
+        state.put(verdict.deduplication_key, value, now, seconds)
     except Exception as error:  # noqa: BLE001 - then the next alert like it is sent too
         log.write_failure("state", error, now, event_id=sign_in.event_id)
+
+
+def _opens_session(verdict: Verdict, sign_in: SignIn) -> bool:
+    """Return whether a sign-in from an unrecognised source opens a session that can be used later.
+
+    Those are of Identity Center, of a federated user, and of the aws login command.
+    """
+    if sign_in.outcome != "success" or sign_in.kind == SESSION_USE or sign_in.who == "unknown":
+        return False
+    if RECOGNISED_SOURCE in verdict.reasons:
+        return False
+    return sign_in.identity in (IDENTITY_CENTER, "federated") or sign_in.kind == "aws-login"
+
+
+def _store_last_sign_in(sign_in: SignIn, now: float, dependencies: Dependencies) -> None:
+    """Store the site that somebody signed in from. Never raises."""
+    try:
+        state = _open_state(dependencies)
+        site = digest(sign_in.site)
+        state.put(_make_last_sign_in_key(sign_in), site, now, SESSION_SECONDS)
+    except Exception as error:  # noqa: BLE001 - then the use of the session is mailed
+        log.write_failure("state", error, now, event_id=sign_in.event_id)
+
+
+def _make_last_sign_in_key(sign_in: SignIn) -> str:
+    """Return the key under which the site of the person's last sign-in is stored."""
+    return f"{sign_in.account}#last-sign-in#{sign_in.user_id or sign_in.who}"
 
 
 def _deduplicate(
     verdict: Verdict, sign_in: SignIn | Unreadable, now: float, state: State
 ) -> Verdict:
-    """Claim the alert and return its verdict. If another event has the claim, return a note.
+    """Claim the alert and return its verdict; return a note if one like it was reported.
 
-    A claim lasts for CLAIM_SECONDS; record_alert extends it to a day. An event without an id claims
-    nothing, because its retry would look like another event.
+    A claim lasts for CLAIM_SECONDS; record_alert turns it into a report that lasts for a day. While
+    another event has the claim, nobody knows whether its alert will reach anybody, so the verdict
+    is marked as pending.
     """
     if not sign_in.event_id:
         return verdict
     key = verdict.deduplication_key
-    is_claimed = state.claim(key, sign_in.event_id, now, CLAIM_SECONDS)
-    return verdict if is_claimed else mark_repeated(verdict)
+    if state.claim(key, sign_in.event_id, now, CLAIM_SECONDS):
+        return verdict
+    stored = state.get(key, now)
+    if stored == f"{sign_in.event_id}{REPORTED}":  # a retry of the event that was reported
+        return verdict
+    if stored.endswith(REPORTED):
+        return mark_repeated(verdict)
+    return verdict._replace(is_pending=True)
 
 
 def _count_failures(

@@ -3,8 +3,9 @@
 A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
 may know the password. The event of the right password is therefore put into an SQS queue, which
 delivers it to the function again 15 minutes later. The sign-in is then searched for in a log group
-with raw copies of all events. If the search fails, the event is judged as if no sign-in had
-followed: as an unfinished sign-in.
+with raw copies of all events. It counts only if it is the same person's, from the same source, or
+if both sources are recognised. If the search fails, the event is judged as if no sign-in had
+followed: as an unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
 
 In the names, ``step_event`` is the event of a right password, and ``unfinished_sign_in`` is what it
 is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
@@ -20,12 +21,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
+from signwatch.detection.networks import pack_address
 from signwatch.detection.record import get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import ParsedEvent, SignIn, Step, read, read_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from signwatch.dependencies import Dependencies
 
@@ -42,15 +44,21 @@ def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -
 
     If the event cannot be queued, return it as an unfinished sign-in, so that it is judged now.
     """
+    is_queued = try_to_queue(event, step.event_id, now, dependencies)
+    return step if is_queued else read_unfinished(event)
+
+
+def try_to_queue(event: object, event_id: str, now: float, dependencies: Dependencies) -> bool:
+    """Queue an event, so that it is processed again in 15 minutes; return whether it is queued."""
     queue_url = dependencies.settings.second_look_queue_url
     try:
         dependencies.client("sqs").send_message(
             QueueUrl=queue_url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS
         )
     except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
-        log.write_failure("second look", error, now, event_id=step.event_id)
-        return read_unfinished(event)
-    return step
+        log.write_failure("second look", error, now, event_id=event_id)
+        return False
+    return True
 
 
 def unwrap(event: object) -> object | None:
@@ -74,19 +82,23 @@ def unwrap(event: object) -> object | None:
     return {} if queued_event is None else queued_event
 
 
-def recheck(event: object, now: float, dependencies: Dependencies) -> ParsedEvent:
+def recheck(
+    event: object, now: float, dependencies: Dependencies, is_recognised: Callable[[SignIn], bool]
+) -> ParsedEvent:
     """Parse an event from the queue: a Step if a sign-in followed it, else an unfinished SignIn.
 
-    An event that is not a right password is only parsed.
+    An event that is not a right password is only parsed. ``is_recognised`` returns whether the
+    source of a sign-in is recognised.
     """
     parsed_event = read(event)
     if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
         return parsed_event
-    step, unfinished_sign_in = parsed_event, read_unfinished(event)
+    unfinished_sign_in = read_unfinished(event)
     try:
         for candidate_event in _find_candidates(unfinished_sign_in, dependencies):
-            if _is_completed_by(candidate_event, unfinished_sign_in, event):
-                return step._replace(reason=FOLLOWED)
+            sign_in = _read_completing_sign_in(candidate_event, unfinished_sign_in, event)
+            if sign_in and _has_same_source(sign_in, unfinished_sign_in, is_recognised):
+                return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
         log.write_failure("second look", error, now, event_id=unfinished_sign_in.event_id)
     return unfinished_sign_in
@@ -126,24 +138,44 @@ def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> 
         request["nextToken"] = page["nextToken"]
 
 
-def _is_completed_by(
+def _read_completing_sign_in(
     candidate_event: object, unfinished_sign_in: SignIn, step_event: object
-) -> bool:
-    """Return whether the candidate is a successful sign-in by the same person soon after the step.
+) -> SignIn | None:
+    """Return the candidate if it is a success of the same person soon after the step, else None.
 
     Soon means at most SIGN_IN_WINDOW_SECONDS. ``step_event`` is needed for its workflow id, which
     ``unfinished_sign_in`` does not have.
     """
     sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
-        return False
+        return None
     if sign_in.kind not in ("console", IDENTITY_CENTER):
-        return False
+        return None
     if not _is_soon_after(unfinished_sign_in, sign_in):
-        return False
+        return None
     workflow_id = _read_workflow_id(step_event)
     has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
-    return _is_same_person(unfinished_sign_in, sign_in, has_same_workflow=has_same_workflow)
+    is_same = _is_same_person(unfinished_sign_in, sign_in, has_same_workflow=has_same_workflow)
+    return sign_in if is_same else None
+
+
+def _has_same_source(
+    sign_in: SignIn, unfinished_sign_in: SignIn, is_recognised: Callable[[SignIn], bool]
+) -> bool:
+    """Return whether both came from the same source, or each from a recognised one.
+
+    Otherwise the person's own sign-in would answer for a stranger's right password. The IPv4 and
+    the IPv6 address of one office differ, but are recognised. An address through another VPC
+    endpoint is another source.
+    """
+    if _make_comparable_source(sign_in) == _make_comparable_source(unfinished_sign_in):
+        return True
+    return is_recognised(unfinished_sign_in) and is_recognised(sign_in)
+
+
+def _make_comparable_source(sign_in: SignIn) -> tuple[bytes | str, str]:
+    """Return the source, an address in every spelling as the same bytes, and the VPC endpoint."""
+    return pack_address(sign_in.source) or sign_in.source, sign_in.vpc_endpoint
 
 
 def _is_soon_after(unfinished_sign_in: SignIn, sign_in: SignIn) -> bool:

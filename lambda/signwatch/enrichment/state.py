@@ -3,7 +3,8 @@
 It is stored in the same DynamoDB table as the ledger; the table's primary key is the attribute
 ``alert``. An item holds either a value or the events of one window of 15 minutes. Keys are stored
 as digests, so that the table contains no names. Every item expires at most a day after it was last
-useful. If the table cannot be read, callers send the alert unchanged.
+useful; the site of a person's last sign-in is kept for as long as a session can last. If the table
+cannot be read, callers send the alert unchanged.
 """
 
 from __future__ import annotations

@@ -100,6 +100,19 @@ class TestPartialFailure:
         assert metrics(capsys) == {"TextsSent": 1.0}
         assert len(world.topic.emails) == 1
 
+    def test_text_that_may_have_been_sent_is_not_called_unsent(
+        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
+        twilio.fail(delay_seconds=30.0)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        (email,) = world.topic.emails
+        assert email["Message"].splitlines()[-1] == (
+            "The text to recipient 1 of 2 may not have been sent, and is tried again: "
+            "Twilio did not answer in time."
+        )
+
     def test_failing_recipient_does_not_make_others_get_the_text_twice(
         self, world: World, twilio: Twilio
     ) -> None:

@@ -11,6 +11,7 @@ from tests.support.fuzzing import LINK, PHONE_NUMBER
 from tests.support.sign_ins import CASES, event
 
 ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
+HIGH = verdict.Verdict("alert", "high", ("root success", "unrecognised source"))
 SIGN_IN = signin.SignIn(
     event_id="8a1edcc0-7b39-5a6b-bf97-31990bbd78a2",
     event_name="ConsoleLogin",
@@ -44,9 +45,15 @@ def compose_text(
     label: str = "",
     delay_seconds: int | None = None,
     zone: str = "",
+    known_networks: str = "",
 ) -> str:
     return message.compose(
-        sign_in, decision, label=label, delay_seconds=delay_seconds, zone=zone
+        sign_in,
+        decision,
+        label=label,
+        delay_seconds=delay_seconds,
+        zone=zone,
+        known_networks=known_networks,
     ).text
 
 
@@ -77,6 +84,107 @@ def test_text_of_an_unreadable_record_says_so_and_what_is_known() -> None:
         "us-east-1 2026-11-24 10:12:31 UTC",
         "Id 8a1edcc0",
     ]
+
+
+def test_high_alert_says_so_in_the_first_word_of_text_subject_and_body() -> None:
+    alert = message.compose(SIGN_IN, HIGH, label="production", delay_seconds=None)
+    assert alert.text.startswith("HIGH AWS SIGN-IN ALERT account production\n")
+    assert alert.subject == "HIGH AWS sign-in alert, account production: Console sign-in"
+    assert alert.body.startswith("HIGH AWS SIGN-IN ALERT account production\n")
+
+
+def test_switched_role_names_the_role_its_account_and_the_account_of_origin() -> None:
+    record = event("role-is-switched")
+    record["detail"]["userIdentity"]["arn"] = (
+        "arn:aws:sts::111122223333:assumed-role/OrganizationAccountAccessRole/Anaya"
+    )
+    sign_in = signin.read(record)
+    assert isinstance(sign_in, signin.SignIn)
+    alert = message.compose(sign_in, ALERT, label="", delay_seconds=None)
+    for lines in (alert.text.splitlines(), alert.body.splitlines()):
+        assert lines[1:6] == [
+            "Role switched in the console",
+            'Who: "Anaya"',
+            'Role: "OrganizationAccountAccessRole" in 111122223333',
+            "From account: 444455556666",
+            "From: 203.0.113.10",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("command-line-gets-role-keys", ['Role: "AdministratorAccess" in 111122223333']),
+        ("federated-user-takes-a-role-by-saml", ['Role: "SamlAdmin" in 111122223333']),
+        ("console-session-is-prepared", ['Role: "SamlAdmin" in 111122223333']),
+        (
+            "organisation-takes-a-root-session",
+            ["In account: 111122223333", "From account: 444455556666"],
+        ),
+        ("iam-user-signs-in-with-mfa", []),
+    ],
+)
+def test_role_and_accounts_are_named(name: str, lines: list[str]) -> None:
+    sign_in = signin.read(event(name))
+    assert isinstance(sign_in, signin.SignIn)
+    shown = [
+        line
+        for line in compose_text(sign_in).splitlines()
+        if line.startswith(("Role: ", "In account: ", "From account: "))
+    ]
+    assert shown == lines
+
+
+def test_session_of_a_federated_user_names_its_role() -> None:
+    sign_in = signin.read(event("identity-center-user-lands-in-the-console"))
+    assert isinstance(sign_in, signin.SignIn)
+    role = sign_in.role
+    assert role.startswith("AWSReservedSSO_")
+    assert f'Role: "{gsm7.sanitise_name(role)}" in ' in compose_text(sign_in)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        ("vpce-0123456789abcdef0", "Via vpce-0123456789abcdef0"),
+        ("vpce-evil.com", 'Via "vpce-evil. com"'),
+        ("0123456789", 'Via "0123_4567_89"'),
+    ],
+)
+def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
+    lines = compose_text(SIGN_IN._replace(vpc_endpoint=endpoint)).splitlines()
+    assert lines[3:5] == ["From: 198.51.100.23", line]
+
+
+@pytest.mark.parametrize(
+    ("account", "line"),
+    [("4444", 'From account: "4444"'), ("evil.com", 'From account: "evil. com"')],
+)
+def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
+    assert line in compose_text(SIGN_IN._replace(origin_account=account)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown"),
+    [
+        ("203.0.113.10, 198.51.100.23", "198.51.100.23, 203.0.113.10"),
+        (
+            "203.0.113.10, 203.0.113.11, 203.0.113.12, 203.0.113.13, 198.51.100.23",
+            "198.51.100.23, 203.0.113.10 and 3 more",
+        ),
+        (
+            "203.0.113.10, 203.0.113.11, 203.0.113.12, 198.51.100.23, AWS Internal",
+            "198.51.100.23, 203.0.113.10 and 3 more",
+        ),
+        (
+            "203.0.113.10,2001:db8:85a3:1111:2222:8a2e:370:7334,2001:db8:85a3:1111:2222:8a2e:370:7335",
+            "2001:db8:85a3:1111:2222:8a2e:370:7334 and 2 more",
+        ),
+    ],
+)
+def test_list_of_sources_begins_with_the_unrecognised_ones(sources: str, shown: str) -> None:
+    text = compose_text(SIGN_IN._replace(source=sources), known_networks="203.0.113.0/24")
+    assert line_value(text, "From") == shown
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -237,6 +345,20 @@ def test_text_says_what_is_wrong_with_a_device_code_and_fits(
     assert gsm7.count_septets(text) <= 306
 
 
+def test_short_form_keeps_what_is_wrong_with_a_device_code() -> None:
+    sign_in = DEVICE_CODE._replace(
+        role="r" * 36,
+        source="2001:db8:1111:2222:3333:4444:5555:6666",
+        vpc_endpoint="vpce-0123456789abcdef0",
+        target_account="111122223333",
+        origin_account="444455556666",
+    )
+    decision = verdict.Verdict("alert", "high", (verdict.DEVICE_CODE, "recognised source"))
+    text = compose_text(sign_in, decision, label="l" * 20, delay_seconds=7200)
+    assert "From account: ...6666" in text
+    assert "MFA not recorded; approved elsewhere" in text
+
+
 def all_sign_in_names() -> list[str]:
     """Return every text that ``SignIn.what`` can have."""
     paths = sign_in_paths.PATHS.values()
@@ -267,6 +389,52 @@ def test_longest_text_and_subject_still_fit(sign_in: signin.SignIn | signin.Unre
     assert gsm7.count_septets(alert.text) <= 306
     assert alert.subject.isascii()
     assert len(alert.subject) < 100
+
+
+@pytest.mark.parametrize("severity", ["high", "normal"])
+@pytest.mark.parametrize("mfa", ["yes", "provider"])
+def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> None:
+    """Its names are cut, and it has accounts by their last digits; the e-mail has everything."""
+    addresses = ["2001:db8:1111:2222:3333:4444:255.255.255.255"] * 5
+    sign_in = LONGEST_SIGN_IN._replace(
+        mfa=mfa,
+        role="[" * 500,
+        source=",".join(addresses),
+        vpc_endpoint="vpce-0123456789abcdef0",
+        target_account="111122223333",
+        origin_account="444455556666",
+    )
+    decision = verdict.Verdict("alert", severity, ("unrecognised source",))
+    alert = message.compose(
+        sign_in, decision, label="é" * 99, delay_seconds=360_000_000, zone="Asia/Kathmandu"
+    )
+    assert gsm7.count_septets(alert.text) <= 306
+    lines = alert.text.splitlines()
+    assert lines[3].endswith('..." in ...3333')
+    assert lines[4] == "From account: ...6666"
+    assert "Via vpce-0123456789abcdef0" in lines
+    assert f"From: {addresses[0]} and 4 more" in lines
+    assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
+    body_lines = alert.body.splitlines()
+    assert body_lines[2] == f'Who: "{"[" * 126}..."'
+    assert body_lines[3] == f'Role: "{"[" * 126}..." in 111122223333'
+    assert body_lines[4:6] == ["From account: 444455556666", f"From: {', '.join(addresses)}"]
+    assert "(15:57 +0545)" in alert.body
+
+
+def test_names_are_cut_before_anything_is_left_out() -> None:
+    sign_in = SIGN_IN._replace(
+        who="w" * 36,
+        role="r" * 36,
+        source="2001:db8:1111:2222:3333:4444:5555:6666",
+        mfa="provider",
+        target_account="111122223333",
+    )
+    text = compose_text(sign_in, label="l" * 20, delay_seconds=7200, zone="Europe/Berlin")
+    assert line_value(text, "Who") == f'"{"w" * 21}..."'
+    assert line_value(text, "Role") == f'"{"r" * 21}..." in 111122223333'
+    assert "MFA up to the identity provider" in text
+    assert "us-east-1 2026-11-24 10:12:31 UTC (11:12 +0100), 2 h ago" in text
 
 
 @pytest.mark.parametrize(

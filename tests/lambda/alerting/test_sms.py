@@ -145,16 +145,37 @@ class TestSending:
         twilio.fail(status)
         assert send(twilio).state == "accepted"
         twilio.fail(status, times=2)
-        assert send(twilio) == sms.Outcome(
-            "transient", f"Twilio answered {status}, error {20_000 + status}"
-        )
+        reason = f"Twilio answered {status}, error {20_000 + status}"
+        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=status == 500)
         assert len(twilio.messages) == 1
 
-    def test_broken_connection_is_transient(self, twilio: Twilio) -> None:
+    def test_text_of_a_broken_connection_may_be_sent(self, twilio: Twilio) -> None:
         twilio.fail(reset=True, times=2)
-        assert send(twilio) == sms.Outcome(
-            "transient", "Twilio could not be reached (ConnectionError)"
+        reason = "the connection to Twilio failed (ConnectionError)"
+        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
+
+    def test_text_that_the_first_attempt_may_have_sent_stays_so(self, twilio: Twilio) -> None:
+        twilio.fail(500)
+        twilio.fail(503)
+        reason = "Twilio answered 503, error 20503"
+        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
+
+    @pytest.mark.parametrize("sender", ["MGuard", "MG 24", "MG" + "0" * 9])
+    def test_sender_that_begins_with_mg_is_no_messaging_service(
+        self, monkeypatch: pytest.MonkeyPatch, sender: str
+    ) -> None:
+        bodies = []
+
+        def refuse(_: Any, request: Any, **__: Any) -> None:
+            bodies.append(request.body)
+            raise requests.ConnectionError
+
+        monkeypatch.setattr(requests.Session, "send", refuse)
+        sms.send(
+            SECRET._replace(sender=sender), FIRST, "hello", "https://a.example", enough_seconds
         )
+        assert all("From=MG" in body and "Service" not in body for body in bodies)
+        assert bodies
 
     def test_refused_connection_is_transient(self) -> None:
         outcome = send_to(SETTINGS.twilio_base_url)
@@ -166,7 +187,8 @@ class TestSending:
         monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
         twilio.fail(delay_seconds=30.0)
         start = time.monotonic()
-        assert send(twilio) == sms.Outcome("transient", sms.NO_ANSWER)
+        reason = "Twilio did not answer in time"
+        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
         assert time.monotonic() - start < 2
         monkeypatch.undo()
         assert send(twilio).state == "accepted"  # no scripted failure was left
@@ -198,45 +220,71 @@ class TestSending:
         assert outcome == sms.Outcome("credentials", "Twilio answered 401, error 20003")
 
     @pytest.mark.parametrize(
-        ("status", "state"),
+        ("status", "code", "state", "may_be_sent"),
         [
-            (400, "permanent"),
-            (404, "permanent"),
-            (302, "permanent"),
-            (401, "credentials"),
-            (403, "credentials"),
+            (400, 21610, "permanent", False),
+            (400, 21611, "transient", False),
+            (400, 20429, "transient", False),
+            (404, None, "permanent", False),
+            (302, None, "permanent", False),
+            (401, 20003, "credentials", False),
+            (403, None, "credentials", False),
+            (408, None, "transient", True),
+            (429, None, "transient", False),
+            (429, 63038, "transient", False),
+            (500, 20500, "transient", True),
+            (502, None, "transient", True),
+            (503, None, "transient", False),
+            (504, None, "transient", True),
         ],
     )
-    def test_status_decides_the_state(self, status: int, state: str) -> None:
-        assert sms.classify(status, None) == sms.Outcome(state, f"Twilio answered {status}")
+    def test_status_and_error_code_decide_the_state(
+        self, status: int, code: int | None, state: str, *, may_be_sent: bool
+    ) -> None:
+        outcome = sms.classify(status, code)
+        assert (outcome.state, outcome.may_be_sent) == (state, may_be_sent)
+        assert (f"Twilio answered {status}, error {code}" == outcome.reason) is (code is not None)
 
     @pytest.mark.parametrize(
-        ("status", "body", "outcome"),
+        ("status", "body", "state", "error_code"),
         [
-            (201, "{}", sms.Outcome("accepted", "")),
-            (201, "", sms.Outcome("accepted", "")),
-            (400, '{"code": 21610}', sms.Outcome("permanent", "Twilio answered 400, error 21610")),
-            (400, '{"code": "x\\ny"}', sms.Outcome("permanent", "Twilio answered 400")),
-            (502, "<html>", sms.Outcome("transient", "Twilio answered 502")),
-            (401, "", sms.Outcome("credentials", "Twilio answered 401")),
-            (404, "[21610]", sms.Outcome("permanent", "Twilio answered 404")),
-            (404, "[" * 100_000, sms.Outcome("permanent", "Twilio answered 404")),
-            (302, "", sms.Outcome("permanent", "Twilio answered 302")),
+            (400, '{"code": 21610}', "permanent", "21610"),
+            (400, '{"code": "x\\ny"}', "permanent", ""),
+            (502, "<html>", "transient", ""),
+            (502, '{"code": 502}', "transient", ""),
+            (401, "", "credentials", ""),
+            (404, "[21610]", "permanent", ""),
+            (404, "[" * 100_000, "permanent", ""),
+            (302, "", "permanent", ""),
         ],
         ids=lambda value: str(value)[:20],
     )
-    def test_answer_is_read_whatever_its_body(
-        self, monkeypatch: pytest.MonkeyPatch, status: int, body: str, outcome: sms.Outcome
+    def test_only_an_error_code_of_twilios_is_called_its_answer(
+        self, monkeypatch: pytest.MonkeyPatch, status: int, body: str, state: str, error_code: str
     ) -> None:
         answer(monkeypatch, status, body)
-        assert send_to("https://api.twilio.com") == outcome
+        reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
+        if error_code:
+            reason = f"Twilio answered {status}, error {error_code}"
+        outcome = send_to("https://api.twilio.com")
+        assert (outcome.state, outcome.reason) == (state, reason)
 
-    @pytest.mark.parametrize("body", ["<html>", "[]", "7"])
-    def test_success_that_is_not_twilios_does_not_count_as_sent(
+    @pytest.mark.parametrize(
+        "body", ["", "{}", "<html>", "[]", "7", '{"sid": null}', '{"sid": "MG' + "0" * 32 + '"}']
+    )
+    def test_success_without_the_id_of_a_message_does_not_count_as_sent(
         self, monkeypatch: pytest.MonkeyPatch, body: str
     ) -> None:
-        answer(monkeypatch, 200, body)
-        assert send_to("https://api.twilio.com").state == "transient"
+        answer(monkeypatch, 201, body)
+        reason = "Twilio's answer names no message"
+        outcome = send_to("https://api.twilio.com")
+        assert outcome == sms.Outcome("transient", reason, may_be_sent=True)
+
+    def test_success_with_the_id_of_a_message_counts_as_sent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answer(monkeypatch, 201, json.dumps({"sid": "SM" + "0" * 32}))
+        assert send_to("https://api.twilio.com") == sms.Outcome("accepted", "")
 
     def test_no_attempt_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
         outcome = sms.send(

@@ -41,7 +41,8 @@ def test_every_class_and_every_kind_of_sign_in_has_a_case() -> None:
     sign_ins = [case for case in expected if case["class"] == "SignIn"]
     paths = (*sign_in_paths.PATHS.values(), sign_in_paths.ANOMALY)
     assert {case["class"] for case in expected} == {"SignIn", "Step", "NotASignIn", "Unreadable"}
-    assert {case["kind"] for case in sign_ins} == {path.kind for path in paths}
+    kinds = {path.kind for path in paths} | {sign_in_paths.SESSION_USE}
+    assert {case["kind"] for case in sign_ins} == kinds
     identities = {"root", "iam-user", "federated", "identity-center", "unknown"}
     assert {*signin.IDENTITY_BY_USER_TYPE.values(), "unknown"} == identities
     assert {case["identity"] for case in sign_ins} == identities
@@ -265,14 +266,95 @@ def test_only_a_role_below_the_reserved_path_is_a_step_of_the_portal(arn: str) -
 @pytest.mark.parametrize(
     "name", ["aws-login-gets-a-token", "command-line-gets-a-token-by-device-code"]
 )
-def test_refresh_of_a_token_is_a_step_in_either_part(name: str, part: str, grant: str) -> None:
+def test_refresh_of_a_token_is_read_in_either_part(name: str, part: str, grant: str) -> None:
     changed = event(name)
     for other_part in ("requestParameters", "additionalEventData"):
         fields = changed["detail"].get(other_part) or {}
         without_grant = {key: fields[key] for key in fields if "grant" not in key.lower()}
         changed["detail"][other_part] = without_grant
     changed["detail"][part]["grant_type"] = grant
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.SignIn)
+    assert (reading.kind, reading.grant) == ("session-use", "")
+    changed["detail"]["sourceIPAddress"] = "sso.amazonaws.com"
     assert isinstance(signin.read(changed), signin.Step)
+
+
+REFRESHES = ["command-line-refreshes-its-token", "aws-login-refreshes-its-token"]
+PORTAL_CALLS = [
+    "identity-center-opens-an-account-by-saml",
+    "identity-center-prepares-a-console-session",
+]
+
+
+@pytest.mark.parametrize("source", ["AWS Internal", "AWS Internal/3", "q.amazonaws.com"])
+@pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
+def test_use_of_a_session_by_aws_itself_is_a_step(name: str, source: str) -> None:
+    changed = event(name)
+    changed["detail"]["sourceIPAddress"] = source
+    assert isinstance(signin.read(changed), signin.Step)
+
+
+@pytest.mark.parametrize(
+    "source", ["192.0.2.66", "2001:db8::1", "evil.com", "192.0.2.66, q.amazonaws.com"]
+)
+@pytest.mark.parametrize("name", REFRESHES)
+def test_refresh_of_a_token_from_anywhere_else_is_a_session_use(name: str, source: str) -> None:
+    changed = event(name)
+    changed["detail"]["sourceIPAddress"] = source
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.SignIn)
+    assert (reading.kind, reading.source) == ("session-use", source)
+
+
+@pytest.mark.parametrize("name", REFRESHES)
+def test_refresh_of_a_token_without_a_source_is_unreadable(name: str) -> None:
+    changed = event(name)
+    del changed["detail"]["sourceIPAddress"]
+    assert isinstance(signin.read(changed), signin.Unreadable)
+
+
+@pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
+def test_use_of_a_session_that_fails_is_a_step(name: str) -> None:
+    changed = event(name)
+    changed["detail"] |= {"errorCode": "ExpiredTokenException", "responseElements": None}
+    changed["detail"]["additionalEventData"] = {"grant_type": "refresh_token"}
+    assert isinstance(signin.read(changed), signin.Step)
+
+
+@pytest.mark.parametrize("name", PORTAL_CALLS)
+@pytest.mark.parametrize(
+    "change", [{"vpcEndpointId": "vpce-0123456789abcdef0"}, {"sourceIPAddress": "10.0.0.7"}]
+)
+def test_call_that_the_portal_cannot_have_made_is_a_session_use(
+    name: str, change: dict[str, str]
+) -> None:
+    changed = event(name)
+    changed["detail"] |= change
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.SignIn)
+    assert (reading.kind, reading.outcome) == ("session-use", "success")
+    assert reading.what.endswith("with Identity Center")
+
+
+@pytest.mark.parametrize(
+    ("created_at", "is_portal"),
+    [
+        ("2026-11-20T09:59:59Z", True),
+        ("2026-11-20T09:58:01Z", True),
+        ("2026-11-20T09:58:00Z", False),
+        ("2026-11-19T22:00:00Z", False),
+        ("2026-11-20T10:00:05Z", True),
+        ("soon", True),
+    ],
+)
+def test_console_link_with_an_older_role_session_is_a_session_use(
+    created_at: str, *, is_portal: bool
+) -> None:
+    changed = event("identity-center-prepares-a-console-session")
+    session = changed["detail"]["userIdentity"]["sessionContext"]
+    session["attributes"] = {"creationDate": created_at, "mfaAuthenticated": "false"}
+    assert isinstance(signin.read(changed), signin.Step) is is_portal
 
 
 @pytest.mark.parametrize(

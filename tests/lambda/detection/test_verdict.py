@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -59,7 +61,12 @@ def test_every_level_and_every_severity_has_a_case() -> None:
             "recognised",
             ("unreadable: the record names no source address",),
         ),
-        ("command-line-refreshes-its-token", "anywhere", ("step: a token was refreshed",)),
+        (
+            "command-line-refreshes-its-token",
+            "anywhere",
+            ("session used elsewhere", "unrecognised source"),
+        ),
+        ("command-line-refreshes-its-token", "recognised", ("recognised source",)),
         ("role-is-assumed-by-a-program", "anywhere", ("not a sign-in",)),
         ("organisation-takes-a-root-session", "recognised", ("assume root", "recognised source")),
         ("root-asks-for-a-new-password", "recognised", ("password recovery", "recognised source")),
@@ -123,6 +130,28 @@ def test_role_keys_are_reported_once_a_day_for_a_person_and_a_source() -> None:
     assert judge(record, "anywhere").deduplication_key != key
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role_name": "ReadOnly"},
+        {"account_id": "222233334444"},
+        {"role_name": "ReadOnly", "account_id": "222233334444"},
+    ],
+)
+def test_role_keys_of_another_role_or_account_are_reported_too(change: dict[str, str]) -> None:
+    record = event("command-line-gets-role-keys")
+    key = judge(record, "anywhere").deduplication_key
+    record["detail"]["serviceEventDetails"] |= change
+    assert judge(record, "anywhere").deduplication_key != key
+
+
+def test_role_keys_through_another_vpc_endpoint_are_reported_too() -> None:
+    record = event("command-line-gets-role-keys")
+    key = judge(record, "anywhere").deduplication_key
+    record["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+    assert judge(record, "anywhere").deduplication_key != key
+
+
 def test_missing_mfa_is_reported_once_a_day_for_a_user_at_any_recognised_source() -> None:
     record = event("iam-user-signs-in-without-mfa")
     key = judge(record, "recognised").deduplication_key
@@ -174,6 +203,15 @@ def test_device_code_approved_elsewhere_or_perhaps_so_is_a_high_alert(place: str
     assert verdict.judge(signin.read(record), recognised=True).severity == "high"
 
 
+def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
+    reading = signin.read(event("command-line-gets-a-token-by-device-code"))
+    decision = verdict.judge(
+        reading, recognised=True, approved_elsewhere=True, has_recognised_addresses=True
+    )
+    assert (decision.level, decision.severity) == ("note", "")
+    assert decision.reasons == ("device code elsewhere", "recognised source")
+
+
 class TestAlertOff:
     CASE_OF_EACH_CAUSE = (
         ("iam-user-signs-in-with-mfa", "anywhere", "unrecognised-source"),
@@ -189,6 +227,7 @@ class TestAlertOff:
         ("command-line-gets-role-keys", "anywhere", "role-keys"),
         ("root-asks-for-a-new-password", "recognised", "password-recovery"),
         ("aws-itself-sees-an-anomaly", "recognised", "aws-anomaly"),
+        ("command-line-refreshes-its-token", "anywhere", "session-used-elsewhere"),
     )
 
     @pytest.mark.parametrize(("name", "place", "cause"), CASE_OF_EACH_CAUSE)
@@ -206,7 +245,8 @@ class TestAlertOff:
         assert decision.level == "alert"
 
     def test_every_cause_has_a_case(self) -> None:
-        assert {cause for _, _, cause in self.CASE_OF_EACH_CAUSE} == set(ALL_CAUSE_NAMES)
+        with_a_case = {cause for _, _, cause in self.CASE_OF_EACH_CAUSE}
+        assert {*with_a_case, TestRightPassword.NAME} == set(ALL_CAUSE_NAMES)
 
     def test_one_cause_is_enough_for_an_alert(self) -> None:
         record = event("iam-user-signs-in-without-mfa")
@@ -230,34 +270,123 @@ class TestAlertOff:
         assert judge(event(name), place, off=ALL_CAUSE_NAMES).level == "alert"
 
 
-class TestAlertOn:
-    NAME = "right-password-without-a-sign-in"
+class TestSessionUse:
+    NAME = "command-line-refreshes-its-token"
+
+    def test_it_is_mailed_and_texted_if_alert_on_names_it(self) -> None:
+        reading = signin.read(event(self.NAME))
+        decision = verdict.judge(reading, recognised=False)
+        assert (decision.level, decision.severity, decision.send_text) == ("alert", "normal", False)
+        on = ("session-used-elsewhere",)
+        assert verdict.judge(reading, recognised=False, on=on).send_text is True
+        assert verdict.judge(reading, recognised=True, on=on).level == "recognised"
 
     @pytest.mark.parametrize(
-        ("place", "source"),
-        [("anywhere", "unrecognised source"), ("recognised", "recognised source")],
+        ("change", "is_same"),
+        [
+            ({"sourceIPAddress": "198.51.100.1"}, True),
+            ({"sourceIPAddress": "198.51.101.77"}, False),
+            ({"recipientAccountId": "222233334444"}, False),
+            ({"vpcEndpointId": "vpce-0123456789abcdef0"}, False),
+        ],
     )
-    def test_right_password_without_a_sign_in_is_a_note_unless_switched_on(
-        self, place: str, source: str
+    def test_it_is_told_once_a_day_for_a_person_and_a_site(
+        self, change: dict[str, str], *, is_same: bool
     ) -> None:
-        recognised = networks.recognises(KNOWN_NETWORKS[place], "203.0.113.10")
-        unfinished = signin.read_unfinished(event("second-factor-is-asked-for"))
-        for on, level, severity in ((), "note", ""), ((self.NAME,), "alert", "normal"):
-            decision = verdict.judge(unfinished, recognised=recognised, on=on)
-            assert (decision.level, decision.severity) == (level, severity)
-            assert decision.reasons == ("right password without a sign-in", source)
-            assert (decision.grouped, decision.send_text) == ("", True)
+        record = event(self.NAME)
+        key = judge(record, "anywhere").deduplication_key
+        record["detail"] |= {"eventID": "another", **change}
+        assert (judge(record, "anywhere").deduplication_key == key) is is_same
+        assert key
 
-    def test_it_changes_no_other_verdict(self) -> None:
+    def test_unknown_persons_count_as_one(self) -> None:
+        record = event(self.NAME)
+        record["detail"]["userIdentity"] = {}
+        assert judge(record, "anywhere").deduplication_key
+
+    def test_site_of_an_ipv6_address_has_64_bits(self) -> None:
+        keys = []
+        for address in ("2001:db9:1:2::1", "2001:db9:1:2:ffff::9", "2001:db9:1:3::1"):
+            record = event(self.NAME)
+            record["detail"]["sourceIPAddress"] = address
+            keys.append(judge(record, "anywhere").deduplication_key)
+        assert keys[0] == keys[1] != keys[2]
+
+
+class TestRightPassword:
+    """Without a sign-in after it, it is never quieter than a wrong password."""
+
+    NAME = "right-password-without-a-sign-in"
+
+    @staticmethod
+    def judge(
+        user: dict[str, str] | None = None,
+        *,
+        recognised: bool = False,
+        off: tuple[str, ...] = (),
+        on: tuple[str, ...] = (),
+    ) -> verdict.Verdict:
+        record = event("second-factor-is-asked-for")
+        if user:
+            record["detail"]["userIdentity"] = dict(user)
+        unfinished = signin.read_unfinished(record)
+        return verdict.judge(unfinished, recognised=recognised, off=off, on=on)
+
+    ROOT = MappingProxyType({"type": "Root", "accountId": "111122223333"})
+    UNKNOWN = MappingProxyType({"accountId": "111122223333"})
+
+    @pytest.mark.parametrize(
+        ("user", "recognised", "level"),
+        [
+            (None, False, "alert"),
+            (None, True, "note"),
+            (ROOT, False, "alert"),
+            (ROOT, True, "alert"),
+            (UNKNOWN, False, "alert"),
+            (UNKNOWN, True, "alert"),
+        ],
+    )
+    def test_root_and_every_unrecognised_source_alert(
+        self, user: Any, level: str, *, recognised: bool
+    ) -> None:
+        decision = self.judge(user, recognised=recognised)
+        assert decision.level == level
+        source = "recognised source" if recognised else "unrecognised source"
+        assert decision.reasons == ("right password without a sign-in", source)
+        assert (decision.grouped, decision.send_text) == ("", True)
+
+    @pytest.mark.parametrize(("on", "level"), [((), "note"), ((NAME,), "alert")])
+    def test_alert_on_makes_recognised_sources_alert_too(
+        self, on: tuple[str, ...], level: str
+    ) -> None:
+        assert self.judge(recognised=True, on=on).level == level
+
+    def test_alert_off_makes_a_note(self) -> None:
+        decision = self.judge(off=(self.NAME,))
+        assert (decision.level, decision.reasons[-1]) == ("note", "switched off")
+
+    @pytest.mark.parametrize("recognised", [True, False])
+    @pytest.mark.parametrize(
+        ("user", "failure"),
+        [(ROOT, "root-failure"), (UNKNOWN, "failure-of-an-unknown-kind-of-user")],
+    )
+    def test_that_of_root_alerts_until_its_failures_are_off_too(
+        self, user: Any, failure: str, *, recognised: bool
+    ) -> None:
+        for off in ((self.NAME,), (failure,)):
+            assert self.judge(user, recognised=recognised, off=off).level == "alert"
+        both = (self.NAME, failure)
+        assert self.judge(user, recognised=recognised, off=both).level == "note"
+
+    def test_alert_off_wins_over_alert_on(self) -> None:
+        assert self.judge(recognised=True, off=(self.NAME,), on=(self.NAME,)).level == "note"
+
+    def test_alert_on_changes_no_other_verdict(self) -> None:
         for name in CASES:
             reading = signin.read(event(name))
             assert verdict.judge(reading, recognised=True, on=(self.NAME,)) == verdict.judge(
                 reading, recognised=True
             )
-
-    def test_it_is_no_cause_that_can_be_switched_off(self) -> None:
-        assert set(map(verdict.format_cause, verdict.OPT_IN_CAUSES)) == {self.NAME}
-        assert not set(verdict.OPT_IN_CAUSES) & set(verdict.CAUSES)
 
 
 def test_kinds_named_in_the_policy_are_kinds_of_paths() -> None:

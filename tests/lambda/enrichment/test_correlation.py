@@ -44,7 +44,9 @@ class TestDeviceCode:
         ("address", "verdict", "reason"),
         [
             ("203.0.113.10", "note", "device code"),
-            ("203.0.113.11", "alert", "device code elsewhere"),
+            ("203.0.113.11", "note", "device code elsewhere"),
+            ("2001:db8::11", "note", "device code elsewhere"),
+            ("192.0.2.11", "alert", "device code elsewhere"),
         ],
     )
     def test_device_code_is_compared_with_the_portal_sign_in(
@@ -60,13 +62,14 @@ class TestDeviceCode:
         assert (line["verdict"], line["reasons"][0]) == (verdict, reason)
 
     @pytest.mark.parametrize(
-        ("approved_at", "address", "verdict"),
+        ("approved_at", "address", "code_address", "verdict"),
         [
-            ("2026-11-26T09:58:00Z", "203.0.113.66", "alert"),
-            ("2026-11-26T09:58:00Z", "203.0.113.10", "recognised"),
-            ("2026-11-26T09:59:30Z", "203.0.113.66", "recognised"),
+            ("2026-11-26T09:58:00Z", "203.0.113.66", "192.0.2.10", "alert"),
+            ("2026-11-26T09:58:00Z", "203.0.113.66", "203.0.113.10", "note"),
+            ("2026-11-26T09:58:00Z", "203.0.113.10", "203.0.113.10", "recognised"),
+            ("2026-11-26T09:59:30Z", "203.0.113.66", "192.0.2.10", "recognised"),
         ],
-        ids=["from elsewhere", "from the same address", "after the code"],
+        ids=["from elsewhere", "both recognised", "from the same address", "after the code"],
     )
     def test_approval_that_arrives_after_its_device_code_is_compared(
         self,
@@ -74,17 +77,19 @@ class TestDeviceCode:
         capsys: pytest.CaptureFixture[str],
         approved_at: str,
         address: str,
+        code_address: str,
         verdict: str,
     ) -> None:
         code = make_event(
-            DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10", eventTime="2026-11-26T09:59:00Z"
+            DEVICE_CODE, "event-2", sourceIPAddress=code_address, eventTime="2026-11-26T09:59:00Z"
         )
-        assert decide(world, code, capsys)["verdict"] == "note"
+        decide(world, code, capsys)
         line = decide(
             world, make_event(PORTAL, sourceIPAddress=address, eventTime=approved_at), capsys
         )
         assert line["verdict"] == verdict
-        assert (line["reasons"][0] == "device code elsewhere") is (verdict == "alert")
+        is_elsewhere = line["reasons"][0] == "device code elsewhere"
+        assert is_elsewhere is (verdict in ("alert", "note"))
 
     def test_late_older_approval_does_not_replace_a_newer_one(
         self, world: World, capsys: pytest.CaptureFixture[str]
@@ -118,7 +123,7 @@ class TestDeviceCode:
     def test_approval_counts_for_a_day(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
     ) -> None:
-        decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.66"), capsys)
+        decide(world, make_event(PORTAL, sourceIPAddress="192.0.2.66"), capsys)
         world.now += seconds
         code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
         assert decide(world, code, capsys)["verdict"] == verdict
@@ -129,7 +134,7 @@ class TestDeviceCode:
     def test_device_code_counts_for_a_quarter_of_an_hour(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
     ) -> None:
-        decide(world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys)
+        decide(world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="192.0.2.10"), capsys)
         world.now += seconds
         assert (
             decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.66"), capsys)["verdict"]
@@ -254,6 +259,108 @@ class TestFailures:
         assert world.secrets.calls == ["get_secret_value"]
 
 
+class TestSessionUse:
+    """A refreshed token from an unrecognised network, and where the person last signed in."""
+
+    SIGN_IN = "command-line-gets-a-token-by-authorization-code"
+    REFRESH = "command-line-refreshes-its-token"
+
+    @staticmethod
+    def refresh(event_id: str = "event-2", source: str = "192.0.2.66") -> dict[str, Any]:
+        return make_event(TestSessionUse.REFRESH, event_id, sourceIPAddress=source)
+
+    def test_it_is_mailed_once_a_day_and_not_texted(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = decide(world, self.refresh(), capsys)
+        assert (line["verdict"], line["kind"]) == ("alert", "Token refreshed")
+        assert line["reasons"] == ["session used elsewhere", "unrecognised source"]
+        assert decide(world, self.refresh("event-3", "192.0.2.7"), capsys)["verdict"] == "note"
+        assert len(world.topic.emails) == 1
+        assert world.secrets.calls == []
+        decide(world, self.refresh("event-4", "192.0.3.7"), capsys)
+        world.now += DAY_SECONDS + 1
+        decide(world, self.refresh("event-5"), capsys)
+        assert len(world.topic.emails) == 3
+
+    def test_it_is_texted_if_alert_on_names_it(self, world: World) -> None:
+        process(self.refresh(), world.dependencies(alert_on="session-used-elsewhere"))
+        assert world.secrets.calls == ["get_secret_value"]
+
+    @pytest.mark.parametrize(
+        ("signed_in_at", "used_at", "verdict"),
+        [
+            ("192.0.2.66", "192.0.2.66", "note"),
+            ("192.0.2.66", "192.0.2.1", "note"),
+            ("2001:db9:1:2::1", "2001:db9:1:2::9", "note"),
+            ("192.0.2.66", "192.0.3.66", "alert"),
+            ("203.0.113.10", "192.0.2.66", "alert"),
+        ],
+        ids=["same address", "same site", "same IPv6 site", "elsewhere", "recognised before"],
+    )
+    def test_it_is_noted_at_the_site_of_the_last_sign_in(
+        self,
+        world: World,
+        capsys: pytest.CaptureFixture[str],
+        signed_in_at: str,
+        used_at: str,
+        verdict: str,
+    ) -> None:
+        decide(world, make_event(self.SIGN_IN, sourceIPAddress=signed_in_at), capsys)
+        world.now += 89 * DAY_SECONDS
+        line = decide(world, self.refresh(source=used_at), capsys)
+        assert line["verdict"] == verdict
+        is_noted = line["reasons"][-1] == "where the person last signed in"
+        assert is_noted is (verdict == "note")
+
+    def test_another_vpc_endpoint_is_another_site(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66"), capsys)
+        refresh = self.refresh()
+        refresh["detail"]["vpcEndpointId"] = "vpce-0123456789abcdef0"
+        assert decide(world, refresh, capsys)["verdict"] == "alert"
+
+    def test_sign_in_that_nobody_was_told_about_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.topic.fails = {"publish"}
+        with pytest.raises(DeliveryError):
+            process(make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66"), world.dependencies())
+        world.topic.fails = set()
+        capsys.readouterr()
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_sign_in_of_another_person_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sign_in = make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66")
+        sign_in["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
+        decide(world, sign_in, capsys)
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_its_own_alert_is_no_sign_in(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, self.refresh("event-1"), capsys)
+        world.now += DAY_SECONDS + 1
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_it_makes_no_aws_client_from_a_recognised_network(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert decide(world, self.refresh(source="203.0.113.10"), capsys)["verdict"] == "recognised"
+        assert world.clients == []
+
+    @pytest.mark.parametrize("fault", ["get_item", "put_item"])
+    def test_it_is_mailed_if_the_table_fails(
+        self, world: World, capsys: pytest.CaptureFixture[str], fault: str
+    ) -> None:
+        world.table.fails = {fault}
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+        assert len(world.topic.emails) == 1
+
+
 class TestConsoleLink:
     def sign_in_after_link(
         self, world: World, capsys: pytest.CaptureFixture[str], **identity: str
@@ -316,6 +423,77 @@ def test_alert_that_reached_nobody_suppresses_no_other(world: World) -> None:
     world.topic.fails = set()
     assert process(without_mfa("event-2"), known)["verdict"] == "alert"
     assert process(without_mfa("event-3"), known)["verdict"] == "note"
+
+
+def test_alert_that_reached_somebody_suppresses_the_next(world: World) -> None:
+    """The texts fail and are tried again, but the e-mail was sent."""
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    world.secrets.text, world.secrets.fails = "{}", {"get_secret_value"}
+    with pytest.raises(DeliveryError):
+        process(without_mfa("event-1"), known)
+    assert len(world.topic.emails) == 1
+    assert process(without_mfa("event-2"), known)["verdict"] == "note"
+    with pytest.raises(DeliveryError):  # the retry of the first one goes on
+        process(without_mfa("event-1"), known)
+
+
+class TestAlertThatIsBeingDelivered:
+    """A claim alone suppresses nothing for good: its alert may reach nobody."""
+
+    @pytest.fixture(autouse=True)
+    def _claim(self, world: World) -> None:
+        """Crash while the alert of event-1 is being delivered."""
+        world.topic.fails = {"publish"}
+        world.table.fails = set()
+        put_item = world.table.put_item
+
+        def put_claims_only(**request: Any) -> None:
+            if request.get("ConditionExpression"):
+                put_item(**request)
+
+        world.table.put_item = put_claims_only  # type: ignore[method-assign] # the crash
+        with pytest.raises(DeliveryError):
+            process(without_mfa("event-1"), self.known(world))
+        world.table.put_item = put_item  # type: ignore[method-assign] # until the next event
+        world.topic.fails = set()
+
+    @staticmethod
+    def known(world: World) -> Any:
+        return world.dependencies(known_networks=NETWORKS["recognised"])
+
+    def test_next_alert_is_held_back_and_its_event_is_queued(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = decide(world, without_mfa("event-2"), capsys)
+        assert line["verdict"] == "note"
+        assert line["reasons"][-1] == "being reported; looked at again in 15 minutes"
+        assert world.topic.emails == []
+        assert world.queue.messages == [(without_mfa("event-2"), 900)]
+
+    @pytest.mark.parametrize("minutes", [1, 15])
+    def test_it_is_sent_when_it_comes_back_and_nobody_was_reached(
+        self, world: World, minutes: int
+    ) -> None:
+        process(without_mfa("event-2"), self.known(world))
+        world.now += minutes * 60
+        body = json.dumps(world.queue.messages[0][0])
+        delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+        assert process(delivery, self.known(world))["verdict"] == "alert"
+        assert len(world.topic.emails) == 1
+        assert len(world.queue.messages) == 1
+
+    def test_it_is_a_note_when_it_comes_back_and_somebody_was_reached(self, world: World) -> None:
+        process(without_mfa("event-2"), self.known(world))
+        assert process(without_mfa("event-1"), self.known(world))["verdict"] == "alert"
+        body = json.dumps(world.queue.messages[0][0])
+        delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+        assert process(delivery, self.known(world))["verdict"] == "note"
+        assert len(world.topic.emails) == 1
+
+    def test_it_is_sent_at_once_if_it_cannot_be_queued(self, world: World) -> None:
+        world.queue.fails = {"send_message"}
+        assert process(without_mfa("event-2"), self.known(world))["verdict"] == "alert"
+        assert len(world.topic.emails) == 1
 
 
 def test_retry_of_a_sent_alert_is_not_a_second_one(world: World) -> None:

@@ -179,7 +179,7 @@ class TestName:
 
     def test_name_is_made_safe_for_a_text(self, world: World) -> None:
         world.identity_stores.names[STORE, PERSON] = 'x"\nFrom: https://evil.example/' + "a" * 200
-        assert who(world) == '"x\' From: https: //evil. example/a..."'
+        assert who(world) == "\"x' From: https: //evil. example/" + "a" * 200 + '"'
 
 
 def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONSOLE, PORTAL = "second-factor-is-asked-for", "identity-center-factor-is-right"
 SIGN_IN = {CONSOLE: "iam-user-signs-in-with-mfa", PORTAL: "identity-center-user-signs-in-with-totp"}
 FILTER = {CONSOLE: "ConsoleLogin", PORTAL: "UserAuthentication"}
+ABROAD = "192.0.2.66"
 LATER = "2026-11-20T10:05:00Z"
 
 
@@ -50,6 +51,12 @@ def decide(
     return dict(next(line for line in lines if "verdict" in line))
 
 
+def look_again(world: World, record: object, **settings: str) -> str:
+    """Process an event from the queue, with recognised networks; return its verdict."""
+    settings = {"known_networks": NETWORKS["recognised"], **settings}
+    return process(queue_delivery(record), world.dependencies(**settings))["verdict"]
+
+
 @pytest.mark.parametrize("name", SIGN_IN)
 class TestRightPassword:
     def test_right_password_is_queued_and_logged_as_a_step(
@@ -64,7 +71,7 @@ class TestRightPassword:
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
     ) -> None:
         world.queue.fails = {"send_message"}
-        process(step(name), world.dependencies())
+        process(step(name), world.dependencies(known_networks=NETWORKS["recognised"]))
         out = capsys.readouterr().out
         assert '"problem": "second look"' in out
         assert json.loads(out.splitlines()[-1])["verdict"] == "note"
@@ -100,10 +107,76 @@ class TestRightPassword:
         assert line["reasons"][0] == "right password without a sign-in"
         assert "Right password, no sign-in after it" in world.topic.emails[0]["Message"]
 
+    def test_event_from_an_unrecognised_source_alerts(
+        self, world: World, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        world.secrets.text = None
+        record = step(name)
+        record["detail"]["sourceIPAddress"] = ABROAD
+        line = decide(world, queue_delivery(record), capsys)
+        assert (line["verdict"], line["severity"]) == ("alert", "normal")
+        assert line["reasons"] == ["right password without a sign-in", "unrecognised source"]
+        assert len(world.topic.emails) == 1
+
+    def test_sign_in_from_the_office_does_not_answer_for_a_step_from_abroad(
+        self, world: World, name: str
+    ) -> None:
+        world.secrets.text = None
+        record = step(name)
+        record["detail"]["sourceIPAddress"] = ABROAD
+        world.logs.raw_copies = [success(name)]
+        assert look_again(world, record) == "alert"
+
+    @pytest.mark.parametrize(
+        ("step_source", "sign_in_source", "verdict"),
+        [
+            (ABROAD, ABROAD, "ignored"),
+            (ABROAD, f"::ffff:{ABROAD}", "ignored"),
+            ("203.0.113.10", "2001:db8::7", "ignored"),
+            ("2001:db8::7", "198.51.100.7", "ignored"),
+            (ABROAD, "192.0.2.77", "alert"),
+            ("203.0.113.10", ABROAD, "note"),
+        ],
+        ids=["same", "same, mapped", "IPv4 and IPv6", "two offices", "two abroad", "left"],
+    )
+    def test_sources_are_compared(
+        self, world: World, name: str, step_source: str, sign_in_source: str, verdict: str
+    ) -> None:
+        world.secrets.text = None
+        record = step(name)
+        record["detail"]["sourceIPAddress"] = step_source
+        world.logs.raw_copies = [success(name, sourceIPAddress=sign_in_source)]
+        assert look_again(world, record) == verdict
+
+    @pytest.mark.parametrize(
+        ("endpoint", "verdict"), [("", "ignored"), ("vpce-0123456789abcdef0", "alert")]
+    )
+    def test_same_address_through_another_vpc_endpoint_is_another_source(
+        self, world: World, name: str, endpoint: str, verdict: str
+    ) -> None:
+        world.secrets.text = None
+        record = step(name)
+        record["detail"]["vpcEndpointId"] = endpoint
+        world.logs.raw_copies = [success(name, sourceIPAddress="203.0.113.10")]
+        assert look_again(world, record) == verdict
+
+    def test_other_events_that_the_search_finds_do_not_end_it(
+        self, world: World, name: str
+    ) -> None:
+        other = {"eventSource": "ec2.amazonaws.com", "eventName": "RunInstances"}
+        other["requestParameters"] = "ConsoleLogin UserAuthentication"
+        world.logs.raw_copies = [{"detail": other}, success(name)]
+        assert look_again(world, step(name)) == "ignored"
+
+    def test_source_in_an_allowance_is_recognised(self, world: World, name: str) -> None:
+        world.parameters.allow("192.0.2.0/24")
+        world.logs.raw_copies = [success(name, sourceIPAddress="192.0.2.7")]
+        assert look_again(world, step(name)) == "ignored"
+
     def test_raw_copies_are_searched_from_a_minute_before_the_step(
         self, world: World, name: str
     ) -> None:
-        process(queue_delivery(step(name)), world.dependencies())
+        look_again(world, step(name))
         assert world.logs.request == {
             "logGroupName": "/aws/events/signwatch",
             "startTime": 1_795_168_740_000,  # 2026-11-20 09:59 UTC, in milliseconds since 1970
@@ -122,18 +195,31 @@ class TestRightPassword:
                 "additionalEventData": {"x": "ConsoleLogin UserAuthentication"},
             },
             {
+                "eventName": "SwitchRole",
+                "responseElements": {"SwitchRole": "Success"},
+                "requestParameters": "ConsoleLogin UserAuthentication",
+            },
+            {
                 "responseElements": None,
                 "serviceEventDetails": None,
                 "errorMessage": "Failed authentication",
             },
         ],
-        ids=["before it", "too late", "no time", "another account", "another event", "a failure"],
+        ids=[
+            "before it",
+            "too late",
+            "no time",
+            "another account",
+            "another event",
+            "a switched role",
+            "a failure",
+        ],
     )
     def test_only_a_timely_success_of_the_same_account_counts(
         self, world: World, name: str, detail: dict[str, Any]
     ) -> None:
         world.logs.raw_copies = [success(name, **detail)]
-        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
+        assert look_again(world, step(name)) == "note"
 
     @pytest.mark.parametrize("fault", ["filter_log_events", "client", "time", "line"])
     def test_event_is_noted_if_the_search_fails(
@@ -149,13 +235,13 @@ class TestRightPassword:
 
     def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
-        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
+        assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == second_look.SEARCH_MAX_PAGES
 
     def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
         world.logs.raw_copies = [step(name), step(name), success(name)]
         world.seconds_left = lambda: second_look.MIN_SECONDS_FOR_PAGE + 1 - len(world.logs.calls)
-        assert process(queue_delivery(step(name)), world.dependencies())["verdict"] == "note"
+        assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == 2
 
 
@@ -164,14 +250,14 @@ class TestPerson:
         sign_in = success(CONSOLE)
         sign_in["detail"]["userIdentity"]["userName"] = "Paulo"
         world.logs.raw_copies = [sign_in]
-        assert process(queue_delivery(step(CONSOLE)), world.dependencies())["verdict"] == "note"
+        assert look_again(world, step(CONSOLE)) == "note"
 
     def test_two_unknown_users_do_not_count_as_the_same_person(self, world: World) -> None:
         password, sign_in = step(CONSOLE), success(CONSOLE)
         for record in (password, sign_in):
             record["detail"]["userIdentity"] = {"type": "IAMUser"}
         world.logs.raw_copies = [sign_in]
-        assert process(queue_delivery(password), world.dependencies())["verdict"] == "note"
+        assert look_again(world, password) == "note"
 
     def test_another_identity_center_user_does_not_count_in_the_same_workflow(
         self, world: World
@@ -179,7 +265,7 @@ class TestPerson:
         sign_in = success(PORTAL)
         sign_in["detail"]["userIdentity"]["onBehalfOf"]["userId"] = "another"
         world.logs.raw_copies = [sign_in]
-        assert process(queue_delivery(step(PORTAL)), world.dependencies())["verdict"] == "note"
+        assert look_again(world, step(PORTAL)) == "note"
 
     @pytest.mark.parametrize(
         ("workflow", "verdict"), [("", "note"), ("other", "note"), ("same", "ignored")]
@@ -192,7 +278,7 @@ class TestPerson:
         password["detail"]["additionalEventData"]["AuthWorkflowID"] = workflow
         sign_in["detail"]["additionalEventData"]["AuthWorkflowID"] = "same" if workflow else ""
         world.logs.raw_copies = [sign_in]
-        assert process(queue_delivery(password), world.dependencies())["verdict"] == verdict
+        assert look_again(world, password) == verdict
 
 
 class TestDelivery:

@@ -129,12 +129,26 @@ class TestExplain:
         refreshed = explain_value(event("command-line-refreshes-its-token"), by)
         assert explain.APPROVAL_REASON not in refreshed.verdict.reasons
 
-    def test_a_right_password_is_a_step_that_may_be_noted_later(self) -> None:
-        explained = explain_value(event("second-factor-is-asked-for"))
+    def test_use_of_a_session_elsewhere_is_mailed(self) -> None:
+        explained = explain_value(event("command-line-refreshes-its-token"))
+        assert explained.verdict.reasons == (
+            "session used elsewhere",
+            "unrecognised source",
+            "mailed once a day, not where the person last signed in; shown each time here",
+        )
+
+    @pytest.mark.parametrize(
+        ("networks", "what"),
+        [("", "alerts if no sign-in follows"), (OFFICE, "noted if no sign-in follows")],
+    )
+    def test_a_right_password_is_a_step_that_may_be_more_later(
+        self, networks: str, what: str
+    ) -> None:
+        explained = explain_value(event("second-factor-is-asked-for"), criteria(networks))
         assert (explained.class_name, explained.verdict.level) == ("step", "ignored")
         assert explained.verdict.reasons == (
             "step: the second factor was asked for",
-            explain.UNFINISHED,
+            f"{what} within 15 minutes",
         )
 
     @pytest.mark.parametrize("networks", NETWORKS.values())
@@ -211,7 +225,7 @@ class TestOutput:
             f"{time}  ignored     ListAccounts  step: the portal listed accounts",
         ]
         assert lines[3].startswith(f'{time}  alert high  Root console sign-in  "root"')
-        assert lines[4].startswith("    AWS SIGN-IN ALERT account")
+        assert lines[4].startswith("    HIGH AWS SIGN-IN ALERT account")
         levels = "1 alert, 1 noted, 1 recognised, 1 ignored (steps 1, other events 0)"
         assert lines[-2:] == [
             f"records 4, files 1: {levels}",
