@@ -208,6 +208,11 @@ class TestParameters:
         causes = [name for row in repository.table(ALERTS, "Causes") for name in code(row[0])]
         assert sorted(causes) == sorted(map(verdict.format_cause, verdict.CAUSES))
 
+    def test_the_table_has_every_cause_that_can_be_switched_on(self) -> None:
+        rows = repository.table(ALERTS, "Causes to switch on")
+        causes = [name for row in rows for name in code(row[0])]
+        assert sorted(causes) == sorted(map(verdict.format_cause, verdict.OPT_IN_CAUSES))
+
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
         rows = repository.table(CONFIGURATION, "Environment of the function")
         keys = [code(row[0])[0] for row in rows]
