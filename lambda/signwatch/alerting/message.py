@@ -1,12 +1,14 @@
 """Composes the text message and the e-mail of an alert from an allow-list of fields. Pure.
 
 A record contains strings that strangers chose. Only the fields named here are shown, each made safe
-and truncated (see gsm7), and the trusted ones come first. The length of a text is counted in
+and truncated (see gsm7), and the trusted ones come first. A name that the text cannot show whole is
+in the e-mail in its own script. The length of a text is counted in
 septets, units of 7 bits. It is sent as at most two segments of 153 septets (GSM 03.38).
 """
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +35,10 @@ ACCOUNT_MAX_CHARS = 12
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
 LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
+CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
+# The id of an Identity Center user: a UUID, which some have after the id of the identity store
+# (Identity Store API Reference, UserId). The text shows the UUID, uncut.
+USER_ID_PATTERN = r"(?:[0-9a-fA-F]{10}-)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 MFA_LINES = {
     "yes": "MFA yes",
@@ -71,6 +77,8 @@ def compose(
         _make_time_line(sign_in, delay_seconds, zone),
         f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
     ]
+    if isinstance(sign_in, SignIn) and sign_in.client:
+        lines[1] += _format_client(sign_in.client, lines)
     text = gsm7.truncate("\n".join(lines), TEXT_MAX_SEPTETS)
     subject = f"AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
     ascii_subject = subject.encode("ascii", "replace").decode()
@@ -98,7 +106,7 @@ def _describe_event(sign_in: SignIn | Unreadable) -> str:
 def _make_detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
     """Return the lines that say what happened, who it was, from where, and with which MFA."""
     event = _describe_event(sign_in)
-    who = gsm7.quote(sign_in.who, gsm7.NAME_MAX_SEPTETS)
+    who = f'"{_format_name(sign_in)}"'
     from_line = f"From: {_format_source(sign_in.source)}"
     if isinstance(sign_in, Unreadable):
         reason = gsm7.sanitise(sign_in.reason, REASON_MAX_SEPTETS)
@@ -107,6 +115,21 @@ def _make_detail_lines(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[s
         who = "root user"
     mfa_line = MFA_LINES[sign_in.mfa] + _explain_device_code(sign_in, verdict)
     return [event, f"Who: {who}", from_line, mfa_line]
+
+
+def _format_name(sign_in: SignIn | Unreadable) -> str:
+    """Return the user's name as the text shows it, or the id if it cannot show a letter of it."""
+    has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
+    user_id = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
+    if user_id and not has_name:
+        return user_id[1]
+    return gsm7.sanitise_name(sign_in.who)
+
+
+def _format_client(client: str, lines: list[str]) -> str:
+    """Return what names an authorised application, in the room that the lines leave."""
+    room = TEXT_MAX_SEPTETS - gsm7.count_septets("\n".join(lines)) - len(': ""')
+    return f": {gsm7.quote(client, min(room, CLIENT_MAX_SEPTETS))}"
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
@@ -163,6 +186,7 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
     if isinstance(sign_in, SignIn) and sign_in.partition != "aws":
         account += f" in {sign_in.partition}"
     more_lines = [
+        *_make_full_name_lines(sign_in),
         f"Why: {reasons}",
         f"CloudTrail event: {event_id}",
         f"Account: {account}",
@@ -171,6 +195,18 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
         "If not: change the password, end the sessions, and look the event up in CloudTrail.",
     ]
     return "\n".join([*lines, "", *more_lines])
+
+
+def _make_full_name_lines(sign_in: SignIn | Unreadable) -> list[str]:
+    """Return lines with the names and ids that the text does not show whole."""
+    lines = []
+    if re.fullmatch(USER_ID_PATTERN, sign_in.user_id):
+        lines.append(f"User id: {sign_in.user_id}")
+    if sign_in.who != sign_in.user_id and not gsm7.is_shown_whole(sign_in.who):
+        lines.append(f'Full name: "{gsm7.escape_name(sign_in.who)}"')
+    if isinstance(sign_in, SignIn) and sign_in.client:
+        lines.append(f'Application: "{gsm7.escape_name(sign_in.client)}"')
+    return lines
 
 
 def _format_source(source: str) -> str:
