@@ -397,7 +397,7 @@ def test_only_the_client_of_the_command_line_is_aws_login(
         ({"redirectUri": "cursor://anysphere.cursor-mcp/oauth"}, "anysphere.cursor-mcp"),
         ({"redirect_uri": "https://claude.ai@evil.example/x"}, "evil.example"),
         ({"redirect_uri": "https://evil.example\\@claude.ai/x"}, "evil.example"),
-        ({"redirect_uri": 7}, "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"),
+        ({"redirect_uri": 7}, ""),
         ({}, "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"),
         ({"client_id": "https://client.example/metadata.json"}, "client.example"),
         ({"client_id": 7}, ""),
