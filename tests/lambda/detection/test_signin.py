@@ -363,6 +363,7 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({"clientId": "arn:aws-us-gov:signin:::devtools/same-device"}, {}, "aws-login"),
         ({"client_id": CLI_CLIENT, "resource": "x"}, {}, "aws-login"),
+        ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),
         ({"client_id": OTHER_CLIENT}, {}, "application"),
@@ -377,6 +378,7 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws:signin:::client-credentials/sigv4"}, {}, "application"),
         ({"client_id": [CLI_CLIENT]}, {}, "application"),
         ({"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}, {}, "application"),
+        ({}, {"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}, "application"),
     ],
 )
 def test_only_the_client_of_the_command_line_is_aws_login(
