@@ -207,6 +207,11 @@ class TestParameters:
         causes = [name for row in repository.table(ALERTS, "Causes") for name in code(row[0])]
         assert sorted(causes) == sorted(map(verdict.format_cause, verdict.CAUSES))
 
+    def test_the_table_has_every_cause_that_can_be_switched_on(self) -> None:
+        rows = repository.table(ALERTS, "Causes to switch on")
+        causes = [name for row in rows for name in code(row[0])]
+        assert sorted(causes) == sorted(map(verdict.format_cause, verdict.OPT_IN_CAUSES))
+
     def test_the_table_has_every_environment_key_of_the_function(self) -> None:
         rows = repository.table(CONFIGURATION, "Environment of the function")
         keys = [code(row[0])[0] for row in rows]
@@ -310,7 +315,7 @@ class TestPages:
     def test_the_readme_says_that_nothing_was_deployed_while_a_point_is_open(self) -> None:
         points = repository.table(PAGES["docs/first-real-deploy.md"], "Answers")
         is_open = any(row[-1] == "open" for row in points)
-        assert len(points) == 11
+        assert len(points) == 12
         sentence = "nothing here has been deployed to a real AWS account yet"
         assert is_open == (sentence in " ".join(README.split()))
 

@@ -30,13 +30,20 @@ SIGN_IN_EVENTS = {
         "PasswordRecoveryRequested",
         "AuthorizeOAuth2Access",
         "CreateOAuth2Token",
+        "CreateOAuth2TokenWithTokenExchange",
         "UserAuthentication",
         "CredentialVerification",
         "ExternalIdPDirectoryLogin",
     ),
     "sso": ("UserAuthentication", "CreateToken", "GetRoleCredentials"),
     "sso-oauth": ("CreateToken",),
-    "sts": ("AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"),
+    "sts": (
+        "AssumeRoleWithSAML",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoot",
+        "GetFederationToken",
+        "GetDelegatedAccessToken",
+    ),
 }
 # The AWS Sign-In user guide names the detail-type in prose only, so upper case is not certain.
 ANOMALY_TYPE = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]

@@ -1,9 +1,14 @@
-"""Makes untrusted text safe to show in a text message: GSM-7, not clickable, of limited length.
+"""Makes untrusted text safe to show: in a text message, and names in an e-mail too.
+
+Text for a text message is GSM-7, not clickable, and of limited length.
 
 A record holds text that strangers chose: names, user agents, error messages. It is mapped to GSM-7,
 the 7-bit alphabet of text messages. Control and direction characters are removed, links and phone
 numbers are made unclickable, and the result is truncated. The length of a text message is counted
 in septets (units of 7 bits). Alphabet: GSM 03.38 (3GPP TS 23.038).
+
+Greek and Cyrillic letters are transliterated, much as by ISO 843 and ISO 9, without their marks. A
+name that is not shown exactly ends with a checksum, so that two names never look alike.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ BASIC_CHARACTERS = frozenset(  # one septet each
     "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
+# Greek letters become Latin ones, as GSM-7 has only ten of the capitals.
+GREEK_CAPITALS = frozenset("ΔΦΓΛΩΠΨΣΘΞ")
 EXTENSION_CHARACTERS = frozenset("^{}\\[~]|€")  # two septets each
 REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "`": "'",
@@ -27,6 +34,21 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "\u2013": "-",  # dashes
     "\u2014": "-",
     "\u2026": "...",  # ellipsis
+}
+CHECKSUM_LENGTH = 6  # hexadecimal digits
+NAMELESS = "name"  # stands for a name without a letter or digit that can be shown
+# The Latin forms of the small letters from alpha and from the Cyrillic a on, in Unicode's order
+GREEK_IN_LATIN = "a v g d e z i th i k l m n x o p r s s t y f ch ps o"
+CYRILLIC_IN_LATIN = "a b v g d e zh z i j k l m n o p r s t u f h c ch sh shh ' y ' e yu ya"
+OTHER_LETTERS = (  # Cyrillic of other languages than Russian, then Latin
+    "\u0451\u0452\u0454\u0455\u0456\u0457\u0458\u0459\u045a\u045b\u045e\u045f\u0491"
+    "\u0111\u00f0\u00fe\u0142\u0153\u0131\u0127"
+)
+OTHER_LETTERS_IN_LATIN = "yo dj ye dz i yi j lj nj c u dz g d d th l oe i h"
+TRANSLITERATIONS = {
+    **{chr(0x3B1 + index): latin for index, latin in enumerate(GREEK_IN_LATIN.split())},
+    **{chr(0x430 + index): latin for index, latin in enumerate(CYRILLIC_IN_LATIN.split())},
+    **dict(zip(OTHER_LETTERS, OTHER_LETTERS_IN_LATIN.split(), strict=True)),
 }
 # Unicode categories of characters that are not visible by themselves: controls, formats, marks, ...
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Mc", "Me"})
@@ -43,10 +65,11 @@ def count_septets(text: str) -> int:
 
 
 def to_gsm7(text: str) -> str:
-    """Return ``text`` as one line of GSM-7: ``"Zoë Łuka" -> "Zoe ?uka"``.
+    """Return ``text`` as one line of GSM-7: ``"Zoë Łuka" -> "Zoe Luka"``.
 
     A letter with an accent that GSM-7 lacks loses the accent. An invisible character is dropped.
-    Any other character that GSM-7 lacks becomes ``?``.
+    A Greek or Cyrillic letter becomes a Latin one. Any other character that GSM-7 lacks becomes
+    ``?``.
     """
     if not text.isascii():
         # Imported here and in _map_character because it takes time; ASCII text does not need it.
@@ -59,8 +82,9 @@ def to_gsm7(text: str) -> str:
 
 
 def _map_character(character: str) -> str:
-    """Return what stands for a character in GSM-7: one character, three dots, or nothing."""
-    if character in BASIC_CHARACTERS or character in EXTENSION_CHARACTERS:
+    """Return what stands for a character in GSM-7: a few characters, or nothing."""
+    is_basic = character in BASIC_CHARACTERS and character not in GREEK_CAPITALS
+    if is_basic or character in EXTENSION_CHARACTERS:
         return character
     if character in REPLACEMENTS:
         return REPLACEMENTS[character]
@@ -73,12 +97,93 @@ def _map_character(character: str) -> str:
     if unicodedata.category(character) in INVISIBLE_CATEGORIES:
         return ""
     base = unicodedata.normalize("NFKD", character)[:1]  # a letter without its accent
-    return base if base in BASIC_CHARACTERS else "?"
+    return _transliterate(character) or _transliterate(base) or "?"
 
 
-def sanitise_name(name: str) -> str:
-    """Return the name of a person or a role in the form that a text message shows."""
-    return sanitise(name, NAME_MAX_SEPTETS)
+def _transliterate(character: str) -> str:
+    """Return a letter in GSM-7; empty if it has no Latin form."""
+    if character in BASIC_CHARACTERS and character not in GREEK_CAPITALS:
+        return character
+    latin = TRANSLITERATIONS.get(character.lower(), "")
+    return latin.capitalize() if character.isupper() else latin
+
+
+def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
+    """Return the name of a person or a role in the form that a text message shows.
+
+    Two names never look alike: one that is changed or cut ends with the checksum of the whole name,
+    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if need be.
+    """
+    if is_shown_whole(name, max_septets):
+        return sanitise(name, max_septets)
+    checksum = f"#{_compute_checksum(name)}"
+    room = max_septets - len(f" {checksum}")
+    if room < len(NAMELESS):
+        return checksum[:max_septets]
+    shown = sanitise(name, room) if can_show(name) else NAMELESS
+    return f"{shown} {checksum}"
+
+
+def is_shown_whole(name: str, max_septets: int = NAME_MAX_SEPTETS) -> bool:
+    """Return whether a text message shows every character of a name.
+
+    What makes links and phone numbers unclickable is not counted as a change, unless another name
+    could look the same after it.
+    """
+    if to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS]) != name or _is_ambiguous(name):
+        return False
+    return count_septets(_make_unclickable(name)) <= max_septets
+
+
+def _is_ambiguous(name: str) -> bool:
+    """Return whether another name may be shown in the same way, such as "a at b" and "a@b"."""
+    if '"' in name or "#" in name:  # the latter perhaps of a checksum
+        return True
+    if " " in name and (" at " in name or any(mark in name for mark in CLICKABLE_CHARACTERS)):
+        return True
+    numbers = [match[0] for match in PHONE_NUMBER.finditer(name)]
+    return re.search(r"\d_\d", name) is not None or not all(map(str.isdigit, numbers))
+
+
+def can_show(name: str) -> bool:
+    """Return whether a text message shows anything of a name but question marks."""
+    shown = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
+    return any(map(str.isalnum, shown)) or (shown != "" and name.isascii())
+
+
+def _compute_checksum(name: str) -> str:
+    """Return the first digits of the name's SHA-256 digest."""
+    import hashlib  # here because it takes time, and few names need it
+
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return digest[:CHECKSUM_LENGTH]
+
+
+def escape_name(name: str) -> str:
+    r"""Return a name for an e-mail: in its own script, on one line, not clickable.
+
+    Letters, their marks and digits of every script stay. Any other character outside ASCII, such as
+    one that is invisible or changes the direction, becomes its code: ``"\u202e"``.
+    """
+    escaped = "".join(map(_escape_character, name[:UNTRUSTED_TEXT_MAX_CHARS]))
+    if len(name) > UNTRUSTED_TEXT_MAX_CHARS:
+        escaped += "..."
+    return _make_unclickable(escaped.replace('"', "'"))
+
+
+def _escape_character(character: str) -> str:
+    """Return a character if it is harmless in one line of Unicode, else its code."""
+    if character == "\\":
+        return "\\\\"  # so that a name cannot hold a code itself
+    if character.isascii() and character.isprintable():
+        return character
+    if character in REPLACEMENTS:
+        return REPLACEMENTS[character]
+    import unicodedata
+
+    if unicodedata.category(character)[0] in "LMN":
+        return character
+    return f"\\u{ord(character):04x}"
 
 
 def sanitise(text: str, max_septets: int) -> str:

@@ -29,9 +29,12 @@ EXPECTED_SIGN_INS = {  # by rule; right passwords before a sign-in included
         ("signin", "PasswordRecoveryRequested"),
         ("signin", "AuthorizeOAuth2Access"),
         ("signin", "CreateOAuth2Token"),
+        ("signin", "CreateOAuth2TokenWithTokenExchange"),
         ("sts", "AssumeRoleWithSAML"),
+        ("sts", "AssumeRoleWithWebIdentity"),
         ("sts", "AssumeRoot"),
         ("sts", "GetFederationToken"),
+        ("sts", "GetDelegatedAccessToken"),
     ],
     "IdentityCenterSignInRule": [
         ("signin", "UserAuthentication"),

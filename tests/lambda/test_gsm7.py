@@ -31,11 +31,33 @@ def test_characters_of_the_extension_table_count_twice() -> None:
         ("a\tb\u00a0\r\nc", "a b c"),
         ("a\x1b\x7f`b", "a'b"),
         ("日本 😀", "?? ?"),
+        ("Ελένη Παπαδοπούλου", "Eleni Papadopoyloy"),
+        ("Юлия Щукина, Ёж", "Yuliya Shhukina, Yozh"),
+        ("Łukasz Đorđe Þór œuvre", "Lukasz Dorde Thor oeuvre"),
         ("[]{}\\~^|€", "[]{}\\~^|€"),
     ],
 )
 def test_text_is_mapped_to_one_line_of_gsm7(text: str, mapped: str) -> None:
     assert gsm7.to_gsm7(text) == mapped
+
+
+def test_two_names_never_look_alike_in_a_text() -> None:
+    names = [
+        *("Ivan", "Иван", "Іван", "Ivan\u200b", "Ivan ", "Iv an", "Ελένη", "Eleni", "李雷", "雷李"),
+        *("a" * 40 + "1", "a" * 40 + "2", "a@b", "a at b", "a.b", "a. b", "a:b", "a: b"),
+        *('x"y', "x'y", "19005550199", "1900_5550_199", "1-900-555-0199", "1 900 555 0199"),
+        *("Rene\u0301", "René", "Rene", "René #8d5280", "name", "name #3a4732", "\ud800", "?"),
+        *("a" * 300 + "1", "a" * 300 + "2", "", " "),
+    ]
+    shown = [gsm7.sanitise_name(name) for name in names]
+    assert len(set(shown)) == len(names)
+    assert max(map(gsm7.count_septets, shown)) <= gsm7.NAME_MAX_SEPTETS
+
+
+def test_a_plain_name_has_no_checksum() -> None:
+    for name in ("Anaya", "anaya.lee@example.com", "René", "GitHubActions", "build-20261126"):
+        assert gsm7.is_shown_whole(name)
+        assert "#" not in gsm7.sanitise_name(name)
 
 
 @pytest.mark.parametrize(

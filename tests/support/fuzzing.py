@@ -30,7 +30,7 @@ PHONE_NUMBER = re.compile(r"(?:\d[ ()./-]*){7,}")
 # What no stranger chose: the time in UTC, ids and addresses as they are, dots where text was cut.
 OWN_TEXT = re.compile(
     r" ?\d+-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (h|min) ago)?"
-    r"|^(Id|Account:|CloudTrail event:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
+    r"|^(Id|Account:|CloudTrail event:|User id:) [0-9A-Fa-f-]+( in aws-(cn|us-gov))?$"
     r"|^From: [0-9A-Fa-f:., ]+( and \d+ more)?$|\.\.\."
     r"|^Via vpce-[0-9A-Fa-f-]+$|^(In|From) account: \d{12}$| in \d{12}$",
     re.MULTILINE,
@@ -98,7 +98,10 @@ class Recognition(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """Counts of texts: tried, too long, outside GSM-7, with something to tap on, incomplete."""
+    """Counts of texts: tried, too long, outside GSM-7, with something to tap on, incomplete.
+
+    The e-mail may hold any script, but nothing that is invisible or changes the direction.
+    """
 
     tried: int
     too_long: int
@@ -350,7 +353,8 @@ def fuzz_texts(count: int, rng: random.Random) -> Texts:
         )
         untrusted_text = OWN_TEXT.sub("", alert.body)
         too_long += gsm7.count_septets(alert.text) > TEXT_MAX_SEPTETS
-        outside += not ALPHABET.issuperset(alert.body)
+        is_body_printable = alert.body.replace("\n", "").isprintable()
+        outside += not (ALPHABET.issuperset(alert.text) and is_body_printable)
         tempting += bool(LINK.search(untrusted_text) or PHONE_NUMBER.search(untrusted_text))
         incomplete += not _is_complete(alert.text.split("\n"), sign_in)
     return Texts(count, too_long, outside, tempting, incomplete)
@@ -388,7 +392,7 @@ def _hostile_sign_in(rng: random.Random) -> signin.SignIn | signin.Unreadable:
     base = rng.choice(SIGN_INS)
     if isinstance(base, signin.Unreadable):
         return signin.Unreadable(*(_hostile_text(rng) for _ in signin.Unreadable._fields))
-    recorded = ["event_id", "event_name", "who", "account", "region", "source", "time"]
+    recorded = ["event_id", "event_name", "who", "account", "region", "source", "time", "client"]
     roles = ("role", "vpc_endpoint", "target_account", "origin_account")
     recorded += [name for name in roles if rng.random() < 0.5]
     return base._replace(**{name: _hostile_text(rng) for name in recorded})

@@ -6,6 +6,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from signwatch.detection import sign_in_paths
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ CASES: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "tests" / "sign_ins").glob("*.json"))
 }
+ALL_PATHS = (
+    *sign_in_paths.PATHS.values(),
+    *sign_in_paths.PATHS_BY_CONTENT,
+    sign_in_paths.ANOMALY,
+)
 # The networks of "recognised" in the case files
 RECOGNISED = "203.0.113.0/24,198.51.100.0/24,2001:db8::/32"
 NETWORKS = {"anywhere": "", "recognised": RECOGNISED}

@@ -210,6 +210,7 @@ class TestValues:
             ("AlertOff", "failure,No MFA", "write no-mfa"),
             ("AlertOff", "root_failure", "write root-failure"),
             ("AlertOff", "failure, no-mfa", "write failure,no-mfa"),
+            ("AlertOff", "web-identity", "write it in AlertOn"),
             ("AlertOn", "right-password", "write right-password-without-a-sign-in"),
             ("AlertOn", "root-failure", "write it in AlertOff"),
             ("AlertOff", "xyz", "choose from unrecognised-source, "),

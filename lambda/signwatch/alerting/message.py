@@ -3,11 +3,13 @@
 A record contains strings that strangers chose. Only the fields named here are shown, each made safe
 and truncated (see gsm7), and the trusted ones come first. The length of a text is counted in
 septets, units of 7 bits. It is sent as at most two segments of 153 septets (GSM 03.38). A text that
-is too long takes a shorter form (TEXT_FORMS); the e-mail has everything.
+is too long takes a shorter form (TEXT_FORMS); the e-mail has everything, a name that the text
+cannot show whole in its own script.
 """
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +39,10 @@ VPC_ENDPOINT_MAX_SEPTETS = 22  # of an id like vpce-0123456789abcdef0
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
 LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
+CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
+# The id of an Identity Center user: a UUID, which some have after the id of the identity store
+# (Identity Store API Reference, UserId). The text shows the UUID, uncut.
+USER_ID_PATTERN = r"(?:[0-9a-fA-F]{10}-)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 MFA_LINES = {
     "yes": "MFA yes",
@@ -98,12 +104,15 @@ def compose(
 
     def make_lines(form: TextForm) -> list[str]:
         source = _format_source(sign_in.source, known_networks, form.source_max_septets)
-        return [
+        lines = [
             f"{severity}AWS SIGN-IN ALERT account {account}",
             *_make_detail_lines(sign_in, verdict, source, form),
             _make_time_line(sign_in, delay_seconds, zone, form),
             f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
         ]
+        if isinstance(sign_in, SignIn) and sign_in.client:
+            lines[1] += f": {_format_client(sign_in.client, form)}"
+        return lines
 
     texts = ["\n".join(make_lines(form)) for form in TEXT_FORMS]
     fitting = [text for text in texts if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS]
@@ -137,7 +146,7 @@ def _make_detail_lines(
 ) -> list[str]:
     """Return the lines that say what happened, who it was, from where, and with which MFA."""
     event = _describe_event(sign_in)
-    who = gsm7.quote(sign_in.who, form.name_max_septets)
+    who = f'"{_format_name(sign_in, form)}"'
     from_line = f"From: {source}"
     if isinstance(sign_in, Unreadable):
         reason = gsm7.sanitise(sign_in.reason, REASON_MAX_SEPTETS)
@@ -186,6 +195,21 @@ def _format_vpc_endpoint(endpoint: str) -> str:
     if prefix == "vpce" and set(digits) <= ID_CHARACTERS:
         return endpoint[:VPC_ENDPOINT_MAX_SEPTETS]
     return gsm7.quote(endpoint, VPC_ENDPOINT_MAX_SEPTETS - len('""'))
+
+
+def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
+    """Return the user's name as a text shows it, or the id if it cannot show a letter of it."""
+    has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
+    user_id = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
+    if user_id and not has_name and form.is_full:
+        return user_id[1]
+    return gsm7.sanitise_name(sign_in.who, form.name_max_septets)
+
+
+def _format_client(client: str, form: TextForm) -> str:
+    """Return what names an authorised application, in quotation marks."""
+    max_septets = CLIENT_MAX_SEPTETS if form.is_full else form.name_max_septets
+    return gsm7.quote(client, max_septets)
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
@@ -247,6 +271,7 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
     if isinstance(sign_in, SignIn) and sign_in.partition != "aws":
         account += f" in {sign_in.partition}"
     more_lines = [
+        *_make_full_name_lines(sign_in),
         f"Why: {reasons}",
         f"CloudTrail event: {event_id}",
         f"Account: {account}",
@@ -254,6 +279,20 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
         *advise(sign_in, verdict),
     ]
     return "\n".join([*lines, "", *more_lines])
+
+
+def _make_full_name_lines(sign_in: SignIn | Unreadable) -> list[str]:
+    """Return lines with the names and ids that the text does not show whole."""
+    lines = []
+    if re.fullmatch(USER_ID_PATTERN, sign_in.user_id):
+        lines.append(f"User id: {sign_in.user_id}")
+    if sign_in.who != sign_in.user_id and not gsm7.is_shown_whole(
+        sign_in.who, EMAIL_FORM.name_max_septets
+    ):
+        lines.append(f'Full name: "{gsm7.escape_name(sign_in.who)}"')
+    if isinstance(sign_in, SignIn) and sign_in.client:
+        lines.append(f'Application: "{gsm7.escape_name(sign_in.client)}"')
+    return lines
 
 
 def _format_source(source: str, known_networks: str, max_septets: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from signwatch.detection import networks
 from signwatch.detection.record import digest, parse_time
-from signwatch.gsm7 import sanitise_name, to_gsm7
+from signwatch.gsm7 import is_shown_whole, sanitise_name
 
 PARAMETER_FOLDER = "networks"  # parameters are named /<prefix>/networks/<name>
 KEYS = frozenset({"cidr", "label", "who", "expires"})  # all are required
@@ -141,8 +141,6 @@ def _list_comparable_forms(name: str) -> set[str]:
     two people could look the same in it.
     """
     forms = {name.casefold()}
-    shown = sanitise_name(name)
-    has_all_characters = to_gsm7(name) == name and not shown.endswith("...")
-    if shown and has_all_characters:
-        forms.add(shown.casefold())
+    if name and is_shown_whole(name):
+        forms.add(sanitise_name(name).casefold())
     return forms

@@ -5,18 +5,22 @@ The service is the first label of the event source: "signin" for "signin.amazona
 Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
 Guide, "Understanding sign-in events" and "CloudTrail use cases"; AWS Sign-In User Guide, on logging
 with CloudTrail; IAM User Guide, "Logging IAM and AWS STS API calls with AWS CloudTrail" and "Track
-privileged tasks in CloudTrail".
+privileged tasks in CloudTrail". Some events are recorded for several kinds of sign-in, which only
+their content tells apart: WorkSpaces Administration Guide, "Understanding AWS sign-in events for
+WorkSpaces Personal users"; AWS Sign-In User Guide, "Configure OAuth access to AWS MCP Server".
 """
 
 from typing import NamedTuple
 
 # Where a record holds the outcome: in a field that has the event's own name, in the field "success"
-# of additionalEventData, or nowhere (a call that is recorded without an error was successful).
+# of additionalEventData, or, if it has no such field, nowhere (a call that is recorded without an
+# error was successful).
 OUTCOME_UNDER_EVENT_NAME = "under-event-name"
 OUTCOME_IN_SUCCESS_FIELD = "success-field"
 OUTCOME_BY_ABSENT_ERROR = "absent-error"
 
 IDENTITY_CENTER = "identity-center"
+AWS_LOGIN_KIND = "aws-login"
 UNFINISHED = "unfinished"  # kind and outcome of a right password without a sign-in after it
 SESSION_USE = "session-use"  # kind of an event that uses a session which a sign-in opened
 CHECK_MFA_NAME = "checkmfa"  # the event after a right password in the console
@@ -45,6 +49,11 @@ def _api_call_path(kind: str, what: str) -> SignInPath:
     return SignInPath(kind, what, OUTCOME_BY_ABSENT_ERROR)
 
 
+def _provider_path(kind: str, what: str) -> SignInPath:
+    """Return a path that is one API call of a user whom an identity provider vouches for."""
+    return SignInPath(kind, what, OUTCOME_BY_ABSENT_ERROR, "federated")
+
+
 _TOKEN = _identity_center_path("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
 PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "ConsoleLogin"): SignInPath("console", ""),
@@ -63,17 +72,26 @@ PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
         "provider", "Identity Center sign-in by provider"
     ),
     ("signin", "AuthorizeOAuth2Access"): SignInPath(
-        "aws-login", "Command line sign-in (aws login)", OUTCOME_IN_SUCCESS_FIELD
+        AWS_LOGIN_KIND, "Command line sign-in (aws login)", OUTCOME_IN_SUCCESS_FIELD
     ),
     ("signin", "CreateOAuth2Token"): SignInPath(
-        "aws-login", "Command line sign-in (aws login, token)", OUTCOME_IN_SUCCESS_FIELD
+        AWS_LOGIN_KIND, "Command line sign-in (aws login, token)", OUTCOME_IN_SUCCESS_FIELD
+    ),
+    ("signin", "CreateOAuth2TokenWithTokenExchange"): _api_call_path(
+        "token-exchange", "Token by token exchange (OAuth)"
     ),
     ("sso", "CreateToken"): _TOKEN,
     ("sso-oauth", "CreateToken"): _TOKEN,
     ("sso", "GetRoleCredentials"): _identity_center_path(
         "role-keys", "Role keys by Identity Center", OUTCOME_BY_ABSENT_ERROR
     ),
-    ("sts", "AssumeRoleWithSAML"): _api_call_path("saml-role", "Role taken by SAML"),
+    ("sts", "AssumeRoleWithSAML"): _provider_path("saml-role", "Role taken by SAML"),
+    ("sts", "AssumeRoleWithWebIdentity"): _provider_path(
+        "web-identity", "Role taken by web identity"
+    ),
+    ("sts", "GetDelegatedAccessToken"): _api_call_path(
+        "delegated-access", "Keys by delegated access"
+    ),
     ("sts", "AssumeRoot"): _api_call_path("assume-root", "Root session by AssumeRoot"),
     ("sts", "GetFederationToken"): _api_call_path("federation-token", "Federation token made"),
 }
@@ -83,6 +101,13 @@ PATHS = {(service, name.lower()): path for (service, name), path in PATHS_AS_WRI
 PATHS_BY_EXACT_NAME = {
     (f"{service}.amazonaws.com", name): path for (service, name), path in PATHS_AS_WRITTEN.items()
 }
+# Paths whose events have the names of another path: UserAuthentication, AuthorizeOAuth2Access, ...
+WORKSPACES = _identity_center_path("workspaces", "WorkSpaces sign-in")
+TRANSFER_WEB_APP = _identity_center_path("transfer-web-app", "Transfer web app sign-in")
+APPLICATION = SignInPath("application", "Application authorised (OAuth)", OUTCOME_IN_SUCCESS_FIELD)
+PATHS_BY_CONTENT = (WORKSPACES, TRANSFER_WEB_APP, APPLICATION)
+# The kinds of the paths by name whose events may be on one of these paths instead.
+SHARED_KINDS = frozenset({IDENTITY_CENTER, "factor", AWS_LOGIN_KIND})
 # AWS Sign-In sends this event to EventBridge directly, not through CloudTrail.
 ANOMALY = _api_call_path("anomaly", "AWS's own sign-in anomaly alert")
 

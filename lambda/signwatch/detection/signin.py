@@ -11,9 +11,10 @@ event that is not a sign-in by itself. A session use is such an event that a per
 session that a sign-in opened: it is judged by its source.
 
 Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
-Guide, "Understanding sign-in events" and "CloudTrail use cases".
+Guide, "Understanding sign-in events" and "CloudTrail use cases"; the sources in sign_in_paths.
 """
 
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -22,19 +23,23 @@ from signwatch.detection.record import Record, as_object, get_string, open_recor
 from signwatch.detection.sign_in_paths import (
     ANOMALY,
     ANOMALY_TYPE,
+    APPLICATION,
+    AWS_LOGIN_KIND,
     CHECK_MFA,
     CHECK_MFA_NAME,
     EVENT_NAMES,
     IDENTITY_CENTER,
     OUTCOME_BY_ABSENT_ERROR,
-    OUTCOME_IN_SUCCESS_FIELD,
     OUTCOME_UNDER_EVENT_NAME,
     PATHS,
     PATHS_BY_EXACT_NAME,
     SERVICES,
     SESSION_USE,
+    SHARED_KINDS,
     STEPS,
+    TRANSFER_WEB_APP,
     UNFINISHED,
+    WORKSPACES,
     SignInPath,
 )
 
@@ -77,16 +82,45 @@ MFA_BY_TEXT = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 OUTCOME_BY_SUCCESS_FIELD = {"true": "success", "false": "failure"}
 
 # Kinds of path: those that issue tokens, and those whose records may be only a Step.
-TOKEN_KINDS = frozenset({"token", "aws-login"})
+TOKEN_KINDS = frozenset({"token", AWS_LOGIN_KIND})
 STEP_KINDS = TOKEN_KINDS | {"factor", "saml-role", "console-link"}
+AMBIGUOUS_KINDS = STEP_KINDS | SHARED_KINDS  # the names of their events do not decide all
 CONSOLE_PATH = PATHS["signin", "consolelogin"]
 FACTOR_PATH = PATHS["signin", "credentialverification"]
-# A regular expression. Identity Center creates its roles under a path that is reserved for AWS.
+PROVIDER_ROLE_KINDS = ("saml-role", "web-identity")  # the request names the role that is taken
+# The factors of CredentialType that AWS documents. Some of them show that the person has a device.
+POSSESSION_FACTORS = frozenset({"TOTP", "RESYNC_TOTP", "WEBAUTHN"})
+KNOWN_FACTORS = POSSESSION_FACTORS | {"PASSWORD", "EMAIL_OTP"}
+# Regular expressions. They are compiled when they are first needed, which few sign-ins do.
+# The URLs (LoginTo) of services other than the portal. The name of the group is a key of
+# PATH_BY_SERVICE. Userinfo, other ports and other hosts do not match: they may be anybody's.
+OTHER_SERVICE_URL_PATTERN = (
+    r"(?ai)https://(?:"
+    r"(?P<workspaces>clients\.amazonaws\.com(?::443)?/workspaces(?:/[\w-]+)*"
+    r"|skylight\.local(?::443)?(?:/[\w-]+)*)"
+    r"|(?P<transfer>[\w-]+(?:\.vpce-\w+)?\.transfer-webapp(?:-fips)?\.[\w-]+"
+    r"\.on\.(?:aws|amazonwebservices\.com\.cn|amazonwebservices\.eu)(?::443)?(?:/[\w-]+)*)"
+    r")/?(?:[?#].*)?"
+)
+PATH_BY_SERVICE = {"workspaces": WORKSPACES, "transfer": TRANSFER_WEB_APP}
+PORTAL_URL_ENDS = (".awsapps.com/start/", ".awsapps.com/start")  # the usual ones
+# The OAuth client ids of the AWS CLI (AWS Sign-In API Reference, AuthorizeOAuth2Access, clientId).
+# Their form in the other partitions is inferred.
+CLI_CLIENTS = frozenset(
+    f"arn:{partition}:signin:::devtools/{client}"
+    for partition in ("aws", "aws-cn", "aws-us-gov")
+    for client in ("same-device", "cross-device")
+)
+CLIENT_KEYS = ("redirect_uri", "redirectUri", "client_id", "clientId")  # in this order
+URL_HOST_PATTERN = r"[A-Za-z][\w+.-]*://(?:[^/?#\\]*@)?(\[[^\]]*\]|[^/?#\\:@]+)"
+ACCOUNT_ID_LENGTH = 12  # digits
+# Identity Center creates its roles under a path that is reserved for AWS.
 IDENTITY_CENTER_ROLE_ARN_PATTERN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
 AWS_SERVICE_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
 # The portal makes a console link with a role session that it opened in the same click.
 PORTAL_SESSION_MAX_SECONDS = 120
-AWS_LOGIN_ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData, only for aws login
+ENDPOINT_KEY = "x-amzn-vpce-id"  # in additionalEventData; in lower case
+UNREADABLE_ENDPOINT = "an unreadable VPC endpoint"
 HIDDEN_NAME = "HIDDEN_DUE_TO_SECURITY_REASONS"  # instead of an unknown user name
 
 
@@ -112,6 +146,7 @@ class SignIn(NamedTuple):
     vpc_endpoint: str = ""  # the id of the VPC endpoint that it came through
     target_account: str = ""  # the account of the role, or of the root session that is opened
     origin_account: str = ""  # the account of the caller if it is another, or of a switched role
+    client: str = ""  # the host of the application that was authorised (OAuth), else its id
 
     @property
     def partition(self) -> str:
@@ -161,6 +196,7 @@ class Unreadable(NamedTuple):
     time: str
     who: str
     reason: str
+    user_id: str = ""  # only of an Identity Center user
 
 
 ParsedEvent = SignIn | Step | NotASignIn | Unreadable  # the result of read
@@ -206,7 +242,7 @@ def read_unfinished(event: object) -> SignIn:
         time=record.time,
         user_id=user_id,
         identity_store_id=identity_store_id,
-        vpc_endpoint=_read_vpc_endpoint(path, record),
+        vpc_endpoint=_read_vpc_endpoint(record),
     )
 
 
@@ -223,15 +259,38 @@ def _read_record(record: Record) -> ParsedEvent:
         path = PATHS.get(name)
         if path is None:
             return _read_other_event(name, record)
+    if path.kind not in AMBIGUOUS_KINDS:  # as most sign-ins, so this comes first
+        return _read_sign_in(path, record, grant="")
+    return _read_ambiguous_event(path, record)
+
+
+def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
+    """Parse a record that is a step, or on another path of the same name, by its content."""
     grant = _read_grant(record) if path.kind in TOKEN_KINDS else ""
     step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
-    if step_reason and _is_session_use(path, record):
-        return _read_session_use(path, record)
-    if step_reason:
-        is_right_factor = path.kind == "factor"  # a wrong factor is no step
-        return _make_step(record, step_reason, is_right_password=is_right_factor)
+    if path.kind in SHARED_KINDS:
+        path = _find_path_by_content(path, record)
+    # An application's refreshed token is no step: a person did not run a command to get it.
+    if step_reason and path is not APPLICATION:
+        if _is_session_use(path, record):
+            return _read_session_use(path, record)
+        return _make_step(record, step_reason, is_right_password=path is FACTOR_PATH)
     # ``aws login`` has a grant too, but it shows only whether a token was refreshed: a step.
-    return _read_sign_in(path, record, grant if path.kind == "token" else "")
+    return _read_sign_in(path, record, "" if path.kind == AWS_LOGIN_KIND else grant)
+
+
+def _find_path_by_content(path: SignInPath, record: Record) -> SignInPath:
+    """Return the path of an event whose names several paths share; ``path`` if no other is certain.
+
+    Only a URL of another service, or a client other than the AWS CLI, says so.
+    """
+    if path.kind == AWS_LOGIN_KIND:
+        return APPLICATION if _is_of_application(record) else path
+    login_to = record.extra.get("LoginTo")
+    if not isinstance(login_to, str) or login_to.endswith(PORTAL_URL_ENDS):
+        return path
+    url = re.fullmatch(OTHER_SERVICE_URL_PATTERN, login_to)
+    return PATH_BY_SERVICE[str(url.lastgroup)] if url else path
 
 
 def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
@@ -242,7 +301,7 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
     """
     service, event_name = name
     if not (service and event_name):
-        return _make_unreadable(record, "the record names no event")
+        return _make_unreadable(record, _describe_missing_name(service, event_name))
     if reason := STEPS.get(name):
         is_right_password = False
         if name == CHECK_MFA:
@@ -253,25 +312,34 @@ def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
     return NotASignIn(record.event_id, record.name, record.account)
 
 
+def _describe_missing_name(service: str, event_name: str) -> str:
+    """Return which of the two names a record lacks."""
+    if service:
+        return "the record names no event"
+    if event_name:
+        return "the record names no service"
+    return "the record names no service or event"
+
+
 def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unreadable:
     """Parse a record on ``path``.
 
-    ``grant`` is how Identity Center's token was obtained (SignIn.grant); empty on other paths.
-    Return Unreadable if the record lacks its source address or its outcome.
+    ``grant`` is how a token of Identity Center or an application was obtained (SignIn.grant); empty
+    on other paths. Return Unreadable if the record lacks its source address or its outcome.
     """
     outcome = _read_outcome(path, record)
     # The fields of an anomaly event are undocumented, so its source may be missing.
     if not record.source and path is not ANOMALY:
-        return _make_unreadable(record, "the record names no source address")
+        return _make_unreadable(record, "the record names no source address", path)
     if not outcome:
-        return _make_unreadable(record, "the record tells no outcome")
+        return _make_unreadable(record, "the record tells no outcome", path)
     return _make_sign_in(path, record, grant, outcome)
 
 
 def _read_session_use(path: SignInPath, record: Record) -> SignIn | Unreadable:
     """Parse a record on ``path`` that _is_session_use. Return Unreadable if it has no source."""
     if not record.source:
-        return _make_unreadable(record, "the record names no source address")
+        return _make_unreadable(record, "the record names no source address", path)
     sign_in = _make_sign_in(path, record, grant="", outcome="success")
     return sign_in._replace(kind=SESSION_USE, what=WHAT_BY_USED_KIND[path.kind])
 
@@ -283,35 +351,39 @@ def _make_sign_in(path: SignInPath, record: Record, grant: str, outcome: str) ->
     if identity == IDENTITY_CENTER:
         user_id, identity_store_id = _read_identity_center_ids(record)
     role, target_account = _read_role(path, identity, record)
-    # SignIn(...) would first copy the keywords into a dict, which makes read() 10 % slower.
+    # Positional arguments, in the order of SignIn's fields: keywords, and SignIn(...), take longer.
     return SignIn.__new__(
         SignIn,
-        event_id=record.event_id,
-        event_name=record.name or get_string(record.envelope, "detail-type"),
-        kind=path.kind,
-        what=_describe(path, identity, record, grant),
-        who=_read_who(record, identity, user_id),
-        identity=identity,
-        account=record.account,
-        region=record.region,
-        source=record.source,
-        outcome=outcome,
-        mfa=_read_mfa(identity, record),
-        time=record.time,
-        grant=grant,
-        user_id=user_id,
-        identity_store_id=identity_store_id,
-        role=role,
-        vpc_endpoint=_read_vpc_endpoint(path, record),
-        target_account=target_account,
-        origin_account=_read_origin_account(path, record),
+        record.event_id,
+        record.name or get_string(record.envelope, "detail-type"),
+        path.kind,
+        _describe(path, identity, record, grant),
+        _read_who(record, identity, user_id),
+        identity,
+        record.account,
+        record.region,
+        record.source,
+        outcome,
+        _read_mfa(path, identity, record),
+        record.time,
+        grant,
+        user_id,
+        identity_store_id,
+        role,
+        _read_vpc_endpoint(record),
+        target_account,
+        _read_origin_account(path, record),
+        _read_client(record) if path is APPLICATION else "",
     )
 
 
-def _make_unreadable(record: Record, reason: str) -> Unreadable:
-    """Return the record as Unreadable, with the fields that can be read."""
+def _make_unreadable(record: Record, reason: str, path: SignInPath = CONSOLE_PATH) -> Unreadable:
+    """Return the record as Unreadable, with the fields that can be read.
+
+    CONSOLE_PATH, for a record without a path, leaves the kind of user to the record.
+    """
     user_id, _ = _read_identity_center_ids(record)
-    identity = _read_identity(CONSOLE_PATH, record)  # this path leaves it to the record
+    identity = _read_identity(path, record)
     return Unreadable(
         event_id=record.event_id,
         event_name=record.name,
@@ -321,6 +393,7 @@ def _make_unreadable(record: Record, reason: str) -> Unreadable:
         time=record.time,
         who=_read_who(record, identity, user_id),
         reason=reason,
+        user_id=user_id,
     )
 
 
@@ -380,7 +453,7 @@ def _is_session_use(path: SignInPath, record: Record) -> bool:
         return False
     if _is_aws_source(record.source):
         return False
-    if path.kind in TOKEN_KINDS or _read_vpc_endpoint(path, record) or is_private(record.source):
+    if path.kind in TOKEN_KINDS or _read_vpc_endpoint(record) or is_private(record.source):
         return True
     return _has_older_session(record)
 
@@ -406,6 +479,45 @@ def _has_older_session(record: Record) -> bool:
     return (time - created_at).total_seconds() >= PORTAL_SESSION_MAX_SECONDS
 
 
+# OAuth clients
+
+
+def _is_of_application(record: Record) -> bool:
+    """Return whether the OAuth client in a record is another than the AWS CLI.
+
+    A client in an unknown form is another. A record without a client is the CLI's, unless it names
+    the resource that a token is for, which the CLI does not ask for.
+    """
+    request, extra = record.get_object("requestParameters"), record.extra
+    client = request.get("client_id") or request.get("clientId")
+    other_client = extra.get("client_id") or extra.get("clientId")
+    if client or other_client:
+        return _is_other_client(client) or _is_other_client(other_client)
+    return bool(request.get("resource") or extra.get("resource"))
+
+
+def _is_other_client(client: object) -> bool:
+    """Return whether there is a client, and it is not the AWS CLI."""
+    if isinstance(client, str):
+        return client != "" and client not in CLI_CLIENTS
+    return bool(client)
+
+
+def _read_client(record: Record) -> str:
+    """Return the host that an application is called back at, such as "claude.ai".
+
+    A token's record has no such URL: then return the last part of the client id. Empty if unknown.
+    """
+    values = {**record.extra, **record.get_object("requestParameters")}
+    client = next(filter(None, map(values.get, CLIENT_KEYS)), "")
+    if not isinstance(client, str):
+        return ""
+    if "://" not in client:
+        return client.rpartition("/")[2]
+    url = re.match(URL_HOST_PATTERN, client)
+    return url[1] if url else ""
+
+
 # Outcome
 
 
@@ -418,9 +530,9 @@ def _read_outcome(path: SignInPath, record: Record) -> str:
     recorded = ""
     if path.outcome_location == OUTCOME_UNDER_EVENT_NAME:
         recorded = _read_outcome_under_event_name(record)
-    elif path.outcome_location == OUTCOME_IN_SUCCESS_FIELD:
-        field = _read_lower_case(record.extra.get("success"))
-        recorded = OUTCOME_BY_SUCCESS_FIELD.get(field, "")
+    else:
+        field = record.extra.get("success")
+        recorded = OUTCOME_BY_SUCCESS_FIELD.get(_read_lower_case(field), "")
     if recorded == "success":
         return "success"
     has_error = get_string(record.detail, "errorCode") or get_string(record.detail, "errorMessage")
@@ -457,16 +569,17 @@ def _read_outcome_under_event_name(record: Record) -> str:
 def _read_identity(path: SignInPath, record: Record) -> str:
     """Return the kind of user (SignIn.identity): the path's own, or what userIdentity says.
 
-    userIdentity has a type and an ARN. If either says root, the user is root on any path.
+    The path decides if only one kind of user can take it. On any other path it is root if either
+    the type or the ARN says so.
     """
+    if path.user:
+        return path.user
     identity = IDENTITY_BY_USER_TYPE.get(get_string(record.user, "type").lower())
     arn = record.user.get("arn")
     if not isinstance(arn, str):
         arn = ""
     if identity == "root" or arn[-5:].lower() == ":root":
         return "root"  # before all else, so that an alert about root is never missed
-    if path.user:
-        return path.user
     if identity:
         return identity
     resource = arn.lower().rpartition(":")[2]  # "user/anaya"
@@ -483,7 +596,7 @@ def _read_who(record: Record, identity: str, user_id: str) -> str:
         or _read_arn_name(record.user)
         or _read_name(record.extra, "UserName")
         or user_id
-        or _read_name(record.user, "principalId")
+        or _read_principal_name(record.user)
         or "unknown"
     )
 
@@ -507,7 +620,25 @@ def _read_arn_name(user: dict[str, Any]) -> str:
     arn = user.get("arn")
     if not isinstance(arn, str) or "/" not in arn:
         return ""
-    return arn.rpartition("/")[2]
+    name = arn.rpartition("/")[2]
+    return "" if name == HIDDEN_NAME else name
+
+
+def _read_principal_name(user: dict[str, Any]) -> str:
+    """Return the name of a session in principalId, else the id; empty if it is only an account's.
+
+    A role session's is "AROAEXAMPLE:anaya", a federated user's "111122223333:anaya": both are
+    named "anaya".
+    """
+    name = _read_name(user, "principalId")
+    first, _, session = name.partition(":")
+    if _is_account_id(first) or first.startswith("AROA"):
+        name = session or first
+    return "" if _is_account_id(name) else name
+
+
+def _is_account_id(text: str) -> bool:
+    return len(text) == ACCOUNT_ID_LENGTH and text.isdigit()
 
 
 def _read_identity_center_ids(record: Record) -> tuple[str, str]:
@@ -530,11 +661,11 @@ def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, st
     if path.kind == "assume-root":
         target = get_string(record.get_object("requestParameters"), "targetPrincipal")
         return "", _read_arn_account(target) or target  # an ARN or an account id
-    if path.kind == "saml-role":
-        role_arn = get_string(record.get_object("requestParameters"), "roleArn")
-        return role_arn.rpartition("/")[2], _read_arn_account(role_arn)
     if identity != "federated":
         return "", ""
+    if path.kind in PROVIDER_ROLE_KINDS:
+        role_arn = get_string(record.get_object("requestParameters"), "roleArn")
+        return role_arn.rpartition("/")[2], _read_arn_account(role_arn)
     session_arn = get_string(record.user, "arn")  # "arn:...:assumed-role/role/session"
     role = session_arn.partition(":assumed-role/")[2].partition("/")[0]
     return role, _read_arn_account(session_arn) if role else ""
@@ -574,7 +705,7 @@ def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> st
 
     ``grant`` is that of _read_sign_in: "Command line sign-in (device code)".
     """
-    if grant:
+    if path.kind == "token" and grant:  # an application's refreshed token is called as its others
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
@@ -585,29 +716,50 @@ def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> st
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
 
-def _read_vpc_endpoint(path: SignInPath, record: Record) -> str:
-    """Return the id of the VPC endpoint that the sign-in came through; empty if it did not."""
-    endpoint = get_string(record.detail, "vpcEndpointId")
-    if not endpoint and path.kind == "aws-login":
-        return get_string(record.extra, AWS_LOGIN_ENDPOINT_KEY)
-    return endpoint
+def _read_vpc_endpoint(record: Record) -> str:
+    """Return the id of the VPC endpoint that the sign-in came through; empty if it did not.
+
+    Two fields can hold it. If they differ, return both ids in one string, and if one of them is not
+    a string, UNREADABLE_ENDPOINT in its place: neither is the id of an allowed endpoint.
+    """
+    endpoint, extra = record.detail.get("vpcEndpointId"), record.extra
+    # One search of all keys is faster than a comparison of each, and few records have this one.
+    if not endpoint and ENDPOINT_KEY not in "\n".join(extra).lower():
+        return ""
+    others = [value for key, value in extra.items() if key.lower() == ENDPOINT_KEY]
+    values = filter(None, (endpoint, *others))
+    ids = {value.strip() if isinstance(value, str) else UNREADABLE_ENDPOINT for value in values}
+    return " and ".join(sorted(filter(None, ids)))
 
 
 # MFA
 
 
-def _read_mfa(identity: str, record: Record) -> str:
+def _read_mfa(path: SignInPath, identity: str, record: Record) -> str:
     """Return whether MFA (a second factor) was used: "yes", "no", "provider" or "unrecorded".
 
     "provider" means that only the user's identity provider knows. AWS records MFA only for IAM
-    users, root and Identity Center (CloudTrail, sign-in events, MFAUsed).
+    users, root and Identity Center (CloudTrail, sign-in events, MFAUsed), so "no" says nothing
+    about a session that a provider began.
     """
+    if identity == IDENTITY_CENTER:
+        return _derive_mfa(get_string(record.extra, "CredentialType"))
     if identity in ("root", "iam-user"):
         mfa = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
         return mfa or _read_session_mfa(record)
-    if identity == IDENTITY_CENTER:
-        return _derive_mfa(get_string(record.extra, "CredentialType"))
-    return "provider" if identity == "federated" else "unrecorded"
+    session_mfa = _read_session_mfa(record)
+    if identity == "unknown" or session_mfa == "yes":
+        return session_mfa
+    if path.kind == "switch-role" and not _is_switched_from_provider(record):
+        return session_mfa
+    return "provider"
+
+
+def _is_switched_from_provider(record: Record) -> bool:
+    """Return whether the session that switched the role was begun by an identity provider."""
+    arn = get_string(record.extra, "SwitchFrom")  # "arn:aws:iam::111122223333:user/anaya"
+    resource_type = arn.rpartition(":")[2].partition("/")[0]
+    return IDENTITY_BY_ARN_RESOURCE.get(resource_type.lower()) == "federated"
 
 
 def _read_session_mfa(record: Record) -> str:
@@ -615,24 +767,31 @@ def _read_session_mfa(record: Record) -> str:
 
     Records of the ``aws login`` command say so only in sessionContext (AWS Sign-In User Guide).
     """
-    session = as_object(record.user.get("sessionContext"))
+    session = record.user.get("sessionContext")
+    if not isinstance(session, dict):  # as in most records
+        return "unrecorded"
     attributes = as_object(session.get("attributes"))
     return MFA_BY_TEXT.get(_read_lower_case(attributes.get("mfaAuthenticated")), "unrecorded")
 
 
+@functools.lru_cache(maxsize=16)  # an account sees few combinations of factors
 def _derive_mfa(credential_type: str) -> str:
     """Return whether factors such as "PASSWORD,TOTP" are MFA, in the words of _read_mfa.
 
-    A passkey (WEBAUTHN) alone is MFA. Source: IAM Identity Center User Guide, "CredentialType".
+    A passkey (WEBAUTHN) or a code (TOTP) counts as MFA, and so do two factors. A factor that AWS
+    does not document there says nothing; SMARTCARD, of WorkSpaces, is one. Sources: IAM Identity
+    Center User Guide, "CredentialType"; WorkSpaces Administration Guide, "Understanding AWS sign-in
+    events".
     """
     factors = set(credential_type.upper().replace(" ", "").split(","))
     factors.discard("")
     if "EXTERNAL_IDP" in factors:
         return "provider"
-    if not factors:
+    if factors & POSSESSION_FACTORS:
+        return "yes"
+    if not factors or factors - KNOWN_FACTORS:
         return "unrecorded"
-    is_mfa = len(factors) > 1 or "WEBAUTHN" in factors
-    return "yes" if is_mfa else "no"
+    return "yes" if len(factors) > 1 else "no"
 
 
 def _read_lower_case(value: object) -> str:

@@ -42,11 +42,24 @@ CAUSE_BY_KIND = {  # these have causes of their own, so that each can be switche
     "federation-token": "federation token",
     "console-link": "console link",
     "role-keys": "role keys",
+    "application": "application authorised",
+    "token-exchange": "token exchange",
+    "delegated-access": "delegated access",
+}
+# These give only a note, even if they fail, unless the owner switches their cause on: they let
+# nobody into the account (WorkSpaces), or programs make them all the time (web identity).
+OPT_IN_CAUSE_BY_KIND = {
+    "workspaces": "WorkSpaces sign-in",
+    "transfer-web-app": "Transfer web app sign-in",
+    "web-identity": "web identity",
 }
 # From a recognised source these give only a note: they show how somebody signed in, not who.
-NOTED_KINDS = ("switch-role", "federation-token", "console-link")
-PROGRAM_KINDS = ("saml-role", "federation-token")  # used by programs, so failures only noted
-ROOT_KINDS = ("console", "aws-login")  # root can use these, so an unknown user may be root
+NOTED_KINDS = ("switch-role", "federation-token", "console-link", "application")
+# Used by programs, so failures are only noted
+PROGRAM_KINDS = ("saml-role", "federation-token", "token-exchange", "delegated-access")
+# Root can use these, so an unknown user may be root
+ROOT_KINDS = ("console", "aws-login", "application")
+REPEATED_KINDS = ("role-keys", "token-exchange", "delegated-access")  # often many times a day
 
 CAUSES = (  # can be switched off with AlertOff
     UNRECOGNISED_SOURCE,
@@ -62,8 +75,9 @@ CAUSES = (  # can be switched off with AlertOff
     PASSWORD_RECOVERY,
     AWS_ANOMALY,
 )
-# What AlertOn can make louder: an alert from recognised sources too, a text besides the e-mail.
-OPT_IN_CAUSES = (RIGHT_PASSWORD, SESSION_ELSEWHERE)
+# What AlertOn can make louder: an alert from recognised sources too, a text besides the e-mail, an
+# alert in place of a note.
+OPT_IN_CAUSES = (RIGHT_PASSWORD, SESSION_ELSEWHERE, *OPT_IN_CAUSE_BY_KIND.values())
 TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
@@ -188,12 +202,12 @@ def _judge_sign_in(
         return _judge_always_alerting(sign_in, source_reason)
     if sign_in.kind == SESSION_USE:
         return _judge_session_use(sign_in, source_reason)
+    if sign_in.kind in OPT_IN_CAUSE_BY_KIND:
+        return _judge_opt_in(sign_in, source_reason)
     if sign_in.outcome != "success":
         return _judge_failure(sign_in, source_reason)
-    if sign_in.identity == "root":
-        return Verdict("alert", "high", ("root success", source_reason))
-    if _may_be_root(sign_in):
-        return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
+    if sign_in.identity == "root" or _may_be_root(sign_in):
+        return _judge_possible_root(sign_in, source_reason)
     device_code_verdict = _judge_device_code(
         sign_in,
         source_reason,
@@ -203,12 +217,29 @@ def _judge_sign_in(
     return device_code_verdict or _judge_by_source(sign_in, source_reason)
 
 
+def _judge_possible_root(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Return an alert on a success of root, or of a user who may be root."""
+    if sign_in.identity == "root":
+        return Verdict("alert", "high", ("root success", source_reason))
+    return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
+
+
 def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
     """Return an alert on a sign-in whose kind is enough for one, whatever its source or outcome."""
     reason = ALWAYS_ALERT_BY_KIND[sign_in.kind]
     severity = "high" if sign_in.outcome == "success" else "normal"
     causes = (reason,) if reason in CAUSES else ()  # not every one can be switched off
     return Verdict("alert", severity, (reason, source_reason), causes)
+
+
+def _judge_opt_in(sign_in: SignIn, source_reason: str) -> Verdict:
+    """Return a note that the owner can make an alert if the source is not recognised."""
+    cause = OPT_IN_CAUSE_BY_KIND[sign_in.kind]
+    has_failed = sign_in.outcome != "success"
+    reasons = (cause, FAILURE, source_reason) if has_failed else (cause, source_reason)
+    causes = () if source_reason == RECOGNISED_SOURCE else (cause,)
+    grouped = "failures" if has_failed else ""
+    return Verdict("note", "", reasons, causes, grouped=grouped)
 
 
 def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -301,9 +332,12 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
     if source_reason not in causes:
         reasons = (*causes, source_reason)
     deduplication_key = ""
-    if sign_in.kind == "role-keys":  # often issued many times a day
+    if sign_in.kind in REPEATED_KINDS:
         role = f"{sign_in.target_account}/{sign_in.role}"
         subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{role}"
+        deduplication_key = _make_deduplication_key(sign_in, subject)
+    if sign_in.kind == "application" and sign_in.grant == "refresh":  # every hour
+        subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{sign_in.client}"
         deduplication_key = _make_deduplication_key(sign_in, subject)
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
-from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS, to_gsm7
+from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS
 
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
@@ -45,7 +45,7 @@ def with_name(sign_in: SignIn, dependencies: Dependencies) -> SignIn:
 def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
     """Return the user's name from the identity store, and cache it.
 
-    Return "" if there is no time for the lookup, if it fails, or if a text could not show the name.
+    Return "" if there is no time for the lookup, if it fails, or if the name has nothing to show.
     """
     try:
         if dependencies.seconds_left() < LOOKUP_TIMEOUT_SECONDS + DELIVERY_RESERVE_SECONDS:
@@ -56,9 +56,8 @@ def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
         if type(error).__name__ != USER_NOT_FOUND:
             log.write_failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
         return ""
-    shown_name = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
-    if not any(map(str.isalnum, shown_name)):
-        return ""  # a text would show only question marks, which say less than the id
+    if not any(map(str.isalnum, name[:UNTRUSTED_TEXT_MAX_CHARS])):
+        return ""  # nobody could see it
     if len(_cache) >= CACHE_MAX_NAMES:
         oldest = next(iter(_cache))
         del _cache[oldest]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from signwatch import log
 from signwatch.detection.networks import pack_address
 from signwatch.detection.record import get_string, open_record, parse_time
-from signwatch.detection.sign_in_paths import IDENTITY_CENTER
+from signwatch.detection.sign_in_paths import IDENTITY_CENTER, TRANSFER_WEB_APP, WORKSPACES
 from signwatch.detection.signin import ParsedEvent, SignIn, Step, read, read_unfinished
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than it
 SEARCH_MAX_PAGES = 20  # of raw copies, each page up to 1 MB
 MIN_SECONDS_FOR_PAGE = 40.0  # until the timeout: the client may hang for 10, a text may take 30
 FOLLOWED = "a sign-in followed"
+# WorkSpaces and web apps check a password as the portal does, and only their sign-in differs.
+COMPLETED_KINDS = ("console", IDENTITY_CENTER, WORKSPACES.kind, TRANSFER_WEB_APP.kind)
 
 
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
@@ -149,7 +151,7 @@ def _read_completing_sign_in(
     sign_in = read(candidate_event)
     if not isinstance(sign_in, SignIn) or sign_in.outcome != "success":
         return None
-    if sign_in.kind not in ("console", IDENTITY_CENTER):
+    if sign_in.kind not in COMPLETED_KINDS:
         return None
     if not _is_soon_after(unfinished_sign_in, sign_in):
         return None

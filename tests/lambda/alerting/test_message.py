@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from signwatch import gsm7
 from signwatch.alerting import message
-from signwatch.detection import sign_in_paths, signin, verdict
+from signwatch.detection import signin, verdict
 from tests.support.fuzzing import LINK, PHONE_NUMBER
-from tests.support.sign_ins import CASES, event
+from tests.support.sign_ins import ALL_PATHS, CASES, event
 
 ALERT = verdict.Verdict("alert", "normal", ("unrecognised source",))
 HIGH = verdict.Verdict("alert", "high", ("root success", "unrecognised source"))
@@ -140,7 +142,7 @@ def test_session_of_a_federated_user_names_its_role() -> None:
     assert isinstance(sign_in, signin.SignIn)
     role = sign_in.role
     assert role.startswith("AWSReservedSSO_")
-    assert f'Role: "{gsm7.sanitise_name(role)}" in ' in compose_text(sign_in)
+    assert f"Role: {gsm7.quote(role, gsm7.NAME_MAX_SEPTETS)} in " in compose_text(sign_in)
 
 
 @pytest.mark.parametrize(
@@ -291,12 +293,16 @@ def test_source_that_is_no_address_is_quoted_and_made_harmless(source: str, show
     [
         ("jdoe@example.com", "jdoe at example. com"),
         ("https://evil.example/x", "https: //evil. example/x"),
-        ("call +1 (900) 555-0199 now", "call +1_900_555_0199 now"),
+        ("call +1 (900) 555-0199 now", "call +1_900_555_0199 now #0611f5"),
         ("19005550199", "1900_5550_199"),
         ("544894e8-80c1-707f-60e3-3ba6510dfac1", "544894e8-80c1-707f-60e3-3ba6510dfac1"),
-        ('x"\nFrom: 203.0.113.10', "x' From: 203_0_113_10"),
-        ("evil\uff0ecom \u202emoc\u200b", "evil. com moc"),
-        ("Ren\u00e9e Jos\u0065\u0301 \u0141ukasz \u65e5\u672c", "Renée José ?ukasz ??"),
+        ('x"\nFrom: 203.0.113.10', "x' From: 203_0_113_10 #839d6d"),
+        ("evil\uff0ecom \u202emoc\u200b", "evil. com moc #c45c47"),
+        ("Ren\u00e9e Jos\u0065\u0301 \u0141ukasz \u65e5\u672c", "Renée José Lukasz ?? #01aaa7"),
+        ("\u0395\u03bb\u03ad\u03bd\u03b7", "Eleni #8d5280"),
+        ("\u0415\u043b\u0435\u043d\u0430", "Elena #eefc87"),
+        ("\u674e\u96f7", "name #3a4732"),
+        ("\u0645\u062d\u0645\u062f", "name #0cb4c9"),
         ("", ""),
     ],
 )
@@ -314,8 +320,90 @@ def test_name_cannot_begin_a_line_of_its_own() -> None:
 
 def test_long_name_is_truncated_and_pushes_nothing_out() -> None:
     text = compose_text(SIGN_IN._replace(who="[" * 500))
-    assert line_value(text, "Who") == '"' + "[" * 16 + '..."'
+    assert line_value(text, "Who") == '"' + "[" * 12 + '... #88f17b"'
     assert text.endswith("Id 8a1edcc0")
+
+
+USER_ID = "544894e8-80c1-707f-60e3-3ba6510dfac1"
+DIGITS_ID = "12345678-1234-1234-1234-123456789012"
+
+
+@pytest.mark.parametrize(
+    ("who", "user_id", "shown"),
+    [
+        (USER_ID, USER_ID, USER_ID),
+        (DIGITS_ID, DIGITS_ID, DIGITS_ID),
+        (f"906722b2c1-{USER_ID}", f"906722b2c1-{USER_ID}", USER_ID),
+        ("\u674e\u96f7", USER_ID, USER_ID),
+        ("\u202e", DIGITS_ID, DIGITS_ID),
+        ("anaya.lee", USER_ID, "anaya. lee"),
+        ("\u0395\u03bb\u03ad\u03bd\u03b7", USER_ID, "Eleni #8d5280"),
+        (DIGITS_ID, "", "1234_5678_1234_1234_1234_... #a3a8ee"),
+        ("19005550199", "19005550199", "1900_5550_199"),
+    ],
+)
+@pytest.mark.parametrize("sign_in", [SIGN_IN, UNREADABLE])
+def test_id_of_an_identity_center_user_is_neither_cut_nor_changed(
+    sign_in: signin.SignIn | signin.Unreadable, who: str, user_id: str, shown: str
+) -> None:
+    alert = message.compose(
+        sign_in._replace(who=who, user_id=user_id), ALERT, label="", delay_seconds=None
+    )
+    assert line_value(alert.text, "Who") == f'"{shown}"'
+    assert (f"\nUser id: {user_id}\n" in alert.body) is ("-" in user_id)
+
+
+@pytest.mark.parametrize(
+    ("who", "full_name"),
+    [
+        ("\u0395\u03bb\u03ad\u03bd\u03b7", "\u0395\u03bb\u03ad\u03bd\u03b7"),
+        ("\u674e\u96f7", "\u674e\u96f7"),
+        ("\u0645\u062d\u0645\u062f", "\u0645\u062d\u0645\u062f"),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"),
+        ("Anaya\u200b", r"Anaya\u200b"),
+        ("\u202eA\u2028B\x00\x85\ud800", r"\u202eA\u2028B\u0000\u0085\ud800"),
+        ("A\nFrom: \u674e", "A\\u000aFrom: \u674e"),
+        (r"A\u202e" + "\u674e", r"A\\u202e" + "\u674e"),
+        ("\u674e@evil\uff0ecom.evil.com", "\u674e at evil\\uff0ecom. evil. com"),
+        ('\u674e"x', "\u674e'x"),
+        ("\u674e" * 300, "\u674e" * 256 + ". . ."),
+    ],
+)
+def test_email_has_the_full_name_in_its_own_script_and_escaped(who: str, full_name: str) -> None:
+    alert = message.compose(SIGN_IN._replace(who=who), ALERT, label="", delay_seconds=None)
+    assert line_value(alert.body, "Full name") == f'"{full_name}"'
+    assert "Full name" not in alert.text
+    alert.body.encode()
+
+
+@pytest.mark.parametrize(
+    "who", ["Anaya", "jdoe@example.com", "19005550199", "Ren\u00e9e", "", "a" * 60]
+)
+def test_email_has_no_full_name_if_its_first_lines_show_it_whole(who: str) -> None:
+    alert = message.compose(SIGN_IN._replace(who=who), ALERT, label="", delay_seconds=None)
+    assert "Full name" not in alert.body
+
+
+APPLICATION = SIGN_IN._replace(kind="application", what="Application authorised (OAuth)")
+
+
+def test_authorised_application_is_named_by_its_host() -> None:
+    alert = message.compose(
+        APPLICATION._replace(client="claude.ai"), ALERT, label="", delay_seconds=None
+    )
+    assert alert.text.splitlines()[1] == 'Application authorised (OAuth): "claude. ai"'
+    assert '\nApplication: "claude. ai"\n' in alert.body
+
+
+def test_application_takes_the_room_that_the_other_fields_leave() -> None:
+    longest = APPLICATION._replace(
+        **LONG_FIELDS, client="[" * 500, outcome="failure", mfa="provider"
+    )
+    text = compose_text(longest, label="[" * 20, delay_seconds=360_000_000, zone="Asia/Kathmandu")
+    assert text.splitlines()[1].startswith('Application authorised (OAuth) FAILED: "[')
+    assert text.endswith("\nId 8a1edcc0")
+    assert gsm7.count_septets(text) <= 306
+    assert compose_text(APPLICATION._replace(client="x" * 99)).splitlines()[1].count("x") == 33
 
 
 DEVICE_CODE = SIGN_IN._replace(
@@ -361,14 +449,14 @@ def test_short_form_keeps_what_is_wrong_with_a_device_code() -> None:
 
 def all_sign_in_names() -> list[str]:
     """Return every text that ``SignIn.what`` can have."""
-    paths = sign_in_paths.PATHS.values()
+    paths = ALL_PATHS
     with_grant = [
         f"{path.what} ({grant})"
         for path in paths
         if path.kind == "token"
         for grant in signin.GRANT_BY_TYPE.values()
     ]
-    names = [path.what for path in (*paths, sign_in_paths.ANOMALY)]
+    names = [path.what for path in paths]
     return [*names, *with_grant, *signin.WHAT_BY_IDENTITY.values(), signin.WHAT_UNFINISHED]
 
 
@@ -416,7 +504,7 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     assert f"From: {addresses[0]} and 4 more" in lines
     assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
     body_lines = alert.body.splitlines()
-    assert body_lines[2] == f'Who: "{"[" * 126}..."'
+    assert body_lines[2].startswith(f'Who: "{"[" * 122}... #')
     assert body_lines[3] == f'Role: "{"[" * 126}..." in 111122223333'
     assert body_lines[4:6] == ["From account: 444455556666", f"From: {', '.join(addresses)}"]
     assert "(15:57 +0545)" in alert.body
@@ -431,7 +519,7 @@ def test_names_are_cut_before_anything_is_left_out() -> None:
         target_account="111122223333",
     )
     text = compose_text(sign_in, label="l" * 20, delay_seconds=7200, zone="Europe/Berlin")
-    assert line_value(text, "Who") == f'"{"w" * 21}..."'
+    assert re.fullmatch(r'"w{13}\.\.\. #[0-9a-f]{6}"', line_value(text, "Who"))
     assert line_value(text, "Role") == f'"{"r" * 21}..." in 111122223333'
     assert "MFA up to the identity provider" in text
     assert "us-east-1 2026-11-24 10:12:31 UTC (11:12 +0100), 2 h ago" in text

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from signwatch.detection import sign_in_paths, signin
-from tests.support.sign_ins import CASES, event, mutant
+from signwatch.detection import networks, sign_in_paths, signin
+from tests.support.sign_ins import ALL_PATHS, CASES, event, mutant
 
 ANAYA_ID = "544894e8-80c1-707f-60e3-3ba6510dfac1"
-ENDPOINT = "vpce-0123456789abcdef0"
+ENDPOINT, STRANGE_ENDPOINT = "vpce-0123456789abcdef0", "vpce-0fedcba9876543210"
+PORTAL_SIGN_IN = "identity-center-user-signs-in-with-totp"
 
 
 class BrokenObject(dict[str, object]):
@@ -39,9 +40,8 @@ def test_case_is_read_as_expected(name: str) -> None:
 def test_every_class_and_every_kind_of_sign_in_has_a_case() -> None:
     expected = [case["expected"] for case in CASES.values()]
     sign_ins = [case for case in expected if case["class"] == "SignIn"]
-    paths = (*sign_in_paths.PATHS.values(), sign_in_paths.ANOMALY)
     assert {case["class"] for case in expected} == {"SignIn", "Step", "NotASignIn", "Unreadable"}
-    kinds = {path.kind for path in paths} | {sign_in_paths.SESSION_USE}
+    kinds = {path.kind for path in ALL_PATHS} | {sign_in_paths.SESSION_USE}
     assert {case["kind"] for case in sign_ins} == kinds
     identities = {"root", "iam-user", "federated", "identity-center", "unknown"}
     assert {*signin.IDENTITY_BY_USER_TYPE.values(), "unknown"} == identities
@@ -120,10 +120,14 @@ def test_unreadable_record_keeps_what_could_be_read() -> None:
             "iam-user-signs-in-with-mfa",
             {"type": "Root", "arn": "arn:aws:iam::111122223333:user/Anaya"},
         ),
-        ("identity-center-user-signs-in-with-totp", {"type": "Root"}),
+        ("aws-login-is-approved-in-the-browser", {"type": "Root"}),
+        ("application-is-authorised-in-the-browser", {"type": "Root"}),
+        ("record-without-an-identity", {"type": "Root"}),
     ],
 )
-def test_any_hint_at_root_is_read_as_root(name: str, user: dict[str, str]) -> None:
+def test_any_hint_at_root_is_read_as_root_where_root_can_sign_in(
+    name: str, user: dict[str, str]
+) -> None:
     changed = event(name)
     changed["detail"]["userIdentity"] = user
     reading = read_sign_in(changed)
@@ -177,17 +181,47 @@ def test_mfa_of_a_session_is_read_as_a_text_or_a_boolean(recorded: object, mfa: 
     assert read_sign_in(changed).mfa == mfa
 
 
-@pytest.mark.parametrize(("recorded", "endpoint"), [(ENDPOINT, ENDPOINT), (None, "")])
-def test_vpc_endpoint_is_read_if_the_record_names_one(recorded: str | None, endpoint: str) -> None:
-    changed = event("iam-user-signs-in-from-a-private-address")
-    changed["detail"]["vpcEndpointId"] = recorded
-    assert read_sign_in(changed).vpc_endpoint == endpoint
+SIGN_INS = [name for name, case in CASES.items() if case["expected"]["class"] == "SignIn"]
 
 
-def test_aws_login_names_its_vpc_endpoint_in_another_field() -> None:
-    changed = event("aws-login-is-approved-in-the-browser")
-    changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = ENDPOINT
+@pytest.mark.parametrize("key", ["x-amzn-vpce-id", "X-Amzn-Vpce-Id"])
+@pytest.mark.parametrize("name", SIGN_INS)
+def test_vpc_endpoint_is_read_from_both_fields_on_every_path(name: str, key: str) -> None:
+    changed = event(name)
+    detail = changed.get("detail", changed)
+    detail["additionalEventData"] = (detail.get("additionalEventData") or {}) | {key: ""}
+    detail["vpcEndpointId"] = ENDPOINT
     assert read_sign_in(changed).vpc_endpoint == ENDPOINT
+    detail["additionalEventData"].pop("x-amzn-vpce-id", None)
+    detail["additionalEventData"] |= {key: ENDPOINT}
+    assert read_sign_in(changed).vpc_endpoint == ENDPOINT
+    detail["vpcEndpointId"] = None
+    assert read_sign_in(changed).vpc_endpoint == ENDPOINT
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(ENDPOINT, STRANGE_ENDPOINT), (STRANGE_ENDPOINT, ENDPOINT), (ENDPOINT, [ENDPOINT]), (7, "")],
+)
+def test_two_endpoints_or_an_unreadable_one_recognise_nothing(
+    first: object, second: object
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["vpcEndpointId"] = first
+    changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = second
+    sign_in = read_sign_in(changed)
+    known, allowed = networks.parse_list(sign_in.source), (ENDPOINT, STRANGE_ENDPOINT)
+    assert networks.recognises(known, sign_in.source)
+    endpoint = sign_in.vpc_endpoint
+    assert not networks.recognises_sign_in(known, sign_in.source, endpoint, allowed)
+    assert not networks.can_be_recognised(sign_in.source, endpoint, allowed)
+
+
+@pytest.mark.parametrize("recorded", [None, "", " ", [], {}])
+def test_empty_endpoint_is_none(recorded: object) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["vpcEndpointId"] = recorded
+    assert read_sign_in(changed).vpc_endpoint == ""
 
 
 @pytest.mark.parametrize(
@@ -232,6 +266,307 @@ def test_no_mutant_raises_and_every_field_is_a_text_or_a_boolean() -> None:
         if isinstance(reading, signin.SignIn):
             assert all((reading.source or reading.kind == "anomaly", reading.who, reading.what))
             assert reading.outcome in ("success", "failure")
+
+
+@pytest.mark.parametrize(
+    "login_to",
+    [
+        "https://clients.amazonaws.com/workspaces",
+        "HTTPS://Clients.AmazonAWS.com:443/workspaces/?region=us-east-1#x",
+        "https://clients.amazonaws.com/workspaces/login",
+        "https://skylight.local",
+        "https://skylight.local/",
+        "https://SKYLIGHT.local/?x=1",
+    ],
+)
+def test_sign_in_to_workspaces_is_told_by_its_url(login_to: str) -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["additionalEventData"]["LoginTo"] = login_to
+    assert read_sign_in(changed).what == "WorkSpaces sign-in"
+
+
+@pytest.mark.parametrize(
+    "login_to",
+    [
+        "https://webapp-c7bf3423.transfer-webapp.us-east-2.on.aws",
+        "https://vpce-05668789767a-fh45z079.vpce-mq.transfer-webapp.us-east-1.on.aws/",
+        "https://webapp-c7bf3423.transfer-webapp-fips.us-gov-west-1.on.aws:443/?x",
+        "https://webapp-c7bf3423.transfer-webapp.cn-north-1.on.amazonwebservices.com.cn",
+    ],
+)
+def test_sign_in_to_a_transfer_web_app_is_told_by_its_url(login_to: str) -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["additionalEventData"]["LoginTo"] = login_to
+    assert read_sign_in(changed).what == "Transfer web app sign-in"
+
+
+@pytest.mark.parametrize(
+    "login_to",
+    [
+        None,
+        7,
+        ["https://skylight.local"],
+        "",
+        "https://example.awsapps.com/start/",
+        "https://d-1234567890.awsapps.com/start/?login=https://skylight.local",
+        "https://ssoins-1234567890abcdef.portal.eu-west-1.app.aws",
+        "https://clients.amazonaws.com.evil.example/workspaces",
+        "https://clients.amazonaws.com@evil.example/workspaces",
+        "https://evil.example@clients.amazonaws.com/workspaces",
+        "https://clients.amazonaws.com:8443/workspaces",
+        "https://clients.amazonaws.com\\@evil.example/workspaces",
+        "https://clients.amazonaws.com/workspacesx",
+        "https://clients.amazonaws.com/workspaces/../start",
+        "https://clients.amazonaws.com/start?to=/workspaces",
+        "https://clients.amazonaws.com.",
+        "http://clients.amazonaws.com/workspaces",
+        "https://evil.example/https://clients.amazonaws.com/workspaces",
+        "https://s\u212aylight.local",
+        "https://xskylight.local",
+        "https://skylight.local.evil.example",
+        "https://skylight.local\nx",
+        "https://transfer-webapp.us-east-2.on.aws",
+        "https://a.b.transfer-webapp.us-east-2.on.aws",
+        "https://x.lambda-url.us-east-2.on.aws/transfer-webapp",
+        "https://webapp-1.transfer-webapp.us-east-2.on.aws.evil.example",
+        "https://webapp-1.transfer-webapp.us-east-2.on.awsx",
+    ],
+)
+def test_any_other_url_is_a_sign_in_to_the_portal(login_to: object) -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["additionalEventData"]["LoginTo"] = login_to
+    assert read_sign_in(changed).kind == "identity-center"
+
+
+@pytest.mark.parametrize(
+    ("login_to", "is_right_password"),
+    [("https://skylight.local", False), ("https://example.awsapps.com/start/", True), ("", True)],
+)
+def test_right_factor_waits_for_a_sign_in_unless_it_is_of_another_service(
+    login_to: str, is_right_password: bool
+) -> None:
+    changed = event("identity-center-factor-is-right")
+    changed["detail"]["additionalEventData"]["LoginTo"] = login_to
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Step)
+    assert reading.is_right_password is is_right_password
+
+
+CLI_CLIENT = "arn:aws:signin:::devtools/same-device"
+OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"
+
+
+@pytest.mark.parametrize("name", ["aws-login-is-approved-in-the-browser", "aws-login-gets-a-token"])
+@pytest.mark.parametrize(
+    ("parameters", "extra", "kind"),
+    [
+        ({"client_id": CLI_CLIENT}, {}, "aws-login"),
+        ({"client_id": "arn:aws:signin:::devtools/cross-device"}, {}, "aws-login"),
+        ({"clientId": "arn:aws-us-gov:signin:::devtools/same-device"}, {}, "aws-login"),
+        ({"client_id": CLI_CLIENT, "resource": "x"}, {}, "aws-login"),
+        ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
+        ({}, {"client_id": CLI_CLIENT}, "aws-login"),
+        (None, {}, "aws-login"),
+        ({"client_id": OTHER_CLIENT}, {}, "application"),
+        ({"clientId": OTHER_CLIENT}, {}, "application"),
+        ({}, {"client_id": OTHER_CLIENT}, "application"),
+        ({"client_id": CLI_CLIENT}, {"client_id": OTHER_CLIENT}, "application"),
+        ({"client_id": OTHER_CLIENT}, {"client_id": CLI_CLIENT}, "application"),
+        ({"client_id": f"{CLI_CLIENT}/x"}, {}, "application"),
+        ({"client_id": f"x{CLI_CLIENT}"}, {}, "application"),
+        ({"client_id": f"{CLI_CLIENT}\n"}, {}, "application"),
+        ({"client_id": "arn:aws:signin:::devtools/another"}, {}, "application"),
+        ({"client_id": "arn:aws:signin:::client-credentials/sigv4"}, {}, "application"),
+        ({"client_id": [CLI_CLIENT]}, {}, "application"),
+        ({"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}, {}, "application"),
+        ({}, {"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}, "application"),
+    ],
+)
+def test_only_the_client_of_the_command_line_is_aws_login(
+    name: str, parameters: dict[str, object] | None, extra: dict[str, object], kind: str
+) -> None:
+    changed = event(name)
+    changed["detail"]["requestParameters"] = parameters
+    changed["detail"]["additionalEventData"] |= extra
+    assert read_sign_in(changed).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("parameters", "client"),
+    [
+        ({"redirect_uri": "https://claude.ai/api/mcp/auth_callback"}, "claude.ai"),
+        ({"redirect_uri": "http://127.0.0.1:60432/oauth/callback"}, "127.0.0.1"),
+        ({"redirect_uri": "http://[::1]:60432/oauth/callback"}, "[::1]"),
+        ({"redirectUri": "cursor://anysphere.cursor-mcp/oauth"}, "anysphere.cursor-mcp"),
+        ({"redirect_uri": "https://claude.ai@evil.example/x"}, "evil.example"),
+        ({"redirect_uri": "https://evil.example\\@claude.ai/x"}, "evil.example"),
+        ({"redirect_uri": 7}, ""),
+        ({}, "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"),
+        ({"client_id": "https://client.example/metadata.json"}, "client.example"),
+        ({"client_id": 7}, ""),
+    ],
+)
+def test_application_is_named_by_its_host_or_its_id(
+    parameters: dict[str, object], client: str
+) -> None:
+    changed = event("application-is-authorised-in-the-browser")
+    changed["detail"]["requestParameters"] = {"client_id": OTHER_CLIENT} | parameters
+    assert read_sign_in(changed).client == client
+
+
+@pytest.mark.parametrize(
+    ("success", "error", "outcome"),
+    [("true", "", "success"), (False, "", "failure"), ("", "", "success"), ("", "X", "failure")],
+)
+def test_exchange_of_a_token_is_a_success_unless_the_record_says_otherwise(
+    success: object, error: str, outcome: str
+) -> None:
+    changed = event("application-exchanges-a-token")
+    changed["detail"] |= {"additionalEventData": {"success": success}, "errorCode": error}
+    assert read_sign_in(changed).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("principal_id", "who"),
+    [
+        ("444455556666", "unknown"),
+        ("444455556666:", "unknown"),
+        ("444455556666:444455556666", "unknown"),
+        ("444455556666:anaya", "anaya"),
+        ("AROAEXAMPLE0000000001:anaya@example.com", "anaya@example.com"),
+        ("AROAEXAMPLE0000000001:", "AROAEXAMPLE0000000001"),
+        ("AIDAEXAMPLE0000000001", "AIDAEXAMPLE0000000001"),
+        ("HIDDEN_DUE_TO_SECURITY_REASONS", "unknown"),
+        ("accounts.google.com:app:user-1", "accounts.google.com:app:user-1"),
+        (None, "unknown"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Unknown", "IAMUser", "AssumedRole"])
+def test_account_is_never_the_name_of_a_person(
+    kind: str, principal_id: str | None, who: str
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": kind, "arn": "", "principalId": principal_id}
+    assert read_sign_in(changed).who == who
+
+
+def test_hidden_name_in_an_arn_is_ignored() -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    arn = "arn:aws:iam::111122223333:user/HIDDEN_DUE_TO_SECURITY_REASONS"
+    changed["detail"]["userIdentity"] = {"type": "IAMUser", "arn": arn}
+    assert read_sign_in(changed).who == "unknown"
+
+
+@pytest.mark.parametrize("user", [{"type": "Root"}, {"arn": "arn:aws:iam::444455556666:root"}])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "identity-center-user-signs-in-with-totp",
+        "identity-center-factor-is-wrong",
+        "identity-center-provider-is-refused",
+        "command-line-gets-role-keys",
+        "command-line-gets-a-token-by-device-code",
+        "federated-user-takes-a-role-by-saml",
+        "role-is-taken-by-web-identity",
+        "workspaces-user-signs-in",
+    ],
+)
+def test_path_that_root_cannot_take_wins_over_a_recorded_root(
+    name: str, user: dict[str, str]
+) -> None:
+    expected = read_sign_in(event(name))
+    changed = event(name)
+    changed["detail"]["userIdentity"] |= user
+    reading = read_sign_in(changed)
+    assert reading.identity == expected.identity != "root"
+    assert reading.who != "root"
+
+
+def test_unreadable_record_of_identity_center_does_not_name_root_either() -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["userIdentity"]["type"] = "Root"
+    changed["detail"]["serviceEventDetails"] = None
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.who == reading.user_id == ANAYA_ID
+
+
+@pytest.mark.parametrize(
+    ("credential_type", "mfa"),
+    [
+        ("PASSWORD", "no"),
+        ("EMAIL_OTP", "no"),
+        ("PASSWORD,EMAIL_OTP", "yes"),
+        ("PASSWORD,TOTP", "yes"),
+        ("TOTP", "yes"),
+        ("RESYNC_TOTP", "yes"),
+        ("webauthn", "yes"),
+        ("PASSWORD, SMARTCARD, TOTP", "yes"),
+        ("SMARTCARD", "unrecorded"),
+        ("PASSWORD,SMARTCARD", "unrecorded"),
+        ("A_NEW_FACTOR", "unrecorded"),
+        ("EXTERNAL_IDP", "provider"),
+        ("", "unrecorded"),
+    ],
+)
+def test_only_a_known_factor_says_whether_mfa_was_used(credential_type: str, mfa: str) -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["additionalEventData"]["CredentialType"] = credential_type
+    assert read_sign_in(changed).mfa == mfa
+
+
+FEDERATED = [name for name in SIGN_INS if CASES[name]["expected"]["identity"] == "federated"]
+
+
+@pytest.mark.parametrize("name", FEDERATED)
+def test_session_with_mfa_says_so_on_every_path(name: str) -> None:
+    changed = event(name)
+    user = changed.get("detail", changed)["userIdentity"]
+    user["sessionContext"] = {"attributes": {"mfaAuthenticated": "true"}}
+    assert read_sign_in(changed).mfa == "yes"
+
+
+@pytest.mark.parametrize(
+    ("switch_from", "recorded", "mfa"),
+    [
+        ("arn:aws:iam::444455556666:user/team/Alice", None, "unrecorded"),
+        ("arn:aws:iam::444455556666:user/Alice", "false", "no"),
+        ("", None, "unrecorded"),
+        (None, "true", "yes"),
+        ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", None, "provider"),
+        ("arn:aws:sts::444455556666:federated-user/Alice", "false", "provider"),
+        ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", "true", "yes"),
+    ],
+)
+def test_mfa_of_a_switched_role_is_that_of_the_session_before(
+    switch_from: str | None, recorded: str | None, mfa: str
+) -> None:
+    changed = event("role-is-switched")
+    changed["detail"]["additionalEventData"]["SwitchFrom"] = switch_from
+    session = {"attributes": {"mfaAuthenticated": recorded}}
+    changed["detail"]["userIdentity"]["sessionContext"] = session
+    assert read_sign_in(changed).mfa == mfa
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({"eventName": "ConsoleLogin"}, "the record names no service"),
+        (
+            {"eventName": "ConsoleLogin", "eventSource": ".amazonaws.com"},
+            "the record names no service",
+        ),
+        ({"eventSource": "signin.amazonaws.com"}, "the record names no event"),
+        ({"eventSource": "signin.amazonaws.com", "eventName": 7}, "the record names no event"),
+        ({"eventSource": None, "eventName": ""}, "the record names no service or event"),
+    ],
+)
+def test_unreadable_record_says_which_name_is_missing(
+    names: dict[str, object], reason: str
+) -> None:
+    reading = signin.read({"detail": {"sourceIPAddress": "203.0.113.10", **names}})
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.reason == reason
 
 
 @pytest.mark.parametrize("detail_type", ["Sign-in Anomaly Alert", "SIGN-IN ANOMALY ALERT"])

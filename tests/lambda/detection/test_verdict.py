@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from signwatch.detection import networks, sign_in_paths, signin, verdict
-from tests.support.sign_ins import CASES, NETWORKS, event, mutant
+from signwatch.detection import networks, signin, verdict
+from tests.support.sign_ins import ALL_PATHS, CASES, NETWORKS, event, mutant
 
 KNOWN_NETWORKS = {place: networks.parse_list(text) for place, text in NETWORKS.items()}
 ALL_CAUSE_NAMES = tuple(map(verdict.format_cause, verdict.CAUSES))
@@ -18,7 +18,8 @@ ALL_CAUSE_NAMES = tuple(map(verdict.format_cause, verdict.CAUSES))
 def is_recognised(reading: signin.ParsedEvent, place: str) -> bool:
     if not isinstance(reading, signin.SignIn):
         return False
-    return networks.recognises(KNOWN_NETWORKS[place], reading.source)
+    known, endpoint = KNOWN_NETWORKS[place], reading.vpc_endpoint
+    return networks.recognises_sign_in(known, reading.source, endpoint, allowed_endpoints=())
 
 
 def judge(
@@ -111,7 +112,9 @@ def test_every_mutant_of_a_sign_in_gets_a_verdict() -> None:
             may_be_root = reading.identity == "root" or (
                 reading.identity == "unknown" and reading.kind == "console"
             )
-            if reading.outcome == "success" and (not recognised or may_be_root):
+            if reading.kind in verdict.OPT_IN_CAUSE_BY_KIND:
+                assert level == "note"
+            elif reading.outcome == "success" and (not recognised or may_be_root):
                 assert level == "alert"
             assert level in ("alert", "note", "recognised")
         else:
@@ -170,6 +173,26 @@ def test_missing_mfa_on_console_and_command_line_is_one_report() -> None:
     assert key == judge(console, "recognised").deduplication_key != ""
 
 
+@pytest.mark.parametrize(
+    "name", ["application-refreshes-its-token", "application-exchanges-a-token"]
+)
+def test_token_that_programs_get_often_is_reported_once_a_day_for_each_source(name: str) -> None:
+    record = event(name)
+    record["detail"]["userIdentity"] = {"type": "IAMUser", "userName": "anaya"}
+    key = judge(record, "anywhere").deduplication_key
+    record["detail"]["sourceIPAddress"] = "192.0.2.9"
+    assert judge(record, "anywhere").deduplication_key not in ("", key)
+
+
+def test_refreshes_of_each_application_are_reported_but_all_its_authorisations() -> None:
+    refresh = event("application-refreshes-its-token")
+    key = judge(refresh, "anywhere").deduplication_key
+    refresh["detail"]["requestParameters"]["client_id"] += "2"
+    assert judge(refresh, "anywhere").deduplication_key not in ("", key)
+    for name in ("application-is-authorised-in-the-browser", "application-gets-a-token"):
+        assert judge(event(name), "anywhere").deduplication_key == ""
+
+
 def test_repeated_alert_is_a_note_with_its_reasons() -> None:
     decision = verdict.mark_repeated(judge(event("command-line-gets-role-keys"), "anywhere"))
     assert decision == verdict.Verdict(
@@ -225,6 +248,9 @@ class TestAlertOff:
         ("federation-token-is-made", "anywhere", "federation-token"),
         ("console-session-is-prepared", "anywhere", "console-link"),
         ("command-line-gets-role-keys", "anywhere", "role-keys"),
+        ("application-is-authorised-in-the-browser", "anywhere", "application-authorised"),
+        ("application-exchanges-a-token", "anywhere", "token-exchange"),
+        ("keys-come-by-delegated-access", "anywhere", "delegated-access"),
         ("root-asks-for-a-new-password", "recognised", "password-recovery"),
         ("aws-itself-sees-an-anomaly", "recognised", "aws-anomaly"),
         ("command-line-refreshes-its-token", "anywhere", "session-used-elsewhere"),
@@ -268,6 +294,37 @@ class TestAlertOff:
         self, name: str, place: str
     ) -> None:
         assert judge(event(name), place, off=ALL_CAUSE_NAMES).level == "alert"
+
+
+class TestAlertOn:
+    NOTED_CASES = (
+        ("workspaces-user-signs-in", "workspaces-sign-in"),
+        ("transfer-web-app-user-signs-in", "transfer-web-app-sign-in"),
+        ("role-is-taken-by-web-identity", "web-identity"),
+    )
+
+    @pytest.mark.parametrize("outcome", ["success", "failure"])
+    @pytest.mark.parametrize(("name", "cause"), NOTED_CASES)
+    def test_other_services_and_web_identities_are_notes_unless_switched_on(
+        self, name: str, cause: str, outcome: str
+    ) -> None:
+        reading = signin.read(event(name))
+        assert isinstance(reading, signin.SignIn)
+        reading = reading._replace(outcome=outcome)
+        for recognised in (True, False):
+            assert verdict.judge(reading, recognised=recognised).level == "note"
+        decision = verdict.judge(reading, recognised=False, on=(cause,))
+        assert (decision.level, decision.severity) == ("alert", "normal")
+        assert ("failure" in decision.reasons) is (outcome == "failure")
+        assert decision.grouped == ("failures" if outcome == "failure" else "")
+        assert verdict.judge(reading, recognised=True, on=(cause,)).level == "note"
+
+    def test_each_cause_can_be_switched_on(self) -> None:
+        louder = {"right-password-without-a-sign-in", "session-used-elsewhere"}
+        noted = {cause for _, cause in self.NOTED_CASES}
+        assert set(map(verdict.format_cause, verdict.OPT_IN_CAUSES)) == louder | noted
+        switchable_off = set(map(verdict.format_cause, verdict.CAUSES))
+        assert (switchable_off & (louder | noted)) == louder
 
 
 class TestSessionUse:
@@ -390,12 +447,13 @@ class TestRightPassword:
 
 
 def test_kinds_named_in_the_policy_are_kinds_of_paths() -> None:
-    paths = (*sign_in_paths.PATHS.values(), sign_in_paths.ANOMALY)
     kinds_in_policy = {
         *verdict.ALWAYS_ALERT_BY_KIND,
         *verdict.CAUSE_BY_KIND,
         *verdict.NOTED_KINDS,
         *verdict.PROGRAM_KINDS,
         *verdict.ROOT_KINDS,
+        *verdict.OPT_IN_CAUSE_BY_KIND,
+        *verdict.REPEATED_KINDS,
     }
-    assert kinds_in_policy <= {path.kind for path in paths}
+    assert kinds_in_policy <= {path.kind for path in ALL_PATHS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -176,10 +177,19 @@ class TestName:
     def test_id_is_shown_if_a_phone_cannot_show_the_name(self, world: World, name: str) -> None:
         world.identity_stores.names[STORE, PERSON] = name
         assert who(world) == f'"{PERSON}"'
+        body = world.topic.emails[-1]["Message"]
+        assert ('\nFull name: "山田"\n' in body) is (name == "山田")
+
+    def test_name_in_another_script_is_transliterated(self, world: World) -> None:
+        world.identity_stores.names[STORE, PERSON] = "Ελένη"
+        assert who(world) == '"Eleni #8d5280"'
+        assert '\nFull name: "Ελένη"\n' in world.topic.emails[-1]["Message"]
 
     def test_name_is_made_safe_for_a_text(self, world: World) -> None:
         world.identity_stores.names[STORE, PERSON] = 'x"\nFrom: https://evil.example/' + "a" * 200
-        assert who(world) == "\"x' From: https: //evil. example/" + "a" * 200 + '"'
+        shown = who(world)
+        assert shown.startswith("\"x' From: https: //evil. example/" + "a" * 100)
+        assert re.fullmatch(r'.* #[0-9a-f]{6}"', shown)
 
 
 def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

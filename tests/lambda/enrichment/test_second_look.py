@@ -246,6 +246,24 @@ class TestRightPassword:
 
 
 class TestPerson:
+    @pytest.mark.parametrize(
+        "login_to",
+        [
+            "https://clients.amazonaws.com/workspaces",
+            "https://webapp-c7bf3423.transfer-webapp.us-east-2.on.aws",
+        ],
+    )
+    def test_sign_in_to_another_service_completes_the_password_of_its_workflow(
+        self, world: World, login_to: str
+    ) -> None:
+        password, sign_in = step(PORTAL), success(PORTAL)
+        for record in (password, sign_in):
+            record["detail"]["userIdentity"] = {"type": "Unknown", "userName": "exampleuser"}
+            record["detail"]["additionalEventData"]["AuthWorkflowID"] = "one"
+        sign_in["detail"]["additionalEventData"]["LoginTo"] = login_to
+        world.logs.raw_copies = [sign_in]
+        assert process(queue_delivery(password), world.dependencies())["verdict"] == "ignored"
+
     def test_console_sign_in_of_another_user_does_not_count(self, world: World) -> None:
         sign_in = success(CONSOLE)
         sign_in["detail"]["userIdentity"]["userName"] = "Paulo"
