@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import shutil
 import stat
 import subprocess
+import tokenize
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -62,22 +64,40 @@ def copy(files: Mapping[str, Path], folder: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def blank_docstrings(folder: Path) -> None:
-    """Replace each docstring of the Python files in ``folder`` by an empty one of as many lines.
+def blank_documentation(folder: Path) -> None:
+    """Remove the comments of the Python files in ``folder``, and blank their docstrings.
 
     The line numbers of a traceback stay those of the sources.
     Raises FailedError if a file is not valid Python.
     """
     for path in folder.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
         try:
-            path.write_text(_blank_docstrings(path.read_text(encoding="utf-8")), encoding="utf-8")
-        except SyntaxError as error:
+            path.write_text(_blank_docstrings(_remove_comments(source)), encoding="utf-8")
+        except (SyntaxError, tokenize.TokenError) as error:
             where = path.relative_to(folder).as_posix()
             raise FailedError(where, f"is not valid Python: {error}", "fix this file") from error
 
 
+def _remove_comments(source: str) -> str:
+    """Return the source without its comments; a line of a comment alone becomes empty.
+
+    Raises SyntaxError or TokenError.
+    """
+    lines = source.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line_number, column = token.start  # the line counts from 1, the column from 0
+            code = lines[line_number - 1][:column].rstrip()
+            lines[line_number - 1] = f"{code}\n"
+    return "".join(lines)
+
+
 def _blank_docstrings(source: str) -> str:
-    """Return the source of a module with blanked docstrings. Raises SyntaxError."""
+    """Return the source with each docstring replaced by an empty one of as many lines.
+
+    Raises SyntaxError.
+    """
     lines = source.splitlines(keepends=True)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, DOCUMENTED_NODES) and ast.get_docstring(node) is not None:

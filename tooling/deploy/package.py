@@ -167,7 +167,7 @@ def _build_code(sources: Path, dist: Path, target: Target) -> Artifact:
     def add_files(_scratch: Path, tree: Path) -> None:
         """Put the function's code into ``tree``."""
         archive.copy(files, tree)
-        archive.blank_docstrings(tree)  # a quarter of the zip, and a cold start would read them
+        archive.blank_documentation(tree)  # a third of the zip, and a cold start would read it
 
     return _reuse_or_build("function", dist, target, inputs, add_files, CODE_MOUNT_PATH)
 

@@ -83,9 +83,10 @@ SOURCE = '''"""Module.
 
 More.
 """
-import json
+import json  # needed below
 
 
+# A comment of its own.
 class Empty(Exception):
     """Nothing else."""
 
@@ -93,21 +94,24 @@ class Empty(Exception):
 def where(value):
     """Return the value.
     """
-    text = "kept"
+    text = "kept # as it is"  # gone
     return value, text, json
 '''
 
 
-def test_docstrings_are_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
+def test_documentation_is_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
     path = tmp_path / "package" / "module.py"
     path.parent.mkdir()
     path.write_text(SOURCE)
     before, after = dict[str, Any](), dict[str, Any]()
     exec(SOURCE, before)  # noqa: S102 - the text above
-    archive.blank_docstrings(tmp_path)
-    exec(path.read_text(), after)  # noqa: S102 - the text above without docstrings
+    archive.blank_documentation(tmp_path)
+    exec(path.read_text(), after)  # noqa: S102 - the text above without documentation
     assert [after["__doc__"], after["Empty"].__doc__, after["where"].__doc__] == ["", "", ""]
-    assert after["where"](1)[:2] == (1, "kept")
+    assert after["where"](1)[:2] == (1, "kept # as it is")
+    lines = path.read_text().splitlines()
+    assert len(lines) == len(SOURCE.splitlines())
+    assert not [line for line in lines if "needed" in line or "comment" in line or "gone" in line]
     numbers = [list(module["where"].__code__.co_lines()) for module in (before, after)]
     assert [line for *_, line in numbers[0]] == [line for *_, line in numbers[1]]
 
@@ -115,7 +119,7 @@ def test_docstrings_are_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
 def test_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def f(:\n")
     with pytest.raises(FailedError, match=r"broken\.py: is not valid Python"):
-        archive.blank_docstrings(tmp_path)
+        archive.blank_documentation(tmp_path)
 
 
 class TestWrite:
