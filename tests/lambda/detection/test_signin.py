@@ -120,6 +120,7 @@ def test_unreadable_record_keeps_what_could_be_read() -> None:
             "iam-user-signs-in-with-mfa",
             {"type": "Root", "arn": "arn:aws:iam::111122223333:user/Anaya"},
         ),
+        ("iam-user-signs-in-with-mfa", {"arn": "arn:aws:iam::111122223333:ROOT"}),
         ("aws-login-is-approved-in-the-browser", {"type": "Root"}),
         ("application-is-authorised-in-the-browser", {"type": "Root"}),
         ("record-without-an-identity", {"type": "Root"}),
@@ -135,19 +136,79 @@ def test_any_hint_at_root_is_read_as_root_where_root_can_sign_in(
 
 
 @pytest.mark.parametrize(
-    ("arn", "role"),
+    ("arn", "identity"),
     [
-        ("arn:aws:sts::111122223333:assumed-role/Admin/anaya@example.com", "Admin"),
-        ("arn:aws:iam::111122223333:user/Admin/anaya", ""),
-        ("arn:aws:sts::111122223333:federated-user/Admin", ""),
-        ("Admin", ""),
-        ("", ""),
+        ("arn:aws:iam::111122223333:USER/anaya", "iam-user"),
+        ("arn:aws:sts::111122223333:assumed-role/Admin/anaya", "federated"),
+        ("arn:aws:sts::111122223333:federated-user/anaya", "federated"),
+        ("arn:aws:iam::111122223333:role/Admin", "unknown"),
+        (7, "unknown"),
     ],
 )
-def test_only_a_session_of_a_role_has_a_role(arn: str, role: str) -> None:
+def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
+    arn: object, identity: str
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": "Another", "arn": arn}
+    assert read_sign_in(changed).identity == identity
+
+
+def test_only_a_user_of_identity_center_has_an_id_in_an_identity_store() -> None:
+    user = event(PORTAL_SIGN_IN)["detail"]["userIdentity"]["onBehalfOf"]
+    for name, ids in (
+        (PORTAL_SIGN_IN, (ANAYA_ID, "d-1234567890")),
+        ("iam-user-signs-in-with-mfa", ("", "")),
+    ):
+        changed = event(name)
+        changed["detail"]["userIdentity"]["onBehalfOf"] = user
+        reading = read_sign_in(changed)
+        assert (reading.user_id, reading.identity_store_id) == ids
+
+
+@pytest.mark.parametrize(
+    ("arn", "role", "account"),
+    [
+        (
+            "arn:aws:sts::444455556666:assumed-role/Admin/anaya@example.com",
+            "Admin",
+            "444455556666",
+        ),
+        ("arn:aws:iam::111122223333:user/Admin/anaya", "", ""),
+        ("arn:aws:sts::111122223333:federated-user/Admin", "", ""),
+        ("Admin", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_only_a_session_of_a_role_has_a_role(arn: str, role: str, account: str) -> None:
     changed = event("federated-user-signs-in")
     changed["detail"]["userIdentity"]["arn"] = arn
-    assert read_sign_in(changed).role == role
+    reading = read_sign_in(changed)
+    assert (reading.role, reading.target_account) == (role, account)
+
+
+@pytest.mark.parametrize("target", ["222233334444", "arn:aws:iam::222233334444:root"])
+def test_root_session_is_in_the_account_of_its_target(target: str) -> None:
+    changed = event("organisation-takes-a-root-session")
+    changed["detail"]["requestParameters"]["targetPrincipal"] = target
+    reading = read_sign_in(changed)
+    assert (reading.role, reading.target_account) == ("", "222233334444")
+
+
+@pytest.mark.parametrize("field", ["errorCode", "errorMessage"])
+def test_call_with_either_mark_of_an_error_failed(field: str) -> None:
+    changed = event("federated-user-takes-a-role-by-saml")
+    changed["detail"][field] = "AccessDenied"
+    assert read_sign_in(changed).outcome == "failure"
+
+
+def test_aws_login_has_neither_a_grant_nor_a_client() -> None:
+    for name in ("aws-login-is-approved-in-the-browser", "aws-login-gets-a-token"):
+        changed = event(name)
+        parameters = changed["detail"].get("requestParameters") or {}
+        parameters |= {"redirect_uri": "http://127.0.0.1:60432/", "client_id": CLI_CLIENT}
+        changed["detail"]["requestParameters"] = parameters
+        reading = read_sign_in(changed)
+        assert (reading.kind, reading.grant, reading.client) == ("aws-login", "", "")
 
 
 @pytest.mark.parametrize(
@@ -215,6 +276,15 @@ def test_two_endpoints_or_an_unreadable_one_recognise_nothing(
     endpoint = sign_in.vpc_endpoint
     assert not networks.recognises_sign_in(known, sign_in.source, endpoint, allowed)
     assert not networks.can_be_recognised(sign_in.source, endpoint, allowed)
+
+
+def test_two_endpoints_are_both_shown() -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["vpcEndpointId"] = STRANGE_ENDPOINT
+    changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = ENDPOINT
+    assert read_sign_in(changed).vpc_endpoint == f"{ENDPOINT} and {STRANGE_ENDPOINT}"
+    changed["detail"]["vpcEndpointId"] = 7
+    assert read_sign_in(changed).vpc_endpoint == f"an unreadable VPC endpoint and {ENDPOINT}"
 
 
 @pytest.mark.parametrize("recorded", [None, "", " ", [], {}])
@@ -400,6 +470,7 @@ def test_only_the_client_of_the_command_line_is_aws_login(
         ({"redirectUri": "cursor://anysphere.cursor-mcp/oauth"}, "anysphere.cursor-mcp"),
         ({"redirect_uri": "https://claude.ai@evil.example/x"}, "evil.example"),
         ({"redirect_uri": "https://evil.example\\@claude.ai/x"}, "evil.example"),
+        ({"redirect_uri": "https:///x"}, ""),
         ({"redirect_uri": 7}, ""),
         ({}, "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"),
         ({"client_id": "https://client.example/metadata.json"}, "client.example"),
@@ -433,6 +504,9 @@ def test_exchange_of_a_token_is_a_success_unless_the_record_says_otherwise(
         ("444455556666:", "unknown"),
         ("444455556666:444455556666", "unknown"),
         ("444455556666:anaya", "anaya"),
+        ("4444:anaya", "4444:anaya"),
+        ("4444", "4444"),
+        ("twelveletter:anaya", "twelveletter:anaya"),
         ("AROAEXAMPLE0000000001:anaya@example.com", "anaya@example.com"),
         ("AROAEXAMPLE0000000001:", "AROAEXAMPLE0000000001"),
         ("AIDAEXAMPLE0000000001", "AIDAEXAMPLE0000000001"),
@@ -448,6 +522,13 @@ def test_account_is_never_the_name_of_a_person(
     changed = event("iam-user-signs-in-with-mfa")
     changed["detail"]["userIdentity"] = {"type": kind, "arn": "", "principalId": principal_id}
     assert read_sign_in(changed).who == who
+
+
+@pytest.mark.parametrize("name", ["_anaya", "+1 anaya", "-a-"])
+def test_name_may_begin_with_a_sign(name: str) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": "IAMUser", "userName": name}
+    assert read_sign_in(changed).who == name
 
 
 def test_hidden_name_in_an_arn_is_ignored() -> None:

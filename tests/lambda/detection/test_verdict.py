@@ -200,6 +200,26 @@ def test_repeated_alert_is_a_note_with_its_reasons() -> None:
     )
 
 
+def test_site_of_the_last_sign_in_makes_a_note_with_its_reasons() -> None:
+    decision = verdict.mark_site_of_last_sign_in(
+        judge(event("command-line-refreshes-its-token"), "anywhere")
+    )
+    assert decision == verdict.Verdict(
+        "note",
+        "",
+        ("session used elsewhere", "unrecognised source", "where the person last signed in"),
+    )
+
+
+def test_pending_alert_is_a_note_with_its_reasons() -> None:
+    decision = verdict.mark_held_back(judge(event("command-line-gets-role-keys"), "anywhere"))
+    assert decision == verdict.Verdict(
+        "note",
+        "",
+        ("role keys", "unrecognised source", "being reported; looked at again in 15 minutes"),
+    )
+
+
 @pytest.mark.parametrize(("failures", "send_text"), [(1, False), (2, False), (3, True), (50, True)])
 def test_failures_are_sent_as_a_text_from_the_third_on(failures: int, send_text: bool) -> None:
     decision = verdict.apply_failure_count(
@@ -210,7 +230,19 @@ def test_failures_are_sent_as_a_text_from_the_third_on(failures: int, send_text:
     assert decision.reasons[-1] == f"{failures} failures within 15 minutes"
 
 
+@pytest.mark.parametrize(
+    ("failures", "is_first", "send_text"),
+    [(1, True, True), (2, False, False), (2, True, True), (3, False, True)],
+)
+def test_first_failure_of_root_is_sent_as_a_text(
+    failures: int, *, is_first: bool, send_text: bool
+) -> None:
+    decision = judge(event("root-fails"), "anywhere")
+    assert verdict.apply_failure_count(decision, failures, is_first=is_first).send_text is send_text
+
+
 def test_console_link_and_the_sign_in_after_it_are_linked() -> None:
+    assert judge(event("command-line-gets-role-keys"), "anywhere").grouped == ""
     assert judge(event("console-session-is-prepared"), "anywhere").grouped == "linked"
     decision = verdict.mark_linked(judge(event("federated-user-signs-in"), "anywhere"))
     assert (decision.level, decision.grouped) == ("alert", "linked")
@@ -224,6 +256,25 @@ def test_device_code_approved_elsewhere_or_perhaps_so_is_a_high_alert(place: str
     assert (decision.level, decision.severity) == ("alert", "high")
     assert decision.reasons[0] == "device code elsewhere"
     assert verdict.judge(signin.read(record), recognised=True).severity == "high"
+
+
+def test_device_code_of_an_unknown_approval_is_a_high_alert_in_any_network() -> None:
+    reading = signin.read(event("command-line-gets-a-token-by-device-code"))
+    for recognised, source in ((True, "recognised source"), (False, "unrecognised source")):
+        decision = verdict.judge(reading, recognised=recognised, has_recognised_addresses=True)
+        assert (decision.level, decision.severity) == ("alert", "high")
+        assert decision.reasons == ("device code, its approval unknown", source)
+
+
+def test_only_a_portal_sign_in_or_a_device_code_is_about_a_device_code() -> None:
+    for name, is_about in (
+        ("iam-user-signs-in-with-mfa", False),
+        ("command-line-gets-role-keys", False),
+        ("identity-center-user-signs-in-with-totp", True),
+        ("command-line-gets-a-token-by-device-code", True),
+    ):
+        reasons = judge(event(name), "anywhere", approved_elsewhere=True).reasons
+        assert ("device code elsewhere" in reasons) is is_about
 
 
 def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
@@ -280,6 +331,40 @@ class TestAlertOff:
             assert judge(record, "anywhere", off=off).level == "alert"
         assert judge(record, "anywhere", off=("no-mfa", "unrecognised-source")).level == "note"
 
+    @pytest.mark.parametrize(
+        ("place", "off", "level"),
+        [
+            ("anywhere", ("device-code-elsewhere",), "alert"),
+            ("anywhere", ("unrecognised-source",), "alert"),
+            ("anywhere", ("device-code-elsewhere", "unrecognised-source"), "note"),
+            ("recognised", ("device-code-elsewhere",), "note"),
+            ("recognised", ("recognised-source",), "alert"),
+        ],
+    )
+    def test_unrecognised_source_of_a_device_code_is_a_cause_too(
+        self, place: str, off: tuple[str, ...], level: str
+    ) -> None:
+        record = event("command-line-gets-a-token-by-device-code")
+        assert judge(record, place, approved_elsewhere=True, off=off).level == level
+
+    def test_assume_root_cannot_be_switched_off(self) -> None:
+        off = (*ALL_CAUSE_NAMES, "assume-root", "unrecognised-source", "recognised-source")
+        for place in NETWORKS:
+            decision = judge(event("organisation-takes-a-root-session"), place, off=off)
+            assert (decision.level, decision.severity) == ("alert", "high")
+
+    def test_note_says_what_it_would_be_without_the_switch(self) -> None:
+        decision = judge(event("iam-user-fails"), "anywhere", off=("failure",))
+        assert decision == verdict.Verdict(
+            "note", "", ("failure", "unrecognised source", "switched off")
+        )
+
+    def test_note_is_not_changed(self) -> None:
+        reading = signin.read(event("workspaces-user-signs-in"))
+        for off in (("workspaces-sign-in",), ("no-mfa",)):
+            decision = verdict.judge(reading, recognised=False, off=off)
+            assert decision.reasons == ("WorkSpaces sign-in", "unrecognised source")
+
     @pytest.mark.parametrize("place", NETWORKS)
     @pytest.mark.parametrize(
         "name",
@@ -315,7 +400,10 @@ class TestAlertOn:
             assert verdict.judge(reading, recognised=recognised).level == "note"
         decision = verdict.judge(reading, recognised=False, on=(cause,))
         assert (decision.level, decision.severity) == ("alert", "normal")
-        assert ("failure" in decision.reasons) is (outcome == "failure")
+        failure = ("failure",) if outcome == "failure" else ()
+        reason = decision.reasons[0]
+        assert verdict.format_cause(reason) == cause
+        assert decision.reasons == (reason, *failure, "unrecognised source")
         assert decision.grouped == ("failures" if outcome == "failure" else "")
         assert verdict.judge(reading, recognised=True, on=(cause,)).level == "note"
 
@@ -336,6 +424,8 @@ class TestSessionUse:
         assert (decision.level, decision.severity, decision.send_text) == ("alert", "normal", False)
         on = ("session-used-elsewhere",)
         assert verdict.judge(reading, recognised=False, on=on).send_text is True
+        assert verdict.judge(reading, recognised=False, on=("no-mfa",)).send_text is False
+        assert verdict.judge(reading, recognised=False, off=("no-mfa",)).send_text is False
         assert verdict.judge(reading, recognised=True, on=on).level == "recognised"
 
     @pytest.mark.parametrize(
@@ -407,7 +497,7 @@ class TestRightPassword:
         self, user: Any, level: str, *, recognised: bool
     ) -> None:
         decision = self.judge(user, recognised=recognised)
-        assert decision.level == level
+        assert (decision.level, decision.severity) == (level, "normal" if level == "alert" else "")
         source = "recognised source" if recognised else "unrecognised source"
         assert decision.reasons == ("right password without a sign-in", source)
         assert (decision.grouped, decision.send_text) == ("", True)
@@ -441,9 +531,10 @@ class TestRightPassword:
     def test_alert_on_changes_no_other_verdict(self) -> None:
         for name in CASES:
             reading = signin.read(event(name))
-            assert verdict.judge(reading, recognised=True, on=(self.NAME,)) == verdict.judge(
-                reading, recognised=True
-            )
+            for recognised in (True, False):
+                decision = verdict.judge(reading, recognised=recognised)
+                switched = verdict.judge(reading, recognised=recognised, on=(self.NAME,))
+                assert switched == decision
 
 
 def test_kinds_named_in_the_policy_are_kinds_of_paths() -> None:
