@@ -98,7 +98,9 @@ def test_name_is_a_stable_digest_of_range_and_person() -> None:
         pytest.param(
             HOTEL_JSON | {"label": "{{ssm:x}}"}, "two opening braces", id="label names a parameter"
         ),
-        pytest.param(HOTEL_JSON | {"who": ""}, "of the wrong kind", id="empty person"),
+        pytest.param(
+            HOTEL_JSON | {"who": ""}, "^one of its values is of the wrong kind$", id="empty person"
+        ),
         pytest.param(HOTEL_JSON | {"who": False}, "of the wrong kind", id="false as person"),
         pytest.param(
             HOTEL_JSON | {"who": " "}, "the person or role is not a line", id="space as person"
@@ -160,6 +162,7 @@ def test_whole_name_of_a_person_or_a_role_must_match(names: tuple[str, str], is_
     [
         ("anaya.lee", "anaya. lee"),
         ("jdoe@example.com", "jdoe at example. com"),
+        ("JDoe@Example.com", "JDoe at Example. com"),
         ("build-20261126", "build-2026_1126"),
     ],
 )

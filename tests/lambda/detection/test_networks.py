@@ -243,3 +243,7 @@ def test_only_a_range_of_private_addresses_is_wholly_private(
 
 def test_widest_ranges_are_usable() -> None:
     assert len(networks.parse_list_strictly("11.0.0.0/8, 2000::/19")) == 2
+
+
+def test_narrowest_ranges_are_usable() -> None:
+    assert len(networks.parse_list_strictly("203.0.113.4/32, 2001:db8::1/128")) == 2

@@ -135,6 +135,13 @@ def test_any_hint_at_root_is_read_as_root_where_root_can_sign_in(
     assert (reading.identity, reading.who) == ("root", "root")
 
 
+def test_account_of_a_bare_record_without_one_is_that_of_its_user() -> None:
+    record = event("iam-user-signs-in-with-mfa")["detail"]
+    del record["recipientAccountId"]
+    record["userIdentity"]["accountId"] = "444455556666"
+    assert read_sign_in(record).account == "444455556666"
+
+
 @pytest.mark.parametrize(
     ("arn", "identity"),
     [
@@ -206,6 +213,7 @@ def test_aws_login_has_neither_a_grant_nor_a_client() -> None:
         changed = event(name)
         parameters = changed["detail"].get("requestParameters") or {}
         parameters |= {"redirect_uri": "http://127.0.0.1:60432/", "client_id": CLI_CLIENT}
+        parameters["grant_type"] = "authorization_code"
         changed["detail"]["requestParameters"] = parameters
         reading = read_sign_in(changed)
         assert (reading.kind, reading.grant, reading.client) == ("aws-login", "", "")
@@ -310,6 +318,54 @@ def test_user_agent_changes_nothing(agent: str) -> None:
         if isinstance(changed, dict) and isinstance(changed.get("detail"), dict):
             changed["detail"]["userAgent"] = agent
             assert signin.read(changed) == signin.read(event(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("application-changes-a-token", "an application changed a token for another"),
+        ("aws-service-refreshes-a-token", "a token was refreshed"),
+        (
+            "command-line-waits-for-its-device-code",
+            "a program asked whether its device code is approved",
+        ),
+        ("identity-center-asks-for-a-factor", "a factor was asked for"),
+        ("identity-center-factor-is-right", "a factor was passed"),
+        ("identity-center-opens-an-account-by-saml", "Identity Center opened an account"),
+        ("identity-center-prepares-a-console-session", "Identity Center opened an account"),
+        ("portal-lists-accounts", "the portal listed accounts"),
+        ("portal-lists-applications", "the portal listed applications"),
+        ("portal-lists-profiles", "the portal listed profiles"),
+        ("portal-lists-roles", "the portal listed roles"),
+        ("portal-opens-an-account", "the portal opened an account or application"),
+        ("portal-session-begins", "the portal session began"),
+        ("portal-session-ends", "the portal session ended"),
+        ("role-session-goes-on", "a console session of a role went on"),
+        ("second-factor-is-asked-for", "the second factor was asked for"),
+        ("detail-is-no-record", "the event holds no CloudTrail record"),
+        ("record-without-a-source", "the record names no source address"),
+        ("token-comes-from-an-unusual-service", "the event comes from an unusual service"),
+    ],
+)
+def test_step_and_unreadable_record_say_why(name: str, reason: str) -> None:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.Step | signin.Unreadable)
+    assert reading.reason == reason
+
+
+def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> None:
+    changed = event("second-factor-is-asked-for")
+    changed["detail"]["vpcEndpointId"] = ENDPOINT
+    factor = event("identity-center-factor-is-right")
+    changed["detail"]["userIdentity"]["onBehalfOf"] = factor["detail"]["userIdentity"]["onBehalfOf"]
+    reading = signin.read_unfinished(changed)
+    assert (reading.kind, reading.outcome) == ("unfinished", "unfinished")
+    assert reading.what == "Right password, no sign-in after it"
+    assert (reading.user_id, reading.identity_store_id) == ("", "")
+    assert (reading.mfa, reading.vpc_endpoint) == ("unrecorded", ENDPOINT)
+    reading = signin.read_unfinished(factor)
+    assert (reading.identity, reading.user_id) == ("identity-center", ANAYA_ID)
+    assert reading.identity_store_id == "d-1234567890"
 
 
 def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
@@ -437,6 +493,8 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),
+        ({"client_id": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
+        ({}, {"clientId": OTHER_CLIENT}, "application"),
         ({"client_id": OTHER_CLIENT}, {}, "application"),
         ({"clientId": OTHER_CLIENT}, {}, "application"),
         ({}, {"client_id": OTHER_CLIENT}, "application"),
@@ -524,11 +582,11 @@ def test_account_is_never_the_name_of_a_person(
     assert read_sign_in(changed).who == who
 
 
-@pytest.mark.parametrize("name", ["_anaya", "+1 anaya", "-a-"])
+@pytest.mark.parametrize("name", ["_anaya", "+1 anaya", "-a-", " anaya "])
 def test_name_may_begin_with_a_sign(name: str) -> None:
     changed = event("iam-user-signs-in-with-mfa")
     changed["detail"]["userIdentity"] = {"type": "IAMUser", "userName": name}
-    assert read_sign_in(changed).who == name
+    assert read_sign_in(changed).who == name.strip()
 
 
 def test_hidden_name_in_an_arn_is_ignored() -> None:
@@ -576,6 +634,7 @@ def test_unreadable_record_of_identity_center_does_not_name_root_either() -> Non
     ("credential_type", "mfa"),
     [
         ("PASSWORD", "no"),
+        ("PASSWORD,", "no"),
         ("EMAIL_OTP", "no"),
         ("PASSWORD,EMAIL_OTP", "yes"),
         ("PASSWORD,TOTP", "yes"),
@@ -616,6 +675,7 @@ def test_session_with_mfa_says_so_on_every_path(name: str) -> None:
         (None, "true", "yes"),
         ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", None, "provider"),
         ("arn:aws:sts::444455556666:federated-user/Alice", "false", "provider"),
+        ("arn:aws:sts::444455556666:Assumed-Role/Admin/Alice", "false", "provider"),
         ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", "true", "yes"),
     ],
 )
@@ -658,6 +718,47 @@ def test_anomaly_alert_is_recognised_by_its_detail_type_alone(detail_type: str) 
     assert reading.kind == "anomaly"
     assert reading.event_name == detail_type
     assert reading.account == "111122223333"
+    assert reading.grant == ""
+
+
+@pytest.mark.parametrize("record", [{}, {"detail": {}}, {"detail": "x"}, "x"])
+def test_event_without_a_record_says_so(record: object) -> None:
+    reading = signin.read(record)
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.reason == "the event holds no CloudTrail record"
+
+
+@pytest.mark.parametrize("name", SIGN_INS)
+def test_only_a_token_has_a_grant(name: str) -> None:
+    reading = read_sign_in(event(name))
+    grants = {"device code", "authorization code", "refresh"}
+    allowed = grants | {""} if reading.kind in ("token", "application") else {""}
+    assert reading.grant in allowed
+
+
+def test_portal_sign_in_is_no_step_whatever_its_session_is() -> None:
+    changed = event(PORTAL_SIGN_IN)
+    link = event("identity-center-prepares-a-console-session")
+    session = link["detail"]["userIdentity"]["sessionContext"]
+    changed["detail"]["userIdentity"]["sessionContext"] = session
+    assert read_sign_in(changed).kind == "identity-center"
+
+
+@pytest.mark.parametrize(
+    ("elements", "outcome"),
+    [
+        ({"CONSOLELOGIN": " success "}, "success"),
+        ({"SwitchRole": "Success", "consolelogin": "Failure"}, "failure"),
+        ({"SwitchRole": "Success"}, None),
+        ({"ConsoleLogin": ["Success"]}, None),
+    ],
+)
+def test_outcome_is_read_under_the_name_of_the_event_alone(
+    elements: dict[str, object], outcome: str | None
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["responseElements"] = elements
+    assert getattr(signin.read(changed), "outcome", None) == outcome
 
 
 @pytest.mark.parametrize(
@@ -727,7 +828,9 @@ def test_refresh_of_a_token_from_anywhere_else_is_a_session_use(name: str, sourc
 def test_refresh_of_a_token_without_a_source_is_unreadable(name: str) -> None:
     changed = event(name)
     del changed["detail"]["sourceIPAddress"]
-    assert isinstance(signin.read(changed), signin.Unreadable)
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.reason == "the record names no source address"
 
 
 @pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
@@ -751,6 +854,12 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
     assert isinstance(reading, signin.SignIn)
     assert (reading.kind, reading.outcome) == ("session-use", "success")
     assert reading.what.endswith("with Identity Center")
+
+
+def test_console_link_without_a_time_is_a_step() -> None:
+    changed = event("identity-center-prepares-a-console-session")
+    changed["time"] = changed["detail"]["eventTime"] = "soon"
+    assert isinstance(signin.read(changed), signin.Step)
 
 
 @pytest.mark.parametrize(

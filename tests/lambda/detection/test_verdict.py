@@ -184,6 +184,78 @@ def test_token_that_programs_get_often_is_reported_once_a_day_for_each_source(na
     assert judge(record, "anywhere").deduplication_key not in ("", key)
 
 
+def read_sign_in(name: str) -> signin.SignIn:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.SignIn)
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        (
+            "command-line-gets-role-keys",
+            "role-keys#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        (
+            "application-exchanges-a-token",
+            "token-exchange#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        (
+            "keys-come-by-delegated-access",
+            "delegated-access#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        ("application-refreshes-its-token", "application#192.0.2.5#vpce-1#claude.ai"),
+        ("command-line-refreshes-its-token", "session-use#c00002#vpce-1"),
+        ("iam-user-signs-in-with-mfa", None),
+        ("federation-token-is-made", None),
+        ("application-gets-a-token", None),
+    ],
+)
+def test_deduplication_key_says_what_is_reported_once_a_day(name: str, subject: str | None) -> None:
+    sign_in = read_sign_in(name)._replace(
+        account="111122223333",
+        who="anaya",
+        source="192.0.2.5",
+        vpc_endpoint="vpce-1",
+        target_account="222233334444",
+        role="Admin",
+        client="claude.ai",
+    )
+    key = f"111122223333#anaya#{subject}" if subject else ""
+    assert verdict.judge(sign_in, recognised=False).deduplication_key == key
+    unknown = sign_in._replace(who="unknown")
+    key = key.replace("anaya", "unknown") if sign_in.kind == "session-use" else ""
+    assert verdict.judge(unknown, recognised=False).deduplication_key == key
+
+
+def test_deduplication_key_of_a_missing_mfa_has_neither_source_nor_path() -> None:
+    sign_in = read_sign_in("iam-user-signs-in-without-mfa")._replace(
+        account="111122223333", who="anaya"
+    )
+    decision = verdict.judge(sign_in, recognised=True)
+    assert decision.deduplication_key == "111122223333#anaya#no MFA"
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("federated-user-takes-a-role-by-saml", "note"),
+        ("federation-token-is-made", "note"),
+        ("application-exchanges-a-token", "note"),
+        ("keys-come-by-delegated-access", "note"),
+        ("iam-user-signs-in-with-mfa", "alert"),
+        ("role-is-switched", "alert"),
+        ("command-line-gets-role-keys", "alert"),
+    ],
+)
+def test_failure_of_a_program_is_a_note(name: str, level: str) -> None:
+    sign_in = read_sign_in(name)._replace(outcome="failure", identity="iam-user")
+    decision = verdict.judge(sign_in, recognised=False)
+    assert (decision.level, decision.reasons) == (level, ("failure", "unrecognised source"))
+    assert verdict.judge(sign_in, recognised=True).level == "note"
+
+
 def test_refreshes_of_each_application_are_reported_but_all_its_authorisations() -> None:
     refresh = event("application-refreshes-its-token")
     key = judge(refresh, "anywhere").deduplication_key
