@@ -161,10 +161,11 @@ def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
 
 
 def test_only_a_user_of_identity_center_has_an_id_in_an_identity_store() -> None:
-    user = event(PORTAL_SIGN_IN)["detail"]["userIdentity"]["onBehalfOf"]
-    for name, ids in (
-        (PORTAL_SIGN_IN, (ANAYA_ID, "d-1234567890")),
-        ("iam-user-signs-in-with-mfa", ("", "")),
+    recorded = event(PORTAL_SIGN_IN)["detail"]["userIdentity"]["onBehalfOf"]
+    for name, user, ids in (
+        (PORTAL_SIGN_IN, recorded, (ANAYA_ID, "d-1234567890")),
+        (PORTAL_SIGN_IN, None, ("", "")),
+        ("iam-user-signs-in-with-mfa", recorded, ("", "")),
     ):
         changed = event(name)
         changed["detail"]["userIdentity"]["onBehalfOf"] = user
@@ -191,6 +192,17 @@ def test_only_a_session_of_a_role_has_a_role(arn: str, role: str, account: str) 
     changed["detail"]["userIdentity"]["arn"] = arn
     reading = read_sign_in(changed)
     assert (reading.role, reading.target_account) == (role, account)
+
+
+def test_user_of_identity_center_signs_in_without_a_role() -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["userIdentity"]["arn"] = "arn:aws:sts::444455556666:assumed-role/Admin/anaya"
+    reading = read_sign_in(changed)
+    assert (reading.event_name, reading.role, reading.target_account) == (
+        "UserAuthentication",
+        "",
+        "",
+    )
 
 
 @pytest.mark.parametrize("target", ["222233334444", "arn:aws:iam::222233334444:root"])
@@ -749,6 +761,7 @@ def test_portal_sign_in_is_no_step_whatever_its_session_is() -> None:
     [
         ({"CONSOLELOGIN": " success "}, "success"),
         ({"SwitchRole": "Success", "consolelogin": "Failure"}, "failure"),
+        ({"CONSOLELOGIN": "success", "consolelogin": "failure"}, "success"),
         ({"SwitchRole": "Success"}, None),
         ({"ConsoleLogin": ["Success"]}, None),
     ],

@@ -238,6 +238,27 @@ def test_deduplication_key_of_a_missing_mfa_has_neither_source_nor_path() -> Non
 
 
 @pytest.mark.parametrize(
+    ("name", "may_be_root"),
+    [
+        ("iam-user-signs-in-with-mfa", True),
+        ("aws-login-gets-a-token", True),
+        ("application-gets-a-token", True),
+        ("role-is-switched", False),
+        ("federation-token-is-made", False),
+    ],
+)
+def test_unknown_user_may_be_root_on_the_paths_of_root(name: str, *, may_be_root: bool) -> None:
+    unknown = read_sign_in(name)._replace(identity="unknown")
+    success = verdict.judge(unknown, recognised=True)
+    failure = verdict.judge(unknown._replace(outcome="failure"), recognised=True)
+    if may_be_root:
+        assert success.reasons == ("success of an unknown kind of user", "recognised source")
+        assert failure.reasons == ("failure of an unknown kind of user", "recognised source")
+    assert (success.level == "alert") is may_be_root
+    assert (failure.level == "alert") is may_be_root
+
+
+@pytest.mark.parametrize(
     ("name", "level"),
     [
         ("federated-user-takes-a-role-by-saml", "note"),
