@@ -181,6 +181,7 @@ def test_only_a_user_of_identity_center_has_an_id_in_an_identity_store() -> None
             "Admin",
             "444455556666",
         ),
+        ("arn:aws:sts::444455556666:assumed-role/Admin/a:b", "Admin", "444455556666"),
         ("arn:aws:iam::111122223333:user/Admin/anaya", "", ""),
         ("arn:aws:sts::111122223333:federated-user/Admin", "", ""),
         ("Admin", "", ""),
@@ -731,6 +732,36 @@ def test_anomaly_alert_is_recognised_by_its_detail_type_alone(detail_type: str) 
     assert reading.event_name == detail_type
     assert reading.account == "111122223333"
     assert reading.grant == ""
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "expected"),
+    [
+        ("codecatalyst.amazonaws.com", "CreateToken", signin.NotASignIn),
+        ("sts.amazonaws.com", "CreateToken", signin.Unreadable),
+        ("sso.amazonaws.com", "CheckMfa", signin.Unreadable),
+        ("sts.amazonaws.com", "GetCallerIdentity", signin.NotASignIn),
+    ],
+)
+def test_event_of_a_path_from_another_service_is_unreadable_only_if_it_has_paths(
+    service: str, name: str, expected: type
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"] |= {"eventSource": service, "eventName": name}
+    assert type(signin.read(changed)) is expected
+
+
+def test_only_a_federated_user_signs_in_to_the_console_with_identity_center() -> None:
+    link = event("identity-center-prepares-a-console-session")
+    for name, what in (
+        ("federated-user-signs-in", "Identity Center console sign-in"),
+        ("iam-user-signs-in-with-mfa", "Console sign-in"),
+        ("root-signs-in-with-mfa", "Root console sign-in"),
+    ):
+        changed = event(name)
+        session = link["detail"]["userIdentity"]["sessionContext"]
+        changed["detail"]["userIdentity"]["sessionContext"] = session
+        assert read_sign_in(changed).what == what
 
 
 @pytest.mark.parametrize("record", [{}, {"detail": {}}, {"detail": "x"}, "x"])
