@@ -114,7 +114,7 @@ def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
     """Return the name of a person or a role in the form that a text message shows.
 
     Two names never look alike: one that is changed or cut ends with the checksum of the whole name,
-    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if it
+    as in ``"Eleni #8d5280"``. Where there is no room for more, the checksum stands alone, cut if it
     is too long.
     """
     if is_shown_whole(name, max_septets):
@@ -212,11 +212,10 @@ def truncate(text: str, max_septets: int) -> str:
 
     The three dots are counted in ``max_septets``.
     """
-    # A character takes at least one septet, so a longer text does not fit in any case. Cut first,
-    # because the loop takes quadratic time.
-    shortened = text[: max_septets + 1]
-    if shortened == text and count_septets(text) <= max_septets:
+    if count_septets(text) <= max_septets:
         return text
+    # A character takes at least one septet. Cut first, because the loop takes quadratic time.
+    shortened = text[:max_septets]
     while count_septets(shortened) > max_septets - len("..."):
         shortened = shortened[:-1]
     return shortened + "..."

@@ -41,6 +41,123 @@ def test_text_is_mapped_to_one_line_of_gsm7(text: str, mapped: str) -> None:
     assert gsm7.to_gsm7(text) == mapped
 
 
+@pytest.mark.parametrize(
+    ("text", "mapped"),
+    [
+        ("αβγδεζηθικλμνξοπρςστυφχψω", "avgdezithiklmnxoprsstyfchpso"),
+        ("абвгдежзийклмнопрстуфхцчшщъыьэюя", "abvgdezhzijklmnoprstufhcchshshh'y'eyuya"),
+        ("ёђєѕіїјљњћўџґ", "yodjyedziyijljnjcudzg"),
+        ("đðþłœıħ", "ddthloeih"),
+        ("ΑΒΓΔΘΞΠΣΦΨΩΛ", "AVGDThXPSFPsOL"),
+        ("`\u2018\u2019\u201c\u201d", "'" * 5),
+        ("\u2013\u2014\u2026", "--..."),
+    ],
+)
+def test_letters_and_signs_have_one_form_in_gsm7(text: str, mapped: str) -> None:
+    assert gsm7.to_gsm7(text) == mapped
+
+
+def test_every_character_of_gsm7_stays_but_the_greek_capitals() -> None:
+    basic = (
+        "@£$¥èéùìòÇØøÅå_ÆæßÉ!\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+        "abcdefghijklmnopqrstuvwxyzäöñüà"
+    )
+    extension = "^{}\\[~]|€"
+    assert gsm7.to_gsm7(basic + extension) == basic + extension
+    assert gsm7.count_septets(basic + extension) == len(basic) + 2 * len(extension)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_septets", "shown"),
+    [
+        ("a" * 36, 36, "a" * 36),
+        ("a" * 37, 36, "a" * 25 + "... #21ec05"),
+        ("[" * 18, 36, "[" * 18),
+        ("[" * 19, 36, "[" * 12 + "... #99e677"),
+        ("Eleni", 5, "Eleni"),
+        ("Ελένη", 36, "Eleni #8d5280"),
+        ("Ελένη Παπαδοπούλου", 12, "E... #74b310"),
+        ("Ελένη Παπαδοπούλου", 11, "#74b310"),
+        ("Ελένη Παπαδοπούλου", 5, "#74b3"),
+        ("李雷", 36, "name #3a4732"),
+    ],
+)
+def test_name_is_cut_to_its_septets_with_the_checksum(
+    name: str, max_septets: int, shown: str
+) -> None:
+    assert gsm7.sanitise_name(name, max_septets) == shown
+    if max_septets == 36:
+        assert gsm7.sanitise_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("O\u2019Neil \u201cx\u201d \u2013 \u2026", "O'Neil 'x' - . . ."),
+        ('a"b', "a'b"),
+        ("a\\u202eb\u202e\u0007", "a\\\\u202eb\\u202e\\u0007"),
+        ("Zoë 李雷 \u0661 नि", "Zoë 李雷 \u0661 नि"),
+        ("a@b.example", "a at b. example"),
+        ("a" * 256, "a" * 256),
+        ("a" * 257, "a" * 256 + ". . ."),
+    ],
+)
+def test_name_in_an_email_is_escaped_and_cut_after_256_characters(name: str, escaped: str) -> None:
+    assert gsm7.escape_name(name) == escaped
+
+
+@pytest.mark.parametrize(
+    ("name", "can_be_shown"),
+    [("Ελένη", True), ("--", True), ("李7", True), ("李雷", False), ("¡¿", False), ("", False)],
+)
+def test_name_needs_a_letter_or_a_digit_unless_it_is_ascii(
+    name: str, *, can_be_shown: bool
+) -> None:
+    assert gsm7.can_show(name) is can_be_shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("call 1 555 012-3456 now", "call 1_555_012_3456 now"),
+        ("call 555 0123", "call 555_0123"),
+        ("call 12 345 6", "call 12 345 6"),
+        ("2026.11.26", "2026_11_26"),
+        ("see https://a.example/x", "see https: //a. example/x"),
+        ('say "hi"', "say 'hi'"),
+        ("x" * 300, "x" * 256),
+    ],
+)
+def test_untrusted_text_is_not_clickable_and_has_256_characters_at_most(
+    text: str, shown: str
+) -> None:
+    assert gsm7.sanitise(text, 300) == shown
+    assert gsm7.quote(text, 300) == f'"{shown}"'
+
+
+@pytest.mark.parametrize(
+    ("name", "is_whole"),
+    [
+        ("a@b", True),
+        ("a b", True),
+        ("a at b", False),
+        ("a. b", False),
+        ("a@ b", False),
+        ("x: y", False),
+        ('x"y', False),
+        ("x#y", False),
+        ("1_2", False),
+        ("a_1", True),
+        ("123456", True),
+        ("1234567", True),
+        ("123-4567", False),
+        ("a" * 257, False),
+    ],
+)
+def test_name_that_another_could_look_like_is_not_shown_whole(name: str, *, is_whole: bool) -> None:
+    assert gsm7.is_shown_whole(name, 300) is is_whole
+
+
 def test_two_names_never_look_alike_in_a_text() -> None:
     names = [
         *("Ivan", "Иван", "Іван", "Ivan\u200b", "Ivan ", "Iv an", "Ελένη", "Eleni", "李雷", "雷李"),

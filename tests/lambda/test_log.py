@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from signwatch import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_line_has_its_values_and_its_metrics_in_cloudwatchs_format() -> None:
@@ -66,6 +71,15 @@ def test_metric_replaces_a_recorded_text_of_the_same_name() -> None:
 def test_write_prints_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.write({"who": "Anaya"}, {}, 0.0)
     assert capsys.readouterr().out == '{"who": "Anaya"}\n'
+
+
+def test_line_is_written_before_lambda_freezes_the_function(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("w") as buffered:
+        monkeypatch.setattr(sys, "stdout", buffered)
+        log.write({"who": "Anaya"}, {}, 0.0)
+        assert (tmp_path / "log").read_text() == '{"who": "Anaya"}\n'
 
 
 def test_failure_names_the_problem_and_the_type_of_the_error(

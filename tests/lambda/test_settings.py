@@ -6,15 +6,36 @@ import pytest
 
 from signwatch.settings import ENVIRONMENT_KEYS, LIST_FIELDS, Settings
 
+KEYS = (
+    "NAME_PREFIX",
+    "KNOWN_NETWORKS",
+    "ACCOUNT_LABEL",
+    "ALERT_OFF",
+    "ALERT_ON",
+    "TIME_ZONE",
+    "ALERT_TOPIC_ARN",
+    "TWILIO_SECRET_ARN",
+    "TWILIO_BASE_URL",
+    "LEDGER_TABLE_NAME",
+    "ALLOWED_VPC_ENDPOINT_IDS",
+    "SECOND_LOOK_QUEUE_URL",
+    "RAW_EVENT_LOG_GROUP_NAME",
+)
+LISTS = ("alert_off", "alert_on", "allowed_vpc_endpoint_ids")
+
+
+def test_keys_of_the_environment_are_those_of_the_template() -> None:
+    assert (ENVIRONMENT_KEYS, LIST_FIELDS) == (KEYS, LISTS)
+
 
 def test_each_key_reaches_its_own_field() -> None:
-    settings = Settings.load({key: f"value of {key}" for key in ENVIRONMENT_KEYS})
-    values = {key.lower(): f"value of {key}" for key in ENVIRONMENT_KEYS}
-    lists = {field: (values[field],) for field in LIST_FIELDS}
+    settings = Settings.load({key: f"value of {key}" for key in KEYS})
+    values = {key.lower(): f"value of {key}" for key in KEYS}
+    lists = {field: (values[field],) for field in LISTS}
     assert settings._asdict() == values | lists
 
 
-@pytest.mark.parametrize("field", LIST_FIELDS)
+@pytest.mark.parametrize("field", LISTS)
 @pytest.mark.parametrize(
     ("text", "entries"), [("", ()), (",", ()), ("no-mfa", ("no-mfa",)), (" a, ,b ", ("a", "b"))]
 )

@@ -54,7 +54,7 @@ class Allowance(NamedTuple):
         if not self.who:
             return True
         own_forms = _list_comparable_forms(self.who)
-        return any(own_forms & _list_comparable_forms(name) for name in names if name)
+        return any(own_forms & _list_comparable_forms(name) for name in names)
 
 
 def make(cidr: str, label: str, who: str = "", expires: int | None = None) -> Allowance:
@@ -141,6 +141,6 @@ def _list_comparable_forms(name: str) -> set[str]:
     two people could look the same in it.
     """
     forms = {name.casefold()}
-    if name and is_shown_whole(name):
+    if is_shown_whole(name):
         forms.add(sanitise_name(name).casefold())
     return forms

@@ -116,8 +116,7 @@ def _unmap_ipv4(network: IPv6Network) -> Network:
     ipv4_address = network.network_address.ipv4_mapped
     if not ipv4_address:
         return network
-    ipv4_prefix_length = max(network.prefixlen - IPV4_MAPPED_PREFIX_LENGTH, 0)
-    return ip_network(f"{ipv4_address}/{ipv4_prefix_length}")
+    return ip_network(f"{ipv4_address}/{network.prefixlen - IPV4_MAPPED_PREFIX_LENGTH}")
 
 
 def split_list(text: str) -> list[str]:

@@ -562,7 +562,7 @@ def _read_outcome_under_event_name(record: Record) -> str:
             return "success"
         event_name = record.name.lower()
         for key, value in section.items():
-            if isinstance(key, str) and isinstance(value, str) and key.lower() == event_name:
+            if isinstance(value, str) and key.lower() == event_name:
                 outcome = value.strip().lower()
                 if outcome == "success":
                     return outcome
@@ -584,7 +584,7 @@ def _read_identity(path: SignInPath, record: Record) -> str:
     arn = record.user.get("arn")
     if not isinstance(arn, str):
         arn = ""
-    if identity == "root" or arn[-5:].lower() == ":root":
+    if arn[-5:].lower() == ":root":
         return "root"  # before all else, so that an alert about root is never missed
     if identity:
         return identity

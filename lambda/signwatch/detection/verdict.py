@@ -336,7 +336,7 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
         role = f"{sign_in.target_account}/{sign_in.role}"
         subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{role}"
         deduplication_key = _make_deduplication_key(sign_in, subject)
-    if sign_in.kind == "application" and sign_in.grant == "refresh":  # every hour
+    if sign_in.grant == "refresh":  # an application's; programs refresh a token every hour
         subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{sign_in.client}"
         deduplication_key = _make_deduplication_key(sign_in, subject)
     grouped = "linked" if sign_in.kind == "console-link" else ""
@@ -386,6 +386,4 @@ def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str])
     is_on = not is_off and not names.isdisjoint(on)
     if verdict.level == "note" and is_on:
         return verdict._replace(level="alert", severity="normal")
-    if verdict.level == "alert" and is_on:
-        return verdict._replace(send_text=True)
-    return verdict
+    return verdict._replace(send_text=True) if is_on else verdict

@@ -45,6 +45,9 @@ def test_address_inside_is_recognised(source: str) -> None:
         "2001:db8::1%eth0",
         " 203.0.113.10",
         "203.0.113.10\n",
+        "203.0.113.10\0",
+        "203.0.113.\ud800",
+        "2001:db8::\ud800",
         "٢٠٣.0.113.10",
         3405803786,
         b"\xcb\x00q\x0a",
@@ -185,5 +188,62 @@ def test_unusable_entry_is_refused_with_a_sentence_before_it_is_stored(entry: st
         networks.parse_list_strictly(f"203.0.113.0/24,{entry}")
 
 
+def test_address_between_two_known_ones_is_not_recognised() -> None:
+    for known, between in (
+        ("203.0.113.4, 203.0.113.6", "203.0.113.5"),
+        ("203.0.113.4/31, 203.0.113.8/31", "203.0.113.6"),
+        ("2001:db8::4, 2001:db8::6", "2001:db8::5"),
+    ):
+        listed = networks.parse_list(known)
+        assert not networks.recognises(listed, between)
+        for entry in networks.split_list(known):
+            assert networks.recognises(listed, entry.partition("/")[0])
+
+
+def test_neighbours_are_recognised_from_the_first_to_the_last_address() -> None:
+    listed = networks.parse_list("203.0.113.4/31, 203.0.113.6/31, 203.0.113.9")
+    recognised = [n for n in range(12) if networks.recognises(listed, f"203.0.113.{n}")]
+    assert recognised == [4, 5, 6, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("source", "site"),
+    [
+        ("203.0.113.9", "cb0071"),
+        ("::ffff:203.0.113.200", "cb0071"),
+        ("2001:db8:1:2:3::4", "20010db800010002"),
+        ("AWS Internal", "AWS Internal"),
+        ("", ""),
+    ],
+)
+def test_site_is_24_bits_of_ipv4_64_bits_of_ipv6_or_the_source_itself(
+    source: str, site: str
+) -> None:
+    assert networks.name_site(source) == site
+
+
+@pytest.mark.parametrize(
+    ("network", "is_private"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.0.0.0/7", False),
+        ("172.16.0.0/12", True),
+        ("172.0.0.0/11", False),
+        ("203.0.113.0/24", False),
+        ("fe80::/64", True),
+        ("fd00::/8", True),
+        ("2001:db8::/32", False),
+    ],
+)
+def test_only_a_range_of_private_addresses_is_wholly_private(
+    network: str, *, is_private: bool
+) -> None:
+    assert networks.is_wholly_private(ip_network(network)) is is_private
+
+
 def test_widest_ranges_are_usable() -> None:
     assert len(networks.parse_list_strictly("11.0.0.0/8, 2000::/19")) == 2
+
+
+def test_narrowest_ranges_are_usable() -> None:
+    assert len(networks.parse_list_strictly("203.0.113.4/32, 2001:db8::1/128")) == 2

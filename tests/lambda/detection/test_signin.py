@@ -120,6 +120,7 @@ def test_unreadable_record_keeps_what_could_be_read() -> None:
             "iam-user-signs-in-with-mfa",
             {"type": "Root", "arn": "arn:aws:iam::111122223333:user/Anaya"},
         ),
+        ("iam-user-signs-in-with-mfa", {"arn": "arn:aws:iam::111122223333:ROOT"}),
         ("aws-login-is-approved-in-the-browser", {"type": "Root"}),
         ("application-is-authorised-in-the-browser", {"type": "Root"}),
         ("record-without-an-identity", {"type": "Root"}),
@@ -134,20 +135,101 @@ def test_any_hint_at_root_is_read_as_root_where_root_can_sign_in(
     assert (reading.identity, reading.who) == ("root", "root")
 
 
+def test_account_of_a_bare_record_without_one_is_that_of_its_user() -> None:
+    record = event("iam-user-signs-in-with-mfa")["detail"]
+    del record["recipientAccountId"]
+    record["userIdentity"]["accountId"] = "444455556666"
+    assert read_sign_in(record).account == "444455556666"
+
+
 @pytest.mark.parametrize(
-    ("arn", "role"),
+    ("arn", "identity"),
     [
-        ("arn:aws:sts::111122223333:assumed-role/Admin/anaya@example.com", "Admin"),
-        ("arn:aws:iam::111122223333:user/Admin/anaya", ""),
-        ("arn:aws:sts::111122223333:federated-user/Admin", ""),
-        ("Admin", ""),
-        ("", ""),
+        ("arn:aws:iam::111122223333:USER/anaya", "iam-user"),
+        ("arn:aws:sts::111122223333:assumed-role/Admin/anaya", "federated"),
+        ("arn:aws:sts::111122223333:federated-user/anaya", "federated"),
+        ("arn:aws:iam::111122223333:role/Admin", "unknown"),
+        (7, "unknown"),
     ],
 )
-def test_only_a_session_of_a_role_has_a_role(arn: str, role: str) -> None:
+def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
+    arn: object, identity: str
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": "Another", "arn": arn}
+    assert read_sign_in(changed).identity == identity
+
+
+def test_only_a_user_of_identity_center_has_an_id_in_an_identity_store() -> None:
+    recorded = event(PORTAL_SIGN_IN)["detail"]["userIdentity"]["onBehalfOf"]
+    for name, user, ids in (
+        (PORTAL_SIGN_IN, recorded, (ANAYA_ID, "d-1234567890")),
+        (PORTAL_SIGN_IN, None, ("", "")),
+        ("iam-user-signs-in-with-mfa", recorded, ("", "")),
+    ):
+        changed = event(name)
+        changed["detail"]["userIdentity"]["onBehalfOf"] = user
+        reading = read_sign_in(changed)
+        assert (reading.user_id, reading.identity_store_id) == ids
+
+
+@pytest.mark.parametrize(
+    ("arn", "role", "account"),
+    [
+        (
+            "arn:aws:sts::444455556666:assumed-role/Admin/anaya@example.com",
+            "Admin",
+            "444455556666",
+        ),
+        ("arn:aws:sts::444455556666:assumed-role/Admin/a:b", "Admin", "444455556666"),
+        ("arn:aws:iam::111122223333:user/Admin/anaya", "", ""),
+        ("arn:aws:sts::111122223333:federated-user/Admin", "", ""),
+        ("Admin", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_only_a_session_of_a_role_has_a_role(arn: str, role: str, account: str) -> None:
     changed = event("federated-user-signs-in")
     changed["detail"]["userIdentity"]["arn"] = arn
-    assert read_sign_in(changed).role == role
+    reading = read_sign_in(changed)
+    assert (reading.role, reading.target_account) == (role, account)
+
+
+def test_user_of_identity_center_signs_in_without_a_role() -> None:
+    changed = event(PORTAL_SIGN_IN)
+    changed["detail"]["userIdentity"]["arn"] = "arn:aws:sts::444455556666:assumed-role/Admin/anaya"
+    reading = read_sign_in(changed)
+    assert (reading.event_name, reading.role, reading.target_account) == (
+        "UserAuthentication",
+        "",
+        "",
+    )
+
+
+@pytest.mark.parametrize("target", ["222233334444", "arn:aws:iam::222233334444:root"])
+def test_root_session_is_in_the_account_of_its_target(target: str) -> None:
+    changed = event("organisation-takes-a-root-session")
+    changed["detail"]["requestParameters"]["targetPrincipal"] = target
+    reading = read_sign_in(changed)
+    assert (reading.role, reading.target_account) == ("", "222233334444")
+
+
+@pytest.mark.parametrize("field", ["errorCode", "errorMessage"])
+def test_call_with_either_mark_of_an_error_failed(field: str) -> None:
+    changed = event("federated-user-takes-a-role-by-saml")
+    changed["detail"][field] = "AccessDenied"
+    assert read_sign_in(changed).outcome == "failure"
+
+
+def test_aws_login_has_neither_a_grant_nor_a_client() -> None:
+    for name in ("aws-login-is-approved-in-the-browser", "aws-login-gets-a-token"):
+        changed = event(name)
+        parameters = changed["detail"].get("requestParameters") or {}
+        parameters |= {"redirect_uri": "http://127.0.0.1:60432/", "client_id": CLI_CLIENT}
+        parameters["grant_type"] = "authorization_code"
+        changed["detail"]["requestParameters"] = parameters
+        reading = read_sign_in(changed)
+        assert (reading.kind, reading.grant, reading.client) == ("aws-login", "", "")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +299,15 @@ def test_two_endpoints_or_an_unreadable_one_recognise_nothing(
     assert not networks.can_be_recognised(sign_in.source, endpoint, allowed)
 
 
+def test_two_endpoints_are_both_shown() -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["vpcEndpointId"] = STRANGE_ENDPOINT
+    changed["detail"]["additionalEventData"]["x-amzn-vpce-id"] = ENDPOINT
+    assert read_sign_in(changed).vpc_endpoint == f"{ENDPOINT} and {STRANGE_ENDPOINT}"
+    changed["detail"]["vpcEndpointId"] = 7
+    assert read_sign_in(changed).vpc_endpoint == f"an unreadable VPC endpoint and {ENDPOINT}"
+
+
 @pytest.mark.parametrize("recorded", [None, "", " ", [], {}])
 def test_empty_endpoint_is_none(recorded: object) -> None:
     changed = event("iam-user-signs-in-with-mfa")
@@ -240,6 +331,54 @@ def test_user_agent_changes_nothing(agent: str) -> None:
         if isinstance(changed, dict) and isinstance(changed.get("detail"), dict):
             changed["detail"]["userAgent"] = agent
             assert signin.read(changed) == signin.read(event(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("application-changes-a-token", "an application changed a token for another"),
+        ("aws-service-refreshes-a-token", "a token was refreshed"),
+        (
+            "command-line-waits-for-its-device-code",
+            "a program asked whether its device code is approved",
+        ),
+        ("identity-center-asks-for-a-factor", "a factor was asked for"),
+        ("identity-center-factor-is-right", "a factor was passed"),
+        ("identity-center-opens-an-account-by-saml", "Identity Center opened an account"),
+        ("identity-center-prepares-a-console-session", "Identity Center opened an account"),
+        ("portal-lists-accounts", "the portal listed accounts"),
+        ("portal-lists-applications", "the portal listed applications"),
+        ("portal-lists-profiles", "the portal listed profiles"),
+        ("portal-lists-roles", "the portal listed roles"),
+        ("portal-opens-an-account", "the portal opened an account or application"),
+        ("portal-session-begins", "the portal session began"),
+        ("portal-session-ends", "the portal session ended"),
+        ("role-session-goes-on", "a console session of a role went on"),
+        ("second-factor-is-asked-for", "the second factor was asked for"),
+        ("detail-is-no-record", "the event holds no CloudTrail record"),
+        ("record-without-a-source", "the record names no source address"),
+        ("token-comes-from-an-unusual-service", "the event comes from an unusual service"),
+    ],
+)
+def test_step_and_unreadable_record_say_why(name: str, reason: str) -> None:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.Step | signin.Unreadable)
+    assert reading.reason == reason
+
+
+def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> None:
+    changed = event("second-factor-is-asked-for")
+    changed["detail"]["vpcEndpointId"] = ENDPOINT
+    factor = event("identity-center-factor-is-right")
+    changed["detail"]["userIdentity"]["onBehalfOf"] = factor["detail"]["userIdentity"]["onBehalfOf"]
+    reading = signin.read_unfinished(changed)
+    assert (reading.kind, reading.outcome) == ("unfinished", "unfinished")
+    assert reading.what == "Right password, no sign-in after it"
+    assert (reading.user_id, reading.identity_store_id) == ("", "")
+    assert (reading.mfa, reading.vpc_endpoint) == ("unrecorded", ENDPOINT)
+    reading = signin.read_unfinished(factor)
+    assert (reading.identity, reading.user_id) == ("identity-center", ANAYA_ID)
+    assert reading.identity_store_id == "d-1234567890"
 
 
 def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
@@ -324,6 +463,7 @@ def test_sign_in_to_a_transfer_web_app_is_told_by_its_url(login_to: str) -> None
         "https://s\u212aylight.local",
         "https://xskylight.local",
         "https://skylight.local.evil.example",
+        "https://skylight.local/?x=.awsapps.com/start/",
         "https://skylight.local\nx",
         "https://transfer-webapp.us-east-2.on.aws",
         "https://a.b.transfer-webapp.us-east-2.on.aws",
@@ -367,6 +507,8 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),
+        ({"client_id": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
+        ({}, {"clientId": OTHER_CLIENT}, "application"),
         ({"client_id": OTHER_CLIENT}, {}, "application"),
         ({"clientId": OTHER_CLIENT}, {}, "application"),
         ({}, {"client_id": OTHER_CLIENT}, "application"),
@@ -400,6 +542,7 @@ def test_only_the_client_of_the_command_line_is_aws_login(
         ({"redirectUri": "cursor://anysphere.cursor-mcp/oauth"}, "anysphere.cursor-mcp"),
         ({"redirect_uri": "https://claude.ai@evil.example/x"}, "evil.example"),
         ({"redirect_uri": "https://evil.example\\@claude.ai/x"}, "evil.example"),
+        ({"redirect_uri": "https:///x"}, ""),
         ({"redirect_uri": 7}, ""),
         ({}, "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"),
         ({"client_id": "https://client.example/metadata.json"}, "client.example"),
@@ -412,6 +555,13 @@ def test_application_is_named_by_its_host_or_its_id(
     changed = event("application-is-authorised-in-the-browser")
     changed["detail"]["requestParameters"] = {"client_id": OTHER_CLIENT} | parameters
     assert read_sign_in(changed).client == client
+
+
+def test_application_without_a_client_has_no_name() -> None:
+    changed = event("application-is-authorised-in-the-browser")
+    changed["detail"]["requestParameters"] = {"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}
+    reading = read_sign_in(changed)
+    assert (reading.kind, reading.client) == ("application", "")
 
 
 @pytest.mark.parametrize(
@@ -433,6 +583,9 @@ def test_exchange_of_a_token_is_a_success_unless_the_record_says_otherwise(
         ("444455556666:", "unknown"),
         ("444455556666:444455556666", "unknown"),
         ("444455556666:anaya", "anaya"),
+        ("4444:anaya", "4444:anaya"),
+        ("4444", "4444"),
+        ("twelveletter:anaya", "twelveletter:anaya"),
         ("AROAEXAMPLE0000000001:anaya@example.com", "anaya@example.com"),
         ("AROAEXAMPLE0000000001:", "AROAEXAMPLE0000000001"),
         ("AIDAEXAMPLE0000000001", "AIDAEXAMPLE0000000001"),
@@ -448,6 +601,13 @@ def test_account_is_never_the_name_of_a_person(
     changed = event("iam-user-signs-in-with-mfa")
     changed["detail"]["userIdentity"] = {"type": kind, "arn": "", "principalId": principal_id}
     assert read_sign_in(changed).who == who
+
+
+@pytest.mark.parametrize("name", ["_anaya", "+1 anaya", "-a-", " anaya "])
+def test_name_may_begin_with_a_sign(name: str) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": "IAMUser", "userName": name}
+    assert read_sign_in(changed).who == name.strip()
 
 
 def test_hidden_name_in_an_arn_is_ignored() -> None:
@@ -495,6 +655,7 @@ def test_unreadable_record_of_identity_center_does_not_name_root_either() -> Non
     ("credential_type", "mfa"),
     [
         ("PASSWORD", "no"),
+        ("PASSWORD,", "no"),
         ("EMAIL_OTP", "no"),
         ("PASSWORD,EMAIL_OTP", "yes"),
         ("PASSWORD,TOTP", "yes"),
@@ -535,6 +696,7 @@ def test_session_with_mfa_says_so_on_every_path(name: str) -> None:
         (None, "true", "yes"),
         ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", None, "provider"),
         ("arn:aws:sts::444455556666:federated-user/Alice", "false", "provider"),
+        ("arn:aws:sts::444455556666:Assumed-Role/Admin/Alice", "false", "provider"),
         ("arn:aws:sts::444455556666:assumed-role/Admin/Alice", "true", "yes"),
     ],
 )
@@ -577,6 +739,82 @@ def test_anomaly_alert_is_recognised_by_its_detail_type_alone(detail_type: str) 
     assert reading.kind == "anomaly"
     assert reading.event_name == detail_type
     assert reading.account == "111122223333"
+    assert reading.grant == ""
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "expected"),
+    [
+        ("codecatalyst.amazonaws.com", "CreateToken", signin.NotASignIn),
+        ("sts.amazonaws.com", "CreateToken", signin.Unreadable),
+        ("sso.amazonaws.com", "CheckMfa", signin.Unreadable),
+        ("sts.amazonaws.com", "GetCallerIdentity", signin.NotASignIn),
+    ],
+)
+def test_event_of_a_path_from_another_service_is_unreadable_only_if_it_has_paths(
+    service: str, name: str, expected: type
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"] |= {"eventSource": service, "eventName": name}
+    assert type(signin.read(changed)) is expected
+
+
+def test_only_a_federated_user_signs_in_to_the_console_with_identity_center() -> None:
+    link = event("identity-center-prepares-a-console-session")
+    for name, what in (
+        ("federated-user-signs-in", "Identity Center console sign-in"),
+        ("iam-user-signs-in-with-mfa", "Console sign-in"),
+        ("root-signs-in-with-mfa", "Root console sign-in"),
+    ):
+        changed = event(name)
+        session = link["detail"]["userIdentity"]["sessionContext"]
+        changed["detail"]["userIdentity"]["sessionContext"] = session
+        assert read_sign_in(changed).what == what
+
+
+@pytest.mark.parametrize("record", [{}, {"detail": {}}, {"detail": "x"}, "x"])
+def test_event_without_a_record_says_so(record: object) -> None:
+    reading = signin.read(record)
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.reason == "the event holds no CloudTrail record"
+
+
+@pytest.mark.parametrize("name", SIGN_INS)
+def test_only_a_token_has_a_grant(name: str) -> None:
+    reading = read_sign_in(event(name))
+    grants = {"device code", "authorization code", "refresh"}
+    allowed = grants | {""} if reading.kind in ("token", "application") else {""}
+    assert reading.grant in allowed
+
+
+def test_portal_sign_in_is_no_step_whatever_its_session_is() -> None:
+    changed = event(PORTAL_SIGN_IN)
+    link = event("identity-center-prepares-a-console-session")
+    session = link["detail"]["userIdentity"]["sessionContext"]
+    changed["detail"]["userIdentity"]["sessionContext"] = session
+    assert read_sign_in(changed).kind == "identity-center"
+
+
+@pytest.mark.parametrize(
+    ("elements", "outcome"),
+    [
+        ({"CONSOLELOGIN": " success "}, "success"),
+        ({"SwitchRole": "Success", "consolelogin": "Failure"}, "failure"),
+        ({"CONSOLELOGIN": "success", "consolelogin": "failure"}, "success"),
+        ({"SwitchRole": "Success"}, None),
+        ({"ConsoleLogin": ["Success"]}, None),
+    ],
+)
+def test_outcome_is_read_under_the_name_of_the_event_alone(
+    elements: dict[str, object], outcome: str | None
+) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["responseElements"] = elements
+    reading = signin.read(changed)
+    if outcome:
+        assert getattr(reading, "outcome", None) == outcome
+    else:
+        assert getattr(reading, "reason", None) == "the record tells no outcome"
 
 
 @pytest.mark.parametrize(
@@ -646,7 +884,9 @@ def test_refresh_of_a_token_from_anywhere_else_is_a_session_use(name: str, sourc
 def test_refresh_of_a_token_without_a_source_is_unreadable(name: str) -> None:
     changed = event(name)
     del changed["detail"]["sourceIPAddress"]
-    assert isinstance(signin.read(changed), signin.Unreadable)
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Unreadable)
+    assert reading.reason == "the record names no source address"
 
 
 @pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
@@ -670,6 +910,12 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
     assert isinstance(reading, signin.SignIn)
     assert (reading.kind, reading.outcome) == ("session-use", "success")
     assert reading.what.endswith("with Identity Center")
+
+
+def test_console_link_without_a_time_is_a_step() -> None:
+    changed = event("identity-center-prepares-a-console-session")
+    changed["time"] = changed["detail"]["eventTime"] = "soon"
+    assert isinstance(signin.read(changed), signin.Step)
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,99 @@ def test_token_that_programs_get_often_is_reported_once_a_day_for_each_source(na
     assert judge(record, "anywhere").deduplication_key not in ("", key)
 
 
+def read_sign_in(name: str) -> signin.SignIn:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.SignIn)
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        (
+            "command-line-gets-role-keys",
+            "role-keys#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        (
+            "application-exchanges-a-token",
+            "token-exchange#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        (
+            "keys-come-by-delegated-access",
+            "delegated-access#192.0.2.5#vpce-1#222233334444/Admin",
+        ),
+        ("application-refreshes-its-token", "application#192.0.2.5#vpce-1#claude.ai"),
+        ("command-line-refreshes-its-token", "session-use#c00002#vpce-1"),
+        ("iam-user-signs-in-with-mfa", None),
+        ("federation-token-is-made", None),
+        ("application-gets-a-token", None),
+    ],
+)
+def test_deduplication_key_says_what_is_reported_once_a_day(name: str, subject: str | None) -> None:
+    sign_in = read_sign_in(name)._replace(
+        account="111122223333",
+        who="anaya",
+        source="192.0.2.5",
+        vpc_endpoint="vpce-1",
+        target_account="222233334444",
+        role="Admin",
+        client="claude.ai",
+    )
+    key = f"111122223333#anaya#{subject}" if subject else ""
+    assert verdict.judge(sign_in, recognised=False).deduplication_key == key
+    unknown = sign_in._replace(who="unknown")
+    key = key.replace("anaya", "unknown") if sign_in.kind == "session-use" else ""
+    assert verdict.judge(unknown, recognised=False).deduplication_key == key
+
+
+def test_deduplication_key_of_a_missing_mfa_has_neither_source_nor_path() -> None:
+    sign_in = read_sign_in("iam-user-signs-in-without-mfa")._replace(
+        account="111122223333", who="anaya"
+    )
+    decision = verdict.judge(sign_in, recognised=True)
+    assert decision.deduplication_key == "111122223333#anaya#no MFA"
+
+
+@pytest.mark.parametrize(
+    ("name", "may_be_root"),
+    [
+        ("iam-user-signs-in-with-mfa", True),
+        ("aws-login-gets-a-token", True),
+        ("application-gets-a-token", True),
+        ("role-is-switched", False),
+        ("federation-token-is-made", False),
+    ],
+)
+def test_unknown_user_may_be_root_on_the_paths_of_root(name: str, *, may_be_root: bool) -> None:
+    unknown = read_sign_in(name)._replace(identity="unknown")
+    success = verdict.judge(unknown, recognised=True)
+    failure = verdict.judge(unknown._replace(outcome="failure"), recognised=True)
+    if may_be_root:
+        assert success.reasons == ("success of an unknown kind of user", "recognised source")
+        assert failure.reasons == ("failure of an unknown kind of user", "recognised source")
+    assert (success.level == "alert") is may_be_root
+    assert (failure.level == "alert") is may_be_root
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("federated-user-takes-a-role-by-saml", "note"),
+        ("federation-token-is-made", "note"),
+        ("application-exchanges-a-token", "note"),
+        ("keys-come-by-delegated-access", "note"),
+        ("iam-user-signs-in-with-mfa", "alert"),
+        ("role-is-switched", "alert"),
+        ("command-line-gets-role-keys", "alert"),
+    ],
+)
+def test_failure_of_a_program_is_a_note(name: str, level: str) -> None:
+    sign_in = read_sign_in(name)._replace(outcome="failure", identity="iam-user")
+    decision = verdict.judge(sign_in, recognised=False)
+    assert (decision.level, decision.reasons) == (level, ("failure", "unrecognised source"))
+    assert verdict.judge(sign_in, recognised=True).level == "note"
+
+
 def test_refreshes_of_each_application_are_reported_but_all_its_authorisations() -> None:
     refresh = event("application-refreshes-its-token")
     key = judge(refresh, "anywhere").deduplication_key
@@ -200,6 +293,26 @@ def test_repeated_alert_is_a_note_with_its_reasons() -> None:
     )
 
 
+def test_site_of_the_last_sign_in_makes_a_note_with_its_reasons() -> None:
+    decision = verdict.mark_site_of_last_sign_in(
+        judge(event("command-line-refreshes-its-token"), "anywhere")
+    )
+    assert decision == verdict.Verdict(
+        "note",
+        "",
+        ("session used elsewhere", "unrecognised source", "where the person last signed in"),
+    )
+
+
+def test_pending_alert_is_a_note_with_its_reasons() -> None:
+    decision = verdict.mark_held_back(judge(event("command-line-gets-role-keys"), "anywhere"))
+    assert decision == verdict.Verdict(
+        "note",
+        "",
+        ("role keys", "unrecognised source", "being reported; looked at again in 15 minutes"),
+    )
+
+
 @pytest.mark.parametrize(("failures", "send_text"), [(1, False), (2, False), (3, True), (50, True)])
 def test_failures_are_sent_as_a_text_from_the_third_on(failures: int, send_text: bool) -> None:
     decision = verdict.apply_failure_count(
@@ -210,7 +323,19 @@ def test_failures_are_sent_as_a_text_from_the_third_on(failures: int, send_text:
     assert decision.reasons[-1] == f"{failures} failures within 15 minutes"
 
 
+@pytest.mark.parametrize(
+    ("failures", "is_first", "send_text"),
+    [(1, True, True), (2, False, False), (2, True, True), (3, False, True)],
+)
+def test_first_failure_of_root_is_sent_as_a_text(
+    failures: int, *, is_first: bool, send_text: bool
+) -> None:
+    decision = judge(event("root-fails"), "anywhere")
+    assert verdict.apply_failure_count(decision, failures, is_first=is_first).send_text is send_text
+
+
 def test_console_link_and_the_sign_in_after_it_are_linked() -> None:
+    assert judge(event("command-line-gets-role-keys"), "anywhere").grouped == ""
     assert judge(event("console-session-is-prepared"), "anywhere").grouped == "linked"
     decision = verdict.mark_linked(judge(event("federated-user-signs-in"), "anywhere"))
     assert (decision.level, decision.grouped) == ("alert", "linked")
@@ -224,6 +349,25 @@ def test_device_code_approved_elsewhere_or_perhaps_so_is_a_high_alert(place: str
     assert (decision.level, decision.severity) == ("alert", "high")
     assert decision.reasons[0] == "device code elsewhere"
     assert verdict.judge(signin.read(record), recognised=True).severity == "high"
+
+
+def test_device_code_of_an_unknown_approval_is_a_high_alert_in_any_network() -> None:
+    reading = signin.read(event("command-line-gets-a-token-by-device-code"))
+    for recognised, source in ((True, "recognised source"), (False, "unrecognised source")):
+        decision = verdict.judge(reading, recognised=recognised, has_recognised_addresses=True)
+        assert (decision.level, decision.severity) == ("alert", "high")
+        assert decision.reasons == ("device code, its approval unknown", source)
+
+
+def test_only_a_portal_sign_in_or_a_device_code_is_about_a_device_code() -> None:
+    for name, is_about in (
+        ("iam-user-signs-in-with-mfa", False),
+        ("command-line-gets-role-keys", False),
+        ("identity-center-user-signs-in-with-totp", True),
+        ("command-line-gets-a-token-by-device-code", True),
+    ):
+        reasons = judge(event(name), "anywhere", approved_elsewhere=True).reasons
+        assert ("device code elsewhere" in reasons) is is_about
 
 
 def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
@@ -280,6 +424,40 @@ class TestAlertOff:
             assert judge(record, "anywhere", off=off).level == "alert"
         assert judge(record, "anywhere", off=("no-mfa", "unrecognised-source")).level == "note"
 
+    @pytest.mark.parametrize(
+        ("place", "off", "level"),
+        [
+            ("anywhere", ("device-code-elsewhere",), "alert"),
+            ("anywhere", ("unrecognised-source",), "alert"),
+            ("anywhere", ("device-code-elsewhere", "unrecognised-source"), "note"),
+            ("recognised", ("device-code-elsewhere",), "note"),
+            ("recognised", ("recognised-source",), "alert"),
+        ],
+    )
+    def test_unrecognised_source_of_a_device_code_is_a_cause_too(
+        self, place: str, off: tuple[str, ...], level: str
+    ) -> None:
+        record = event("command-line-gets-a-token-by-device-code")
+        assert judge(record, place, approved_elsewhere=True, off=off).level == level
+
+    def test_assume_root_cannot_be_switched_off(self) -> None:
+        off = (*ALL_CAUSE_NAMES, "assume-root", "unrecognised-source", "recognised-source")
+        for place in NETWORKS:
+            decision = judge(event("organisation-takes-a-root-session"), place, off=off)
+            assert (decision.level, decision.severity) == ("alert", "high")
+
+    def test_note_says_what_it_would_be_without_the_switch(self) -> None:
+        decision = judge(event("iam-user-fails"), "anywhere", off=("failure",))
+        assert decision == verdict.Verdict(
+            "note", "", ("failure", "unrecognised source", "switched off")
+        )
+
+    def test_note_is_not_changed(self) -> None:
+        reading = signin.read(event("workspaces-user-signs-in"))
+        for off in (("workspaces-sign-in",), ("no-mfa",)):
+            decision = verdict.judge(reading, recognised=False, off=off)
+            assert decision.reasons == ("WorkSpaces sign-in", "unrecognised source")
+
     @pytest.mark.parametrize("place", NETWORKS)
     @pytest.mark.parametrize(
         "name",
@@ -315,7 +493,10 @@ class TestAlertOn:
             assert verdict.judge(reading, recognised=recognised).level == "note"
         decision = verdict.judge(reading, recognised=False, on=(cause,))
         assert (decision.level, decision.severity) == ("alert", "normal")
-        assert ("failure" in decision.reasons) is (outcome == "failure")
+        failure = ("failure",) if outcome == "failure" else ()
+        reason = decision.reasons[0]
+        assert verdict.format_cause(reason) == cause
+        assert decision.reasons == (reason, *failure, "unrecognised source")
         assert decision.grouped == ("failures" if outcome == "failure" else "")
         assert verdict.judge(reading, recognised=True, on=(cause,)).level == "note"
 
@@ -336,6 +517,8 @@ class TestSessionUse:
         assert (decision.level, decision.severity, decision.send_text) == ("alert", "normal", False)
         on = ("session-used-elsewhere",)
         assert verdict.judge(reading, recognised=False, on=on).send_text is True
+        assert verdict.judge(reading, recognised=False, on=("no-mfa",)).send_text is False
+        assert verdict.judge(reading, recognised=False, off=("no-mfa",)).send_text is False
         assert verdict.judge(reading, recognised=True, on=on).level == "recognised"
 
     @pytest.mark.parametrize(
@@ -407,7 +590,7 @@ class TestRightPassword:
         self, user: Any, level: str, *, recognised: bool
     ) -> None:
         decision = self.judge(user, recognised=recognised)
-        assert decision.level == level
+        assert (decision.level, decision.severity) == (level, "normal" if level == "alert" else "")
         source = "recognised source" if recognised else "unrecognised source"
         assert decision.reasons == ("right password without a sign-in", source)
         assert (decision.grouped, decision.send_text) == ("", True)
@@ -441,9 +624,10 @@ class TestRightPassword:
     def test_alert_on_changes_no_other_verdict(self) -> None:
         for name in CASES:
             reading = signin.read(event(name))
-            assert verdict.judge(reading, recognised=True, on=(self.NAME,)) == verdict.judge(
-                reading, recognised=True
-            )
+            for recognised in (True, False):
+                decision = verdict.judge(reading, recognised=recognised)
+                switched = verdict.judge(reading, recognised=recognised, on=(self.NAME,))
+                assert switched == decision
 
 
 def test_kinds_named_in_the_policy_are_kinds_of_paths() -> None:
