@@ -259,7 +259,7 @@ class TestFailures:
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str], fault: str
     ) -> None:
         if fault == "get_item":  # called only for a known alert
-            world.dependencies().client("dynamodb").items[KEY] = {}
+            world.table.items[KEY] = {"alert": {"S": KEY}}
         world.table.fails, world.missing = {fault}, {"dynamodb"} if fault == "no client" else set()
         send(world, twilio)
         assert twilio.recipients == [FIRST, SECOND]

@@ -69,7 +69,7 @@ class TestSecret:
         for now in (NOW, NOW + 299):
             assert sms.load_secret(world.client, ARN, now) == SECRET
         assert world.secrets.calls == ["get_secret_value"]
-        sms.load_secret(world.client, ARN, NOW + 301)
+        sms.load_secret(world.client, ARN, NOW + 300)
         assert len(world.secrets.calls) == 2
 
     def test_cache_can_be_bypassed(self, world: World) -> None:

@@ -236,11 +236,11 @@ class TestRightPassword:
     def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
         assert look_again(world, step(name)) == "note"
-        assert len(world.logs.calls) == second_look.SEARCH_MAX_PAGES
+        assert len(world.logs.calls) == 20
 
     def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
         world.logs.raw_copies = [step(name), step(name), success(name)]
-        world.seconds_left = lambda: second_look.MIN_SECONDS_FOR_PAGE + 1 - len(world.logs.calls)
+        world.seconds_left = lambda: 41.0 - len(world.logs.calls)
         assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == 2
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from signwatch.enrichment.state import DAY_SECONDS, MAX_COUNTED_EVENTS, WINDOW_SECONDS, State
+from signwatch.enrichment.state import State
 from tests.support.dependencies import SETTINGS, AccessDeniedError, Table
 
 NOW = 1_795_000_000
+DAY_SECONDS, WINDOW_SECONDS, MAX_COUNTED_EVENTS = 86_400, 900, 50
 
 
 @pytest.fixture
