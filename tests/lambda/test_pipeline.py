@@ -192,6 +192,29 @@ def test_text_has_the_accounts_label_and_the_delay(world: World, twilio: Twilio)
     assert lines[-2].endswith("2026-11-26 09:55:00 UTC, 5 min ago")
 
 
+def test_alert_whose_cause_is_switched_off_is_a_note(world: World) -> None:
+    off = world.dependencies(alert_off="no-mfa,unrecognised-source")
+    assert process(event("iam-user-signs-in-with-mfa"), off)["verdict"] == "note"
+    assert world.topic.emails == []
+
+
+def test_alert_has_the_local_time_of_the_time_zone(world: World) -> None:
+    world.secrets.text = None
+    process(event("iam-user-signs-in-with-mfa"), world.dependencies(time_zone="Europe/Berlin"))
+    email = world.topic.emails[0]["Message"]
+    assert "\neu-north-1 2026-11-20 10:00:00 UTC (11:00 +0100)," in email
+
+
+def test_event_without_an_id_is_not_recorded_and_is_sent_each_time(world: World) -> None:
+    world.secrets.text = None
+    sign_in = event("iam-user-signs-in-with-mfa") | {"id": ""}
+    sign_in["detail"]["eventID"] = ""
+    for _ in range(2):
+        process(sign_in, world.dependencies())
+    assert len(world.topic.emails) == 2
+    assert world.table.items == {}
+
+
 def test_error_is_raised_if_the_alert_did_not_reach_everybody(
     world: World,
 ) -> None:

@@ -121,6 +121,16 @@ class TestPartialFailure:
         send(world, twilio)
         assert twilio.recipients == [FIRST, SECOND]
 
+    def test_text_is_tried_again_although_a_later_one_failed_for_good(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        fill(world, recipients=[FIRST, UNSUBSCRIBED])
+        twilio.fail(503, times=2)
+        with pytest.raises(DeliveryError, match="recipient 1 of 2 was not sent, and is tried"):
+            send(world, twilio)
+        send(world, twilio)
+        assert twilio.recipients == [FIRST]
+
     def test_permanent_failure_is_in_the_email_and_is_not_retried(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -221,6 +221,13 @@ class TestRightPassword:
         world.logs.raw_copies = [success(name, **detail)]
         assert look_again(world, step(name)) == "note"
 
+    @pytest.mark.parametrize("time", ["2026-11-20T10:00:00Z", "2026-11-20T10:15:00Z"])
+    def test_sign_in_counts_from_the_same_second_to_15_minutes_later(
+        self, world: World, name: str, time: str
+    ) -> None:
+        world.logs.raw_copies = [success(name, eventTime=time)]
+        assert look_again(world, step(name)) == "ignored"
+
     @pytest.mark.parametrize("fault", ["filter_log_events", "client", "time", "line"])
     def test_event_is_noted_if_the_search_fails(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str, fault: str
@@ -237,6 +244,11 @@ class TestRightPassword:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
         assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == 20
+
+    def test_search_finds_a_sign_in_on_its_last_page(self, world: World, name: str) -> None:
+        world.logs.raw_copies = [*[step(name)] * 19, success(name)]
+        world.seconds_left = lambda: 40.0
+        assert look_again(world, step(name)) == "ignored"
 
     def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
         world.logs.raw_copies = [step(name), step(name), success(name)]
@@ -269,6 +281,30 @@ class TestPerson:
         sign_in["detail"]["userIdentity"]["userName"] = "Paulo"
         world.logs.raw_copies = [sign_in]
         assert look_again(world, step(CONSOLE)) == "note"
+
+    def test_another_path_of_the_same_person_does_not_count(self, world: World) -> None:
+        """A console link gives no password: only its path differs from a console sign-in."""
+        sign_in = success(CONSOLE)
+        sign_in["detail"] |= {
+            "eventSource": "sts.amazonaws.com",
+            "eventName": "GetFederationToken",
+            "eventType": "AwsApiCall",
+            "requestParameters": {"name": "ConsoleLogin"},
+        }
+        parsed = signin.read(sign_in)
+        assert isinstance(parsed, signin.SignIn)
+        assert (parsed.kind, parsed.outcome) == ("federation-token", "success")
+        assert (parsed.who, parsed.identity) == ("Anaya", "iam-user")
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, step(CONSOLE)) == "note"
+
+    def test_two_unknown_accounts_do_not_count_as_the_same(self, world: World) -> None:
+        password, sign_in = step(CONSOLE), success(CONSOLE)
+        for record in (password, sign_in):
+            record["account"] = record["detail"]["recipientAccountId"] = ""
+            del record["detail"]["userIdentity"]["accountId"]
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, password) == "note"
 
     def test_two_unknown_users_do_not_count_as_the_same_person(self, world: World) -> None:
         password, sign_in = step(CONSOLE), success(CONSOLE)
