@@ -49,7 +49,9 @@ class TestBothChannels:
         assert twilio.recipients == [FIRST, SECOND]
         assert {message["body"] for message in twilio.messages} == {"the text"}
         assert world.topic.emails == [{"Subject": "the subject", "Message": "the body"}]
-        assert metrics(capsys) == {"TextsSent": 2.0}
+        (line,) = log_lines(capsys)
+        assert (line["level"], line["event_id"], line["TextsSent"]) == ("INFO", "8a1edcc0", 2.0)
+        assert (line["delivery"], line["email"]) == ("complete", "sent")
 
     def test_ledger_has_a_state_per_recipient_and_no_number(
         self, world: World, twilio: Twilio
@@ -131,6 +133,14 @@ class TestPartialFailure:
         send(world, twilio)
         assert twilio.recipients == [FIRST]
 
+    def test_text_to_one_recipient_has_reached_somebody(self, world: World, twilio: Twilio) -> None:
+        world.topic.fails = {"publish"}
+        fill(world, recipients=[FIRST])
+        with pytest.raises(DeliveryError) as error:
+            send(world, twilio)
+        assert error.value.reached_somebody
+        assert str(error.value) == "e-mail: failed"
+
     def test_permanent_failure_is_in_the_email_and_is_not_retried(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -198,6 +208,21 @@ class TestFallback:
         assert twilio.messages == []
         assert [email["Message"] for email in world.topic.emails] == [f"the body\n\n{sentence}"]
         assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
+
+    def test_email_that_failed_too_is_no_fallback(
+        self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.secrets.text, world.topic.fails = None, {"publish"}
+        with pytest.raises(DeliveryError) as error:
+            send(world, twilio)
+        assert not error.value.reached_somebody
+        failure = "no text was sent: the secret is still empty (ResourceNotFoundException)"
+        assert str(error.value) == f"{failure}; e-mail: failed"
+        failed_email, delivery = log_lines(capsys)
+        assert (failed_email["problem"], failed_email["error"]) == ("e-mail", "AccessDeniedError")
+        assert (delivery["level"], delivery["event_id"]) == ("ERROR", "8a1edcc0")
+        assert (delivery["delivery"], delivery["email"]) == ([failure], "failed")
+        assert "FallbackUsed" not in delivery
 
     @pytest.mark.parametrize("fault", ["unreadable", "no client"])
     def test_email_is_sent_first_and_the_text_on_retry_if_the_secret_cannot_be_read(
@@ -274,9 +299,11 @@ class TestFailures:
         send(world, twilio)
         assert twilio.recipients == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
-        problem = next(line for line in log_lines(capsys) if line.get("problem"))
-        assert (problem["problem"], problem["error"]) == ("ledger", "AccessDeniedError")
-        assert problem["event_id"] == "8a1edcc0"
+        problems = [line for line in log_lines(capsys) if line.get("problem")]
+        marks = 4 if fault == "update_item" else 1  # the others fail once, before any mark
+        assert len(problems) == marks
+        assert (problems[0]["problem"], problems[0]["error"]) == ("ledger", "AccessDeniedError")
+        assert problems[0]["event_id"] == "8a1edcc0"
 
     @pytest.mark.parametrize("ledger", [True, False])
     @pytest.mark.parametrize("secret", [True, False])

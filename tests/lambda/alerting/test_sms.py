@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SECRET = sms.parse_secret(json.dumps(TWILIO_SECRET))
 ARN = SETTINGS.twilio_secret_arn
+ACCEPTED = sms.Outcome("accepted", "")
+RETRY_PAUSE_SECONDS = sms.RETRY_PAUSE_SECONDS  # which a fixture of every test takes away
 
 
 def enough_seconds() -> float:
@@ -109,8 +111,9 @@ class TestSecret:
         ],
     )
     def test_missing_value_or_wrong_type_is_an_error(self, changes: dict[str, Any]) -> None:
-        with pytest.raises(sms.NoSecretError, match="names no recipient or lacks a value"):
+        with pytest.raises(sms.NoSecretError) as caught:
             sms.parse_secret(json.dumps({**TWILIO_SECRET, **changes}))
+        assert str(caught.value) == "the secret names no recipient or lacks a value"
 
     @pytest.mark.parametrize(
         "text", [KEY_SECRET, "[]", "{}", "null", '"x"', "[" * 100_000], ids=lambda text: text[:9]
@@ -181,6 +184,27 @@ class TestSending:
         outcome = send_to(SETTINGS.twilio_base_url)
         assert outcome == sms.Outcome("transient", "Twilio could not be reached (ConnectionError)")
 
+    @pytest.mark.parametrize("name", ["ConnectTimeout", "ProxyError"])
+    def test_text_that_could_not_leave_is_not_sent(
+        self, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise getattr(requests.exceptions, name)
+
+        monkeypatch.setattr(requests.Session, "send", refuse)
+        reason = f"Twilio could not be reached ({name})"
+        assert send_to("https://a.example") == sms.Outcome("transient", reason)
+
+    def test_second_attempt_comes_half_a_second_later(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses: list[float] = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
+        twilio.fail(503)
+        assert send(twilio).state == "accepted"
+        assert pauses == [0.5]
+
     def test_timeout_is_not_retried_at_once(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -249,6 +273,8 @@ class TestSending:
         ("status", "body", "state", "error_code"),
         [
             (400, '{"code": 21610}', "permanent", "21610"),
+            (400, '{"code": 10000}', "permanent", "10000"),
+            (400, '{"code": 9999}', "permanent", ""),
             (400, '{"code": "x\\ny"}', "permanent", ""),
             (502, "<html>", "transient", ""),
             (502, '{"code": 502}', "transient", ""),
@@ -286,18 +312,26 @@ class TestSending:
         answer(monkeypatch, 201, json.dumps({"sid": "SM" + "0" * 32}))
         assert send_to("https://api.twilio.com") == sms.Outcome("accepted", "")
 
-    def test_no_attempt_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
-        outcome = sms.send(
-            SECRET, FIRST, "hello", twilio.url, lambda: sms.MIN_SECONDS_FOR_ATTEMPT - 0.1
-        )
-        assert outcome == sms.Outcome("transient", "there was no time left")
-        assert twilio.messages == []
+    @pytest.mark.parametrize(
+        ("seconds", "outcome"),
+        [(29.9, sms.Outcome("transient", "there was no time left")), (30.0, ACCEPTED)],
+    )
+    def test_no_attempt_begins_without_time_for_the_email(
+        self, twilio: Twilio, seconds: float, outcome: sms.Outcome
+    ) -> None:
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, lambda: seconds) == outcome
+        assert len(twilio.messages) == int(outcome == ACCEPTED)
 
-    def test_no_retry_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
-        seconds_left = iter([60.0, sms.MIN_SECONDS_FOR_ATTEMPT - 0.1]).__next__
+    @pytest.mark.parametrize(("seconds", "state"), [(30.4, "transient"), (30.5, "accepted")])
+    def test_no_retry_begins_without_time_for_the_email(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
+        seconds_left = iter([60.0, seconds]).__next__
         twilio.fail(503)
-        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == "transient"
-        assert twilio.messages == []
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == state
+        assert len(twilio.messages) == int(state == "accepted")
 
     @pytest.mark.parametrize(
         "url",
