@@ -146,7 +146,7 @@ class TestSending:
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_transient_failure_is_retried_once(self, twilio: Twilio, status: int) -> None:
         twilio.fail(status)
-        assert send(twilio).state == "accepted"
+        assert send(twilio) == ACCEPTED
         twilio.fail(status, times=2)
         reason = f"Twilio answered {status}, error {20_000 + status}"
         assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=status == 500)
@@ -180,8 +180,9 @@ class TestSending:
         assert all("From=MG" in body and "Service" not in body for body in bodies)
         assert bodies
 
-    def test_refused_connection_is_transient(self) -> None:
-        outcome = send_to(SETTINGS.twilio_base_url)
+    @pytest.mark.parametrize("url", [SETTINGS.twilio_base_url, "http://[::1]:9"])
+    def test_refused_connection_is_transient(self, url: str) -> None:
+        outcome = send_to(url)
         assert outcome == sms.Outcome("transient", "Twilio could not be reached (ConnectionError)")
 
     @pytest.mark.parametrize("name", ["ConnectTimeout", "ProxyError"])
@@ -250,6 +251,7 @@ class TestSending:
             (400, 21611, "transient", False),
             (400, 20429, "transient", False),
             (404, None, "permanent", False),
+            (499, None, "permanent", False),
             (302, None, "permanent", False),
             (401, 20003, "credentials", False),
             (403, None, "credentials", False),
@@ -306,11 +308,21 @@ class TestSending:
         outcome = send_to("https://api.twilio.com")
         assert outcome == sms.Outcome("transient", reason, may_be_sent=True)
 
+    @pytest.mark.parametrize(
+        ("status", "state"),
+        [
+            (199, "permanent"),
+            (200, "accepted"),
+            (201, "accepted"),
+            (299, "accepted"),
+            (300, "permanent"),
+        ],
+    )
     def test_success_with_the_id_of_a_message_counts_as_sent(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, status: int, state: str
     ) -> None:
-        answer(monkeypatch, 201, json.dumps({"sid": "SM" + "0" * 32}))
-        assert send_to("https://api.twilio.com") == sms.Outcome("accepted", "")
+        answer(monkeypatch, status, json.dumps({"sid": "SM" + "0" * 32}))
+        assert send_to("https://api.twilio.com").state == state
 
     @pytest.mark.parametrize(
         ("seconds", "outcome"),

@@ -382,6 +382,16 @@ class TestSessionUse:
         world.now += 2 * DAY_SECONDS
         assert decide(world, make_event(use, "event-2"), capsys, "anywhere")["verdict"] == "note"
 
+    def test_session_of_another_federated_user_is_not_noted(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event("federated-user-signs-in"), capsys, "anywhere")
+        use = make_event("console-link-is-made-with-stolen-role-keys", "event-2")
+        arn = use["detail"]["userIdentity"]["arn"]
+        use["detail"]["userIdentity"]["arn"] = arn.replace("jdoe@", "another@")
+        line = decide(world, use, capsys, "anywhere")
+        assert (line["who"], line["verdict"]) == ("another@example.com", "alert")
+
     def test_iam_users_console_sign_in_opens_no_such_session(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -423,7 +433,8 @@ class TestConsoleLink:
     def sign_in_after_link(
         self, world: World, capsys: pytest.CaptureFixture[str], **identity: str
     ) -> dict[str, Any]:
-        decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        link = decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        assert link["reasons"] == ["console link", "unrecognised source"]
         sign_in = make_event("federated-user-signs-in", "event-2")
         sign_in["detail"]["userIdentity"] |= identity
         return decide(world, sign_in, capsys, "anywhere")

@@ -92,6 +92,12 @@ def test_name_in_the_record_is_not_looked_up(world: World, name: str, shown: str
     assert "identitystore" not in world.clients
 
 
+def test_id_that_is_no_uuid_is_shown_too(world: World) -> None:
+    world.identity_stores.fails = {"describe_user"}
+    arn = f"arn:aws:identitystore::444455556666:identitystore/{STORE}"
+    assert who(world, onBehalfOf={"userId": "one", "identityStoreArn": arn}) == '"one"'
+
+
 def test_name_is_not_looked_up_without_an_identity_store(world: World) -> None:
     assert who(world, onBehalfOf={"userId": PERSON}) == '"544894e8-80c1-707f-60e3-3ba6510dfac1"'
     assert "identitystore" not in world.clients

@@ -20,6 +20,7 @@ SIGN_IN = {CONSOLE: "iam-user-signs-in-with-mfa", PORTAL: "identity-center-user-
 FILTER = {CONSOLE: "ConsoleLogin", PORTAL: "UserAuthentication"}
 ABROAD = "192.0.2.66"
 LATER = "2026-11-20T10:05:00Z"
+MIXED = [{"eventSource": "aws:sqs", "body": "{}"}, {"eventSource": "aws:sns"}]
 
 
 def step(name: str) -> Any:
@@ -238,7 +239,12 @@ class TestRightPassword:
             record["detail"]["eventTime"] = record["time"] = "soon"
         if fault == "line":
             world.logs.raw_copies = [f"{FILTER[name]} cut"]
-        assert decide(world, queue_delivery(record), capsys)["verdict"] == "note"
+        process(queue_delivery(record), world.dependencies(known_networks=NETWORKS["recognised"]))
+        *failures, decision = map(json.loads, capsys.readouterr().out.splitlines())
+        assert decision["verdict"] == "note"
+        logged = [(line["problem"], line["event_id"]) for line in failures]
+        expected = [("second look", record["detail"]["eventID"])]
+        assert logged == (expected if fault in ("filter_log_events", "client") else [])
 
     def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
@@ -354,7 +360,7 @@ class TestDelivery:
         with pytest.raises(ValueError, match="too many values"):
             process(delivery, world.dependencies())
 
-    @pytest.mark.parametrize("records", [[], ["x"], [{"eventSource": "aws:sns"}], {}, None])
+    @pytest.mark.parametrize("records", [[], ["x"], [{"eventSource": "aws:sns"}], MIXED, {}, None])
     def test_event_from_no_queue_is_not_unwrapped(self, records: object) -> None:
         assert second_look.unwrap({"Records": records}) is None
 
