@@ -99,6 +99,7 @@ def test_list_of_addresses_cannot_be_added() -> None:
 
 def test_role_that_is_switched_within_the_account_has_no_foreign_account() -> None:
     lines = advise("role-is-switched", origin_account="111122223333")
+    assert lines == advise("role-is-switched", origin_account="")
     assert advice.ROLE in lines
     assert advice.FOREIGN_ACCOUNT not in lines
 

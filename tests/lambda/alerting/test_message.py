@@ -425,6 +425,20 @@ def test_application_takes_the_room_that_the_other_fields_leave() -> None:
     assert compose_text(APPLICATION._replace(client="x" * 99)).splitlines()[1].count("x") == 33
 
 
+def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
+    sign_in = APPLICATION._replace(
+        client="x" * 99,
+        role="r" * 99,
+        source="2001:0db8:1111:2222:3333:4444:255.255.255.255",
+        vpc_endpoint="vpce-0123456789abcdef0",
+        target_account="111122223333",
+        origin_account="444455556666",
+    )
+    lines = compose_text(sign_in, label="l" * 20).splitlines()
+    assert lines[1] == f'Application authorised (OAuth): "{"x" * 9}..."'
+    assert lines[3] == f'Role: "{"r" * 9}..." in ...3333'
+
+
 DEVICE_CODE = SIGN_IN._replace(
     kind="token", what="Command line sign-in (device code)", grant="device code", mfa="unrecorded"
 )
@@ -499,7 +513,7 @@ def test_longest_text_and_subject_still_fit(sign_in: signin.SignIn | signin.Unre
 
 
 @pytest.mark.parametrize("severity", ["high", "normal"])
-@pytest.mark.parametrize("mfa", ["yes", "provider"])
+@pytest.mark.parametrize("mfa", ["yes", "no", "provider"])
 def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> None:
     """Its names are cut, and it has accounts by their last digits; the e-mail has everything."""
     addresses = ["2001:db8:1111:2222:3333:4444:255.255.255.255"] * 5
@@ -521,7 +535,8 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     assert lines[4] == "From account: ...6666"
     assert "Via vpce-0123456789abcdef0" in lines
     assert f"From: {addresses[0]} and 4 more" in lines
-    assert ("MFA yes" in lines) is (mfa == "yes")
+    shown_mfa = {"yes": ["MFA yes"], "no": ["MFA NO"], "provider": []}
+    assert [line for line in lines if line.startswith("MFA")] == shown_mfa[mfa]
     assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
     body_lines = alert.body.splitlines()
     assert body_lines[2].startswith(f'Who: "{"[" * 122}... #')

@@ -278,7 +278,10 @@ class TestFailures:
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.table.fails = {"update_item"}
-        assert decide(world, make_event("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"
+        process(make_event("iam-user-fails"), world.dependencies())
+        failure, decision, *_ = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (failure["problem"], failure["event_id"]) == ("state", "event-1")
+        assert decision["verdict"] == "alert"
         assert world.secrets.calls == ["get_secret_value"]
 
 
@@ -381,6 +384,17 @@ class TestSessionUse:
         decide(world, make_event(sign_in), capsys, "anywhere")
         world.now += 2 * DAY_SECONDS
         assert decide(world, make_event(use, "event-2"), capsys, "anywhere")["verdict"] == "note"
+
+    def test_session_of_an_iam_user_of_aws_login_is_noted_at_its_site(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        verdicts = []
+        for number, name in enumerate(("aws-login-gets-a-token", "aws-login-refreshes-its-token")):
+            record = make_event(name, f"event-{number}")
+            arn = "arn:aws:iam::111122223333:user/Anaya"
+            record["detail"]["userIdentity"] = {"type": "IAMUser", "arn": arn, "userName": "Anaya"}
+            verdicts.append(decide(world, record, capsys, "anywhere")["verdict"])
+        assert verdicts == ["alert", "note"]
 
     def test_session_of_another_federated_user_is_not_noted(
         self, world: World, capsys: pytest.CaptureFixture[str]

@@ -169,6 +169,11 @@ class TestRightPassword:
         world.logs.raw_copies = [{"detail": other}, success(name)]
         assert look_again(world, step(name)) == "ignored"
 
+    def test_sign_in_without_a_time_does_not_end_the_search(self, world: World, name: str) -> None:
+        without_time = success(name, eventTime="soon") | {"time": ""}
+        world.logs.raw_copies = [without_time, success(name)]
+        assert look_again(world, step(name)) == "ignored"
+
     def test_source_in_an_allowance_is_recognised(self, world: World, name: str) -> None:
         world.parameters.allow("192.0.2.0/24")
         world.logs.raw_copies = [success(name, sourceIPAddress="192.0.2.7")]
@@ -330,11 +335,12 @@ class TestPerson:
     @pytest.mark.parametrize(
         ("workflow", "verdict"), [("", "note"), ("other", "note"), ("same", "ignored")]
     )
-    def test_workflow_decides_if_the_user_has_no_id(
-        self, world: World, workflow: str, verdict: str
+    @pytest.mark.parametrize("without_id", [0, 1])
+    def test_workflow_decides_if_one_of_the_users_has_no_id(
+        self, world: World, without_id: int, workflow: str, verdict: str
     ) -> None:
-        password, sign_in = step(PORTAL), success(PORTAL)
-        del password["detail"]["userIdentity"]["onBehalfOf"]
+        password, sign_in = records = step(PORTAL), success(PORTAL)
+        del records[without_id]["detail"]["userIdentity"]["onBehalfOf"]
         password["detail"]["additionalEventData"]["AuthWorkflowID"] = workflow
         sign_in["detail"]["additionalEventData"]["AuthWorkflowID"] = "same" if workflow else ""
         world.logs.raw_copies = [sign_in]
