@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from signwatch.alerting import message
 from signwatch.alerting.delivery import DeliveryError
 from signwatch.detection.signin import read
 from signwatch.pipeline import process
@@ -144,6 +145,20 @@ def test_unreadable_record_is_logged_with_its_readable_fields(
     assert (line["who"], line["source"]) == ("Anaya", "203.0.113.10")
 
 
+def test_event_that_is_no_sign_in_is_logged_without_a_person(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process(event("portal-lists-accounts"), world.dependencies())
+    line = decision(capsys)
+    assert (line["kind"], line["level"], line["who"], line["source"]) == (
+        "Step",
+        "INFO",
+        "",
+        "",
+    )
+    assert (line["delay_s"], line["grouped"]) == (None, "")
+
+
 @pytest.mark.parametrize("time", ["soon", "", None, "2026-11-26T09:58:45"])
 def test_delay_is_unknown_if_the_time_cannot_be_read(
     world: World, capsys: pytest.CaptureFixture[str], time: str | None
@@ -179,7 +194,8 @@ def test_unusable_network_is_logged_and_recognises_nothing(
 
 def test_ledger_key_is_the_account_and_the_event_id(world: World, twilio: Twilio) -> None:
     sign_in = event("iam-user-signs-in-with-mfa")
-    process(sign_in, world.dependencies(twilio_base_url=twilio.url))
+    result = process(sign_in, world.dependencies(twilio_base_url=twilio.url))
+    assert result == {"event_id": sign_in["detail"]["eventID"], "verdict": "alert"}
     assert list(world.table.items) == [f"111122223333#{sign_in['detail']['eventID']}"]
 
 
@@ -221,6 +237,22 @@ def test_error_is_raised_if_the_alert_did_not_reach_everybody(
     world.topic.fails = {"publish"}
     with pytest.raises(DeliveryError):
         process(event("iam-user-signs-in-with-mfa"), world.dependencies())
+
+
+def test_error_in_the_alert_is_raised_as_it_is_and_suppresses_no_retry(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ArithmeticError
+
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    monkeypatch.setattr(message, "compose", fail)
+    with pytest.raises(ArithmeticError):
+        process(event("iam-user-signs-in-without-mfa"), known)
+    monkeypatch.undo()
+    world.secrets.text = None
+    assert process(event("iam-user-signs-in-without-mfa"), known)["verdict"] == "alert"
+    assert len(world.topic.emails) == 1
 
 
 def test_no_mutant_raises_and_each_alert_is_emailed(

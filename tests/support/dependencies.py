@@ -179,7 +179,7 @@ class IdentityStores(Client):
         name = self.names.get((request["IdentityStoreId"], request["UserId"]))
         if name is None:
             raise ResourceNotFoundException
-        return {"UserName": name, **request}
+        return {"UserName": name, **request} if name else request
 
 
 @dataclass

@@ -104,6 +104,11 @@ def test_role_that_is_switched_within_the_account_has_no_foreign_account() -> No
     assert advice.FOREIGN_ACCOUNT not in lines
 
 
+def test_only_a_switched_role_can_lose_the_trust_of_a_foreign_account() -> None:
+    lines = advise("federated-user-signs-in", origin_account="444455556666")
+    assert lines == [ADDRESS, advice.ROLE, advice.LOOK_UP]
+
+
 def test_right_password_is_changed() -> None:
     unfinished = signin.read_unfinished(event("second-factor-is-asked-for"))
     decision = verdict.judge(unfinished, recognised=False)

@@ -11,7 +11,15 @@ import pytest
 from signwatch.alerting import sms
 from signwatch.alerting.delivery import DeliveryError, deliver, format_channel
 from signwatch.alerting.message import Message
-from tests.support.dependencies import FIRST, KEY_SECRET, SECOND, TWILIO_SECRET, World
+from tests.support.dependencies import (
+    FIRST,
+    KEY_SECRET,
+    NOW,
+    SECOND,
+    SETTINGS,
+    TWILIO_SECRET,
+    World,
+)
 
 if TYPE_CHECKING:
     from tests.support.twilio import Twilio
@@ -270,14 +278,31 @@ class TestFallback:
         assert "recipient 1 of 2 was not sent: Twilio answered 401" in body
         assert KEY_SECRET not in body
 
+    def test_refusal_is_in_the_email_if_the_new_secret_is_malformed(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        fill(world, api_key_secret="revoked")
+        sms.load_secret(world.client, SETTINGS.twilio_secret_arn, NOW)
+        world.secrets.text = "{}"
+        send(world, twilio)
+        body = world.topic.emails[0]["Message"]
+        for number in (1, 2):
+            assert f"recipient {number} of 2 was not sent: Twilio answered 401" in body
+
     def test_email_is_sent_if_the_layer_cannot_be_imported(
-        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+        self,
+        world: World,
+        twilio: Twilio,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setitem(sys.modules, "signwatch.alerting.sms", None)
         monkeypatch.delattr("signwatch.alerting.sms")
         with pytest.raises(DeliveryError, match="the texts failed"):
             send(world, twilio)
         assert len(world.topic.emails) == 1
+        problem = log_lines(capsys)[0]
+        assert (problem["problem"], problem["event_id"]) == ("texts", "8a1edcc0")
 
     def test_email_is_sent_if_no_time_is_left_for_the_texts(
         self, world: World, twilio: Twilio

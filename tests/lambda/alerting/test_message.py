@@ -137,6 +137,10 @@ def test_role_and_accounts_are_named(name: str, lines: list[str]) -> None:
     assert shown == lines
 
 
+def test_role_of_an_unknown_account_is_named_alone() -> None:
+    assert line_value(compose_text(SIGN_IN._replace(role="Admin")), "Role") == '"Admin"'
+
+
 def test_session_of_a_federated_user_names_its_role() -> None:
     sign_in = signin.read(event("identity-center-user-lands-in-the-console"))
     assert isinstance(sign_in, signin.SignIn)
@@ -215,9 +219,17 @@ def test_every_case_that_may_alert_has_a_whole_text(name: str) -> None:
         assert not text.endswith("...")
 
 
-@pytest.mark.parametrize("mfa", ["yes", "no", "provider", "unrecorded"])
-def test_every_value_of_mfa_has_a_text(mfa: str) -> None:
-    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == message.MFA_LINES[mfa]
+@pytest.mark.parametrize(
+    ("mfa", "line"),
+    [
+        ("yes", "MFA yes"),
+        ("no", "MFA NO"),
+        ("provider", "MFA up to the identity provider"),
+        ("unrecorded", "MFA not recorded"),
+    ],
+)
+def test_every_value_of_mfa_has_a_text(mfa: str, line: str) -> None:
+    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == line
 
 
 def test_text_of_a_failure_says_failed() -> None:
@@ -435,6 +447,8 @@ def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
         origin_account="444455556666",
     )
     lines = compose_text(sign_in, label="l" * 20).splitlines()
+    with_id = compose_text(sign_in._replace(who=USER_ID, user_id=USER_ID), label="l" * 20)
+    assert line_value(with_id, "Who") == '"5... #8a96ed"'
     assert lines[1] == f'Application authorised (OAuth): "{"x" * 9}..."'
     assert lines[3] == f'Role: "{"r" * 9}..." in ...3333'
 

@@ -91,11 +91,24 @@ class TestSecret:
         with pytest.raises(sms.NoSecretError, match=r"could not be read \(AccessDeniedError\)"):
             sms.load_secret(world.client, ARN, NOW)
 
-    @pytest.mark.parametrize("text", [None, ""])
-    def test_error_says_that_the_secret_is_empty(self, world: World, text: str | None) -> None:
-        world.secrets.text = text
-        with pytest.raises(sms.NoSecretError, match="still empty"):
+    @pytest.mark.parametrize(
+        ("answer", "detail"),
+        [(None, " (ResourceNotFoundException)"), ({"SecretString": ""}, ""), ({}, "")],
+    )
+    def test_error_says_that_the_secret_is_empty(
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: dict[str, str] | None,
+        detail: str,
+    ) -> None:
+        world.secrets.text = None
+        if answer is not None:
+            monkeypatch.setattr(world.secrets, "get_secret_value", lambda **_: answer)
+        with pytest.raises(sms.NoSecretError) as caught:
             sms.load_secret(world.client, ARN, NOW)
+        assert str(caught.value) == f"the secret is still empty{detail}"
+        assert not caught.value.can_retry
 
     @pytest.mark.parametrize(
         "changes",

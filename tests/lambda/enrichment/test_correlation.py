@@ -168,7 +168,7 @@ class TestDeviceCode:
         line = decide(
             world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
         )
-        assert line["verdict"] == "note"
+        assert line["reasons"][0] == "device code"
 
     def test_portal_sign_in_of_another_person_is_not_compared(
         self, world: World, capsys: pytest.CaptureFixture[str]
@@ -179,7 +179,7 @@ class TestDeviceCode:
         line = decide(
             world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
         )
-        assert line["verdict"] == "note"
+        assert line["reasons"][0] == "device code"
 
     @pytest.mark.parametrize("fault", ["get_item", "nobody"])
     def test_alert_says_approval_unknown_if_it_cannot_be_compared(
@@ -190,6 +190,13 @@ class TestDeviceCode:
             del code["detail"]["userIdentity"]["onBehalfOf"]
         world.table.fails = {fault}
         assert decide(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
+
+    def test_portal_sign_in_without_a_device_code_logs_no_failure(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process(make_event(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["verdict"] == "recognised"
 
     def test_portal_sign_in_is_judged_as_usual_if_the_table_fails(
         self, world: World, capsys: pytest.CaptureFixture[str]
@@ -420,6 +427,22 @@ class TestSessionUse:
         refresh = self.refresh()
         del refresh["detail"]["userIdentity"]["onBehalfOf"]
         assert decide(world, refresh, capsys)["verdict"] == "alert"
+
+    def test_failed_sign_in_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        failure = make_event("identity-center-factor-is-wrong", sourceIPAddress="192.0.2.66")
+        assert decide(world, failure, capsys)["verdict"] == "alert"
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_alert_from_a_recognised_address_makes_no_site_known(self, world: World) -> None:
+        """One address of the site is recognised; the others are not."""
+        known = world.dependencies(known_networks="203.0.113.10/32")
+        process(make_event(PORTAL, sourceIPAddress="192.0.2.66"), known)
+        code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
+        assert process(code, known)["verdict"] == "alert"
+        refresh = self.refresh("event-3", "203.0.113.11")
+        assert process(refresh, known)["verdict"] == "alert"
 
     def test_its_own_alert_is_no_sign_in(
         self, world: World, capsys: pytest.CaptureFixture[str]

@@ -137,8 +137,13 @@ class TestRightPassword:
             ("2001:db8::7", "198.51.100.7", "ignored"),
             (ABROAD, "192.0.2.77", "alert"),
             ("203.0.113.10", ABROAD, "note"),
+            ("AWS Internal", "AWS Internal", "ignored"),
+            ("AWS Internal", "signin.example", "alert"),
         ],
-        ids=["same", "same, mapped", "IPv4 and IPv6", "two offices", "two abroad", "left"],
+        ids=[
+            *("same", "same, mapped", "IPv4 and IPv6", "two offices", "two abroad", "left"),
+            *("no address", "two that are no addresses"),
+        ],
     )
     def test_sources_are_compared(
         self, world: World, name: str, step_source: str, sign_in_source: str, verdict: str
@@ -309,6 +314,13 @@ class TestPerson:
         world.logs.raw_copies = [sign_in]
         assert look_again(world, step(CONSOLE)) == "note"
 
+    def test_federated_user_of_the_same_name_does_not_count(self, world: World) -> None:
+        sign_in = success(CONSOLE)
+        arn = "arn:aws:sts::111122223333:assumed-role/Admin/Anaya"
+        sign_in["detail"]["userIdentity"] |= {"type": "AssumedRole", "arn": arn}
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, step(CONSOLE)) == "note"
+
     def test_two_unknown_accounts_do_not_count_as_the_same(self, world: World) -> None:
         password, sign_in = step(CONSOLE), success(CONSOLE)
         for record in (password, sign_in):
@@ -354,10 +366,10 @@ class TestDelivery:
         assert process(sign_in, known)["verdict"] == "recognised"
         assert process(queue_delivery(event("portal-lists-roles")), known)["verdict"] == "ignored"
 
-    @pytest.mark.parametrize("body", ["{", "null", 7, None])
-    def test_unreadable_message_alerts(self, world: World, body: object) -> None:
+    @pytest.mark.parametrize("body", [{"body": "{"}, {"body": "null"}, {"body": 7}, {}])
+    def test_unreadable_message_alerts(self, world: World, body: dict[str, object]) -> None:
         world.secrets.text = None
-        delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+        delivery = {"Records": [{"eventSource": "aws:sqs", **body}]}
         assert process(delivery, world.dependencies())["verdict"] == "alert"
 
     def test_several_messages_at_once_are_an_error(self, world: World) -> None:
