@@ -50,7 +50,7 @@ class StoredAddress(NamedTuple):
 
     seconds: int  # the time of the sign-in in seconds since 1970
     digest: str  # of the address; one address in two spellings has one digest
-    recognised: bool = False
+    recognised: bool
 
     @classmethod
     def parse(cls, text: str) -> Self:
