@@ -88,6 +88,11 @@ def test_text_of_an_unreadable_record_says_so_and_what_is_known() -> None:
     ]
 
 
+def test_unreadable_record_without_a_name_has_an_unnamed_event() -> None:
+    lines = compose_text(UNREADABLE._replace(event_name="")).splitlines()
+    assert lines[1] == "Unreadable sign-in (unnamed event): the record names no source address"
+
+
 def test_high_alert_says_so_in_the_first_word_of_text_subject_and_body() -> None:
     alert = message.compose(SIGN_IN, HIGH, label="production", delay_seconds=None)
     assert alert.text.startswith("HIGH AWS SIGN-IN ALERT account production\n")

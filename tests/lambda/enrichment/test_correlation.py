@@ -538,10 +538,17 @@ def test_second_alert_is_sent_after_a_day(world: World) -> None:
         assert process(without_mfa("event-2"), known)["verdict"] == verdict
 
 
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("iam-user-signs-in-without-mfa", "203.0.113.10"),
+        ("command-line-gets-a-token-by-authorization-code", "192.0.2.66"),
+    ],
+)
 def test_failed_record_of_an_alert_is_logged(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], name: str, source: str
 ) -> None:
-    """The claim and the ledger's entry have a condition, the record has none."""
+    """The claim and the ledger's entry have a condition; the record and the site have none."""
     put_item = world.table.put_item
 
     def put_claims_only(**request: Any) -> None:
@@ -549,10 +556,13 @@ def test_failed_record_of_an_alert_is_logged(
         put_item(**request)
 
     world.table.put_item = put_claims_only  # type: ignore[method-assign] # only records fail
-    process(without_mfa("event-1"), world.dependencies(known_networks=NETWORKS["recognised"]))
+    sign_in = make_event(name, sourceIPAddress=source)
+    process(sign_in, world.dependencies(known_networks=NETWORKS["recognised"]))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (failure,) = [line for line in lines if line.get("problem") == "state"]
-    assert (failure["error"], failure["event_id"]) == ("AccessDeniedError", "event-1")
+    failures = [line for line in lines if line.get("problem") == "state"]
+    failure = {"level": "ERROR", "event_id": "event-1", "problem": "state"}
+    expected = [{**failure, "error": "AccessDeniedError"}]
+    assert failures == expected
     assert len(world.topic.emails) == 1
 
 
