@@ -47,12 +47,12 @@ def _is_term_met(term: str, item: dict[str, Any], values: dict[str, Any]) -> boo
 
 
 def _compare(first: dict[str, str], comparison: str, second: dict[str, str]) -> bool:
-    """Compare two values; those of different types are never equal."""
-    if first.keys() != second.keys():
-        return False
-    if "N" in first:
+    """Compare two numbers, or whether two values of any type are equal."""
+    if "N" in first and "N" in second:
         return bool(COMPARISONS[comparison](int(first["N"]), int(second["N"])))
-    return bool(COMPARISONS[comparison](first, second))
+    if comparison != "=":
+        raise ValueError(f"not numbers: {first} {comparison} {second}")
+    return first == second
 
 
 def apply_update(expression: str, item: dict[str, Any], values: dict[str, Any]) -> None:
