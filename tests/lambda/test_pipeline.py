@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from signwatch.alerting import message
 from signwatch.alerting.delivery import DeliveryError
 from signwatch.detection.signin import read
 from signwatch.pipeline import process
@@ -142,6 +143,17 @@ def test_unreadable_record_is_logged_with_its_readable_fields(
     line = decision(capsys)
     assert (line["kind"], line["level"]) == ("Unreadable", "WARNING")
     assert (line["who"], line["source"]) == ("Anaya", "203.0.113.10")
+    assert line["delay_s"] == 6 * 86_400
+
+
+def test_event_that_is_no_sign_in_is_logged_without_a_person(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process(event("portal-lists-accounts"), world.dependencies())
+    line = decision(capsys)
+    assert (line["kind"], line["level"]) == ("Step", "INFO")
+    assert (line["who"], line["source"], line["grouped"]) == ("", "", "")
+    assert line["delay_s"] is None
 
 
 @pytest.mark.parametrize("time", ["soon", "", None, "2026-11-26T09:58:45"])
@@ -179,7 +191,8 @@ def test_unusable_network_is_logged_and_recognises_nothing(
 
 def test_ledger_key_is_the_account_and_the_event_id(world: World, twilio: Twilio) -> None:
     sign_in = event("iam-user-signs-in-with-mfa")
-    process(sign_in, world.dependencies(twilio_base_url=twilio.url))
+    result = process(sign_in, world.dependencies(twilio_base_url=twilio.url))
+    assert result == {"event_id": sign_in["detail"]["eventID"], "verdict": "alert"}
     assert list(world.table.items) == [f"111122223333#{sign_in['detail']['eventID']}"]
 
 
@@ -192,12 +205,53 @@ def test_text_has_the_accounts_label_and_the_delay(world: World, twilio: Twilio)
     assert lines[-2].endswith("2026-11-26 09:55:00 UTC, 5 min ago")
 
 
+def test_alert_whose_cause_is_switched_off_is_a_note(world: World) -> None:
+    off = world.dependencies(alert_off="no-mfa,unrecognised-source")
+    assert process(event("iam-user-signs-in-with-mfa"), off)["verdict"] == "note"
+    assert world.topic.emails == []
+
+
+def test_alert_has_the_local_time_of_the_time_zone(world: World) -> None:
+    world.secrets.text = None
+    process(event("iam-user-signs-in-with-mfa"), world.dependencies(time_zone="Europe/Berlin"))
+    email = world.topic.emails[0]["Message"]
+    assert "\neu-north-1 2026-11-20 10:00:00 UTC (11:00 +0100)," in email
+
+
+def test_event_without_an_id_is_not_recorded_and_is_sent_each_time(world: World) -> None:
+    world.secrets.text = None
+    sign_in = event("iam-user-signs-in-with-mfa") | {"id": ""}
+    sign_in["detail"]["eventID"] = ""
+    for _ in range(2):
+        process(sign_in, world.dependencies())
+    assert len(world.topic.emails) == 2
+    assert world.table.items == {}
+
+
 def test_error_is_raised_if_the_alert_did_not_reach_everybody(
     world: World,
 ) -> None:
     world.topic.fails = {"publish"}
     with pytest.raises(DeliveryError):
         process(event("iam-user-signs-in-with-mfa"), world.dependencies())
+
+
+def test_error_in_the_alert_is_raised_as_it_is_and_suppresses_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ArithmeticError
+
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    monkeypatch.setattr(message, "compose", fail)
+    with pytest.raises(ArithmeticError):
+        process(event("iam-user-signs-in-without-mfa"), known)
+    monkeypatch.undo()
+    world.secrets.text = None
+    another = event("iam-user-signs-in-without-mfa")
+    another["detail"]["eventID"] = "another"
+    assert process(another, known)["verdict"] == "alert"
+    assert len(world.topic.emails) == 1
 
 
 def test_no_mutant_raises_and_each_alert_is_emailed(

@@ -5,6 +5,7 @@ Each can be told to fail: the calls named in ``fails`` raise. Nothing here uses 
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from signwatch.dependencies import Dependencies
 from signwatch.detection import allowance
-from signwatch.enrichment import state
 from signwatch.settings import Settings
+from tests.support import dynamodb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class Client:
 
 @dataclass
 class Table(Client):
-    """DynamoDB with one table: the conditions and updates of the ledger and the state."""
+    """DynamoDB with one table, which evaluates the conditions and updates of its requests."""
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -80,47 +81,32 @@ class Table(Client):
 
     def put_item(self, **request: Any) -> None:
         self.call("put_item")
-        assert request["TableName"] == SETTINGS.ledger_table_name
-        key = request["Item"]["alert"]["S"]
-        existing = self.items.get(key)
-        condition = request.get("ConditionExpression", "")
-        assert condition in ("", "attribute_not_exists(alert)", state.CLAIM_CONDITION)
-        if condition == state.CLAIM_CONDITION and existing is not None:
-            assert request["ExpressionAttributeNames"] == {"#value": "value"}
-            values = request["ExpressionAttributeValues"]
-            is_expired = int(existing["expires_at"]["N"]) <= int(values[":now"]["N"])
-            if is_expired or existing["value"] == values[":value"]:
-                existing = None
-        if existing is not None and condition:
-            raise ConditionalCheckFailedException
-        self.items[key] = request["Item"]
+        self._check_condition(request, request["Item"])
+        self.items[request["Item"]["alert"]["S"]] = request["Item"]
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         self.call("get_item")
+        assert request["TableName"] == SETTINGS.ledger_table_name
         assert request["ConsistentRead"] is True
         item = self.items.get(request["Key"]["alert"]["S"])
         return {"Item": item} if item else {}
 
     def update_item(self, **request: Any) -> None:
         self.call("update_item")
-        values = request["ExpressionAttributeValues"]
-        if request["UpdateExpression"].endswith("ADD events :set_of_event"):
-            self._add(request["Key"], values)
-            return
-        item = self.items[request["Key"]["alert"]["S"]]
-        targets: dict[str, Callable[[], dict[str, Any]]] = {
-            "SET channels.#name = :state": lambda: item["channels"]["M"],
-            "SET #name = :state": lambda: item,
-        }
-        target = targets[request["UpdateExpression"]]()
-        target[request["ExpressionAttributeNames"]["#name"]] = values[":state"]
+        key = request["Key"]
+        self._check_condition(request, key)
+        item = copy.deepcopy(self.items.get(key["alert"]["S"], key))
+        update = dynamodb.insert_names(request, "UpdateExpression")
+        dynamodb.apply_update(update, item, request["ExpressionAttributeValues"])
+        self.items[key["alert"]["S"]] = item
 
-    def _add(self, key: dict[str, Any], values: dict[str, Any]) -> None:
-        item = self.items.setdefault(key["alert"]["S"], {**key, "events": {"SS": []}})
-        events, event = item["events"]["SS"], values[":event"]["S"]
-        if len(events) >= int(values[":max_events"]["N"]) and event not in events:
+    def _check_condition(self, request: dict[str, Any], key: dict[str, Any]) -> None:
+        assert request["TableName"] == SETTINGS.ledger_table_name
+        condition = dynamodb.insert_names(request, "ConditionExpression")
+        values = request.get("ExpressionAttributeValues", {})
+        item = self.items.get(key["alert"]["S"], {})
+        if condition and not dynamodb.is_met(condition, item, values):
             raise ConditionalCheckFailedException
-        item |= {"events": {"SS": sorted({*events, event})}, "expires_at": values[":expires_at"]}
 
 
 @dataclass
@@ -193,7 +179,7 @@ class IdentityStores(Client):
         name = self.names.get((request["IdentityStoreId"], request["UserId"]))
         if name is None:
             raise ResourceNotFoundException
-        return {"UserName": name, **request}
+        return {"UserName": name, **request} if name else request
 
 
 @dataclass

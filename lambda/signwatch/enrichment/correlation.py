@@ -40,7 +40,6 @@ CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
 SESSION_SECONDS = 90 * DAY_SECONDS
 REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
 RECOGNISED_WORD = "recognised"  # in the string of a StoredAddress
-CONSOLE_KINDS = ("console", "console-link")  # of SignIn.kind
 
 
 class StoredAddress(NamedTuple):
@@ -51,7 +50,7 @@ class StoredAddress(NamedTuple):
 
     seconds: int  # the time of the sign-in in seconds since 1970
     digest: str  # of the address; one address in two spellings has one digest
-    recognised: bool = False
+    recognised: bool
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -168,7 +167,7 @@ def apply_correlation(
     A repeated alert becomes a note, a failure is counted together with the recent ones, and a
     console sign-in is marked if it follows a console link. Other verdicts are returned unchanged.
     """
-    is_console = isinstance(sign_in, SignIn) and sign_in.kind in CONSOLE_KINDS
+    is_console = isinstance(sign_in, SignIn) and sign_in.kind == "console"
     if not (verdict.deduplication_key or verdict.grouped or is_console):
         return verdict
     try:

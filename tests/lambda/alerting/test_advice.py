@@ -48,6 +48,35 @@ def test_advice_fits_the_reason(name: str, expected: list[str]) -> None:
     assert advise(name) == [*expected, advice.LOOK_UP]
 
 
+@pytest.mark.parametrize(
+    ("line", "beginning"),
+    [
+        (advice.UNREADABLE, "Look the event up in CloudTrail: "),
+        (advice.ADD_ADDRESS, "If this was you or somebody you know, add the address "),
+        (advice.VPC_ENDPOINT, "It came through a VPC endpoint, so the address says little: "),
+        (advice.PRIVATE_ADDRESS, "A private address is recognised only through a VPC endpoint "),
+        (advice.INSIDE_AWS, "AWS recorded no address, so there is none to add "),
+        (advice.SWITCH_ON_MFA, "Switch on MFA for this user."),
+        (advice.NOBODY_GOT_IN, "Nobody got in. "),
+        (advice.ROOT_RECOVERY, "If you did not ask for it: somebody may have the mailbox "),
+        (advice.ASSUME_ROOT, "If nobody of your organisation did this: look up the caller "),
+        (advice.ANOMALY, "AWS says no more than this. Look at the recent sign-ins "),
+        (advice.DEVICE_CODE_PHISHING, "If you did not start a command line sign-in: "),
+        (advice.SESSION_USE, "A computer that was carried to another network does the same. "),
+        (advice.PASSWORD_KNOWN, "If this was not you: somebody knows the password. Change it now."),
+        (advice.ROOT, "If this was not you: change root's password, "),
+        (advice.IDENTITY_CENTER_USER, "If it was nobody you know: end the person's sessions "),
+        (advice.FEDERATION_TOKEN, "If it was nobody you know: delete the access keys of the user "),
+        (advice.ROLE, "If it was nobody you know: revoke the active sessions of the role "),
+        (advice.FOREIGN_ACCOUNT, "If you do not know the account that it came from: remove "),
+        (advice.IAM_USER, "If it was nobody you know: change the password, "),
+        (advice.LOOK_UP, "In any case, look up in CloudTrail what was done."),
+    ],
+)
+def test_advice_begins_with_what_matters_most(line: str, beginning: str) -> None:
+    assert line.startswith(beginning)
+
+
 def test_unreadable_record_is_looked_up() -> None:
     assert advise("record-without-an-outcome") == [advice.UNREADABLE]
 
@@ -70,8 +99,14 @@ def test_list_of_addresses_cannot_be_added() -> None:
 
 def test_role_that_is_switched_within_the_account_has_no_foreign_account() -> None:
     lines = advise("role-is-switched", origin_account="111122223333")
+    assert lines == advise("role-is-switched", origin_account="")
     assert advice.ROLE in lines
     assert advice.FOREIGN_ACCOUNT not in lines
+
+
+def test_only_a_switched_role_can_lose_the_trust_of_a_foreign_account() -> None:
+    lines = advise("federated-user-signs-in", origin_account="444455556666")
+    assert lines == [ADDRESS, advice.ROLE, advice.LOOK_UP]
 
 
 def test_right_password_is_changed() -> None:

@@ -11,7 +11,15 @@ import pytest
 from signwatch.alerting import sms
 from signwatch.alerting.delivery import DeliveryError, deliver, format_channel
 from signwatch.alerting.message import Message
-from tests.support.dependencies import FIRST, KEY_SECRET, SECOND, TWILIO_SECRET, World
+from tests.support.dependencies import (
+    FIRST,
+    KEY_SECRET,
+    NOW,
+    SECOND,
+    SETTINGS,
+    TWILIO_SECRET,
+    World,
+)
 
 if TYPE_CHECKING:
     from tests.support.twilio import Twilio
@@ -49,7 +57,9 @@ class TestBothChannels:
         assert twilio.recipients == [FIRST, SECOND]
         assert {message["body"] for message in twilio.messages} == {"the text"}
         assert world.topic.emails == [{"Subject": "the subject", "Message": "the body"}]
-        assert metrics(capsys) == {"TextsSent": 2.0}
+        (line,) = log_lines(capsys)
+        assert (line["level"], line["event_id"], line["TextsSent"]) == ("INFO", "8a1edcc0", 2.0)
+        assert (line["delivery"], line["email"]) == ("complete", "sent")
 
     def test_ledger_has_a_state_per_recipient_and_no_number(
         self, world: World, twilio: Twilio
@@ -97,7 +107,8 @@ class TestPartialFailure:
         assert metrics(capsys) == {"TextsSent": 1.0, "TextsFailed": 1.0}
         send(world, twilio)
         assert twilio.recipients == [SECOND, FIRST]
-        assert metrics(capsys) == {"TextsSent": 1.0}
+        (line,) = log_lines(capsys)
+        assert (line["TextsSent"], line["delivery"], line["email"]) == (1.0, "complete", "had")
         assert len(world.topic.emails) == 1
 
     def test_text_that_may_have_been_sent_is_not_called_unsent(
@@ -120,6 +131,24 @@ class TestPartialFailure:
         send(world, twilio)
         send(world, twilio)
         assert twilio.recipients == [FIRST, SECOND]
+
+    def test_text_is_tried_again_although_a_later_one_failed_for_good(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        fill(world, recipients=[FIRST, UNSUBSCRIBED])
+        twilio.fail(503, times=2)
+        with pytest.raises(DeliveryError, match="recipient 1 of 2 was not sent, and is tried"):
+            send(world, twilio)
+        send(world, twilio)
+        assert twilio.recipients == [FIRST]
+
+    def test_text_to_one_recipient_has_reached_somebody(self, world: World, twilio: Twilio) -> None:
+        world.topic.fails = {"publish"}
+        fill(world, recipients=[FIRST])
+        with pytest.raises(DeliveryError) as error:
+            send(world, twilio)
+        assert error.value.reached_somebody
+        assert str(error.value) == "e-mail: failed"
 
     def test_permanent_failure_is_in_the_email_and_is_not_retried(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
@@ -189,6 +218,21 @@ class TestFallback:
         assert [email["Message"] for email in world.topic.emails] == [f"the body\n\n{sentence}"]
         assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
 
+    def test_email_that_failed_too_is_no_fallback(
+        self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.secrets.text, world.topic.fails = None, {"publish"}
+        with pytest.raises(DeliveryError) as error:
+            send(world, twilio)
+        assert not error.value.reached_somebody
+        failure = "no text was sent: the secret is still empty (ResourceNotFoundException)"
+        assert str(error.value) == f"{failure}; e-mail: failed"
+        failed_email, delivery = log_lines(capsys)
+        assert (failed_email["problem"], failed_email["error"]) == ("e-mail", "AccessDeniedError")
+        assert (delivery["level"], delivery["event_id"]) == ("ERROR", "8a1edcc0")
+        assert (delivery["delivery"], delivery["email"]) == ([failure], "failed")
+        assert "FallbackUsed" not in delivery
+
     @pytest.mark.parametrize("fault", ["unreadable", "no client"])
     def test_email_is_sent_first_and_the_text_on_retry_if_the_secret_cannot_be_read(
         self, world: World, twilio: Twilio, fault: str
@@ -234,14 +278,31 @@ class TestFallback:
         assert "recipient 1 of 2 was not sent: Twilio answered 401" in body
         assert KEY_SECRET not in body
 
+    def test_refusal_is_in_the_email_if_the_new_secret_is_malformed(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        fill(world, api_key_secret="revoked")
+        sms.load_secret(world.client, SETTINGS.twilio_secret_arn, NOW)
+        world.secrets.text = "{}"
+        send(world, twilio)
+        body = world.topic.emails[0]["Message"]
+        for number in (1, 2):
+            assert f"recipient {number} of 2 was not sent: Twilio answered 401" in body
+
     def test_email_is_sent_if_the_layer_cannot_be_imported(
-        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+        self,
+        world: World,
+        twilio: Twilio,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setitem(sys.modules, "signwatch.alerting.sms", None)
         monkeypatch.delattr("signwatch.alerting.sms")
         with pytest.raises(DeliveryError, match="the texts failed"):
             send(world, twilio)
         assert len(world.topic.emails) == 1
+        problem = log_lines(capsys)[0]
+        assert (problem["problem"], problem["event_id"]) == ("texts", "8a1edcc0")
 
     def test_email_is_sent_if_no_time_is_left_for_the_texts(
         self, world: World, twilio: Twilio
@@ -259,14 +320,16 @@ class TestFailures:
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str], fault: str
     ) -> None:
         if fault == "get_item":  # called only for a known alert
-            world.dependencies().client("dynamodb").items[KEY] = {}
+            world.table.items[KEY] = {"alert": {"S": KEY}}
         world.table.fails, world.missing = {fault}, {"dynamodb"} if fault == "no client" else set()
         send(world, twilio)
         assert twilio.recipients == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
-        problem = next(line for line in log_lines(capsys) if line.get("problem"))
-        assert (problem["problem"], problem["error"]) == ("ledger", "AccessDeniedError")
-        assert problem["event_id"] == "8a1edcc0"
+        problems = [line for line in log_lines(capsys) if line.get("problem")]
+        marks = 4 if fault == "update_item" else 1  # the others fail once, before any mark
+        assert len(problems) == marks
+        assert (problems[0]["problem"], problems[0]["error"]) == ("ledger", "AccessDeniedError")
+        assert problems[0]["event_id"] == "8a1edcc0"
 
     @pytest.mark.parametrize("ledger", [True, False])
     @pytest.mark.parametrize("secret", [True, False])

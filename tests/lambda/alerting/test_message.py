@@ -88,6 +88,11 @@ def test_text_of_an_unreadable_record_says_so_and_what_is_known() -> None:
     ]
 
 
+def test_unreadable_record_without_a_name_has_an_unnamed_event() -> None:
+    lines = compose_text(UNREADABLE._replace(event_name="")).splitlines()
+    assert lines[1] == "Unreadable sign-in (unnamed event): the record names no source address"
+
+
 def test_high_alert_says_so_in_the_first_word_of_text_subject_and_body() -> None:
     alert = message.compose(SIGN_IN, HIGH, label="production", delay_seconds=None)
     assert alert.text.startswith("HIGH AWS SIGN-IN ALERT account production\n")
@@ -137,6 +142,10 @@ def test_role_and_accounts_are_named(name: str, lines: list[str]) -> None:
     assert shown == lines
 
 
+def test_role_of_an_unknown_account_is_named_alone() -> None:
+    assert line_value(compose_text(SIGN_IN._replace(role="Admin")), "Role") == '"Admin"'
+
+
 def test_session_of_a_federated_user_names_its_role() -> None:
     sign_in = signin.read(event("identity-center-user-lands-in-the-console"))
     assert isinstance(sign_in, signin.SignIn)
@@ -151,6 +160,8 @@ def test_session_of_a_federated_user_names_its_role() -> None:
         ("vpce-0123456789abcdef0", "Via vpce-0123456789abcdef0"),
         ("vpce-evil.com", 'Via "vpce-evil. com"'),
         ("0123456789", 'Via "0123_4567_89"'),
+        ("vpce-0123456789abcdef01", "Via vpce-0123456789abcdef0"),
+        ("v" * 99, f'Via "{"v" * 17}..."'),
     ],
 )
 def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
@@ -160,7 +171,11 @@ def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     ("account", "line"),
-    [("4444", 'From account: "4444"'), ("evil.com", 'From account: "evil. com"')],
+    [
+        ("4444", 'From account: "4444"'),
+        ("evil.com", 'From account: "evil. com"'),
+        ("a" * 99, f'From account: "{"a" * 7}..."'),
+    ],
 )
 def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
     assert line in compose_text(SIGN_IN._replace(origin_account=account)).splitlines()
@@ -170,6 +185,7 @@ def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
     ("sources", "shown"),
     [
         ("203.0.113.10, 198.51.100.23", "198.51.100.23, 203.0.113.10"),
+        ("203.0.113.10, 209.85.128.1", "209.85.128.1, 203.0.113.10"),
         (
             "203.0.113.10, 203.0.113.11, 203.0.113.12, 203.0.113.13, 198.51.100.23",
             "198.51.100.23, 203.0.113.10 and 3 more",
@@ -182,6 +198,16 @@ def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
             "203.0.113.10,2001:db8:85a3:1111:2222:8a2e:370:7334,2001:db8:85a3:1111:2222:8a2e:370:7335",
             "2001:db8:85a3:1111:2222:8a2e:370:7334 and 2 more",
         ),
+        (
+            "203.0.113.100,198.51.100.100,198.51.100.101",
+            "198.51.100.100, 198.51.100.101, 203.0.113.100",
+        ),
+        (
+            "203.0.113.100,198.51.100.100,198.51.100.101,198.51.100.102",
+            "198.51.100.100, 198.51.100.101 and 2 more",
+        ),
+        ("203.0.113.10, " + "a" * 31, '"203_0_113_10, ' + "a" * 26 + '..."'),
+        ("203.0.113.10, " + "a" * 32, "203.0.113.10 and 1 more"),
     ],
 )
 def test_list_of_sources_begins_with_the_unrecognised_ones(sources: str, shown: str) -> None:
@@ -198,9 +224,17 @@ def test_every_case_that_may_alert_has_a_whole_text(name: str) -> None:
         assert not text.endswith("...")
 
 
-@pytest.mark.parametrize("mfa", ["yes", "no", "provider", "unrecorded"])
-def test_every_value_of_mfa_has_a_text(mfa: str) -> None:
-    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == message.MFA_LINES[mfa]
+@pytest.mark.parametrize(
+    ("mfa", "line"),
+    [
+        ("yes", "MFA yes"),
+        ("no", "MFA NO"),
+        ("provider", "MFA up to the identity provider"),
+        ("unrecorded", "MFA not recorded"),
+    ],
+)
+def test_every_value_of_mfa_has_a_text(mfa: str, line: str) -> None:
+    assert compose_text(SIGN_IN._replace(mfa=mfa)).splitlines()[4] == line
 
 
 def test_text_of_a_failure_says_failed() -> None:
@@ -266,6 +300,7 @@ def test_account_is_shown_by_its_label_or_its_last_digits(
         "198.51.100.23",
         "2001:db8:85a3::8a2e:370:7334",
         "::ffff:198.51.100.23",
+        "2001:0db8:1111:2222:3333:4444:255.255.255.255",
         "203.0.113.10, 203.0.113.11",
     ],
 )
@@ -281,6 +316,7 @@ def test_address_is_shown_as_it_is(source: str) -> None:
         ("fe80::1%evil.com", '"fe80: : 1%evil. com"'),
         ("203.0.113.10, evil.com", '"203_0_113_10, evil. com"'),
         ("", "not recorded"),
+        (" ", "not recorded"),
     ],
 )
 def test_source_that_is_no_address_is_quoted_and_made_harmless(source: str, shown: str) -> None:
@@ -406,6 +442,22 @@ def test_application_takes_the_room_that_the_other_fields_leave() -> None:
     assert compose_text(APPLICATION._replace(client="x" * 99)).splitlines()[1].count("x") == 33
 
 
+def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
+    sign_in = APPLICATION._replace(
+        client="x" * 99,
+        role="r" * 99,
+        source="2001:0db8:1111:2222:3333:4444:255.255.255.255",
+        vpc_endpoint="vpce-0123456789abcdef0",
+        target_account="111122223333",
+        origin_account="444455556666",
+    )
+    lines = compose_text(sign_in, label="l" * 20).splitlines()
+    with_id = compose_text(sign_in._replace(who=USER_ID, user_id=USER_ID), label="l" * 20)
+    assert line_value(with_id, "Who") == '"5... #8a96ed"'
+    assert lines[1] == f'Application authorised (OAuth): "{"x" * 9}..."'
+    assert lines[3] == f'Role: "{"r" * 9}..." in ...3333'
+
+
 DEVICE_CODE = SIGN_IN._replace(
     kind="token", what="Command line sign-in (device code)", grant="device code", mfa="unrecorded"
 )
@@ -480,7 +532,7 @@ def test_longest_text_and_subject_still_fit(sign_in: signin.SignIn | signin.Unre
 
 
 @pytest.mark.parametrize("severity", ["high", "normal"])
-@pytest.mark.parametrize("mfa", ["yes", "provider"])
+@pytest.mark.parametrize("mfa", ["yes", "no", "provider"])
 def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> None:
     """Its names are cut, and it has accounts by their last digits; the e-mail has everything."""
     addresses = ["2001:db8:1111:2222:3333:4444:255.255.255.255"] * 5
@@ -502,6 +554,8 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     assert lines[4] == "From account: ...6666"
     assert "Via vpce-0123456789abcdef0" in lines
     assert f"From: {addresses[0]} and 4 more" in lines
+    shown_mfa = {"yes": ["MFA yes"], "no": ["MFA NO"], "provider": []}
+    assert [line for line in lines if line.startswith("MFA")] == shown_mfa[mfa]
     assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
     body_lines = alert.body.splitlines()
     assert body_lines[2].startswith(f'Who: "{"[" * 122}... #')
@@ -570,8 +624,79 @@ def test_email_names_any_partition_but_the_usual_one(region: str, shown: str) ->
 def test_email_says_the_same_and_how_to_find_the_event() -> None:
     alert = message.compose(SIGN_IN, ALERT, label="production", delay_seconds=200)
     assert alert.subject == "AWS sign-in alert, account production: Console sign-in"
-    assert alert.body.startswith(alert.text + "\n")
-    lines = alert.body.splitlines()
-    assert "Why: unrecognised source" in lines
-    assert f"CloudTrail event: {SIGN_IN.event_id}" in lines
-    assert "Account: 111122223333" in lines
+    assert alert.body == (
+        f"{alert.text}\n\n"
+        "Why: unrecognised source\n"
+        "CloudTrail event: 8a1edcc0-7b39-5a6b-bf97-31990bbd78a2\n"
+        "Account: 111122223333\n\n"
+        "If this was you or somebody you know, add the address to the recognised networks.\n"
+        "If it was nobody you know: change the password, delete the user's access keys, and end"
+        " the sessions.\n"
+        "In any case, look up in CloudTrail what was done."
+    )
+
+
+def test_email_joins_the_reasons_and_says_what_is_not_known() -> None:
+    alert = message.compose(
+        SIGN_IN._replace(account="", event_id=""), HIGH, label="", delay_seconds=None
+    )
+    assert alert.text.splitlines()[-1] == "Id none"
+    assert alert.body.splitlines()[8:11] == [
+        "Why: root success; unrecognised source",
+        "CloudTrail event: without an id",
+        "Account: unknown",
+    ]
+
+
+def test_each_field_is_cut_to_its_length() -> None:
+    unreadable = UNREADABLE._replace(
+        event_id="a" * 99,
+        event_name="E" * 99,
+        account="1" * 99,
+        region="r" * 99,
+        source="s" * 99,
+        reason="w" * 99,
+    )
+    alert = message.compose(unreadable, ALERT, label="l" * 99, delay_seconds=None)
+    assert alert.text.splitlines() == [
+        f"AWS SIGN-IN ALERT account {'l' * 17}...",
+        f"Unreadable sign-in ({'E' * 17}...): {'w' * 36}...",
+        'Who: "Anaya"',
+        f'From: "{"s" * 40}..."',
+        f"{'r' * 13}... 2026-11-24 10:12:31 UTC",
+        f"Id {'a' * 8}",
+    ]
+    assert f"CloudTrail event: {'a' * 64}" in alert.body.splitlines()
+    assert f"Account: {'1' * 12}" in alert.body.splitlines()
+    subject = message.compose(
+        SIGN_IN._replace(what="w" * 99), ALERT, label="", delay_seconds=None
+    ).subject
+    assert subject == f"AWS sign-in alert, account ...3333: {'w' * 63}"
+
+
+@pytest.mark.parametrize(
+    ("event_id", "shown"),
+    [("19005550199", "19005550"), ("evil.com", "evil...."), ("X19005550199", "X1900...")],
+)
+def test_id_that_is_no_id_is_made_harmless(event_id: str, shown: str) -> None:
+    assert compose_text(SIGN_IN._replace(event_id=event_id)).endswith(f"\nId {shown}")
+
+
+def test_text_takes_the_fullest_form_that_fits() -> None:
+    """The text grows by one letter at a time, and the role shows which form it has."""
+    forms, previous = [], ""
+    for length in range(200):
+        sign_in = SIGN_IN._replace(
+            what="W" * length, role="r" * 99, target_account="111122223333", mfa="provider"
+        )
+        text = compose_text(sign_in, delay_seconds=7200)
+        form = (line_value(text, "Role"), "us-east-1" in text, "MFA" in text)
+        if form not in forms:
+            forms.append(form)
+            assert gsm7.count_septets(previous) in (0, 306)
+        previous = text
+        assert text.endswith("Id 8a1edcc0") or gsm7.count_septets(text) == 306
+    full = [(f'"{"r" * shown}..." in 111122223333', True, True) for shown in (33, 21, 9)]
+    short = [(f'"{"r" * shown}..." in ...3333', False, False) for shown in (9, 5, 1)]
+    assert forms == full + short
+    assert text.endswith("...")

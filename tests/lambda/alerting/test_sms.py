@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SECRET = sms.parse_secret(json.dumps(TWILIO_SECRET))
 ARN = SETTINGS.twilio_secret_arn
+ACCEPTED = sms.Outcome("accepted", "")
+RETRY_PAUSE_SECONDS = sms.RETRY_PAUSE_SECONDS  # which a fixture of every test takes away
 
 
 def enough_seconds() -> float:
@@ -69,7 +71,7 @@ class TestSecret:
         for now in (NOW, NOW + 299):
             assert sms.load_secret(world.client, ARN, now) == SECRET
         assert world.secrets.calls == ["get_secret_value"]
-        sms.load_secret(world.client, ARN, NOW + 301)
+        sms.load_secret(world.client, ARN, NOW + 300)
         assert len(world.secrets.calls) == 2
 
     def test_cache_can_be_bypassed(self, world: World) -> None:
@@ -89,11 +91,24 @@ class TestSecret:
         with pytest.raises(sms.NoSecretError, match=r"could not be read \(AccessDeniedError\)"):
             sms.load_secret(world.client, ARN, NOW)
 
-    @pytest.mark.parametrize("text", [None, ""])
-    def test_error_says_that_the_secret_is_empty(self, world: World, text: str | None) -> None:
-        world.secrets.text = text
-        with pytest.raises(sms.NoSecretError, match="still empty"):
+    @pytest.mark.parametrize(
+        ("answer", "detail"),
+        [(None, " (ResourceNotFoundException)"), ({"SecretString": ""}, ""), ({}, "")],
+    )
+    def test_error_says_that_the_secret_is_empty(
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: dict[str, str] | None,
+        detail: str,
+    ) -> None:
+        world.secrets.text = None
+        if answer is not None:
+            monkeypatch.setattr(world.secrets, "get_secret_value", lambda **_: answer)
+        with pytest.raises(sms.NoSecretError) as caught:
             sms.load_secret(world.client, ARN, NOW)
+        assert str(caught.value) == f"the secret is still empty{detail}"
+        assert not caught.value.can_retry
 
     @pytest.mark.parametrize(
         "changes",
@@ -109,8 +124,9 @@ class TestSecret:
         ],
     )
     def test_missing_value_or_wrong_type_is_an_error(self, changes: dict[str, Any]) -> None:
-        with pytest.raises(sms.NoSecretError, match="names no recipient or lacks a value"):
+        with pytest.raises(sms.NoSecretError) as caught:
             sms.parse_secret(json.dumps({**TWILIO_SECRET, **changes}))
+        assert str(caught.value) == "the secret names no recipient or lacks a value"
 
     @pytest.mark.parametrize(
         "text", [KEY_SECRET, "[]", "{}", "null", '"x"', "[" * 100_000], ids=lambda text: text[:9]
@@ -143,7 +159,7 @@ class TestSending:
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_transient_failure_is_retried_once(self, twilio: Twilio, status: int) -> None:
         twilio.fail(status)
-        assert send(twilio).state == "accepted"
+        assert send(twilio) == ACCEPTED
         twilio.fail(status, times=2)
         reason = f"Twilio answered {status}, error {20_000 + status}"
         assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=status == 500)
@@ -177,9 +193,31 @@ class TestSending:
         assert all("From=MG" in body and "Service" not in body for body in bodies)
         assert bodies
 
-    def test_refused_connection_is_transient(self) -> None:
-        outcome = send_to(SETTINGS.twilio_base_url)
+    @pytest.mark.parametrize("url", [SETTINGS.twilio_base_url, "http://[::1]:9"])
+    def test_refused_connection_is_transient(self, url: str) -> None:
+        outcome = send_to(url)
         assert outcome == sms.Outcome("transient", "Twilio could not be reached (ConnectionError)")
+
+    @pytest.mark.parametrize("name", ["ConnectTimeout", "ProxyError"])
+    def test_text_that_could_not_leave_is_not_sent(
+        self, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise getattr(requests.exceptions, name)
+
+        monkeypatch.setattr(requests.Session, "send", refuse)
+        reason = f"Twilio could not be reached ({name})"
+        assert send_to("https://a.example") == sms.Outcome("transient", reason)
+
+    def test_second_attempt_comes_half_a_second_later(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses: list[float] = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
+        twilio.fail(503)
+        assert send(twilio).state == "accepted"
+        assert pauses == [0.5]
 
     def test_timeout_is_not_retried_at_once(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
@@ -226,6 +264,7 @@ class TestSending:
             (400, 21611, "transient", False),
             (400, 20429, "transient", False),
             (404, None, "permanent", False),
+            (499, None, "permanent", False),
             (302, None, "permanent", False),
             (401, 20003, "credentials", False),
             (403, None, "credentials", False),
@@ -249,6 +288,8 @@ class TestSending:
         ("status", "body", "state", "error_code"),
         [
             (400, '{"code": 21610}', "permanent", "21610"),
+            (400, '{"code": 10000}', "permanent", "10000"),
+            (400, '{"code": 9999}', "permanent", ""),
             (400, '{"code": "x\\ny"}', "permanent", ""),
             (502, "<html>", "transient", ""),
             (502, '{"code": 502}', "transient", ""),
@@ -280,24 +321,42 @@ class TestSending:
         outcome = send_to("https://api.twilio.com")
         assert outcome == sms.Outcome("transient", reason, may_be_sent=True)
 
+    @pytest.mark.parametrize(
+        ("status", "state"),
+        [
+            (199, "permanent"),
+            (200, "accepted"),
+            (201, "accepted"),
+            (299, "accepted"),
+            (300, "permanent"),
+        ],
+    )
     def test_success_with_the_id_of_a_message_counts_as_sent(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, status: int, state: str
     ) -> None:
-        answer(monkeypatch, 201, json.dumps({"sid": "SM" + "0" * 32}))
-        assert send_to("https://api.twilio.com") == sms.Outcome("accepted", "")
+        answer(monkeypatch, status, json.dumps({"sid": "SM" + "0" * 32}))
+        assert send_to("https://api.twilio.com").state == state
 
-    def test_no_attempt_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
-        outcome = sms.send(
-            SECRET, FIRST, "hello", twilio.url, lambda: sms.MIN_SECONDS_FOR_ATTEMPT - 0.1
-        )
-        assert outcome == sms.Outcome("transient", "there was no time left")
-        assert twilio.messages == []
+    @pytest.mark.parametrize(
+        ("seconds", "outcome"),
+        [(29.9, sms.Outcome("transient", "there was no time left")), (30.0, ACCEPTED)],
+    )
+    def test_no_attempt_begins_without_time_for_the_email(
+        self, twilio: Twilio, seconds: float, outcome: sms.Outcome
+    ) -> None:
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, lambda: seconds) == outcome
+        assert len(twilio.messages) == int(outcome == ACCEPTED)
 
-    def test_no_retry_begins_without_time_for_the_email(self, twilio: Twilio) -> None:
-        seconds_left = iter([60.0, sms.MIN_SECONDS_FOR_ATTEMPT - 0.1]).__next__
+    @pytest.mark.parametrize(("seconds", "state"), [(30.4, "transient"), (30.5, "accepted")])
+    def test_no_retry_begins_without_time_for_the_email(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
+        seconds_left = iter([60.0, seconds]).__next__
         twilio.fail(503)
-        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == "transient"
-        assert twilio.messages == []
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == state
+        assert len(twilio.messages) == int(state == "accepted")
 
     @pytest.mark.parametrize(
         "url",

@@ -9,7 +9,6 @@ import pytest
 
 from signwatch.detection import signin
 from signwatch.enrichment import allowance_store
-from signwatch.enrichment.allowance_store import CACHE_SECONDS, STALE_CACHE_SECONDS
 from signwatch.pipeline import process
 from tests.support.dependencies import FIRST, NOW, Parameters, World
 from tests.support.sign_ins import NETWORKS, event
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "iam-user-signs-in-with-mfa"  # Anaya, from 203.0.113.10
 SOURCE = "203.0.113.10"
 ENDPOINT = "vpce-0123456789abcdef0"
+CACHE_SECONDS, STALE_CACHE_SECONDS = 60, 900
 
 
 def find_label(world: World, now: float = NOW, prefix: str = "signwatch", **changes: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from signwatch.alerting.delivery import DeliveryError
-from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS
 from signwatch.pipeline import process
 from tests.support.sign_ins import NETWORKS, event
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 PORTAL = "identity-center-user-signs-in-with-totp"
 DEVICE_CODE = "command-line-gets-a-token-by-device-code"
+DAY_SECONDS = 86_400
 
 
 @pytest.fixture(autouse=True)
@@ -117,9 +117,7 @@ class TestDeviceCode:
         )
         assert decide(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
 
-    @pytest.mark.parametrize(
-        ("seconds", "verdict"), [(DAY_SECONDS - 1, "alert"), (DAY_SECONDS + 1, "note")]
-    )
+    @pytest.mark.parametrize(("seconds", "verdict"), [(86_399, "alert"), (86_400, "note")])
     def test_approval_counts_for_a_day(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
     ) -> None:
@@ -128,9 +126,7 @@ class TestDeviceCode:
         code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
         assert decide(world, code, capsys)["verdict"] == verdict
 
-    @pytest.mark.parametrize(
-        ("seconds", "verdict"), [(WINDOW_SECONDS - 1, "alert"), (WINDOW_SECONDS + 1, "recognised")]
-    )
+    @pytest.mark.parametrize(("seconds", "verdict"), [(899, "alert"), (900, "recognised")])
     def test_device_code_counts_for_a_quarter_of_an_hour(
         self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, verdict: str
     ) -> None:
@@ -141,6 +137,30 @@ class TestDeviceCode:
             == verdict
         )
 
+    @pytest.mark.parametrize(
+        ("portal_source", "is_elsewhere"), [("AWS Internal", False), ("another.example", True)]
+    )
+    def test_sources_that_are_no_addresses_are_compared_too(
+        self,
+        world: World,
+        capsys: pytest.CaptureFixture[str],
+        portal_source: str,
+        *,
+        is_elsewhere: bool,
+    ) -> None:
+        decide(world, make_event(PORTAL, sourceIPAddress=portal_source), capsys)
+        code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="AWS Internal")
+        line = decide(world, code, capsys)
+        assert (line["reasons"][0] == "device code elsewhere") is is_elsewhere
+
+    def test_device_code_in_the_second_of_its_approval_is_compared(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each of the two has the time of the case file."""
+        decide(world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="192.0.2.10"), capsys)
+        line = decide(world, make_event(PORTAL, sourceIPAddress="203.0.113.66"), capsys)
+        assert line["reasons"][0] == "device code elsewhere"
+
     def test_ipv4_mapped_address_equals_its_ipv4_address(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -148,7 +168,7 @@ class TestDeviceCode:
         line = decide(
             world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
         )
-        assert line["verdict"] == "note"
+        assert line["reasons"][0] == "device code"
 
     def test_portal_sign_in_of_another_person_is_not_compared(
         self, world: World, capsys: pytest.CaptureFixture[str]
@@ -159,7 +179,7 @@ class TestDeviceCode:
         line = decide(
             world, make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10"), capsys
         )
-        assert line["verdict"] == "note"
+        assert line["reasons"][0] == "device code"
 
     @pytest.mark.parametrize("fault", ["get_item", "nobody"])
     def test_alert_says_approval_unknown_if_it_cannot_be_compared(
@@ -171,11 +191,21 @@ class TestDeviceCode:
         world.table.fails = {fault}
         assert decide(world, code, capsys)["reasons"][0] == "device code, its approval unknown"
 
+    def test_portal_sign_in_without_a_device_code_logs_no_failure(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process(make_event(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["verdict"] == "recognised"
+
     def test_portal_sign_in_is_judged_as_usual_if_the_table_fails(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.missing = {"dynamodb"}
-        assert decide(world, make_event(PORTAL), capsys)["verdict"] == "recognised"
+        process(make_event(PORTAL), world.dependencies(known_networks=NETWORKS["recognised"]))
+        failure, decision = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (failure["problem"], failure["event_id"]) == ("state", "event-1")
+        assert decision["verdict"] == "recognised"
         assert decide(world, make_event(PORTAL), capsys, "anywhere")["verdict"] == "alert"
 
 
@@ -255,7 +285,10 @@ class TestFailures:
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.table.fails = {"update_item"}
-        assert decide(world, make_event("iam-user-fails"), capsys, "anywhere")["verdict"] == "alert"
+        process(make_event("iam-user-fails"), world.dependencies())
+        failure, decision, *_ = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (failure["problem"], failure["event_id"]) == ("state", "event-1")
+        assert decision["verdict"] == "alert"
         assert world.secrets.calls == ["get_secret_value"]
 
 
@@ -339,6 +372,78 @@ class TestSessionUse:
         decide(world, sign_in, capsys)
         assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
 
+    def test_it_is_noted_until_the_longest_session_ends(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event(self.SIGN_IN, sourceIPAddress="192.0.2.66"), capsys)
+        world.now += 90 * DAY_SECONDS - 1
+        assert decide(world, self.refresh(), capsys)["verdict"] == "note"
+        world.now += 1
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    @pytest.mark.parametrize("sign_in", ["federated-user-signs-in", "aws-login-gets-a-token"])
+    def test_session_of_a_federated_user_or_of_aws_login_is_noted_at_its_site(
+        self, world: World, capsys: pytest.CaptureFixture[str], sign_in: str
+    ) -> None:
+        use = "aws-login-refreshes-its-token"
+        if sign_in == "federated-user-signs-in":
+            use = "console-link-is-made-with-stolen-role-keys"
+        decide(world, make_event(sign_in), capsys, "anywhere")
+        world.now += 2 * DAY_SECONDS
+        assert decide(world, make_event(use, "event-2"), capsys, "anywhere")["verdict"] == "note"
+
+    def test_session_of_an_iam_user_of_aws_login_is_noted_at_its_site(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        verdicts = []
+        for number, name in enumerate(("aws-login-gets-a-token", "aws-login-refreshes-its-token")):
+            record = make_event(name, f"event-{number}")
+            arn = "arn:aws:iam::111122223333:user/Anaya"
+            record["detail"]["userIdentity"] = {"type": "IAMUser", "arn": arn, "userName": "Anaya"}
+            verdicts.append(decide(world, record, capsys, "anywhere")["verdict"])
+        assert verdicts == ["alert", "note"]
+
+    def test_session_of_another_federated_user_is_not_noted(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event("federated-user-signs-in"), capsys, "anywhere")
+        use = make_event("console-link-is-made-with-stolen-role-keys", "event-2")
+        arn = use["detail"]["userIdentity"]["arn"]
+        use["detail"]["userIdentity"]["arn"] = arn.replace("jdoe@", "another@")
+        line = decide(world, use, capsys, "anywhere")
+        assert (line["who"], line["verdict"]) == ("another@example.com", "alert")
+
+    def test_iam_users_console_sign_in_opens_no_such_session(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decide(world, make_event("iam-user-signs-in-with-mfa"), capsys, "anywhere")
+        assert world.table.calls.count("put_item") == 1  # the ledger's entry
+
+    def test_sign_in_of_an_unknown_person_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sign_in = "identity-center-hides-the-user-name"
+        decide(world, make_event(sign_in, sourceIPAddress="192.0.2.66"), capsys)
+        refresh = self.refresh()
+        del refresh["detail"]["userIdentity"]["onBehalfOf"]
+        assert decide(world, refresh, capsys)["verdict"] == "alert"
+
+    def test_failed_sign_in_does_not_count(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        failure = make_event("identity-center-factor-is-wrong", sourceIPAddress="192.0.2.66")
+        assert decide(world, failure, capsys)["verdict"] == "alert"
+        assert decide(world, self.refresh(), capsys)["verdict"] == "alert"
+
+    def test_alert_from_a_recognised_address_makes_no_site_known(self, world: World) -> None:
+        """One address of the site is recognised; the others are not."""
+        known = world.dependencies(known_networks="203.0.113.10/32")
+        process(make_event(PORTAL, sourceIPAddress="192.0.2.66"), known)
+        code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
+        assert process(code, known)["verdict"] == "alert"
+        refresh = self.refresh("event-3", "203.0.113.11")
+        assert process(refresh, known)["verdict"] == "alert"
+
     def test_its_own_alert_is_no_sign_in(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -365,7 +470,8 @@ class TestConsoleLink:
     def sign_in_after_link(
         self, world: World, capsys: pytest.CaptureFixture[str], **identity: str
     ) -> dict[str, Any]:
-        decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        link = decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        assert link["reasons"] == ["console link", "unrecognised source"]
         sign_in = make_event("federated-user-signs-in", "event-2")
         sign_in["detail"]["userIdentity"] |= identity
         return decide(world, sign_in, capsys, "anywhere")
@@ -386,13 +492,22 @@ class TestConsoleLink:
         )
         assert (line["grouped"], line["reasons"]) == ("", ["unrecognised source"])
 
-    def test_much_later_console_sign_in_is_not_linked(
+    @pytest.mark.parametrize(("seconds", "grouped"), [(899, "linked"), (900, "")])
+    def test_console_link_counts_for_a_quarter_of_an_hour(
+        self, world: World, capsys: pytest.CaptureFixture[str], seconds: int, grouped: str
+    ) -> None:
+        decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
+        world.now += seconds
+        sign_in = make_event("federated-user-signs-in", "event-2")
+        assert decide(world, sign_in, capsys, "anywhere")["grouped"] == grouped
+
+    def test_sign_in_on_another_path_is_not_linked(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         decide(world, make_event("console-session-is-prepared"), capsys, "anywhere")
-        world.now += 15 * 60
-        sign_in = make_event("federated-user-signs-in", "event-2")
-        assert decide(world, sign_in, capsys, "anywhere")["grouped"] == ""
+        sign_in = make_event("federated-user-takes-a-role-by-saml", "event-2")
+        line = decide(world, sign_in, capsys, "anywhere")
+        assert (line["grouped"], line["reasons"]) == ("", ["unrecognised source"])
 
 
 def without_mfa(event_id: str) -> dict[str, Any]:
@@ -413,6 +528,42 @@ def test_alert_is_sent_if_the_table_fails(world: World, capsys: pytest.CaptureFi
         assert process(without_mfa(event_id), known)["verdict"] == "alert"
     assert len(world.topic.emails) == 2
     assert '"problem": "state"' in capsys.readouterr().out
+
+
+def test_second_alert_is_sent_after_a_day(world: World) -> None:
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    process(without_mfa("event-1"), known)
+    for seconds, verdict in ((86_399, "note"), (1, "alert")):
+        world.now += seconds
+        assert process(without_mfa("event-2"), known)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("iam-user-signs-in-without-mfa", "203.0.113.10"),
+        ("command-line-gets-a-token-by-authorization-code", "192.0.2.66"),
+    ],
+)
+def test_failed_record_of_an_alert_is_logged(
+    world: World, capsys: pytest.CaptureFixture[str], name: str, source: str
+) -> None:
+    """The claim and the ledger's entry have a condition; the record and the site have none."""
+    put_item = world.table.put_item
+
+    def put_claims_only(**request: Any) -> None:
+        world.table.fails = set() if request.get("ConditionExpression") else {"put_item"}
+        put_item(**request)
+
+    world.table.put_item = put_claims_only  # type: ignore[method-assign] # only records fail
+    sign_in = make_event(name, sourceIPAddress=source)
+    process(sign_in, world.dependencies(known_networks=NETWORKS["recognised"]))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failures = [line for line in lines if line.get("problem") == "state"]
+    failure = {"level": "ERROR", "event_id": "event-1", "problem": "state"}
+    expected = [{**failure, "error": "AccessDeniedError"}]
+    assert failures == expected
+    assert len(world.topic.emails) == 1
 
 
 def test_alert_that_reached_nobody_suppresses_no_other(world: World) -> None:
@@ -469,6 +620,12 @@ class TestAlertThatIsBeingDelivered:
         assert line["reasons"][-1] == "being reported; looked at again in 15 minutes"
         assert world.topic.emails == []
         assert world.queue.messages == [(without_mfa("event-2"), 900)]
+
+    def test_claim_lasts_for_five_minutes(self, world: World) -> None:
+        world.now += 299
+        assert process(without_mfa("event-2"), self.known(world))["verdict"] == "note"
+        world.now += 1
+        assert process(without_mfa("event-2"), self.known(world))["verdict"] == "alert"
 
     @pytest.mark.parametrize("minutes", [1, 15])
     def test_it_is_sent_when_it_comes_back_and_nobody_was_reached(

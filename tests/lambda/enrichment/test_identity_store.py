@@ -92,6 +92,12 @@ def test_name_in_the_record_is_not_looked_up(world: World, name: str, shown: str
     assert "identitystore" not in world.clients
 
 
+def test_id_that_is_no_uuid_is_shown_too(world: World) -> None:
+    world.identity_stores.fails = {"describe_user"}
+    arn = f"arn:aws:identitystore::444455556666:identitystore/{STORE}"
+    assert who(world, onBehalfOf={"userId": "one", "identityStoreArn": arn}) == '"one"'
+
+
 def test_name_is_not_looked_up_without_an_identity_store(world: World) -> None:
     assert who(world, onBehalfOf={"userId": PERSON}) == '"544894e8-80c1-707f-60e3-3ba6510dfac1"'
     assert "identitystore" not in world.clients
@@ -133,6 +139,14 @@ class TestCache:
         assert len(world.identity_stores.calls) == 4
         assert list(identity_store._cache) == [(STORE, "three"), (STORE, "one")]
 
+    def test_cache_holds_500_names(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = {(STORE, f"person-{number}"): "name" for number in range(500)}
+        monkeypatch.setattr(identity_store, "_cache", names)
+        who(world)
+        assert len(names) == 500
+        assert next(iter(names)) == (STORE, "person-1")
+        assert names[STORE, PERSON] == "anaya.lee"
+
 
 class TestFaults:
     @pytest.mark.parametrize("fault", ["no client", "refused"])
@@ -166,10 +180,15 @@ class TestFaults:
         assert time.monotonic() - start < 0.9
         assert [line["error"] for line in failures(capsys)] == ["TimeoutError"]
 
-    def test_name_is_not_looked_up_if_the_text_needs_the_time(self, world: World) -> None:
-        world.seconds_left = lambda: 45.0
-        assert who(world) == f'"{PERSON}"'
-        assert "identitystore" not in world.clients
+    @pytest.mark.parametrize(
+        ("seconds_left", "shown"), [(45.9, f'"{PERSON}"'), (46.0, '"anaya. lee"')]
+    )
+    def test_name_is_looked_up_only_with_time_for_the_ledger_and_a_text(
+        self, world: World, seconds_left: float, shown: str
+    ) -> None:
+        world.seconds_left = lambda: seconds_left
+        assert who(world) == shown
+        assert ("identitystore" in world.clients) is (seconds_left == 46.0)
 
 
 class TestName:

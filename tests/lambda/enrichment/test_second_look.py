@@ -20,6 +20,7 @@ SIGN_IN = {CONSOLE: "iam-user-signs-in-with-mfa", PORTAL: "identity-center-user-
 FILTER = {CONSOLE: "ConsoleLogin", PORTAL: "UserAuthentication"}
 ABROAD = "192.0.2.66"
 LATER = "2026-11-20T10:05:00Z"
+MIXED = [{"eventSource": "aws:sqs", "body": "{}"}, {"eventSource": "aws:sns"}]
 
 
 def step(name: str) -> Any:
@@ -136,8 +137,13 @@ class TestRightPassword:
             ("2001:db8::7", "198.51.100.7", "ignored"),
             (ABROAD, "192.0.2.77", "alert"),
             ("203.0.113.10", ABROAD, "note"),
+            ("AWS Internal", "AWS Internal", "ignored"),
+            ("AWS Internal", "signin.example", "alert"),
         ],
-        ids=["same", "same, mapped", "IPv4 and IPv6", "two offices", "two abroad", "left"],
+        ids=[
+            *("same", "same, mapped", "IPv4 and IPv6", "two offices", "two abroad", "left"),
+            *("no address", "two that are no addresses"),
+        ],
     )
     def test_sources_are_compared(
         self, world: World, name: str, step_source: str, sign_in_source: str, verdict: str
@@ -166,6 +172,11 @@ class TestRightPassword:
         other = {"eventSource": "ec2.amazonaws.com", "eventName": "RunInstances"}
         other["requestParameters"] = "ConsoleLogin UserAuthentication"
         world.logs.raw_copies = [{"detail": other}, success(name)]
+        assert look_again(world, step(name)) == "ignored"
+
+    def test_sign_in_without_a_time_does_not_end_the_search(self, world: World, name: str) -> None:
+        without_time = success(name, eventTime="soon") | {"time": ""}
+        world.logs.raw_copies = [without_time, success(name)]
         assert look_again(world, step(name)) == "ignored"
 
     def test_source_in_an_allowance_is_recognised(self, world: World, name: str) -> None:
@@ -221,6 +232,13 @@ class TestRightPassword:
         world.logs.raw_copies = [success(name, **detail)]
         assert look_again(world, step(name)) == "note"
 
+    @pytest.mark.parametrize("time", ["2026-11-20T10:00:00Z", "2026-11-20T10:15:00Z"])
+    def test_sign_in_counts_from_the_same_second_to_15_minutes_later(
+        self, world: World, name: str, time: str
+    ) -> None:
+        world.logs.raw_copies = [success(name, eventTime=time)]
+        assert look_again(world, step(name)) == "ignored"
+
     @pytest.mark.parametrize("fault", ["filter_log_events", "client", "time", "line"])
     def test_event_is_noted_if_the_search_fails(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str, fault: str
@@ -231,16 +249,26 @@ class TestRightPassword:
             record["detail"]["eventTime"] = record["time"] = "soon"
         if fault == "line":
             world.logs.raw_copies = [f"{FILTER[name]} cut"]
-        assert decide(world, queue_delivery(record), capsys)["verdict"] == "note"
+        process(queue_delivery(record), world.dependencies(known_networks=NETWORKS["recognised"]))
+        *failures, decision = map(json.loads, capsys.readouterr().out.splitlines())
+        assert decision["verdict"] == "note"
+        logged = [(line["problem"], line["event_id"]) for line in failures]
+        expected = [("second look", record["detail"]["eventID"])]
+        assert logged == (expected if fault in ("filter_log_events", "client") else [])
 
     def test_search_ends_after_the_maximum_of_pages(self, world: World, name: str) -> None:
         world.logs.raw_copies = [*[step(name)] * 20, success(name)]
         assert look_again(world, step(name)) == "note"
-        assert len(world.logs.calls) == second_look.SEARCH_MAX_PAGES
+        assert len(world.logs.calls) == 20
+
+    def test_search_finds_a_sign_in_on_its_last_page(self, world: World, name: str) -> None:
+        world.logs.raw_copies = [*[step(name)] * 19, success(name)]
+        world.seconds_left = lambda: 40.0
+        assert look_again(world, step(name)) == "ignored"
 
     def test_search_leaves_the_time_that_a_text_needs(self, world: World, name: str) -> None:
         world.logs.raw_copies = [step(name), step(name), success(name)]
-        world.seconds_left = lambda: second_look.MIN_SECONDS_FOR_PAGE + 1 - len(world.logs.calls)
+        world.seconds_left = lambda: 41.0 - len(world.logs.calls)
         assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == 2
 
@@ -270,6 +298,37 @@ class TestPerson:
         world.logs.raw_copies = [sign_in]
         assert look_again(world, step(CONSOLE)) == "note"
 
+    def test_another_path_of_the_same_person_does_not_count(self, world: World) -> None:
+        """A console link gives no password: only its path differs from a console sign-in."""
+        sign_in = success(CONSOLE)
+        sign_in["detail"] |= {
+            "eventSource": "sts.amazonaws.com",
+            "eventName": "GetFederationToken",
+            "eventType": "AwsApiCall",
+            "requestParameters": {"name": "ConsoleLogin"},
+        }
+        parsed = signin.read(sign_in)
+        assert isinstance(parsed, signin.SignIn)
+        assert (parsed.kind, parsed.outcome) == ("federation-token", "success")
+        assert (parsed.who, parsed.identity) == ("Anaya", "iam-user")
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, step(CONSOLE)) == "note"
+
+    def test_federated_user_of_the_same_name_does_not_count(self, world: World) -> None:
+        sign_in = success(CONSOLE)
+        arn = "arn:aws:sts::111122223333:assumed-role/Admin/Anaya"
+        sign_in["detail"]["userIdentity"] |= {"type": "AssumedRole", "arn": arn}
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, step(CONSOLE)) == "note"
+
+    def test_two_unknown_accounts_do_not_count_as_the_same(self, world: World) -> None:
+        password, sign_in = step(CONSOLE), success(CONSOLE)
+        for record in (password, sign_in):
+            record["account"] = record["detail"]["recipientAccountId"] = ""
+            del record["detail"]["userIdentity"]["accountId"]
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, password) == "note"
+
     def test_two_unknown_users_do_not_count_as_the_same_person(self, world: World) -> None:
         password, sign_in = step(CONSOLE), success(CONSOLE)
         for record in (password, sign_in):
@@ -288,11 +347,12 @@ class TestPerson:
     @pytest.mark.parametrize(
         ("workflow", "verdict"), [("", "note"), ("other", "note"), ("same", "ignored")]
     )
-    def test_workflow_decides_if_the_user_has_no_id(
-        self, world: World, workflow: str, verdict: str
+    @pytest.mark.parametrize("without_id", [0, 1])
+    def test_workflow_decides_if_one_of_the_users_has_no_id(
+        self, world: World, without_id: int, workflow: str, verdict: str
     ) -> None:
-        password, sign_in = step(PORTAL), success(PORTAL)
-        del password["detail"]["userIdentity"]["onBehalfOf"]
+        password, sign_in = records = step(PORTAL), success(PORTAL)
+        del records[without_id]["detail"]["userIdentity"]["onBehalfOf"]
         password["detail"]["additionalEventData"]["AuthWorkflowID"] = workflow
         sign_in["detail"]["additionalEventData"]["AuthWorkflowID"] = "same" if workflow else ""
         world.logs.raw_copies = [sign_in]
@@ -306,10 +366,10 @@ class TestDelivery:
         assert process(sign_in, known)["verdict"] == "recognised"
         assert process(queue_delivery(event("portal-lists-roles")), known)["verdict"] == "ignored"
 
-    @pytest.mark.parametrize("body", ["{", "null", 7, None])
-    def test_unreadable_message_alerts(self, world: World, body: object) -> None:
+    @pytest.mark.parametrize("body", [{"body": "{"}, {"body": "null"}, {"body": 7}, {}])
+    def test_unreadable_message_alerts(self, world: World, body: dict[str, object]) -> None:
         world.secrets.text = None
-        delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+        delivery = {"Records": [{"eventSource": "aws:sqs", **body}]}
         assert process(delivery, world.dependencies())["verdict"] == "alert"
 
     def test_several_messages_at_once_are_an_error(self, world: World) -> None:
@@ -318,7 +378,7 @@ class TestDelivery:
         with pytest.raises(ValueError, match="too many values"):
             process(delivery, world.dependencies())
 
-    @pytest.mark.parametrize("records", [[], ["x"], [{"eventSource": "aws:sns"}], {}, None])
+    @pytest.mark.parametrize("records", [[], ["x"], [{"eventSource": "aws:sns"}], MIXED, {}, None])
     def test_event_from_no_queue_is_not_unwrapped(self, records: object) -> None:
         assert second_look.unwrap({"Records": records}) is None
 
