@@ -1,14 +1,13 @@
 """Makes untrusted text safe to show: in a text message, and names in an e-mail too.
 
-Text for a text message is GSM-7, not clickable, and of limited length.
+A record holds text that strangers chose: names, user agents, error messages. For a text message, it
+is mapped to GSM-7, the 7-bit alphabet of text messages. Control and direction characters are
+removed, links and phone numbers are made unclickable, and the result is truncated. The length of a
+text message is counted in septets (units of 7 bits). Alphabet: GSM 03.38 (3GPP TS 23.038).
 
-A record holds text that strangers chose: names, user agents, error messages. It is mapped to GSM-7,
-the 7-bit alphabet of text messages. Control and direction characters are removed, links and phone
-numbers are made unclickable, and the result is truncated. The length of a text message is counted
-in septets (units of 7 bits). Alphabet: GSM 03.38 (3GPP TS 23.038).
-
-Greek and Cyrillic letters are transliterated, much as by ISO 843 and ISO 9, without their marks. A
-name that is not shown exactly ends with a checksum, so that two names never look alike.
+Greek and Cyrillic letters are transliterated: written in Latin letters, much as by ISO 843 and ISO
+9, without their marks. A name that is not shown exactly ends with a checksum, so that two names
+never look alike.
 """
 
 from __future__ import annotations
@@ -101,7 +100,10 @@ def _map_character(character: str) -> str:
 
 
 def _transliterate(character: str) -> str:
-    """Return a letter in GSM-7; empty if it has no Latin form."""
+    """Return a letter in the Latin letters of GSM-7: ``"Ж" -> "Zh"``; empty if it has no such form.
+
+    A character that GSM-7 has is returned as it is.
+    """
     if character in BASIC_CHARACTERS and character not in GREEK_CAPITALS:
         return character
     latin = TRANSLITERATIONS.get(character.lower(), "")
@@ -112,7 +114,8 @@ def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
     """Return the name of a person or a role in the form that a text message shows.
 
     Two names never look alike: one that is changed or cut ends with the checksum of the whole name,
-    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if need be.
+    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if it
+    is too long.
     """
     if is_shown_whole(name, max_septets):
         return sanitise(name, max_septets)
@@ -127,8 +130,8 @@ def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
 def is_shown_whole(name: str, max_septets: int = NAME_MAX_SEPTETS) -> bool:
     """Return whether a text message shows every character of a name.
 
-    What makes links and phone numbers unclickable is not counted as a change, unless another name
-    could look the same after it.
+    A link or phone number that is made unclickable counts as shown, unless another name could look
+    the same.
     """
     if to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS]) != name or _is_ambiguous(name):
         return False
@@ -137,16 +140,19 @@ def is_shown_whole(name: str, max_septets: int = NAME_MAX_SEPTETS) -> bool:
 
 def _is_ambiguous(name: str) -> bool:
     """Return whether another name may be shown in the same way, such as "a at b" and "a@b"."""
-    if '"' in name or "#" in name:  # the latter perhaps of a checksum
+    if '"' in name or "#" in name:  # the first is shown as an apostrophe; checksums have the other
         return True
-    if " " in name and (" at " in name or any(mark in name for mark in CLICKABLE_CHARACTERS)):
+    has_clickable_character = any(character in name for character in CLICKABLE_CHARACTERS)
+    if " " in name and (" at " in name or has_clickable_character):  # each replacement has a space
         return True
-    numbers = [match[0] for match in PHONE_NUMBER.finditer(name)]
-    return re.search(r"\d_\d", name) is not None or not all(map(str.isdigit, numbers))
+    if re.search(r"\d_\d", name):  # a phone number is shown in groups like this
+        return True
+    phone_numbers = [match[0] for match in PHONE_NUMBER.finditer(name)]
+    return not all(map(str.isdigit, phone_numbers))  # separators between its digits are not shown
 
 
 def can_show(name: str) -> bool:
-    """Return whether a text message shows anything of a name but question marks."""
+    """Return whether a text message shows a letter or digit of a name, or any ASCII name."""
     shown = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
     return any(map(str.isalnum, shown)) or (shown != "" and name.isascii())
 
@@ -181,7 +187,7 @@ def _escape_character(character: str) -> str:
         return REPLACEMENTS[character]
     import unicodedata
 
-    if unicodedata.category(character)[0] in "LMN":
+    if unicodedata.category(character)[0] in "LMN":  # letter, mark or number
         return character
     return f"\\u{ord(character):04x}"
 
@@ -221,12 +227,12 @@ def _make_unclickable(text: str) -> str:
 
     ``"a@example.com" -> "a at example. com"``. Runs of whitespace become one space.
     """
-    text = PHONE_NUMBER.sub(_split_phone_number, text)
+    text = PHONE_NUMBER.sub(_group_digits, text)
     for character, replacement in CLICKABLE_CHARACTERS.items():
         text = text.replace(character, replacement)
     return " ".join(text.split())
 
 
-def _split_phone_number(match: re.Match[str]) -> str:
+def _group_digits(match: re.Match[str]) -> str:
     """Return the digits of a phone number in groups: ``"1 555 0123456" -> "1_555_0123_456"``."""
     return "_".join(re.findall(r"\d{1,4}", match[0]))

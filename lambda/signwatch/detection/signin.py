@@ -247,7 +247,7 @@ def read_unfinished(event: object) -> SignIn:
 
 
 def _read_record(record: Record) -> ParsedEvent:
-    """Parse any record: find its path, and return a sign-in on it, a step or another event."""
+    """Parse any record: find the path that it is on, and return what it is there."""
     detail_type = record.envelope.get("detail-type")
     if isinstance(detail_type, str) and detail_type.lower() == ANOMALY_TYPE:
         return _read_sign_in(ANOMALY, record, grant="")
@@ -255,17 +255,21 @@ def _read_record(record: Record) -> ParsedEvent:
         return _make_unreadable(record, "the event holds no CloudTrail record")
     path = PATHS_BY_EXACT_NAME.get((record.service, record.name))
     if path is None:  # names in another case, or an event that is not on a path
-        name = (record.service.lower().partition(".")[0], record.name.lower())
-        path = PATHS.get(name)
+        service = record.service.lower().partition(".")[0]  # "signin" of "signin.amazonaws.com"
+        event_name = record.name.lower()
+        path = PATHS.get((service, event_name))
         if path is None:
-            return _read_other_event(name, record)
+            return _read_other_event(service, event_name, record)
     if path.kind not in AMBIGUOUS_KINDS:  # as most sign-ins, so this comes first
         return _read_sign_in(path, record, grant="")
     return _read_ambiguous_event(path, record)
 
 
 def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
-    """Parse a record that is a step, or on another path of the same name, by its content."""
+    """Parse a record whose names leave open whether it is a step, or on which path it is.
+
+    Its content decides. ``path`` is the one that its names stand for.
+    """
     grant = _read_grant(record) if path.kind in TOKEN_KINDS else ""
     step_reason = _find_step_reason(path, record, grant) if path.kind in STEP_KINDS else ""
     if path.kind in SHARED_KINDS:
@@ -275,31 +279,32 @@ def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
         if _is_session_use(path, record):
             return _read_session_use(path, record)
         return _make_step(record, step_reason, is_right_password=path is FACTOR_PATH)
-    # ``aws login`` has a grant too, but it shows only whether a token was refreshed: a step.
-    return _read_sign_in(path, record, "" if path.kind == AWS_LOGIN_KIND else grant)
+    if path.kind == AWS_LOGIN_KIND:
+        grant = ""  # it says only whether a token was refreshed, and that is a step
+    return _read_sign_in(path, record, grant)
 
 
 def _find_path_by_content(path: SignInPath, record: Record) -> SignInPath:
     """Return the path of an event whose names several paths share; ``path`` if no other is certain.
 
-    Only a URL of another service, or a client other than the AWS CLI, says so.
+    Only a URL of another service, or a client other than the AWS CLI, makes one certain.
     """
     if path.kind == AWS_LOGIN_KIND:
         return APPLICATION if _is_of_application(record) else path
     login_to = record.extra.get("LoginTo")
     if not isinstance(login_to, str) or login_to.endswith(PORTAL_URL_ENDS):
         return path
-    url = re.fullmatch(OTHER_SERVICE_URL_PATTERN, login_to)
-    return PATH_BY_SERVICE[str(url.lastgroup)] if url else path
+    match = re.fullmatch(OTHER_SERVICE_URL_PATTERN, login_to)
+    return PATH_BY_SERVICE[str(match.lastgroup)] if match else path  # the group that has matched
 
 
-def _read_other_event(name: tuple[str, str], record: Record) -> ParsedEvent:
+def _read_other_event(service: str, event_name: str, record: Record) -> ParsedEvent:
     """Parse an event that is not in PATHS.
 
     Return a Step, Unreadable if a path's event comes from an unusual service, else NotASignIn.
-    ``name`` is the service and the event in lower case: ("sts", "assumerole").
+    ``service`` and ``event_name`` are in lower case: "sts", "assumerole".
     """
-    service, event_name = name
+    name = (service, event_name)
     if not (service and event_name):
         return _make_unreadable(record, _describe_missing_name(service, event_name))
     if reason := STEPS.get(name):
@@ -337,7 +342,7 @@ def _read_sign_in(path: SignInPath, record: Record, grant: str) -> SignIn | Unre
 
 
 def _read_session_use(path: SignInPath, record: Record) -> SignIn | Unreadable:
-    """Parse a record on ``path`` that _is_session_use. Return Unreadable if it has no source."""
+    """Parse a record on ``path`` that is a session use. Return Unreadable if it has no source."""
     if not record.source:
         return _make_unreadable(record, "the record names no source address", path)
     sign_in = _make_sign_in(path, record, grant="", outcome="success")
@@ -380,7 +385,7 @@ def _make_sign_in(path: SignInPath, record: Record, grant: str, outcome: str) ->
 def _make_unreadable(record: Record, reason: str, path: SignInPath = CONSOLE_PATH) -> Unreadable:
     """Return the record as Unreadable, with the fields that can be read.
 
-    CONSOLE_PATH, for a record without a path, leaves the kind of user to the record.
+    If its path is not known, it is read like one on CONSOLE_PATH, which any kind of user can take.
     """
     user_id, _ = _read_identity_center_ids(record)
     identity = _read_identity(path, record)
@@ -406,7 +411,7 @@ def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
 
 
 def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
-    """Return why a record on this path is only a step; empty if it is a sign-in.
+    """Return why a record on a path of STEP_KINDS is only a step; empty if it is a sign-in.
 
     Identity Center opens an account with a role of its own. That is a step, because the portal
     sign-in before it has a record too.
@@ -416,9 +421,10 @@ def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
     if path.kind == "factor":
         is_passed = _read_outcome(path, record) == "success"
         return "a factor was passed" if is_passed else ""
-    role_arn = _read_session_role_arn(record)  # of a console link
     if path.kind == "saml-role":
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
+    else:  # a console link
+        role_arn = _read_session_role_arn(record)
     is_by_identity_center = re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn)
     return "Identity Center opened an account" if is_by_identity_center else ""
 
@@ -433,7 +439,7 @@ def _find_token_step_reason(path: SignInPath, record: Record, grant: str) -> str
 
 
 def _read_grant(record: Record) -> str:
-    """Return how a token was obtained, such as "device code"; empty if that is not known."""
+    """Return how a token was obtained: a value of GRANT_BY_TYPE; empty if that is not known."""
     for fields in (record.get_object("requestParameters"), record.extra):
         for key in ("grantType", "grant_type"):
             if grant_type := get_string(fields, key):
@@ -446,8 +452,8 @@ def _is_session_use(path: SignInPath, record: Record) -> bool:
 
     The backend of Identity Center takes a role by SAML and makes a console link when somebody opens
     an account in the portal, from an address of AWS. Nothing in a record tells such an address from
-    a person's. Certainly a person's is only a call through a VPC endpoint or from a private
-    address, and a console link made with an older session.
+    a person's. So these two count only if a person certainly made them: through a VPC endpoint,
+    from a private address, or (a console link) with a session that is too old for the backend's.
     """
     if path.kind not in WHAT_BY_USED_KIND or _read_outcome(path, record) == "failure":
         return False
@@ -467,55 +473,56 @@ def _is_aws_source(source: str) -> bool:
 
 
 def _has_older_session(record: Record) -> bool:
-    """Return whether the role session was opened PORTAL_SESSION_MAX_SECONDS before or earlier.
+    """Return whether the role session was at least PORTAL_SESSION_MAX_SECONDS old at the event.
 
-    AWS STS sets its time, so nobody can forge it. Without a time, return False.
+    AWS STS records when it was opened, so nobody can forge that. Without a time, return False.
     """
     session = as_object(record.user.get("sessionContext"))
-    created_at = parse_time(get_string(as_object(session.get("attributes")), "creationDate"))
-    time = parse_time(record.time)
-    if created_at is None or time is None:
+    opened_at = parse_time(get_string(as_object(session.get("attributes")), "creationDate"))
+    event_time = parse_time(record.time)
+    if opened_at is None or event_time is None:
         return False
-    return (time - created_at).total_seconds() >= PORTAL_SESSION_MAX_SECONDS
+    return (event_time - opened_at).total_seconds() >= PORTAL_SESSION_MAX_SECONDS
 
 
 # OAuth clients
 
 
 def _is_of_application(record: Record) -> bool:
-    """Return whether the OAuth client in a record is another than the AWS CLI.
+    """Return whether the OAuth client in a record is another program than the AWS CLI.
 
-    A client in an unknown form is another. A record without a client is the CLI's, unless it names
-    the resource that a token is for, which the CLI does not ask for.
+    Two fields may name it; one that does not name the CLI is enough. A record that names no client
+    is the CLI's, unless it names the resource that a token is for, which the CLI never does.
     """
     request, extra = record.get_object("requestParameters"), record.extra
-    client = request.get("client_id") or request.get("clientId")
-    other_client = extra.get("client_id") or extra.get("clientId")
-    if client or other_client:
-        return _is_other_client(client) or _is_other_client(other_client)
+    request_client = request.get("client_id") or request.get("clientId")
+    extra_client = extra.get("client_id") or extra.get("clientId")
+    if request_client or extra_client:
+        return _is_other_client(request_client) or _is_other_client(extra_client)
     return bool(request.get("resource") or extra.get("resource"))
 
 
 def _is_other_client(client: object) -> bool:
-    """Return whether there is a client, and it is not the AWS CLI."""
+    """Return whether there is a client, and it is not the AWS CLI. One that is no text is not."""
     if isinstance(client, str):
         return client != "" and client not in CLI_CLIENTS
     return bool(client)
 
 
 def _read_client(record: Record) -> str:
-    """Return the host that an application is called back at, such as "claude.ai".
+    """Return the host of the URL that an application is called back at, such as "claude.ai".
 
     A token's record has no such URL: then return the last part of the client id. Empty if unknown.
     """
-    values = {**record.extra, **record.get_object("requestParameters")}
-    client = next(filter(None, map(values.get, CLIENT_KEYS)), "")
+    fields = {**record.extra, **record.get_object("requestParameters")}
+    values = map(fields.get, CLIENT_KEYS)
+    client = next(filter(None, values), "")  # the first that is not empty: a URL or a client id
     if not isinstance(client, str):
         return ""
     if "://" not in client:
         return client.rpartition("/")[2]
-    url = re.match(URL_HOST_PATTERN, client)
-    return url[1] if url else ""
+    match = re.match(URL_HOST_PATTERN, client)
+    return match[1] if match else ""
 
 
 # Outcome
@@ -527,7 +534,6 @@ def _read_outcome(path: SignInPath, record: Record) -> str:
     A record with both a success and an error counts as a success, because a missed success is
     worse than a false alert.
     """
-    recorded = ""
     if path.outcome_location == OUTCOME_UNDER_EVENT_NAME:
         recorded = _read_outcome_under_event_name(record)
     else:
@@ -625,10 +631,10 @@ def _read_arn_name(user: dict[str, Any]) -> str:
 
 
 def _read_principal_name(user: dict[str, Any]) -> str:
-    """Return the name of a session in principalId, else the id; empty if it is only an account's.
+    """Return the name of a session in principalId, else the whole of it; empty for an account id.
 
-    A role session's is "AROAEXAMPLE:anaya", a federated user's "111122223333:anaya": both are
-    named "anaya".
+    ``"AROAEXAMPLE:anaya" -> "anaya"`` (a role session), ``"111122223333:anaya" -> "anaya"`` (a
+    federated user), ``"AIDAEXAMPLE" -> "AIDAEXAMPLE"`` (an IAM user).
     """
     name = _read_name(user, "principalId")
     first, _, session = name.partition(":")
@@ -638,11 +644,12 @@ def _read_principal_name(user: dict[str, Any]) -> str:
 
 
 def _is_account_id(text: str) -> bool:
+    """Return whether a text looks like the id of an AWS account: 12 digits."""
     return len(text) == ACCOUNT_ID_LENGTH and text.isdigit()
 
 
 def _read_identity_center_ids(record: Record) -> tuple[str, str]:
-    """Return the user id and the id of its identity store (user directory); empty if missing."""
+    """Return the user id and the id of its identity store (user directory); "" for each missing."""
     user = record.user.get("onBehalfOf")
     if not isinstance(user, dict):
         return "", ""
@@ -651,9 +658,10 @@ def _read_identity_center_ids(record: Record) -> tuple[str, str]:
 
 
 def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, str]:
-    """Return the role that is taken or whose session signs in, and its account; empty if none.
+    """Return the name of the role that is taken, or whose session signs in, and its account id.
 
-    For AssumeRoot, return no role and the account whose root session is opened.
+    Both are empty if there is none. For AssumeRoot, return no role, and the account whose root
+    session is opened.
     """
     if path.kind == "role-keys":
         details = record.get_object("serviceEventDetails")
@@ -686,7 +694,10 @@ def _read_origin_account(path: SignInPath, record: Record) -> str:
 
 
 def _read_arn_account(arn: str) -> str:
-    """Return the account in an ARN; empty if ``arn`` is none or has no account."""
+    """Return the account in an ARN; empty if ``arn`` is not an ARN or has no account.
+
+    ``"arn:aws:iam::111122223333:user/anaya" -> "111122223333"``.
+    """
     parts = arn.split(":", 5)
     return parts[4] if len(parts) == 6 else ""  # noqa: PLR2004 - the parts of an ARN
 
@@ -703,9 +714,9 @@ def _read_session_role_arn(record: Record) -> str:
 def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> str:
     """Return the description in an alert, such as "Console sign-in".
 
-    ``grant`` is that of _read_sign_in: "Command line sign-in (device code)".
+    ``grant`` says how a token was obtained, and is added: "Command line sign-in (device code)".
     """
-    if path.kind == "token" and grant:  # an application's refreshed token is called as its others
+    if path.kind == "token" and grant:  # not added for an application, which has grants too
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
@@ -722,14 +733,16 @@ def _read_vpc_endpoint(record: Record) -> str:
     Two fields can hold it. If they differ, return both ids in one string, and if one of them is not
     a string, UNREADABLE_ENDPOINT in its place: neither is the id of an allowed endpoint.
     """
-    endpoint, extra = record.detail.get("vpcEndpointId"), record.extra
+    endpoint = record.detail.get("vpcEndpointId")
+    extra = record.extra
     # One search of all keys is faster than a comparison of each, and few records have this one.
     if not endpoint and ENDPOINT_KEY not in "\n".join(extra).lower():
         return ""
     others = [value for key, value in extra.items() if key.lower() == ENDPOINT_KEY]
-    values = filter(None, (endpoint, *others))
+    values = [value for value in (endpoint, *others) if value]
     ids = {value.strip() if isinstance(value, str) else UNREADABLE_ENDPOINT for value in values}
-    return " and ".join(sorted(filter(None, ids)))
+    ids.discard("")  # of a value that was only whitespace
+    return " and ".join(sorted(ids))
 
 
 # MFA
@@ -778,10 +791,10 @@ def _read_session_mfa(record: Record) -> str:
 def _derive_mfa(credential_type: str) -> str:
     """Return whether factors such as "PASSWORD,TOTP" are MFA, in the words of _read_mfa.
 
-    A passkey (WEBAUTHN) or a code (TOTP) counts as MFA, and so do two factors. A factor that AWS
-    does not document there says nothing; SMARTCARD, of WorkSpaces, is one. Sources: IAM Identity
-    Center User Guide, "CredentialType"; WorkSpaces Administration Guide, "Understanding AWS sign-in
-    events".
+    A passkey (WEBAUTHN) or a code (TOTP) counts as MFA, and so do two factors. With a factor that
+    is not in KNOWN_FACTORS, such as SMARTCARD of WorkSpaces, it is "unrecorded". Sources: IAM
+    Identity Center User Guide, "CredentialType"; WorkSpaces Administration Guide, "Understanding
+    AWS sign-in events".
     """
     factors = set(credential_type.upper().replace(" ", "").split(","))
     factors.discard("")
