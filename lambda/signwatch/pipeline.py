@@ -55,10 +55,10 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
 
 
 def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[ParsedEvent, bool]:
-    """Parse an event, and return whether it is a second look.
+    """Parse an event; return its parsed form, and whether it came from the queue: a second look.
 
-    The event of a right password is also put into a queue, which delivers it again 15 minutes
-    later: then this looks for the sign-in that should have followed.
+    The event of a right password is also put into the queue, which delivers it again 15 minutes
+    later. At that second look, the sign-in that should have followed is searched for.
     """
     parsed_event = read(event)
     if isinstance(parsed_event, Step) and parsed_event.is_right_password:
@@ -69,6 +69,7 @@ def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[Parse
         from signwatch.enrichment.second_look import recheck, unwrap
 
         def is_recognised(sign_in: SignIn) -> bool:
+            """Return whether the source of a sign-in is recognised."""
             return bool(_find_recognition(sign_in, now, dependencies))
 
         queued_event = unwrap(event)

@@ -81,24 +81,22 @@ class NotARecord:
 
 @dataclass(frozen=True)
 class BrokenContent:
-    """A container whose content cannot be decoded. ``place`` is in that content; it may be empty.
+    """A container whose content cannot be decoded."""
 
-    ``key`` names the content: the field that holds it, or "text".
-    """
-
-    key: str
-    place: str
+    key: str  # the field that holds the content, or "text"
+    place: str  # in the content: "byte 7" or "line 3, column 7"; empty if it is not known
     problem: str
-    remedy: str
+    remedy: str  # what to try
 
 
-Found = dict[str, Any] | NotARecord | BrokenContent
+Found = dict[str, Any] | NotARecord | BrokenContent  # the first is a record
 
 
 def unwrap(value: object, key: str = "text", depth: int = 0) -> Iterator[Found]:
     """Yield each record in a JSON value or Row, and what is found in place of a record.
 
-    ``key`` names the field that the value comes from.
+    ``key`` names the field that the value comes from. ``depth`` is the number of containers around
+    the value.
     """
     if depth > MAX_DEPTH:
         yield BrokenContent(key, "", "is packed too deeply", "unpack it")
@@ -115,7 +113,10 @@ def unwrap(value: object, key: str = "text", depth: int = 0) -> Iterator[Found]:
 
 
 def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
-    """Yield what an object is or holds."""
+    """Yield an object that is a record, or what the object holds as a container.
+
+    The order of the tests matters: an object may have the keys of several forms.
+    """
     if key := _find_key(value, WHOLE_RECORD_KEYS):
         yield from unwrap(value[key], key, depth + 1)
     elif isinstance(value.get(LOG_KEY), list):
@@ -123,11 +124,11 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
     elif is_record(value):
         yield value
     elif value.get("messageType") == CONTROL_MESSAGE:
-        return
+        return  # it has no records, and nobody expects any
     elif key := _find_list_key(value):
         yield from _unwrap_list(value[key], key, depth)
     elif value.keys() >= DIGEST_KEYS:
-        return
+        return  # likewise
     elif key := _find_key(value, CONTENT_KEYS):
         yield from unwrap(value[key], key, depth + 1)
     elif isinstance(value.get(PACKED_KEY), str):
@@ -179,7 +180,10 @@ def _find_list_key(value: dict[str, Any]) -> str:
 
 
 def _unwrap_list(values: list[Any], key: str, depth: int) -> Iterator[Found]:
-    """Yield what each value of a list is or holds. A list in the list may be a row of a query."""
+    """Yield what each value of a list is or holds. A list in the list may be a row of a query.
+
+    ``key`` names the field that holds the list.
+    """
     for value in values:
         row = _read_row(value)
         yield from unwrap(value if row is None else row, key, depth + 1)
@@ -207,7 +211,7 @@ def _read_row(value: object) -> Row | None:
 
 
 def _unwrap_row(row: Row, depth: int) -> Iterator[Found]:
-    """Yield the record in a row that has it as a whole: single columns are not enough."""
+    """Yield the record that one column of a row holds. A row of single fields is not a record."""
     if key := _find_key(row, ROW_KEYS):
         yield from unwrap(row[key], key, depth + 1)
     else:
@@ -231,7 +235,8 @@ def _unwrap_text(text: str, key: str, depth: int) -> Iterator[Found]:
 def _unwrap_packed(data: str, depth: int) -> Iterator[Found]:
     """Yield what is found in data in base64, packed with gzip or not."""
     try:
-        text = documents.decode_text(documents.decompress(base64.b64decode(data, validate=True)))
+        unpacked = documents.decompress(base64.b64decode(data, validate=True))
+        text = documents.decode_text(unpacked)
     except binascii.Error as error:
         problem = f"is not base64 ({error})"
         yield BrokenContent(PACKED_KEY, "", problem, documents.FETCH_REMEDY)

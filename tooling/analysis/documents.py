@@ -32,7 +32,7 @@ FETCH_REMEDY = "fetch the file again"
 
 
 class Row(dict[str, object]):
-    """A row of a table, by column: some or all fields of a record, but not a record itself."""
+    """A row of a table, as {column: value}. A column may hold a record; the row itself is none."""
 
 
 class DecodeError(Exception):
@@ -100,7 +100,8 @@ def _decompress_in_chunks(data: bytes) -> bytes:
 def decode_text(data: bytes) -> str:
     """Decode UTF-8, or UTF-16 and UTF-32 as JSON allows them and PowerShell writes them.
 
-    A byte that is not UTF-8 is kept as a surrogate, so that its line can be reported later.
+    A byte that is not UTF-8 is kept as a surrogate, so that its line can be reported later. Raises
+    DecodeError for broken UTF-16 or UTF-32.
     """
     encoding = json.detect_encoding(data)
     try:
@@ -151,7 +152,10 @@ def _find_csv_columns(text: str) -> list[str]:
 
 
 def _decode_csv(text: str, columns: list[str]) -> Iterator[object]:
-    """Yield each row after the first line. Stop at a broken one: it has no certain end."""
+    """Yield each row after the first line as a Row. Stop at a broken one: its end is unknown.
+
+    ``columns`` are the names of the columns.
+    """
     csv.field_size_limit(MAX_BYTES)  # a record may be larger than Python's default limit
     lines = text.splitlines(keepends=True)
     reader = csv.reader(lines, strict=True)
@@ -170,7 +174,7 @@ def _decode_csv(text: str, columns: list[str]) -> Iterator[object]:
 def _is_json_lines(text: str) -> bool:
     """Return whether each line is a document of its own, by the first two that are not blank.
 
-    Either the first is a JSON object, or the first is broken and the second is a JSON object.
+    It is so if the first is a JSON object, or if the first is broken and the second is an object.
     """
     matches = (match for match in LINE.finditer(text) if match[0].strip())
     first_match, second_match = next(matches, None), next(matches, None)
@@ -182,11 +186,19 @@ def _is_json_lines(text: str) -> bool:
     is_opening_bracket = first_line.strip() in ("[", "{")  # of a document on several lines
     if is_opening_bracket or not _is_json_object_line(second_line):
         return False
+    return _is_first_line_broken(text, first_match.end())
+
+
+def _is_first_line_broken(text: str, line_end: int) -> bool:
+    """Return whether the text starts with no whole document, or with one and more on its line.
+
+    ``line_end`` is the position behind the first line that is not blank.
+    """
     try:
         _, next_position = _decode_json(text, 0)
     except DecodeError:
         return True
-    return next_position < first_match.end()  # something follows the document on the first line
+    return next_position < line_end
 
 
 def _is_json_object_line(line: str) -> bool:
@@ -214,12 +226,12 @@ def _decode_lines(text: str) -> Iterator[object]:
 
 
 def _decode_sequence(text: str) -> Iterator[object]:
-    """Yield each of the documents in a row. Stop at a broken one: it has no certain end.
+    """Yield each of the documents that follow each other. Stop at a broken one: its end is unknown.
 
-    A name or a number that stands directly before the broken place is a part of it, as in
+    A string or a number that stands directly before the broken place is a part of it, as in
     ``"eventName": "ConsoleLogin"}``, and is not yielded.
     """
-    fragments: list[object] = []  # names and numbers after the last whole document
+    fragments: list[object] = []  # strings and numbers since the last object or array
     position = _skip_whitespace(text, 0)
     while position < len(text):
         try:
@@ -237,7 +249,7 @@ def _decode_sequence(text: str) -> Iterator[object]:
 
 
 def _may_be_fragment(value: object) -> bool:
-    """Return whether a value is neither an object, nor an array, nor a text that holds one."""
+    """Return whether a value is neither an object, nor an array, nor a string that holds one."""
     if isinstance(value, str):
         return not value.lstrip().startswith(("{", "["))
     return not isinstance(value, (dict, list))

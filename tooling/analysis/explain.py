@@ -123,7 +123,7 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
 
 
 def _judge(parsed_event: ParsedEvent, criteria: Criteria) -> Verdict:
-    """Return the verdict by the criteria. Only a sign-in can come from a recognised source."""
+    """Judge an event by the criteria. Only a sign-in can come from a recognised source."""
     is_recognised = isinstance(parsed_event, SignIn) and recognition.recognises_sign_in(
         recognition.parse_list(criteria.networks),  # its results are cached
         parsed_event.source,
@@ -143,7 +143,7 @@ def _is_device_code(parsed_event: ParsedEvent) -> bool:
 
 
 def _describe_effect_of_other_events(verdict: Verdict) -> str:
-    """Return how earlier or later events may change this alert; empty if they do not.
+    """Return a reason that says how other events may change this alert; empty if they do not.
 
     An alert with a ``deduplication_key`` is sent once a day. ``grouped`` is "failures" for a failed
     sign-in, which is counted together with other failed ones. It is "linked" for a console link, a
@@ -173,9 +173,8 @@ def run(
     """Show what the function would do with each record in the files at ``paths``.
 
     A path names a file, a folder, or standard input ("-"). ``streams`` replace those of the
-    process.
-    Raises RefusedError for a path that does not exist or has no record, FailedError if anything
-    cannot be read.
+    process. Raises RefusedError for a path that does not exist or has no record, FailedError if
+    anything cannot be read.
     """
     files = record_files.find_files(paths)
     report = Report(streams or Streams.standard(), criteria.networks, as_json=as_json)
@@ -199,7 +198,7 @@ def run(
 
 
 def _explain_file(file: record_files.SourceFile, criteria: Criteria, report: Report) -> bool:
-    """Report each record and problem of one file; return whether there was any."""
+    """Add each record and problem of one file to the report; return whether there was any."""
     report.files += 1
     is_empty = True
     for item in record_files.read(file, report.streams.stdin):

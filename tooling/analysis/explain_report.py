@@ -111,7 +111,10 @@ class ExplainedRecord:
 
 
 def format_other_records(others: OtherRecords) -> str:
-    """Return a line of JSON for each record, as ``to_ascii_json`` does of its JSON object."""
+    """Return a line of JSON for each record: the same as ``add_record`` prints of one, but faster.
+
+    DEL, the character 7F, is escaped afterwards, because ``encode_string`` leaves it.
+    """
     path, rest = encode_string(others.path), _format_rest_of_other_record()
     lines = [
         f'{{"file": {path}, "index": {index}, "event_id": {encode_string(names.eventID)}, '
@@ -123,7 +126,10 @@ def format_other_records(others: OtherRecords) -> str:
 
 @functools.cache
 def _format_rest_of_other_record() -> str:
-    """Return the end of the line of a record that is not a sign-in, after the event's name."""
+    """Return the end of the line of a record that is not a sign-in, after the event's name.
+
+    It is the same for all of them: ``"class": "other", ..., "text": ""}``.
+    """
     blank = ExplainedRecord(FileRecord("", 0, {}), OTHER_EVENT, OTHER_VERDICT, "")
     fields = blank.to_json_object()
     for key in ("file", "index", "event_id", "event_name"):
@@ -166,7 +172,7 @@ class Report:
         self.progress.show(self.files, self.records)
 
     def add_other_records(self, others: OtherRecords) -> None:
-        """Count records that are not sign-ins; print them as ``add_record`` does."""
+        """Count records that are not sign-ins, and print them if the output is JSON."""
         count = len(others.names)
         self.records += count
         self.levels[OTHER_VERDICT.level] += count

@@ -2,9 +2,10 @@
 
 It takes CloudTrail's own form, ``{"Records": [...]}`` and nothing else. Of each record only its
 names are read: ``read`` of the function decides by the event source and the event name alone what
-is not a sign-in. All other records are decoded, to be judged. So are records that may be something
-else: with a ``detail`` or a whole record in a field, without a name, or with one that is not a
-string. The numbers in a decoded record may differ from json's; nothing judges or prints them.
+is not a sign-in. All other records are decoded, to be judged: these are the hits. Records that may
+be something else are hits too: with a ``detail`` or a whole record in a field, without a name, or
+with one that is not a string. The numbers in a decoded record may differ from json's; nothing
+judges or prints them.
 
 msgspec refuses what Python's json refuses, and some things that it accepts (NaN, halves of
 surrogates). It accepts two things that json refuses, which are looked for here: bytes that are not
@@ -63,7 +64,7 @@ def cut(data: bytes) -> list[object] | None:
     """Return the records of a log file in order; None if it must be decoded as a whole.
 
     Records that are not sign-ins are returned as lists of Names, one list for all that follow each
-    other. Any other record is returned as a JSON object.
+    other. A hit is returned as a JSON object: ``[[Names, Names], {"eventName": ...}, [Names]]``.
     """
     if not data.startswith(LOG_START) or _has_huge_number(data):
         return None
@@ -91,7 +92,8 @@ def cut(data: bytes) -> list[object] | None:
 def _has_huge_number(data: bytes) -> bool:
     """Return whether the data may hold a number of more digits than Python converts.
 
-    Such a number covers two neighbours of the bytes that are looked at, and all between them.
+    Only one byte in DIGITS_STEP is looked at. Such a number is so long that it covers two of these
+    bytes that follow each other, and all bytes between them.
     """
     samples = data[::DIGITS_STEP]
     for match in TWO_DIGITS.finditer(samples):
@@ -102,7 +104,7 @@ def _has_huge_number(data: bytes) -> bool:
 
 
 def _find_hits(records: list[Names]) -> list[int]:
-    """Return the indexes of the records that must be judged.
+    """Return the indexes of the hits: the records that must be decoded and judged.
 
     Raises TypeError if a name is an object or a list.
     """
@@ -124,7 +126,10 @@ def _find_hits(records: list[Names]) -> list[int]:
 
 @functools.lru_cache(MAX_PAIRS)
 def _is_other(source: object, name: object) -> bool:
-    """Return whether records with this event source and name are records, but not sign-ins."""
+    """Return whether a record with this event source and name certainly is not a sign-in.
+
+    An event of one of Lambda's own sources is not even a record, so it is not certain.
+    """
     if not isinstance(source, str) or not isinstance(name, str):
         return False
     if source.startswith(LAMBDA_SOURCE_PREFIX):

@@ -35,19 +35,19 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One record: any JSON value. ``index`` is its position in the file, as in .Records[index]."""
+    """One record, as a JSON value."""
 
     path: str
-    index: int
+    index: int  # its position in the file, as in .Records[index]
     value: object
 
 
 @dataclass(frozen=True)
 class OtherRecords:
-    """Records in a row that are not sign-ins. ``index`` is the position of the first one."""
+    """Records that follow each other and are not sign-ins. Only their names are decoded."""
 
     path: str
-    index: int
+    index: int  # the position of the first one in the file
     names: list[record_cutter.Names]
 
 
@@ -148,8 +148,8 @@ def _make_open_problem(path: str, error: OSError) -> FileProblem:
 def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileItem]:
     """Yield the records of one file, and a problem for each place that cannot be read.
 
-    If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together and
-    without their values. Values that are no record are reported together, after the records. Only
+    If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together, as
+    OtherRecords. Values that are no record are reported together, after the records. Only
     this file is held in memory. ``open_stdin`` is called only to read standard input.
     """
     try:
@@ -162,20 +162,24 @@ def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileI
     except DecodeError as error:
         yield FileProblem(file.path, f"byte {error.offset}", error.problem, error.remedy)
         return
-    items = _split_text(text) if pieces is None else _unwrap_pieces(pieces)
+    items = _unwrap_documents(text) if pieces is None else _unwrap_pieces(pieces)
     yield from _number_items(file.path, text, items)
 
 
 def _number_items(path: str, text: str, items: Iterator[object]) -> Iterator[FileItem]:
-    """Yield the records and problems of a file, with their positions in it or in its text."""
+    """Yield the records and problems of a file, with their positions in it or in its text.
+
+    ``items`` are what _unwrap_documents or _unwrap_pieces yields. Each has the next position.
+    """
     index = 0
-    foreign_indexes: list[int] = []
+    foreign_indexes: list[int] = []  # of the values that are no records
     for item in items:
+        count = 1
         if isinstance(item, dict):
             yield FileRecord(path, index, item)
         elif isinstance(item, list):
             yield OtherRecords(path, index, item)
-            index += len(item) - 1
+            count = len(item)
         elif isinstance(item, DecodeError):
             place = documents.format_place(text, item.offset)
             yield FileProblem(path, place, item.problem, item.remedy)
@@ -186,13 +190,16 @@ def _number_items(path: str, text: str, items: Iterator[object]) -> Iterator[Fil
             yield FileProblem(path, place, item.problem, item.remedy)
         else:  # NotARecord
             foreign_indexes.append(index)
-        index += 1
+        index += count
     if foreign_indexes:
         yield _make_foreign_problem(path, foreign_indexes, count=index)
 
 
 def _unwrap_pieces(pieces: list[object]) -> Iterator[object]:
-    """Yield what is found in each record that was cut, and each list of other records."""
+    """Yield each list of Names, and what is found in each of the other pieces.
+
+    ``pieces`` are the records of a file as record_cutter.cut returns them.
+    """
     for piece in pieces:
         if isinstance(piece, list) or containers.is_whole_record(piece):
             yield piece
@@ -200,8 +207,11 @@ def _unwrap_pieces(pieces: list[object]) -> Iterator[object]:
             yield from containers.unwrap(piece)
 
 
-def _split_text(text: str) -> Iterator[object]:
-    """Yield what is found in each document, and a DecodeError for each broken place."""
+def _unwrap_documents(text: str) -> Iterator[object]:
+    """Yield what is found in each document of a text, and a DecodeError for each broken place.
+
+    What is found is a record (an object), NotARecord or BrokenContent.
+    """
     for document in documents.split_text(text):
         if isinstance(document, DecodeError):
             yield document
@@ -210,7 +220,10 @@ def _split_text(text: str) -> Iterator[object]:
 
 
 def _make_foreign_problem(path: str, indexes: Sequence[int], count: int) -> FileProblem:
-    """Return the problem of those values of a file, out of ``count``, that are no record."""
+    """Return one problem for all values of a file that are no records.
+
+    ``indexes`` are their positions, and ``count`` is the number of all values in the file.
+    """
     remedy = "leave it out; docs/explain-and-coverage.md lists what holds records"
     if len(indexes) == count:
         return FileProblem(path, "", NO_RECORD, remedy)
@@ -240,9 +253,9 @@ def _read_bytes(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> bytes:
 
 
 def _read_stream(stream: BinaryIO) -> bytes:
-    """Return what a stream of unknown size holds, up to one byte more than is allowed.
+    """Return what a stream of unknown size holds, up to one byte more than documents.MAX_BYTES.
 
-    Python sets aside as much memory as it is asked to read, which takes time.
+    It is read in chunks, because Python sets aside as much memory as it is asked to read.
     """
     parts: list[bytes] = []
     rest_bytes = documents.MAX_BYTES + 1  # one more shows that the file is too large

@@ -117,7 +117,10 @@ def _advise_about_source(sign_in: SignIn, verdict: Verdict) -> str:
 
 
 def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
-    """Return how to take the access away if the person should not have it."""
+    """Return how to take the access away if the person should not have it.
+
+    It is the first advice whose condition is true, so the special cases come first.
+    """
     is_federated = sign_in.identity == "federated"
     is_from_foreign_account = sign_in.origin_account not in ("", sign_in.account)
     advice_and_conditions = (
@@ -139,4 +142,5 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
 
 
 def _is_about_device_code(verdict: Verdict) -> bool:
+    """Return whether a device code was approved from another address, or from an unknown one."""
     return DEVICE_CODE in verdict.reasons or APPROVAL_UNKNOWN in verdict.reasons

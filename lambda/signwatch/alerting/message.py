@@ -103,16 +103,14 @@ def compose(
     account = format_account(sign_in.account, label)
 
     def make_lines(form: TextForm) -> list[str]:
+        """Return the lines that the text and the e-mail both have, as long as ``form`` allows."""
         source = _format_source(sign_in.source, known_networks, form.source_max_septets)
-        lines = [
+        return [
             f"{severity}AWS SIGN-IN ALERT account {account}",
             *_make_detail_lines(sign_in, verdict, source, form),
             _make_time_line(sign_in, delay_seconds, zone, form),
             f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
         ]
-        if isinstance(sign_in, SignIn) and sign_in.client:
-            lines[1] += f": {_format_client(sign_in.client, form)}"
-        return lines
 
     texts = ["\n".join(make_lines(form)) for form in TEXT_FORMS]
     fitting = [text for text in texts if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS]
@@ -144,13 +142,18 @@ def _describe_event(sign_in: SignIn | Unreadable) -> str:
 def _make_detail_lines(
     sign_in: SignIn | Unreadable, verdict: Verdict, source: str, form: TextForm
 ) -> list[str]:
-    """Return the lines that say what happened, who it was, from where, and with which MFA."""
+    """Return the lines that say what happened, who it was, from where, and with which MFA.
+
+    ``source`` is formatted already (see _format_source).
+    """
     event = _describe_event(sign_in)
     who = f'"{_format_name(sign_in, form)}"'
     from_line = f"From: {source}"
     if isinstance(sign_in, Unreadable):
         reason = gsm7.sanitise(sign_in.reason, REASON_MAX_SEPTETS)
         return [f"{event}: {reason}", f"Who: {who}", from_line]
+    if sign_in.client:
+        event += f": {_format_client(sign_in.client, form)}"
     if sign_in.identity == "root":
         who = "root user"
     lines = [
@@ -182,7 +185,10 @@ def _make_role_lines(sign_in: SignIn, form: TextForm) -> list[str]:
 
 
 def _format_account_number(account: str, form: TextForm) -> str:
-    """Return an account's number, its last digits in a short form; anything else made safe."""
+    """Return the number of an account, in a short form "...2333"; anything else made safe.
+
+    Empty stays empty.
+    """
     is_number = account.isascii() and account.isdigit() and len(account) == ACCOUNT_CHARS
     if not is_number:
         return gsm7.quote(account, ACCOUNT_MAX_CHARS - len('""')) if account else ""
@@ -198,31 +204,36 @@ def _format_vpc_endpoint(endpoint: str) -> str:
 
 
 def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
-    """Return the user's name as a text shows it, or the id if it cannot show a letter of it."""
+    """Return the user's name as a text shows it; the user id if there is no name that it can show.
+
+    Without a name in the record, ``who`` is the user id.
+    """
     has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
-    user_id = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
-    if user_id and not has_name and form.is_full:
-        return user_id[1]
+    user_id_match = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
+    if user_id_match and not has_name and form.is_full:
+        return user_id_match[1]  # the UUID
     return gsm7.sanitise_name(sign_in.who, form.name_max_septets)
 
 
 def _format_client(client: str, form: TextForm) -> str:
-    """Return what names an authorised application, in quotation marks."""
+    """Return the host or the id of an authorised application (SignIn.client), in quotes."""
     max_septets = CLIENT_MAX_SEPTETS if form.is_full else form.name_max_septets
     return gsm7.quote(client, max_septets)
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
-    """Return a remark if the alert is about a device code or its approval in the portal; else "".
+    """Return a remark if the address that approved a device code is another or unknown; else "".
 
-    A device code signs in a program after a person approved it in a browser.
+    A device code signs in a program after a person approved it in a browser. Both are recorded, and
+    the alert is about the one that arrived last. The remark says that the other was elsewhere.
     """
     if APPROVAL_UNKNOWN in verdict.reasons:
         return "; approval unknown"
     if DEVICE_CODE not in verdict.reasons:
         return ""
-    is_device_code = sign_in.grant == DEVICE_CODE_GRANT
-    return "; approved elsewhere" if is_device_code else "; code used elsewhere"
+    if sign_in.grant == DEVICE_CODE_GRANT:  # the alert is about the use of the code
+        return "; approved elsewhere"
+    return "; code used elsewhere"  # the alert is about the approval
 
 
 def _make_time_line(
@@ -282,13 +293,13 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
 
 
 def _make_full_name_lines(sign_in: SignIn | Unreadable) -> list[str]:
-    """Return lines with the names and ids that the text does not show whole."""
+    """Return the e-mail's lines with the names and ids that other lines do not show whole."""
     lines = []
     if re.fullmatch(USER_ID_PATTERN, sign_in.user_id):
         lines.append(f"User id: {sign_in.user_id}")
-    if sign_in.who != sign_in.user_id and not gsm7.is_shown_whole(
-        sign_in.who, EMAIL_FORM.name_max_septets
-    ):
+    has_name = sign_in.who != sign_in.user_id  # without a name, ``who`` is the user id
+    is_whole = gsm7.is_shown_whole(sign_in.who, EMAIL_FORM.name_max_septets)
+    if has_name and not is_whole:
         lines.append(f'Full name: "{gsm7.escape_name(sign_in.who)}"')
     if isinstance(sign_in, SignIn) and sign_in.client:
         lines.append(f'Application: "{gsm7.escape_name(sign_in.client)}"')
@@ -310,7 +321,7 @@ def _format_source(source: str, known_networks: str, max_septets: int) -> str:
         return gsm7.quote(source, max_septets - len('""'))
     known = networks.parse_list(known_networks)
     addresses.sort(key=lambda address: networks.recognises(known, address))  # False comes first
-    for shown_count in range(len(addresses), 1, -1):
+    for shown_count in range(len(addresses), 1, -1):  # from all of them down to two
         shown = _list_addresses(addresses, shown_count, len(parts))
         if len(shown) <= max_septets:
             return shown

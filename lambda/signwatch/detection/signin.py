@@ -280,7 +280,7 @@ def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
             return _read_session_use(path, record)
         return _make_step(record, step_reason, is_right_password=path is FACTOR_PATH)
     if path.kind == AWS_LOGIN_KIND:
-        grant = ""  # it only shows that a token was refreshed, and that is a step
+        grant = ""  # it says only whether a token was refreshed, and that is a step
     return _read_sign_in(path, record, grant)
 
 

@@ -5,6 +5,16 @@ is based on; it is logged and shown. A cause is what an owner can switch off or 
 enough for an alert by itself, so an alert becomes a note only if all of its causes are switched
 off. Most causes are reasons too.
 
+A source is the address that a sign-in came from; it is recognised if a network of the owner's list
+contains it. A kind groups the paths (ways to sign in) that are judged alike, such as "console". A
+console link is a URL that signs its reader in. A session use is an event with a session that an
+earlier sign-in opened.
+
+A device code signs in a program, after a person approved it in the portal of IAM Identity Center.
+``approved_elsewhere`` is True if the code was used from another address than it was approved from,
+False if it was not, and None if that is unknown. It goes with the event of the code, and with that
+of the portal sign-in.
+
 An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
 who may be root, AssumeRoot. The OPT_IN_CAUSES become louder if the owner switches them on.
 """
@@ -126,7 +136,7 @@ def judge(
     whether a device code was used from another address than it was approved from; None if that is
     unknown or if there is no device code. ``has_recognised_addresses`` says whether both addresses
     are recognised. ``off`` and ``on`` are the names of the causes that the owner switched off and
-    on.
+    on, as format_cause writes them.
     """
     if isinstance(parsed_event, SignIn):
         source_reason = _find_source_reason(parsed_event, recognised=recognised)
@@ -196,7 +206,8 @@ def _judge_sign_in(
 ) -> Verdict:
     """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason).
 
-    ``approved_elsewhere`` is that of ``judge``.
+    ``approved_elsewhere``: a device code was used from another address than it was approved from;
+    None if that is unknown. ``has_recognised_addresses``: both addresses are recognised.
     """
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
@@ -233,7 +244,7 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
 
 
 def _judge_opt_in(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Return a note that the owner can make an alert if the source is not recognised."""
+    """Return a note. If its source is not recognised, the owner can make it an alert (AlertOn)."""
     cause = OPT_IN_CAUSE_BY_KIND[sign_in.kind]
     has_failed = sign_in.outcome != "success"
     reasons = (cause, FAILURE, source_reason) if has_failed else (cause, source_reason)
@@ -245,11 +256,13 @@ def _judge_opt_in(sign_in: SignIn, source_reason: str) -> Verdict:
 def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
     """Judge the use of a session by its source: an e-mail once a day for a person and a site.
 
-    A computer that is carried to a café does the same as a stolen token, so it sends no text. All
-    unknown persons count as one, because a session is used every few minutes.
+    A computer that is carried to a café does the same as a stolen token, so no text is sent. All
+    unknown persons count as one, because a session is used every few minutes. A site is the network
+    of one home or hotel.
     """
     if source_reason == RECOGNISED_SOURCE:
         return RECOGNISED
+    # Not by _make_deduplication_key, which would have every alert sent if the person is unknown.
     key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
     reasons = (SESSION_ELSEWHERE, source_reason)
     return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
@@ -271,19 +284,19 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
 
 
 def _judge_right_password(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Judge a right password without a sign-in after it: an alert wherever a wrong one is.
+    """Judge a right password without a sign-in after it: an alert if a wrong one would be one.
 
-    That of root, or of a user who may be root, has the cause of its failures too, so that it alerts
-    until both are off.
+    For root, and for a user who may be root, the cause of a wrong password is added. The alert is
+    then sent until the owner switches both causes off.
     """
-    causes: tuple[str, ...] = (RIGHT_PASSWORD,)
+    reasons = (RIGHT_PASSWORD, source_reason)
     if sign_in.identity == "root":
-        causes = (RIGHT_PASSWORD, ROOT_FAILURE)
-    elif sign_in.identity == "unknown":  # only console users can be unknown here
-        causes = (RIGHT_PASSWORD, UNKNOWN_FAILURE)
-    elif source_reason == RECOGNISED_SOURCE:
-        return Verdict("note", "", (RIGHT_PASSWORD, source_reason), causes)
-    return Verdict("alert", "normal", (RIGHT_PASSWORD, source_reason), causes)
+        return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD, ROOT_FAILURE))
+    if sign_in.identity == "unknown":  # only console users can be unknown here
+        return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD, UNKNOWN_FAILURE))
+    if source_reason == RECOGNISED_SOURCE:
+        return Verdict("note", "", reasons, (RIGHT_PASSWORD,))
+    return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD,))
 
 
 def _judge_device_code(
@@ -293,22 +306,26 @@ def _judge_device_code(
     approved_elsewhere: bool | None,
     has_recognised_addresses: bool,
 ) -> Verdict | None:
-    """Judge a device code, or the portal sign-in that approved it; None if nothing is wrong."""
+    """Judge a device code, or the portal sign-in that approved it; None if nothing is wrong.
+
+    ``approved_elsewhere``: the code was used from another address than it was approved from; None
+    if that is unknown. ``has_recognised_addresses``: both addresses are recognised.
+    """
     reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
     if not reason:
         return None
     if reason == DEVICE_CODE and has_recognised_addresses:
         return CODE_BETWEEN_RECOGNISED
-    causes: tuple[str, ...] = (DEVICE_CODE, source_reason)
-    if source_reason == RECOGNISED_SOURCE:  # not a cause of an alert
-        causes = (DEVICE_CODE,)
+    is_recognised = source_reason == RECOGNISED_SOURCE  # which is not a cause of an alert
+    causes = (DEVICE_CODE,) if is_recognised else (DEVICE_CODE, source_reason)
     return Verdict("alert", "high", (reason, source_reason), causes)
 
 
 def _find_device_code_reason(sign_in: SignIn, *, approved_elsewhere: bool | None) -> str:
     """Return why a device code, or the portal sign-in that approved it, is an alert; else empty.
 
-    ``approved_elsewhere`` is that of ``judge``.
+    ``approved_elsewhere``: the code was used from another address than it was approved from; None
+    if that is unknown. A portal sign-in with an unknown one is no alert: it may approve no code.
     """
     is_device_code = sign_in.grant == DEVICE_CODE_GRANT
     is_portal = sign_in.kind == IDENTITY_CENTER
@@ -328,19 +345,24 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
     if cause == UNRECOGNISED_SOURCE and not is_without_mfa:
         return UNRECOGNISED
     causes = (cause, NO_MFA) if is_without_mfa else (cause,)
-    reasons = causes
-    if source_reason not in causes:
-        reasons = (*causes, source_reason)
-    deduplication_key = ""
-    if sign_in.kind in REPEATED_KINDS:
-        role = f"{sign_in.target_account}/{sign_in.role}"
-        subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{role}"
-        deduplication_key = _make_deduplication_key(sign_in, subject)
-    if sign_in.grant == "refresh":  # an application's; programs refresh a token every hour
-        subject = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}#{sign_in.client}"
-        deduplication_key = _make_deduplication_key(sign_in, subject)
+    reasons = causes if source_reason in causes else (*causes, source_reason)
+    deduplication_key = _make_key_of_repeated(sign_in)
     grouped = "linked" if sign_in.kind == "console-link" else ""
     return Verdict("alert", "normal", reasons, causes, deduplication_key, grouped)
+
+
+def _make_key_of_repeated(sign_in: SignIn) -> str:
+    """Return the deduplication key of a sign-in that repeats many times a day; of others "".
+
+    One alert a day is sent for each user, source and role, or application.
+    """
+    source = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}"
+    if sign_in.kind in REPEATED_KINDS:
+        role = f"{sign_in.target_account}/{sign_in.role}"
+        return _make_deduplication_key(sign_in, f"{source}#{role}")
+    if sign_in.kind == "application" and sign_in.grant == "refresh":  # every hour
+        return _make_deduplication_key(sign_in, f"{source}#{sign_in.client}")
+    return ""
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
@@ -359,7 +381,7 @@ def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
 
 
 def _may_be_root(sign_in: SignIn) -> bool:
-    """Return whether the kind of user is unknown and root can sign in on this path."""
+    """Return whether the kind of user is unknown, and root can sign in by a path of this kind."""
     return sign_in.identity == "unknown" and sign_in.kind in ROOT_KINDS
 
 
@@ -376,8 +398,8 @@ def _make_deduplication_key(sign_in: SignIn, subject: str) -> str:
 def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:
     """Turn an alert into a note if all its causes are off. If one is on, make the verdict louder.
 
-    That is an alert in place of a note, and a text besides an e-mail. ``off`` and ``on`` are names
-    of causes. An alert without causes stays an alert.
+    Louder means that a note becomes an alert, and that an alert is sent by text too. ``off`` and
+    ``on`` are names of causes. An alert without causes stays an alert.
     """
     names = {format_cause(cause) for cause in verdict.causes}
     is_off = bool(names) and names.issubset(off)

@@ -76,7 +76,7 @@ def unwrap(event: object) -> object | None:
         return None
     if not all(map(_is_sqs_message, records)):
         return None
-    (message,) = records  # raises ValueError for several
+    (message,) = records  # Python raises ValueError if there are several
     try:
         queued_event: object = json.loads(message["body"])
     except (KeyError, TypeError, ValueError):
@@ -166,9 +166,9 @@ def _has_same_source(
 ) -> bool:
     """Return whether both came from the same source, or each from a recognised one.
 
-    Otherwise the person's own sign-in would answer for a stranger's right password. The IPv4 and
-    the IPv6 address of one office differ, but are recognised. An address through another VPC
-    endpoint is another source.
+    If any sign-in of the person counted, their own would hide that a stranger has the password. The
+    IPv4 and the IPv6 address of one office differ, but are recognised. An address through another
+    VPC endpoint is another source.
     """
     if _make_comparable_source(sign_in) == _make_comparable_source(unfinished_sign_in):
         return True
@@ -176,8 +176,9 @@ def _has_same_source(
 
 
 def _make_comparable_source(sign_in: SignIn) -> tuple[bytes | str, str]:
-    """Return the source, an address in every spelling as the same bytes, and the VPC endpoint."""
-    return pack_address(sign_in.source) or sign_in.source, sign_in.vpc_endpoint
+    """Return the source and the VPC endpoint. All spellings of an address give the same bytes."""
+    source = pack_address(sign_in.source) or sign_in.source
+    return source, sign_in.vpc_endpoint
 
 
 def _is_soon_after(unfinished_sign_in: SignIn, sign_in: SignIn) -> bool:

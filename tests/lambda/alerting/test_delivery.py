@@ -119,10 +119,10 @@ class TestPartialFailure:
         with pytest.raises(DeliveryError):
             send(world, twilio)
         (email,) = world.topic.emails
-        assert email["Message"].splitlines()[-1] == (
+        assert (
             "The text to recipient 1 of 2 may not have been sent, and is tried again: "
             "Twilio did not answer in time."
-        )
+        ) in email["Message"].splitlines()
 
     def test_failing_recipient_does_not_make_others_get_the_text_twice(
         self, world: World, twilio: Twilio
