@@ -1,8 +1,9 @@
 """The tasks of this project. ``./inv`` lists them; ``./inv --help TASK`` explains one.
 
 A task's docstring is its help. ``target`` has the flags that choose profile, account, Region and
-prefix; ``open_account`` checks them and opens that account. Modules are imported inside the tasks,
-so that ``./inv`` starts fast.
+prefix; ``open_account`` checks them and opens that account. A task with ``writes=True`` changes an
+account, builds artifacts or runs the emulator. It refuses Invoke's --dry, which would not stop it.
+Modules are imported inside the tasks, so that ``./inv`` starts fast.
 """
 
 from __future__ import annotations
@@ -48,8 +49,11 @@ def _make_screen() -> Screen:
     return Screen()
 
 
-def _choose_provider(screen: Screen) -> None:
-    """Let every ``terraform init`` of this task take the provider from the same folder."""
+def _set_terraform_provider(screen: Screen) -> None:
+    """Set the environment variable that names the folder with Terraform's provider.
+
+    Every ``terraform init`` of this task then uses that folder, and none searches or downloads.
+    """
     from tooling import provider_mirror
     from tooling.terraform import MIRROR_VARIABLE
 
@@ -67,7 +71,7 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
     screen = _make_screen()
-    _choose_provider(screen)
+    _set_terraform_provider(screen)
     contract = bootstrap.apply(
         settings,
         aws,
@@ -337,7 +341,7 @@ def _test_mutations() -> None:
     from tooling.checks import mutations
 
     screen = _make_screen()
-    _choose_provider(screen)
+    _set_terraform_provider(screen)
     report = mutations.run(ROOT, environment.ensure("scan", ROOT), screen.announce)
     show_result(report.format_lines(), passed=report.passed)
 
@@ -431,7 +435,7 @@ def demo(
 
     terraform.require_program()  # before anything is started
     port_number, screen = demo.parse_port(port), _make_screen()
-    _choose_provider(screen)
+    _set_terraform_provider(screen)
     demo.run(ROOT, screen, keep=keep, event=event, port=port_number)
 
 

@@ -123,18 +123,18 @@ def _judge_with_earlier_events(
     ``recognised`` says whether its source is recognised.
     """
     approved_elsewhere = None  # unknown, or not about a device code
-    has_recognised_addresses = False
+    both_addresses_recognised = False
     if isinstance(parsed_event, SignIn) and _is_device_code_or_approval(parsed_event):
         from signwatch.enrichment.correlation import compare_approval
 
-        approved_elsewhere, has_recognised_addresses = compare_approval(
+        approved_elsewhere, both_addresses_recognised = compare_approval(
             parsed_event, now, dependencies, recognised=recognised
         )
     verdict = judge(
         parsed_event,
         recognised=recognised,
         approved_elsewhere=approved_elsewhere,
-        has_recognised_addresses=has_recognised_addresses,
+        both_addresses_recognised=both_addresses_recognised,
         off=dependencies.settings.alert_off,
         on=dependencies.settings.alert_on,
     )

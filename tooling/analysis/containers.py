@@ -40,14 +40,13 @@ RECORD_KEYS = frozenset(
 LAMBDA_SOURCE_PREFIX = "aws:"  # of eventSource in the events of SQS, Kinesis, S3 and others
 CLOUDTRAIL_TYPE_SUFFIX = " via cloudtrail"  # of an EventBridge event's detail-type, in lower case
 DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
-# A field that holds one whole record. No record has such a field, nor LOG_KEY, so both are looked
-# for first.
-WHOLE_RECORD_KEYS = (
+# Fields that hold a packed record. No record has one of them or LOG_KEY: they are looked for first.
+PACKED_RECORD_KEYS = (
     "CloudTrailEvent",  # lookup-events
     "eventJson",  # CloudTrail Lake
     "@message",  # Logs Insights
 )
-ROW_KEYS = (*WHOLE_RECORD_KEYS, "eventjson", "message")
+ROW_KEYS = (*PACKED_RECORD_KEYS, "eventjson", "message")
 LOG_KEY = "Records"  # log files of CloudTrail, events of Lambda's own sources
 LIST_KEYS = (
     "records",  # events of Firehose
@@ -117,7 +116,7 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
 
     The order of the tests matters: an object may have the keys of several forms.
     """
-    if key := _find_key(value, WHOLE_RECORD_KEYS):
+    if key := _find_key(value, PACKED_RECORD_KEYS):
         yield from unwrap(value[key], key, depth + 1)
     elif isinstance(value.get(LOG_KEY), list):
         yield from _unwrap_list(value[LOG_KEY], LOG_KEY, depth)
@@ -138,10 +137,10 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
 
 
 def is_whole_record(value: object) -> bool:
-    """Return whether ``unwrap`` would yield the value itself."""
+    """Return whether ``unwrap`` would yield the value itself: a record that is not packed."""
     if not isinstance(value, dict) or isinstance(value.get(LOG_KEY), list):
         return False
-    return not _find_key(value, WHOLE_RECORD_KEYS) and is_record(value)
+    return not _find_key(value, PACKED_RECORD_KEYS) and is_record(value)
 
 
 def is_record(value: dict[str, Any]) -> bool:

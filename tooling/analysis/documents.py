@@ -266,13 +266,13 @@ def decode_only_document(text: str) -> object:
 def _decode_json(text: str, position: int) -> tuple[object, int]:
     """Decode the document at ``position``; return it and the position of the next one.
 
-    Raises DecodeError if it is not JSON, or if Python cannot decode it.
+    Raises DecodeError if it is not JSON or not UTF-8, or if Python cannot decode it.
     """
     start = _skip_whitespace(text, position)
     try:
         value, end = JSON_DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        _check_bytes_decoded(text, start, error.pos)
+        _refuse_undecoded_byte(text, start, error.pos)  # such a byte explains the error better
         raise DecodeError(error.pos, f"is not JSON ({error.msg})") from None
     except RecursionError:
         remedy = "leave it out: no CloudTrail record is like that"
@@ -280,7 +280,7 @@ def _decode_json(text: str, position: int) -> tuple[object, int]:
     except ValueError as error:  # a number of more digits than Python converts
         remedy = "leave it out: no CloudTrail record contains such a number"
         raise DecodeError(start, f"cannot be read ({error})", remedy) from None
-    _check_bytes_decoded(text, start, end)
+    _refuse_undecoded_byte(text, start, end)  # in a string, the decoder accepts it
     return value, _skip_whitespace(text, end)
 
 
@@ -290,7 +290,7 @@ def _skip_whitespace(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _check_bytes_decoded(text: str, start: int, end: int) -> None:
+def _refuse_undecoded_byte(text: str, start: int, end: int) -> None:
     """Raise DecodeError if the text has a byte that is not UTF-8 from ``start`` through ``end``."""
     match = UNDECODED_BYTE.search(text, start, end + 1)
     if match:

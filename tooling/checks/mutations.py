@@ -257,10 +257,11 @@ def run_policies(
 ) -> list[dict[str, Any]]:
     """Check each case with our checkov policies, and return a dictionary of lists for each.
 
-    A case is the templates' contents by file name, and the id of the policy that the second run
-    leaves out, or "". Its result has the ids of the policies that ``passed`` and ``failed``, those
-    that ``failed_without`` the policy, and the ``unreadable`` files. Raises RefusedError if the
-    case runner fails.
+    A case is the templates' contents by file name, and the id of the policy that must catch its
+    fault, or "". Each case is checked twice: with all policies, and without that one, to show that
+    no other catches the fault. Its result has the ids of the policies that ``passed`` and
+    ``failed`` in the first run, those that ``failed_without`` that policy in the second, and the
+    ``unreadable`` files. Raises RefusedError if the case runner fails.
     """
     request = json.dumps([{"files": files, "without": without} for files, without in cases])
     command = [str(python), str(root / CASE_RUNNER)]
@@ -277,6 +278,6 @@ def run_policies(
     )
     if process.returncode or not process.stdout:
         what = f"could not be run ({process.stderr[-2000:]})"
-        raise RefusedError(str(CASE_RUNNER.parent), what, "fix them, then try again")
+        raise RefusedError(str(CASE_RUNNER.parent), what, "fix the policies, then try again")
     results: list[dict[str, Any]] = json.loads(process.stdout)
     return results

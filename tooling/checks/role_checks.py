@@ -165,7 +165,11 @@ def _check_handler(kind: str, handler: Mapping[str, Any], rights: RoleRights) ->
 
 
 def _describe_need_of_tag(role: str, action: str, created: str) -> str:
-    """Return the sentence about a right that a creation needs, but that needs a tag itself."""
+    """Return the sentence about a right that is needed to create a resource but never holds then.
+
+    A condition limits it to resources that already have a tag. ``created`` names what needs the
+    right: an action that creates ("kms:CreateKey"), or a resource type ("AWS::SQS::Queue").
+    """
     return (
         f"{role}: {action} is needed for {created}, but the right hangs on a tag that a new"
         " resource cannot have yet"

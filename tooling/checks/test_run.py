@@ -91,16 +91,17 @@ def run(
 def prepare_provider(
     root: Path, folder: Path, environment: Mapping[str, str], announce: Callable[[str], None]
 ) -> Path:
-    """Run ``terraform init`` once, below ``folder``; return a mirror with the provider.
+    """Run ``terraform init`` once, and return a mirror with the unpacked provider.
 
-    A mirror is a folder from which Terraform takes its provider. ``terraform init`` makes one with
-    the unpacked provider, also if the provider is a zip file elsewhere. If Terraform cannot start,
-    that shows here, before the tests. Raises RefusedError if it fails.
+    A mirror is a folder from which Terraform takes its provider; it may hold it as a zip file.
+    ``terraform init`` unpacks the provider from the source mirror into a folder below ``folder``,
+    which is the mirror returned. If Terraform cannot start, that shows here, before the tests.
+    Raises RefusedError if it fails.
     """
-    mirror = provider_mirror.ensure(root, environment, announce=announce)
-    variables = {**environment, MIRROR_VARIABLE: str(mirror)}
-    source, state = root / "terraform-bootstrap", folder / "terraform.tfstate"
-    terraform = Terraform.prepare(source, folder / "terraform", state, variables)
+    source_mirror = provider_mirror.ensure(root, environment, announce=announce)
+    variables = {**environment, MIRROR_VARIABLE: str(source_mirror)}
+    configuration, state = root / "terraform-bootstrap", folder / "terraform.tfstate"
+    terraform = Terraform.prepare(configuration, folder / "terraform", state, variables)
     announce("terraform init")
     terraform.init()
     return terraform.folder / ".terraform" / "providers"

@@ -7,6 +7,11 @@ changed, and no change set is needed to know it.
 
 The root stack is named like the prefix, and tagged with it: one without the tag was made by another
 tool. The live stack is the root stack as it is deployed. An artifact is one of the two zips.
+
+A hidden change is one inside a nested stack that AWS does not list in the change set. Two flags
+permit what is refused otherwise: ``allow_replace`` to replace or remove a resource that keeps
+evidence (``changeset.refuse_data_loss``), ``allow_hidden_changes`` an update with hidden changes
+(``changeset.refuse_hidden_changes``).
 """
 
 from __future__ import annotations
@@ -138,8 +143,6 @@ def deploy(
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
-    ``allow_replace`` and ``allow_hidden_changes`` permit change sets that are refused otherwise
-    (``changeset.refuse_data_loss``, ``changeset.refuse_hidden_changes``).
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """

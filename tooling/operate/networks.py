@@ -97,6 +97,7 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
         parameters.get("KnownNetworks", ""),
         tuple(recognition.split_list(parameters.get("AllowedVpcEndpointIds", ""))),
         tuple(allowances),
+        # The templates got this parameter in the version whose function first read allowances.
         has_allowance_support="AllowedVpcEndpointIds" in parameters,
     )
 

@@ -50,9 +50,9 @@ def load_settings(target: Target, assignments: Sequence[str] | None = None) -> S
     """
     from tooling.settings import Settings
 
-    # Without --no-assume-role, which is not a setting.
-    flags = {flag: value for flag, value in target.items() if flag in TARGET_HELP}
-    return Settings.load(**flags, assignments=assignments or ())
+    # --no-assume-role is not a setting.
+    settings_flags = {flag: value for flag, value in target.items() if flag != "no_assume_role"}
+    return Settings.load(**settings_flags, assignments=assignments or ())
 
 
 def open_account(target: Target, settings: Settings | None = None) -> OpenAccount:

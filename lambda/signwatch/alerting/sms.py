@@ -144,7 +144,8 @@ def send(
     """Send one text. After a transient failure, try once more. Never raises.
 
     After a timeout, or an answer that names no message, it is not tried again here, because Twilio
-    may have sent the text. An attempt is made only if it leaves enough time for the e-mail.
+    may have sent the text. It is tried again after a server error or a broken connection, although
+    it may have been sent then too. An attempt is made only if it leaves enough time for the e-mail.
     ``seconds_left`` returns the time until the function's timeout.
     """
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
@@ -158,6 +159,7 @@ def send(
     second_outcome = _send_once(secret, recipient, text, base_url)
     if second_outcome.state == "accepted":
         return second_outcome
+    # The first attempt may have sent it too, after a server error or a broken connection.
     may_be_sent = outcome.may_be_sent or second_outcome.may_be_sent
     return second_outcome._replace(may_be_sent=may_be_sent)
 

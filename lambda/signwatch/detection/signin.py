@@ -5,10 +5,11 @@ is optional, because Identity Center changed them in July 2025 and may change th
 agent is never used, because the person who signs in chooses it.
 
 Terms: a path is one way to sign in (see sign_in_paths), and its ``kind`` groups paths that are
-judged alike. The identity is the kind of user, such as "root" (see SignIn.identity). A factor is a
+judged alike. The identity is the type of user, such as "root" (see SignIn.identity). A factor is a
 password, a one-time code or a passkey. A grant is how a program obtained a token. A step is an
-event that is not a sign-in by itself. A session use is such an event that a person made with a
-session that a sign-in opened: it is judged by its source.
+event that is not a sign-in by itself. A right password is a step: it records that a password or
+another factor was right, before the sign-in is complete. A session use is a step that a person made
+with a session that a sign-in opened: it is judged by its source.
 
 Facts: AWS CloudTrail User Guide, "AWS Management Console sign-in events"; IAM Identity Center User
 Guide, "Understanding sign-in events" and "CloudTrail use cases"; the sources in sign_in_paths.
@@ -406,7 +407,10 @@ def _make_unreadable(record: Record, reason: str, path: SignInPath = CONSOLE_PAT
 
 
 def _make_step(record: Record, reason: str, *, is_right_password: bool) -> Step:
-    """Return the record as a Step; ``reason`` says why it is not a sign-in."""
+    """Return the record as a Step; ``reason`` says why it is not a sign-in.
+
+    ``is_right_password``: it records a right password, and the sign-in should still follow.
+    """
     return Step(record.event_id, record.name, record.account, reason, is_right_password)
 
 

@@ -6,14 +6,15 @@ enough for an alert by itself, so an alert becomes a note only if all of its cau
 off. Most causes are reasons too.
 
 A source is the address that a sign-in came from; it is recognised if a network of the owner's list
-contains it. A kind groups the paths (ways to sign in) that are judged alike, such as "console". A
+contains it. A kind groups the paths (ways to sign in) that are judged alike, such as "console". An
+identity is a type of user, such as "root"; it is "unknown" if the record does not say the type. A
 console link is a URL that signs its reader in. A session use is an event with a session that an
 earlier sign-in opened.
 
 A device code signs in a program, after a person approved it in the portal of IAM Identity Center.
 ``approved_elsewhere`` is True if the code was used from another address than it was approved from,
-False if it was not, and None if that is unknown. It goes with the event of the code, and with that
-of the portal sign-in.
+False if it was not, and None if that is unknown. The use of the code and the portal sign-in that
+approved it are two events; both are judged with this value.
 
 An alert without causes cannot be switched off: an unreadable record, a success of root or of a user
 who may be root, AssumeRoot. The OPT_IN_CAUSES become louder if the owner switches them on.
@@ -126,7 +127,7 @@ def judge(
     *,
     recognised: bool,
     approved_elsewhere: bool | None = None,
-    has_recognised_addresses: bool = False,
+    both_addresses_recognised: bool = False,
     off: Collection[str] = (),
     on: Collection[str] = (),
 ) -> Verdict:
@@ -134,9 +135,9 @@ def judge(
 
     ``recognised`` says whether its source is in a recognised network. ``approved_elsewhere`` says
     whether a device code was used from another address than it was approved from; None if that is
-    unknown or if there is no device code. ``has_recognised_addresses`` says whether both addresses
-    are recognised. ``off`` and ``on`` are the names of the causes that the owner switched off and
-    on, as format_cause writes them.
+    unknown or if there is no device code. ``both_addresses_recognised`` says whether the address of
+    the approval and that of the use are both recognised. ``off`` and ``on`` are the names of the
+    causes that the owner switched off and on, as format_cause writes them.
     """
     if isinstance(parsed_event, SignIn):
         source_reason = _find_source_reason(parsed_event, recognised=recognised)
@@ -144,7 +145,7 @@ def judge(
             parsed_event,
             source_reason,
             approved_elsewhere=approved_elsewhere,
-            has_recognised_addresses=has_recognised_addresses,
+            both_addresses_recognised=both_addresses_recognised,
         )
         return _apply_switches(verdict, off, on) if off or on else verdict
     if isinstance(parsed_event, Unreadable):
@@ -202,12 +203,12 @@ def _judge_sign_in(
     source_reason: str,
     *,
     approved_elsewhere: bool | None,
-    has_recognised_addresses: bool,
+    both_addresses_recognised: bool,
 ) -> Verdict:
     """Judge a sign-in. ``source_reason`` says where it came from (see _find_source_reason).
 
     ``approved_elsewhere``: a device code was used from another address than it was approved from;
-    None if that is unknown. ``has_recognised_addresses``: both addresses are recognised.
+    None if that is unknown. ``both_addresses_recognised``: that of the approval and of the use.
     """
     if sign_in.kind in ALWAYS_ALERT_BY_KIND:
         return _judge_always_alerting(sign_in, source_reason)
@@ -223,7 +224,7 @@ def _judge_sign_in(
         sign_in,
         source_reason,
         approved_elsewhere=approved_elsewhere,
-        has_recognised_addresses=has_recognised_addresses,
+        both_addresses_recognised=both_addresses_recognised,
     )
     return device_code_verdict or _judge_by_source(sign_in, source_reason)
 
@@ -304,17 +305,17 @@ def _judge_device_code(
     source_reason: str,
     *,
     approved_elsewhere: bool | None,
-    has_recognised_addresses: bool,
+    both_addresses_recognised: bool,
 ) -> Verdict | None:
     """Judge a device code, or the portal sign-in that approved it; None if nothing is wrong.
 
     ``approved_elsewhere``: the code was used from another address than it was approved from; None
-    if that is unknown. ``has_recognised_addresses``: both addresses are recognised.
+    if that is unknown. ``both_addresses_recognised``: that of the approval and of the use.
     """
     reason = _find_device_code_reason(sign_in, approved_elsewhere=approved_elsewhere)
     if not reason:
         return None
-    if reason == DEVICE_CODE and has_recognised_addresses:
+    if reason == DEVICE_CODE and both_addresses_recognised:
         return CODE_BETWEEN_RECOGNISED
     is_recognised = source_reason == RECOGNISED_SOURCE  # which is not a cause of an alert
     causes = (DEVICE_CODE,) if is_recognised else (DEVICE_CODE, source_reason)
@@ -381,7 +382,7 @@ def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
 
 
 def _may_be_root(sign_in: SignIn) -> bool:
-    """Return whether the kind of user is unknown, and root can sign in by a path of this kind."""
+    """Return whether the identity is unknown, and root can sign in by a path of this kind."""
     return sign_in.identity == "unknown" and sign_in.kind in ROOT_KINDS
 
 

@@ -70,7 +70,7 @@ class Approval(NamedTuple):
     """How the address of a device code and that of the portal sign-in that approved it compare."""
 
     is_elsewhere: bool | None  # they differ; None if that is unknown; False if only one is stored
-    has_recognised_addresses: bool = False  # both are recognised
+    both_addresses_recognised: bool = False
 
 
 def compare_approval(

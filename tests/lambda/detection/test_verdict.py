@@ -354,7 +354,7 @@ def test_device_code_approved_elsewhere_or_perhaps_so_is_a_high_alert(place: str
 def test_device_code_of_an_unknown_approval_is_a_high_alert_in_any_network() -> None:
     reading = signin.read(event("command-line-gets-a-token-by-device-code"))
     for recognised, source in ((True, "recognised source"), (False, "unrecognised source")):
-        decision = verdict.judge(reading, recognised=recognised, has_recognised_addresses=True)
+        decision = verdict.judge(reading, recognised=recognised, both_addresses_recognised=True)
         assert (decision.level, decision.severity) == ("alert", "high")
         assert decision.reasons == ("device code, its approval unknown", source)
 
@@ -373,7 +373,7 @@ def test_only_a_portal_sign_in_or_a_device_code_is_about_a_device_code() -> None
 def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
     reading = signin.read(event("command-line-gets-a-token-by-device-code"))
     decision = verdict.judge(
-        reading, recognised=True, approved_elsewhere=True, has_recognised_addresses=True
+        reading, recognised=True, approved_elsewhere=True, both_addresses_recognised=True
     )
     assert (decision.level, decision.severity) == ("note", "")
     assert decision.reasons == ("device code elsewhere", "recognised source")

@@ -287,9 +287,10 @@ def _without_retain_except_on_create(template: Stack) -> Stack:
 
 
 def _add_event(stack: Stack, logical_id: str, status: str, child: Stack, reason: str = "") -> None:
-    """Add an event about the child to the events of ``stack``: its parent, or the child itself.
+    """Add an event about ``child`` to the events of ``stack``: the child's parent or the child.
 
-    ``logical_id`` is the child's in that stack.
+    ``logical_id`` is the child's: in the parent's events its logical id in the parent's template,
+    in its own events its name.
     """
     stack_id, name, child_id = stack["StackId"], stack["StackName"], child["StackId"]
     stacks._add_event(stack_id, name, logical_id, STACK_TYPE, status, reason, child_id)

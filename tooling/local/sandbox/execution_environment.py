@@ -67,20 +67,9 @@ class Sandbox:
         if it cannot start.
         """
         body = json.dumps(event).encode()
-        timeout_seconds = self.function.timeout_seconds
         with self._lock:
             start = time.monotonic()
-            process = self._process
-            if process:
-                outcome = process.run(request_id, body, timeout_seconds)
-            # "gone": the process ended after the last invocation and did not take this event.
-            cold = process is None or outcome.kind == "gone"
-            if process is None or cold:
-                self._stop_process()
-                process = self._start_process()
-                outcome = process.init_outcome
-                if outcome.kind == "ready":
-                    outcome = process.run(request_id, body, timeout_seconds)
+            process, outcome, cold = self._handle(request_id, body)
             peak_memory_mb = process.peak_memory_mb()
             has_answered = outcome.kind in ("response", "error")
             if not has_answered:
@@ -89,6 +78,24 @@ class Sandbox:
             log = self._log_records(process, request_id, failure_record, peak_memory_mb, cold=cold)
             error = "" if outcome.kind == "response" else "Unhandled"
             return Result(payload, error, log, cold, time.monotonic() - start, process.stream)
+
+    def _handle(self, request_id: str, body: bytes) -> tuple[ClientProcess, Outcome, bool]:
+        """Let a process handle the event; return it, the outcome, and whether the process is new.
+
+        ``body`` is the event as JSON. The caller has the lock.
+        """
+        timeout_seconds = self.function.timeout_seconds
+        if process := self._process:
+            outcome = process.run(request_id, body, timeout_seconds)
+            # "gone": the process ended after the last invocation and did not take this event.
+            if outcome.kind != "gone":
+                return process, outcome, False
+            self._stop_process()
+        process = self._start_process()
+        outcome = process.init_outcome
+        if outcome.kind == "ready":
+            outcome = process.run(request_id, body, timeout_seconds)
+        return process, outcome, True
 
     def close(self) -> None:
         """Stop the process, even during an invocation, and remove the folder.
