@@ -112,9 +112,11 @@ def compose(
             f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
         ]
 
-    texts = ["\n".join(make_lines(form)) for form in TEXT_FORMS]
-    fitting = [text for text in texts if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS]
-    text = fitting[0] if fitting else gsm7.truncate(texts[-1], TEXT_MAX_SEPTETS)
+    for form in TEXT_FORMS:  # almost always the first one fits
+        text = "\n".join(make_lines(form))
+        if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS:
+            break
+    text = gsm7.truncate(text, TEXT_MAX_SEPTETS)
     subject = f"{severity}AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
     ascii_subject = subject.encode("ascii", "replace").decode()
     body = _compose_body(sign_in, verdict, make_lines(EMAIL_FORM))
