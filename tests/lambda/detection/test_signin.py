@@ -507,7 +507,7 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),
-        ({"client_id": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
+        ({"clientId": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
         ({}, {"clientId": OTHER_CLIENT}, "application"),
         ({"client_id": OTHER_CLIENT}, {}, "application"),
         ({"clientId": OTHER_CLIENT}, {}, "application"),
@@ -801,6 +801,7 @@ def test_portal_sign_in_is_no_step_whatever_its_session_is() -> None:
         ({"CONSOLELOGIN": " success "}, "success"),
         ({"SwitchRole": "Success", "consolelogin": "Failure"}, "failure"),
         ({"CONSOLELOGIN": "success", "consolelogin": "failure"}, "success"),
+        ({"CONSOLELOGIN": "failure", "consolelogin": "success"}, "success"),
         ({"SwitchRole": "Success"}, None),
         ({"ConsoleLogin": ["Success"]}, None),
     ],
@@ -914,6 +915,9 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
 
 def test_console_link_without_a_time_is_a_step() -> None:
     changed = event("identity-center-prepares-a-console-session")
+    session = changed["detail"]["userIdentity"]["sessionContext"]
+    session["attributes"] = {"creationDate": "2026-11-19T22:00:00Z"}
+    assert isinstance(signin.read(changed), signin.SignIn)
     changed["time"] = changed["detail"]["eventTime"] = "soon"
     assert isinstance(signin.read(changed), signin.Step)
 
