@@ -120,7 +120,10 @@ def test_unreadable_record_keeps_what_could_be_read() -> None:
             "iam-user-signs-in-with-mfa",
             {"type": "Root", "arn": "arn:aws:iam::111122223333:user/Anaya"},
         ),
-        ("iam-user-signs-in-with-mfa", {"arn": "arn:aws:iam::111122223333:ROOT"}),
+        (
+            "iam-user-signs-in-with-mfa",
+            {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:ROOT"},
+        ),
         ("aws-login-is-approved-in-the-browser", {"type": "Root"}),
         ("application-is-authorised-in-the-browser", {"type": "Root"}),
         ("record-without-an-identity", {"type": "Root"}),
@@ -149,6 +152,7 @@ def test_account_of_a_bare_record_without_one_is_that_of_its_user() -> None:
         ("arn:aws:sts::111122223333:assumed-role/Admin/anaya", "federated"),
         ("arn:aws:sts::111122223333:federated-user/anaya", "federated"),
         ("arn:aws:iam::111122223333:role/Admin", "unknown"),
+        ("root", "root"),
         (7, "unknown"),
     ],
 )
@@ -157,6 +161,26 @@ def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
 ) -> None:
     changed = event("iam-user-signs-in-with-mfa")
     changed["detail"]["userIdentity"] = {"type": "Another", "arn": arn}
+    assert read_sign_in(changed).identity == identity
+
+
+@pytest.mark.parametrize(
+    ("user_type", "identity"),
+    [
+        ("Root", "root"),
+        ("IAMUser", "iam-user"),
+        ("AssumedRole", "federated"),
+        ("FederatedUser", "federated"),
+        ("SAMLUser", "federated"),
+        ("WebIdentityUser", "federated"),
+        ("IdentityCenterUser", "identity-center"),
+        ("AWSAccount", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_kind_of_user_is_read_from_the_type(user_type: str, identity: str) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": user_type}
     assert read_sign_in(changed).identity == identity
 
 
@@ -236,6 +260,7 @@ def test_aws_login_has_neither_a_grant_nor_a_client() -> None:
     ("name", "role"),
     [
         ("federated-user-takes-a-role-by-saml", "SamlAdmin"),
+        ("role-is-taken-by-web-identity", "Deploy"),
         ("command-line-gets-role-keys", "AdministratorAccess"),
     ],
 )
@@ -376,6 +401,8 @@ def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> Non
     assert reading.what == "Right password, no sign-in after it"
     assert (reading.user_id, reading.identity_store_id) == ("", "")
     assert (reading.mfa, reading.vpc_endpoint) == ("unrecorded", ENDPOINT)
+    assert (reading.grant, reading.role, reading.client) == ("", "", "")
+    assert (reading.target_account, reading.origin_account) == ("", "")
     reading = signin.read_unfinished(factor)
     assert (reading.identity, reading.user_id) == ("identity-center", ANAYA_ID)
     assert reading.identity_store_id == "d-1234567890"
@@ -383,8 +410,8 @@ def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> Non
 
 def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
     reading = signin.read({"detail": BrokenObject(eventName="ConsoleLogin")})
-    assert isinstance(reading, signin.Unreadable)
-    assert reading.reason == "reading it failed (RuntimeError)"
+    reason = "reading it failed (RuntimeError)"
+    assert reading == signin.Unreadable("", "", "", "", "", "", "unknown", reason)
 
 
 @pytest.mark.parametrize(
@@ -490,6 +517,15 @@ def test_right_factor_waits_for_a_sign_in_unless_it_is_of_another_service(
     reading = signin.read(changed)
     assert isinstance(reading, signin.Step)
     assert reading.is_right_password is is_right_password
+
+
+@pytest.mark.parametrize("change", [{"vpcEndpointId": ENDPOINT}, {"sourceIPAddress": "10.0.0.7"}])
+def test_right_factor_is_no_use_of_a_session(change: dict[str, str]) -> None:
+    changed = event("identity-center-factor-is-right")
+    changed["detail"] |= change
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Step)
+    assert reading.is_right_password
 
 
 CLI_CLIENT = "arn:aws:signin:::devtools/same-device"
