@@ -164,6 +164,14 @@ def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
     assert read_sign_in(changed).identity == identity
 
 
+def test_password_recovery_is_of_root_whatever_the_record_says() -> None:
+    changed = event("root-asks-for-a-new-password")
+    for user in ({}, {"type": "IAMUser", "userName": "anaya"}):
+        changed["detail"]["userIdentity"] = user
+        reading = read_sign_in(changed)
+        assert (reading.identity, reading.who) == ("root", "root")
+
+
 @pytest.mark.parametrize(
     ("user_type", "identity"),
     [
@@ -490,6 +498,7 @@ def test_sign_in_to_a_transfer_web_app_is_told_by_its_url(login_to: str) -> None
         "https://s\u212aylight.local",
         "https://xskylight.local",
         "https://skylight.local.evil.example",
+        "https://skylight.local/?x=.awsapps.com/start",
         "https://skylight.local/?x=.awsapps.com/start/",
         "https://skylight.local\nx",
         "https://transfer-webapp.us-east-2.on.aws",
@@ -897,7 +906,9 @@ PORTAL_CALLS = [
 ]
 
 
-@pytest.mark.parametrize("source", ["AWS Internal", "AWS Internal/3", "q.amazonaws.com"])
+@pytest.mark.parametrize(
+    "source", ["AWS Internal", "AWS Internal/3", "q.amazonaws.com", "q.amazonaws.com.cn"]
+)
 @pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
 def test_use_of_a_session_by_aws_itself_is_a_step(name: str, source: str) -> None:
     changed = event(name)
