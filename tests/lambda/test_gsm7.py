@@ -28,6 +28,7 @@ def test_characters_of_the_extension_table_count_twice() -> None:
         ("\u201cx\u201d \u2013 \u2018y\u2019 \u2026 `", "'x' - 'y' ... '"),
         ("a\u0000b\u202ec\u200bd\ue000e\ud800f", "abcdef"),
         ("z\u0335\u0336\u0489", "z"),
+        ("a\u0080b\u0378c\u0928\u093f", "abc?"),
         ("a\tb\u00a0\r\nc", "a b c"),
         ("a\x1b\x7f`b", "a'b"),
         ("日本 😀", "?? ?"),

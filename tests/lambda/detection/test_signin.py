@@ -120,7 +120,10 @@ def test_unreadable_record_keeps_what_could_be_read() -> None:
             "iam-user-signs-in-with-mfa",
             {"type": "Root", "arn": "arn:aws:iam::111122223333:user/Anaya"},
         ),
-        ("iam-user-signs-in-with-mfa", {"arn": "arn:aws:iam::111122223333:ROOT"}),
+        (
+            "iam-user-signs-in-with-mfa",
+            {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:ROOT"},
+        ),
         ("aws-login-is-approved-in-the-browser", {"type": "Root"}),
         ("application-is-authorised-in-the-browser", {"type": "Root"}),
         ("record-without-an-identity", {"type": "Root"}),
@@ -149,6 +152,7 @@ def test_account_of_a_bare_record_without_one_is_that_of_its_user() -> None:
         ("arn:aws:sts::111122223333:assumed-role/Admin/anaya", "federated"),
         ("arn:aws:sts::111122223333:federated-user/anaya", "federated"),
         ("arn:aws:iam::111122223333:role/Admin", "unknown"),
+        ("root", "root"),
         (7, "unknown"),
     ],
 )
@@ -157,6 +161,34 @@ def test_kind_of_user_is_read_from_the_arn_if_the_type_does_not_say_it(
 ) -> None:
     changed = event("iam-user-signs-in-with-mfa")
     changed["detail"]["userIdentity"] = {"type": "Another", "arn": arn}
+    assert read_sign_in(changed).identity == identity
+
+
+def test_password_recovery_is_of_root_whatever_the_record_says() -> None:
+    changed = event("root-asks-for-a-new-password")
+    for user in ({}, {"type": "IAMUser", "userName": "anaya"}):
+        changed["detail"]["userIdentity"] = user
+        reading = read_sign_in(changed)
+        assert (reading.identity, reading.who) == ("root", "root")
+
+
+@pytest.mark.parametrize(
+    ("user_type", "identity"),
+    [
+        ("Root", "root"),
+        ("IAMUser", "iam-user"),
+        ("AssumedRole", "federated"),
+        ("FederatedUser", "federated"),
+        ("SAMLUser", "federated"),
+        ("WebIdentityUser", "federated"),
+        ("IdentityCenterUser", "identity-center"),
+        ("AWSAccount", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_kind_of_user_is_read_from_the_type(user_type: str, identity: str) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"]["userIdentity"] = {"type": user_type}
     assert read_sign_in(changed).identity == identity
 
 
@@ -236,6 +268,7 @@ def test_aws_login_has_neither_a_grant_nor_a_client() -> None:
     ("name", "role"),
     [
         ("federated-user-takes-a-role-by-saml", "SamlAdmin"),
+        ("role-is-taken-by-web-identity", "Deploy"),
         ("command-line-gets-role-keys", "AdministratorAccess"),
     ],
 )
@@ -376,6 +409,8 @@ def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> Non
     assert reading.what == "Right password, no sign-in after it"
     assert (reading.user_id, reading.identity_store_id) == ("", "")
     assert (reading.mfa, reading.vpc_endpoint) == ("unrecorded", ENDPOINT)
+    assert (reading.grant, reading.role, reading.client) == ("", "", "")
+    assert (reading.target_account, reading.origin_account) == ("", "")
     reading = signin.read_unfinished(factor)
     assert (reading.identity, reading.user_id) == ("identity-center", ANAYA_ID)
     assert reading.identity_store_id == "d-1234567890"
@@ -383,8 +418,8 @@ def test_right_password_without_a_sign_in_has_its_user_and_its_endpoint() -> Non
 
 def test_fault_in_the_code_is_an_alert_and_no_exception() -> None:
     reading = signin.read({"detail": BrokenObject(eventName="ConsoleLogin")})
-    assert isinstance(reading, signin.Unreadable)
-    assert reading.reason == "reading it failed (RuntimeError)"
+    reason = "reading it failed (RuntimeError)"
+    assert reading == signin.Unreadable("", "", "", "", "", "", "unknown", reason)
 
 
 @pytest.mark.parametrize(
@@ -463,6 +498,7 @@ def test_sign_in_to_a_transfer_web_app_is_told_by_its_url(login_to: str) -> None
         "https://s\u212aylight.local",
         "https://xskylight.local",
         "https://skylight.local.evil.example",
+        "https://skylight.local/?x=.awsapps.com/start",
         "https://skylight.local/?x=.awsapps.com/start/",
         "https://skylight.local\nx",
         "https://transfer-webapp.us-east-2.on.aws",
@@ -492,6 +528,15 @@ def test_right_factor_waits_for_a_sign_in_unless_it_is_of_another_service(
     assert reading.is_right_password is is_right_password
 
 
+@pytest.mark.parametrize("change", [{"vpcEndpointId": ENDPOINT}, {"sourceIPAddress": "10.0.0.7"}])
+def test_right_factor_is_no_use_of_a_session(change: dict[str, str]) -> None:
+    changed = event("identity-center-factor-is-right")
+    changed["detail"] |= change
+    reading = signin.read(changed)
+    assert isinstance(reading, signin.Step)
+    assert reading.is_right_password
+
+
 CLI_CLIENT = "arn:aws:signin:::devtools/same-device"
 OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"
 
@@ -507,7 +552,7 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),
-        ({"client_id": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
+        ({"clientId": ""}, {"client_id": CLI_CLIENT}, "aws-login"),
         ({}, {"clientId": OTHER_CLIENT}, "application"),
         ({"client_id": OTHER_CLIENT}, {}, "application"),
         ({"clientId": OTHER_CLIENT}, {}, "application"),
@@ -801,6 +846,7 @@ def test_portal_sign_in_is_no_step_whatever_its_session_is() -> None:
         ({"CONSOLELOGIN": " success "}, "success"),
         ({"SwitchRole": "Success", "consolelogin": "Failure"}, "failure"),
         ({"CONSOLELOGIN": "success", "consolelogin": "failure"}, "success"),
+        ({"CONSOLELOGIN": "failure", "consolelogin": "success"}, "success"),
         ({"SwitchRole": "Success"}, None),
         ({"ConsoleLogin": ["Success"]}, None),
     ],
@@ -860,7 +906,9 @@ PORTAL_CALLS = [
 ]
 
 
-@pytest.mark.parametrize("source", ["AWS Internal", "AWS Internal/3", "q.amazonaws.com"])
+@pytest.mark.parametrize(
+    "source", ["AWS Internal", "AWS Internal/3", "q.amazonaws.com", "q.amazonaws.com.cn"]
+)
 @pytest.mark.parametrize("name", [*REFRESHES, *PORTAL_CALLS])
 def test_use_of_a_session_by_aws_itself_is_a_step(name: str, source: str) -> None:
     changed = event(name)
@@ -914,6 +962,9 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
 
 def test_console_link_without_a_time_is_a_step() -> None:
     changed = event("identity-center-prepares-a-console-session")
+    session = changed["detail"]["userIdentity"]["sessionContext"]
+    session["attributes"] = {"creationDate": "2026-11-19T22:00:00Z"}
+    assert isinstance(signin.read(changed), signin.SignIn)
     changed["time"] = changed["detail"]["eventTime"] = "soon"
     assert isinstance(signin.read(changed), signin.Step)
 
