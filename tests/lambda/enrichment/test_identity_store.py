@@ -198,6 +198,7 @@ class TestName:
         assert who(world) == f'"{PERSON}"'
         body = world.topic.emails[-1]["Message"]
         assert ('\nFull name: "山田"\n' in body) is (name == "山田")
+        assert ("Full name" in body) is (name == "山田")
 
     def test_name_in_another_script_is_transliterated(self, world: World) -> None:
         world.identity_stores.names[STORE, PERSON] = "Ελένη"
