@@ -218,6 +218,13 @@ class TestFallback:
         assert [email["Message"] for email in world.topic.emails] == [f"the body\n\n{sentence}"]
         assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
 
+    def test_email_is_the_fallback_if_every_text_fails_for_good(
+        self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fill(world, recipients=[UNSUBSCRIBED])
+        send(world, twilio)
+        assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
+
     def test_email_that_failed_too_is_no_fallback(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:

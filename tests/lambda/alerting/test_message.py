@@ -175,6 +175,7 @@ def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
         ("4444", 'From account: "4444"'),
         ("evil.com", 'From account: "evil. com"'),
         ("a" * 99, f'From account: "{"a" * 7}..."'),
+        ("١١١١٢٢٢٢٣٣٣٣", 'From account: "???????..."'),
     ],
 )
 def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
