@@ -139,12 +139,15 @@ class TestCache:
         assert len(world.identity_stores.calls) == 4
         assert list(identity_store._cache) == [(STORE, "three"), (STORE, "one")]
 
-    def test_cache_holds_500_names(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        names = {(STORE, f"person-{number}"): "name" for number in range(500)}
+    @pytest.mark.parametrize(("before", "is_dropped"), [(499, False), (500, True)])
+    def test_cache_holds_500_names(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, before: int, *, is_dropped: bool
+    ) -> None:
+        names = {(STORE, f"person-{number}"): "name" for number in range(before)}
         monkeypatch.setattr(identity_store, "_cache", names)
         who(world)
         assert len(names) == 500
-        assert next(iter(names)) == (STORE, "person-1")
+        assert ((STORE, "person-0") not in names) is is_dropped
         assert names[STORE, PERSON] == "anaya.lee"
 
 
