@@ -700,4 +700,5 @@ def test_text_takes_the_fullest_form_that_fits() -> None:
     full = [(f'"{"r" * shown}..." in 111122223333', True, True) for shown in (33, 21, 9)]
     short = [(f'"{"r" * shown}..." in ...3333', False, False) for shown in (9, 5, 1)]
     assert forms == full + short
+    assert form == forms[-1]
     assert text.endswith("...")

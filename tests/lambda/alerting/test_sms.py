@@ -229,6 +229,19 @@ class TestSending:
         assert send(twilio).state == "accepted"
         assert pauses == [0.5]
 
+    def test_connection_is_closed_after_each_attempt(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = []
+
+        def close(session: requests.Session) -> None:
+            closed.append(session)
+
+        monkeypatch.setattr(requests.Session, "close", close)
+        twilio.fail(503)
+        assert send(twilio) == ACCEPTED
+        assert len(closed) == 2
+
     def test_timeout_is_not_retried_at_once(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
