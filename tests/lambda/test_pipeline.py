@@ -156,6 +156,7 @@ def test_event_that_is_no_sign_in_is_logged_without_a_person(
     assert (line["kind"], line["level"]) == ("Step", "INFO")
     assert (line["who"], line["source"], line["grouped"]) == ("", "", "")
     assert line["delay_s"] is None
+    assert "recognised_by" not in line
 
 
 @pytest.mark.parametrize("time", ["soon", "", None, "2026-11-26T09:58:45"])

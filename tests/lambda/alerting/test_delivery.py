@@ -72,6 +72,7 @@ class TestBothChannels:
             for channel in (format_channel(FIRST), format_channel(SECOND), "email")
         }
         assert item["channels"] == {"M": delivered}
+        assert format_channel(FIRST) == "text_4f7127bfa5e2"
         assert FIRST not in json.dumps(item)
 
     def test_text_is_sent_before_it_is_marked(self, world: World, twilio: Twilio) -> None:

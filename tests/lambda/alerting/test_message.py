@@ -174,6 +174,7 @@ def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
     [
         ("4444", 'From account: "4444"'),
         ("evil.com", 'From account: "evil. com"'),
+        ("www.evil.com", 'From account: "www. ev..."'),
         ("a" * 99, f'From account: "{"a" * 7}..."'),
         ("١١١١٢٢٢٢٣٣٣٣", 'From account: "???????..."'),
     ],
