@@ -89,6 +89,7 @@ def test_decision_is_logged_with_the_documented_keys(
         "delay_s": 75,
     }
     assert line | expected == line
+    assert "vpc_endpoint" not in line
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Dimensions"] == [["Verdict"]]
     assert (line["Verdict"], line["SignIns"], line["DelaySeconds"]) == ("note", 1.0, 75.0)
@@ -118,6 +119,7 @@ def test_vpc_endpoint_is_logged(world: World, capsys: pytest.CaptureFixture[str]
     process(sign_in, world.dependencies(known_networks=NETWORKS["recognised"]))
     line = decision(capsys)
     assert (line["verdict"], line["vpc_endpoint"]) == ("alert", "vpce-0123456789abcdef0")
+    assert "recognised_by" not in line
     email = world.topic.emails[0]["Message"]
     assert "Via vpce-0123456789abcdef0" in email
     assert "add the address" not in email
@@ -154,6 +156,7 @@ def test_event_that_is_no_sign_in_is_logged_without_a_person(
     assert (line["kind"], line["level"]) == ("Step", "INFO")
     assert (line["who"], line["source"], line["grouped"]) == ("", "", "")
     assert line["delay_s"] is None
+    assert "recognised_by" not in line
 
 
 @pytest.mark.parametrize("time", ["soon", "", None, "2026-11-26T09:58:45"])

@@ -94,7 +94,18 @@ def test_missing_mfa_from_a_recognised_network_is_no_reason_to_add_the_address()
 
 
 def test_list_of_addresses_cannot_be_added() -> None:
-    assert ADDRESS not in advise("iam-user-signs-in-with-mfa", source="198.51.100.7, 192.0.2.1")
+    lines = advise("iam-user-signs-in-with-mfa", source="198.51.100.7, 192.0.2.1")
+    assert lines == [advice.IAM_USER, advice.LOOK_UP]
+
+
+@pytest.mark.parametrize("approved_elsewhere", [True, None])
+def test_device_code_ends_the_sessions_and_adds_no_address(
+    *, approved_elsewhere: bool | None
+) -> None:
+    sign_in = signin.read(event("command-line-gets-a-token-by-device-code"))
+    assert isinstance(sign_in, signin.SignIn)
+    decision = verdict.judge(sign_in, recognised=False, approved_elsewhere=approved_elsewhere)
+    assert advice.advise(sign_in, decision) == [advice.DEVICE_CODE_PHISHING, advice.LOOK_UP]
 
 
 def test_role_that_is_switched_within_the_account_has_no_foreign_account() -> None:

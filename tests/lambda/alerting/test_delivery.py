@@ -72,6 +72,7 @@ class TestBothChannels:
             for channel in (format_channel(FIRST), format_channel(SECOND), "email")
         }
         assert item["channels"] == {"M": delivered}
+        assert format_channel(FIRST) == "text_4f7127bfa5e2"
         assert FIRST not in json.dumps(item)
 
     def test_text_is_sent_before_it_is_marked(self, world: World, twilio: Twilio) -> None:
@@ -216,6 +217,13 @@ class TestFallback:
         send(world, twilio)
         assert twilio.messages == []
         assert [email["Message"] for email in world.topic.emails] == [f"the body\n\n{sentence}"]
+        assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
+
+    def test_email_is_the_fallback_if_every_text_fails_for_good(
+        self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fill(world, recipients=[UNSUBSCRIBED])
+        send(world, twilio)
         assert metrics(capsys) == {"TextsSent": 0.0, "TextsFailed": 1.0, "FallbackUsed": 1.0}
 
     def test_email_that_failed_too_is_no_fallback(

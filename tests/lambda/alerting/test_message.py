@@ -174,7 +174,9 @@ def test_vpc_endpoint_is_named(endpoint: str, line: str) -> None:
     [
         ("4444", 'From account: "4444"'),
         ("evil.com", 'From account: "evil. com"'),
+        ("www.evil.com", 'From account: "www. ev..."'),
         ("a" * 99, f'From account: "{"a" * 7}..."'),
+        ("١١١١٢٢٢٢٣٣٣٣", 'From account: "???????..."'),
     ],
 )
 def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
@@ -699,4 +701,5 @@ def test_text_takes_the_fullest_form_that_fits() -> None:
     full = [(f'"{"r" * shown}..." in 111122223333', True, True) for shown in (33, 21, 9)]
     short = [(f'"{"r" * shown}..." in ...3333', False, False) for shown in (9, 5, 1)]
     assert forms == full + short
+    assert form == forms[-1]
     assert text.endswith("...")

@@ -37,11 +37,18 @@ def send_to(url: str) -> sms.Outcome:
     return sms.send(SECRET, FIRST, "hello", url, enough_seconds)
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> None:
-    """Answer every request with ``status`` and ``body``."""
+def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> list[str]:
+    """Answer every request with ``status`` and ``body``; return the URLs that are asked for."""
+    urls: list[str] = []
     response = requests.Response()
     response.status_code, response._content = status, body.encode()
-    monkeypatch.setattr(requests.Session, "send", lambda *_, **__: response)
+
+    def send_request(_: Any, request: Any, **__: Any) -> requests.Response:
+        urls.append(request.url)
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", send_request)
+    return urls
 
 
 PROGRAM = """import json, sys
@@ -170,10 +177,13 @@ class TestSending:
         reason = "the connection to Twilio failed (ConnectionError)"
         assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
 
-    def test_text_that_the_first_attempt_may_have_sent_stays_so(self, twilio: Twilio) -> None:
-        twilio.fail(500)
-        twilio.fail(503)
-        reason = "Twilio answered 503, error 20503"
+    @pytest.mark.parametrize(("first", "second"), [(500, 503), (503, 500)])
+    def test_text_that_one_attempt_may_have_sent_may_be_sent(
+        self, twilio: Twilio, first: int, second: int
+    ) -> None:
+        twilio.fail(first)
+        twilio.fail(second)
+        reason = f"Twilio answered {second}, error {20_000 + second}"
         assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
 
     @pytest.mark.parametrize("sender", ["MGuard", "MG 24", "MG" + "0" * 9])
@@ -218,6 +228,19 @@ class TestSending:
         twilio.fail(503)
         assert send(twilio).state == "accepted"
         assert pauses == [0.5]
+
+    def test_connection_is_closed_after_each_attempt(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = []
+
+        def close(session: requests.Session) -> None:
+            closed.append(session)
+
+        monkeypatch.setattr(requests.Session, "close", close)
+        twilio.fail(503)
+        assert send(twilio) == ACCEPTED
+        assert len(closed) == 2
 
     def test_timeout_is_not_retried_at_once(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
@@ -316,10 +339,11 @@ class TestSending:
     def test_success_without_the_id_of_a_message_does_not_count_as_sent(
         self, monkeypatch: pytest.MonkeyPatch, body: str
     ) -> None:
-        answer(monkeypatch, 201, body)
+        urls = answer(monkeypatch, 201, body)
         reason = "Twilio's answer names no message"
         outcome = send_to("https://api.twilio.com")
         assert outcome == sms.Outcome("transient", reason, may_be_sent=True)
+        assert len(urls) == 1  # it may have been sent, so that it is not tried again
 
     @pytest.mark.parametrize(
         ("status", "state"),

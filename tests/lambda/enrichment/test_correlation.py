@@ -104,6 +104,14 @@ class TestDeviceCode:
         )
         assert decide(world, code, capsys)["reasons"][0] == "device code elsewhere"
 
+    def test_second_of_two_approvals_in_one_second_counts(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for address in ("203.0.113.66", "203.0.113.10"):
+            decide(world, make_event(PORTAL, sourceIPAddress=address), capsys)
+        code = make_event(DEVICE_CODE, "event-2", sourceIPAddress="203.0.113.10")
+        assert decide(world, code, capsys)["reasons"][0] == "device code"
+
     def test_retry_is_not_compared_with_a_later_portal_sign_in(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -345,6 +353,14 @@ class TestSessionUse:
         assert line["verdict"] == verdict
         is_noted = line["reasons"][-1] == "where the person last signed in"
         assert is_noted is (verdict == "note")
+
+    def test_person_is_known_by_the_id_if_only_the_sign_in_has_a_name(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name = "identity-center-user-signs-in-through-a-provider"
+        sign_in = decide(world, make_event(name, sourceIPAddress="192.0.2.66"), capsys)
+        assert (sign_in["who"], sign_in["verdict"]) == ("jdoe@example.com", "alert")
+        assert decide(world, self.refresh(), capsys)["verdict"] == "note"
 
     def test_another_vpc_endpoint_is_another_site(
         self, world: World, capsys: pytest.CaptureFixture[str]
@@ -681,6 +697,7 @@ def test_event_without_an_id_suppresses_no_other(world: World) -> None:
     known = world.dependencies(known_networks=NETWORKS["recognised"])
     for _ in range(2):
         assert process(without_mfa("") | {"id": ""}, known)["verdict"] == "alert"
+    assert process(without_mfa("event-1"), known)["verdict"] == "alert"
 
 
 def test_unknown_people_are_not_taken_for_the_same_person(world: World) -> None:

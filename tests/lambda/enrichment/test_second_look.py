@@ -73,9 +73,12 @@ class TestRightPassword:
     ) -> None:
         world.queue.fails = {"send_message"}
         process(step(name), world.dependencies(known_networks=NETWORKS["recognised"]))
-        out = capsys.readouterr().out
-        assert '"problem": "second look"' in out
-        assert json.loads(out.splitlines()[-1])["verdict"] == "note"
+        failure, decision = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (failure["problem"], failure["event_id"]) == (
+            "second look",
+            step(name)["detail"]["eventID"],
+        )
+        assert decision["verdict"] == "note"
 
     def test_event_is_ignored_if_a_sign_in_followed(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
