@@ -607,6 +607,8 @@ def test_application_without_a_client_has_no_name() -> None:
     changed["detail"]["requestParameters"] = {"resource": "https://aws-mcp.us-west-2.api.aws/mcp"}
     reading = read_sign_in(changed)
     assert (reading.kind, reading.client) == ("application", "")
+    changed["detail"]["requestParameters"] = {"clientId": OTHER_CLIENT}
+    assert read_sign_in(changed).client == "b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"
 
 
 @pytest.mark.parametrize(
