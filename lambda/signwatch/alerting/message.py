@@ -9,6 +9,7 @@ cannot show whole in its own script.
 
 from __future__ import annotations
 
+import functools
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ from signwatch.detection.signin import DEVICE_CODE_GRANT, SignIn, Unreadable
 from signwatch.detection.verdict import APPROVAL_UNKNOWN, DEVICE_CODE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from signwatch.detection.verdict import Verdict
@@ -99,28 +101,84 @@ def compose(
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
     ignored. If the record lists several sources, those in ``known_networks`` come last.
     """
-    severity = "HIGH " if verdict.severity == "high" else ""
+    make_lines = functools.partial(
+        _make_lines,
+        sign_in,
+        verdict,
+        label=label,
+        delay_seconds=delay_seconds,
+        zone=zone,
+        known_networks=known_networks,
+    )
+    text = _choose_text(make_lines)
     account = format_account(sign_in.account, label)
-
-    def make_lines(form: TextForm) -> list[str]:
-        source = _format_source(sign_in.source, known_networks, form.source_max_septets)
-        lines = [
-            f"{severity}AWS SIGN-IN ALERT account {account}",
-            *_make_detail_lines(sign_in, verdict, source, form),
-            _make_time_line(sign_in, delay_seconds, zone, form),
-            f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
-        ]
-        if isinstance(sign_in, SignIn) and sign_in.client:
-            lines[1] += f": {_format_client(sign_in.client, form)}"
-        return lines
-
-    texts = ["\n".join(make_lines(form)) for form in TEXT_FORMS]
-    fitting = [text for text in texts if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS]
-    text = fitting[0] if fitting else gsm7.truncate(texts[-1], TEXT_MAX_SEPTETS)
-    subject = f"{severity}AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
+    event = _describe_event(sign_in)
+    subject = f"{_format_severity(verdict)}AWS sign-in alert, account {account}: {event}"
     ascii_subject = subject.encode("ascii", "replace").decode()
     body = _compose_body(sign_in, verdict, make_lines(EMAIL_FORM))
     return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], body)
+
+
+def compose_text(
+    sign_in: SignIn | Unreadable,
+    verdict: Verdict,
+    *,
+    label: str,
+    delay_seconds: int | None,
+    zone: str = "",
+    known_networks: str = "",
+) -> str:
+    """Compose the text message without the e-mail. The arguments are those of ``compose``."""
+    return _choose_text(
+        functools.partial(
+            _make_lines,
+            sign_in,
+            verdict,
+            label=label,
+            delay_seconds=delay_seconds,
+            zone=zone,
+            known_networks=known_networks,
+        )
+    )
+
+
+def _choose_text(make_lines: Callable[[TextForm], list[str]]) -> str:
+    """Return the text in the first form that fits; almost always no other form is composed."""
+    text = ""
+    for form in TEXT_FORMS:
+        text = "\n".join(make_lines(form))
+        if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS:
+            return text
+    return gsm7.truncate(text, TEXT_MAX_SEPTETS)
+
+
+def _make_lines(
+    sign_in: SignIn | Unreadable,
+    verdict: Verdict,
+    form: TextForm,
+    *,
+    label: str,
+    delay_seconds: int | None,
+    zone: str,
+    known_networks: str,
+) -> list[str]:
+    """Return the lines of the text in one form. The other arguments are those of ``compose``."""
+    account = format_account(sign_in.account, label)
+    source = _format_source(sign_in.source, known_networks, form.source_max_septets)
+    lines = [
+        f"{_format_severity(verdict)}AWS SIGN-IN ALERT account {account}",
+        *_make_detail_lines(sign_in, verdict, source, form),
+        _make_time_line(sign_in, delay_seconds, zone, form),
+        f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
+    ]
+    if isinstance(sign_in, SignIn) and sign_in.client:
+        lines[1] += f": {_format_client(sign_in.client, form)}"
+    return lines
+
+
+def _format_severity(verdict: Verdict) -> str:
+    """Return the word that a severe alert begins with; empty for any other."""
+    return "HIGH " if verdict.severity == "high" else ""
 
 
 def format_account(account: str, label: str) -> str:
