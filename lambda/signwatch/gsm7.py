@@ -13,6 +13,7 @@ name that is not shown exactly ends with a checksum, so that two names never loo
 
 from __future__ import annotations
 
+import functools
 import re
 
 NAME_MAX_SEPTETS = 36  # for the name of a person or a role
@@ -35,6 +36,8 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "\u2014": "-",
     "\u2026": "...",  # ellipsis
 }
+# Of names and other texts, whose safe form is remembered: the same few are in most records of a log.
+CACHED_TEXTS = 256
 CHECKSUM_LENGTH = 6  # hexadecimal digits
 NAMELESS = "name"  # stands for a name without a letter or digit that can be shown
 # The Latin forms of the small letters from alpha and from the Cyrillic a on, in Unicode's order
@@ -108,6 +111,7 @@ def _transliterate(character: str) -> str:
     return latin.capitalize() if character.isupper() else latin
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
     """Return the name of a person or a role in the form that a text message shows.
 
@@ -145,6 +149,7 @@ def _is_ambiguous(name: str) -> bool:
     return re.search(r"\d_\d", name) is not None or not all(map(str.isdigit, numbers))
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def can_show(name: str) -> bool:
     """Return whether a text message shows anything of a name but question marks."""
     shown = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
@@ -186,6 +191,7 @@ def _escape_character(character: str) -> str:
     return f"\\u{ord(character):04x}"
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def sanitise(text: str, max_septets: int) -> str:
     """Return untrusted text in GSM-7, in at most ``max_septets``.
 

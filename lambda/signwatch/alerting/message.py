@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch import gsm7
@@ -45,6 +44,7 @@ CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
 # The id of an Identity Center user: a UUID, which some have after the id of the identity store
 # (Identity Store API Reference, UserId). The text shows the UUID, uncut.
 USER_ID_PATTERN = r"(?:[0-9a-fA-F]{10}-)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+CACHED_ACCOUNTS = 64  # whose form in a text is remembered; most alerts are about the same few
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 MFA_LINES = {
     "yes": "MFA yes",
@@ -181,6 +181,7 @@ def _format_severity(verdict: Verdict) -> str:
     return "HIGH " if verdict.severity == "high" else ""
 
 
+@functools.lru_cache(CACHED_ACCOUNTS)
 def format_account(account: str, label: str) -> str:
     """Return the label of the account; without a label, the last four digits of its number."""
     safe_label = gsm7.sanitise(label, LABEL_MAX_SEPTETS)
@@ -361,6 +362,8 @@ def _format_source(source: str, known_networks: str, max_septets: int) -> str:
     """
     if not source.strip():
         return "not recorded"
+    if _is_address(source):  # as almost every source, so this comes first
+        return source
     parts = [part.strip() for part in source.split(",")]
     addresses = list(filter(_is_address, parts))
     has_others = len(addresses) < len(parts)
@@ -384,13 +387,9 @@ def _list_addresses(addresses: list[str], shown_count: int, total: int) -> str:
 
 def _is_address(text: str) -> bool:
     """Return whether a part of a source is an address, in at most SOURCE_MAX_SEPTETS."""
-    if len(text) > SOURCE_MAX_SEPTETS:
-        return False
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text  # a zone id may contain anything, such as a host name
+    # A zone id, which follows "%", may contain anything, such as a host name.
+    is_short = len(text) <= SOURCE_MAX_SEPTETS and "%" not in text
+    return is_short and networks.pack_address(text) is not None
 
 
 def _format_id(value: str, max_septets: int) -> str:
