@@ -374,11 +374,9 @@ def explain(
     config: str | None = None,
 ) -> None:
     """Show what Signwatch would do with your records (explain PATH ...); needs no account."""
-    from tooling import settings
-    from tooling.analysis import explain
+    from tooling.analysis import start
 
-    criteria = explain.choose_criteria(settings.read_parameters(config), networks)
-    explain.run(path, criteria, as_json=json)
+    start.run(start.Arguments(path, networks, config, as_json=json))
 
 
 COVERAGE_HELP = {

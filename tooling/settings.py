@@ -7,18 +7,17 @@ tooling.parameters, when a deploy has read the live stack.
 ``parameters`` are those of the stack. ``bootstrap`` are variables of the Terraform code that makes
 buckets and roles before the first deploy. Both are checked here, so that every task refuses a wrong
 name or value, whether it needs it or not.
+
+Modules that not every task needs are imported inside the functions: explain starts faster so.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling import parameters as stack_parameters
-from tooling import terraform
 from tooling.errors import RefusedError
 from tooling.suggestions import find_similar
 
@@ -86,6 +85,9 @@ class Settings:
         Raises RefusedError for an unreadable file, an unknown key, and a name or value that is
         unknown or malformed.
         """
+        from tooling import parameters as stack_parameters
+        from tooling import terraform
+
         path = _choose_path(config, root)
         file = _read(path, is_required=bool(config))
         defaults = terraform.load_defaults(root / "terraform-bootstrap")
@@ -134,6 +136,8 @@ def _read(path: Path, *, is_required: bool) -> dict[str, Any]:
     """
     if not is_required and not path.exists():
         return {}
+    import tomllib
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -152,6 +156,8 @@ def _check_parameters(parameters: Mapping[str, str], where: str, root: Path) -> 
     """Raise RefusedError for an unusable parameter. ``where`` says where they were written."""
     if not parameters:
         return
+    from tooling import parameters as stack_parameters
+
     declared = stack_parameters.load_declared(root)
     stack_parameters.check_names(declared, parameters, where)
     stack_parameters.check_values(declared, parameters, where)

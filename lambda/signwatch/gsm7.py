@@ -36,8 +36,7 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "\u2014": "-",
     "\u2026": "...",  # ellipsis
 }
-# Of names and other texts, whose safe form is remembered: the same few are in most records of a log.
-CACHED_TEXTS = 256
+CACHED_TEXTS = 256  # whose safe form is remembered; most records of a log hold the same few
 CHECKSUM_LENGTH = 6  # hexadecimal digits
 NAMELESS = "name"  # stands for a name without a letter or digit that can be shown
 # The Latin forms of the small letters from alpha and from the Cyrillic a on, in Unicode's order
@@ -116,7 +115,8 @@ def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
     """Return the name of a person or a role in the form that a text message shows.
 
     Two names never look alike: one that is changed or cut ends with the checksum of the whole name,
-    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if need be.
+    as in ``"Eleni #2a94b1"``. Where there is no room for more, the checksum stands alone, cut if
+    need be.
     """
     if is_shown_whole(name, max_septets):
         return sanitise(name, max_septets)

@@ -2,8 +2,8 @@
 
 The function's own modules judge them: ``read`` parses a record into a parsed event (SignIn, Step,
 NotASignIn or Unreadable), ``judge`` returns the verdict on it (its level and its reasons), and
-``compose_text`` the text of an alert. Nothing asks AWS, and each record is judged without the others. An
-alert that the function sends once a day is therefore shown each time.
+``compose_text`` the text of an alert. Nothing asks AWS, and each record is judged without the
+others. An alert that the function sends once a day is therefore shown each time.
 """
 
 from __future__ import annotations

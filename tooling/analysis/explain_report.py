@@ -34,6 +34,7 @@ LEVEL_NAMES = {"alert": "alert", "note": "noted", "recognised": "recognised", "i
 OTHER_EVENT = NotASignIn(event_id="", event_name="", account="")
 OTHER_VERDICT = judge(OTHER_EVENT, recognised=False)
 SIGN_IN_FIELDS = ("kind", "who", "identity", "source", "outcome", "mfa")  # shown in JSON
+CACHED_EVENT_NAMES = 1 << 12  # whose part of a line of JSON is remembered
 TIME_CHARS = 20  # of a record's time: 2026-11-24T10:12:31Z
 PROBLEM_MAX_CHARS = 500
 FIRST_PROGRESS_SECONDS, PROGRESS_INTERVAL_SECONDS = 2.0, 0.5
@@ -112,23 +113,23 @@ class ExplainedRecord:
 
 def format_other_records(others: OtherRecords) -> str:
     """Return a line of JSON for each record, as ``to_ascii_json`` does of its JSON object."""
-    path, rest = encode_string(others.path), _format_rest_of_other_record()
+    start = f'{{"file": {encode_string(others.path)}, "index": '
     lines = [
-        f'{{"file": {path}, "index": {index}, "event_id": {encode_string(names.eventID)}, '
-        f'"event_name": {encode_string(names.eventName)}, {rest}\n'
+        f'{start}{index}, "event_id": {encode_string(names.eventID)}'
+        f"{_format_end_of_other_record(names.eventName)}"
         for index, names in enumerate(others.names, others.index)
     ]
     return "".join(lines).replace("\x7f", "\\u007f")
 
 
-@functools.cache
-def _format_rest_of_other_record() -> str:
-    """Return the end of the line of a record that is not a sign-in, after the event's name."""
-    blank = ExplainedRecord(FileRecord("", 0, {}), OTHER_EVENT, OTHER_VERDICT, "")
-    fields = blank.to_json_object()
-    for key in ("file", "index", "event_id", "event_name"):
+@functools.lru_cache(CACHED_EVENT_NAMES)
+def _format_end_of_other_record(event_name: str) -> str:
+    """Return the end of the line of a record that is not a sign-in, after its id."""
+    event = OTHER_EVENT._replace(event_name=event_name)
+    fields = ExplainedRecord(FileRecord("", 0, {}), event, OTHER_VERDICT, "").to_json_object()
+    for key in ("file", "index", "event_id"):
         del fields[key]
-    return json.dumps(fields)[1:]
+    return f", {json.dumps(fields)[1:]}\n"
 
 
 def format_level(verdict: Verdict) -> str:

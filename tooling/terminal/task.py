@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import invoke
 
@@ -164,6 +164,15 @@ def map_errors(task_name: str) -> Iterator[None]:
             raise
         _print_error(task_name, tool_error)
         raise invoke.Exit(code=tool_error.exit_code) from None
+
+
+def exit_with_error(task_name: str, error: BaseException) -> NoReturn:
+    """End the process as a task ends that raised this error; for a task started without Invoke."""
+    try:
+        with map_errors(task_name):
+            raise error
+    except invoke.Exit as end:
+        sys.exit(end.code)
 
 
 def _print_error(task_name: str, error: Exception) -> None:
