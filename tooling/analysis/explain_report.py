@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as encode_string
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 from signwatch.detection.networks import split_list
 from signwatch.detection.record import open_record
@@ -56,8 +56,7 @@ class Streams:
         return cls(lambda: sys.stdin.buffer, sys.stdout, sys.stderr)
 
 
-@dataclass(frozen=True)
-class ExplainedRecord:
+class ExplainedRecord(NamedTuple):  # faster to make than a dataclass
     """A record, the event that it was parsed into, the verdict on it, and the alert's text."""
 
     record: FileRecord
@@ -86,6 +85,26 @@ class ExplainedRecord:
             "text": self.text,
         }
 
+    def to_json(self) -> str:
+        """Return that object as json.dumps does, in half the time: all values but two are texts."""
+        event, verdict = self.parsed_event, self.verdict
+        texts = (
+            event.event_id,
+            event.event_name,
+            self.class_name,
+            *[getattr(event, name, "") for name in SIGN_IN_FIELDS],
+            verdict.level,
+            verdict.severity,
+        )
+        reasons = f"[{', '.join(map(encode_string, verdict.reasons))}]"
+        return _make_json_form() % (
+            encode_string(self.record.path),
+            self.record.index,
+            *map(encode_string, texts),
+            reasons,
+            encode_string(self.text),
+        )
+
     def format_lines(self) -> list[str]:
         """Return the readable lines (not JSON): a summary, then the alert's text, indented."""
         event, escape = self.parsed_event, untrusted.escape_unprintable
@@ -111,15 +130,23 @@ class ExplainedRecord:
         return self.parsed_event.what
 
 
+@functools.cache
+def _make_json_form() -> str:
+    """Return the line of JSON of a record, with "%s" in place of each value."""
+    blank = ExplainedRecord(FileRecord("", 0, {}), OTHER_EVENT, OTHER_VERDICT, "")
+    members = ", ".join(f'"{key}": %s' for key in blank.to_json_object())
+    return f"{{{members}}}"
+
+
 def format_other_records(others: OtherRecords) -> str:
-    """Return a line of JSON for each record, as ``to_ascii_json`` does of its JSON object."""
+    """Return a line of JSON for each record, as ``to_json`` does."""
     start = f'{{"file": {encode_string(others.path)}, "index": '
     lines = [
         f'{start}{index}, "event_id": {encode_string(names.eventID)}'
         f"{_format_end_of_other_record(names.eventName)}"
         for index, names in enumerate(others.names, others.index)
     ]
-    return "".join(lines).replace("\x7f", "\\u007f")
+    return untrusted.escape_delete("".join(lines))
 
 
 @functools.lru_cache(CACHED_EVENT_NAMES)
@@ -161,7 +188,7 @@ class Report:
         self.levels[explained.verdict.level] += 1
         self.classes[class_name] += 1
         if self.as_json:
-            self._print(untrusted.to_ascii_json(explained.to_json_object()))
+            self._print(untrusted.escape_delete(explained.to_json()))
         elif class_name != "other":
             self._print("\n".join(explained.format_lines()))
         self.progress.show(self.files, self.records)

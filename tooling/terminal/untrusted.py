@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 SHOWN_MAX_CHARS = 80  # of one string on the terminal; JSON output contains the whole string
 
 
@@ -27,10 +21,9 @@ def escape_unprintable(text: str, max_chars: int = SHOWN_MAX_CHARS) -> str:
     return escaped if len(text) <= max_chars else escaped[:max_chars] + "..."
 
 
-def to_ascii_json(values: Mapping[str, Any]) -> str:
-    """Return one line of JSON in ASCII without any control character."""
-    # json.dumps leaves the control character DEL as it is.
-    return json.dumps(values).replace("\x7f", "\\u007f")
+def escape_delete(json_text: str) -> str:
+    """Return JSON with the control character DEL escaped, which json.dumps leaves as it is."""
+    return json_text.replace("\x7f", "\\u007f")
 
 
 def escape_markdown_cell(text: str) -> str:

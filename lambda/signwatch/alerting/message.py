@@ -40,6 +40,7 @@ VPC_ENDPOINT_MAX_SEPTETS = 22  # of an id like vpce-0123456789abcdef0
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
 LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
+DATE_AND_TIME_CHARS = 19  # 2026-11-24 10:12:31
 CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
 # The id of an Identity Center user: a UUID, which some have after the id of the identity store
 # (Identity Store API Reference, UserId). The text shows the UUID, uncut.
@@ -259,9 +260,10 @@ def _format_vpc_endpoint(endpoint: str) -> str:
 def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
     """Return the user's name as a text shows it, or the id if it cannot show a letter of it."""
     has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
-    user_id = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
-    if user_id and not has_name and form.is_full:
-        return user_id[1]
+    if form.is_full and not has_name:
+        user_id = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
+        if user_id:
+            return user_id[1]
     return gsm7.sanitise_name(sign_in.who, form.name_max_septets)
 
 
@@ -298,7 +300,8 @@ def _make_time_line(
     time = parse_time(sign_in.time)
     when = "time unknown"
     if time:
-        when = f"{time:%Y-%m-%d %H:%M:%S} UTC{_format_local_time(time, zone)}"
+        date_and_time = time.isoformat(" ")[:DATE_AND_TIME_CHARS]  # faster than strftime
+        when = f"{date_and_time} UTC{_format_local_time(time, zone)}"
     if delay_seconds is not None and delay_seconds > LATE_AFTER_SECONDS:
         when += f", {_format_delay(delay_seconds)} ago"
     return f"{region} {when}".strip()
