@@ -455,6 +455,10 @@ class TestInv:
         assert (end.returncode, end.stderr) == (0, "")
         assert end.stdout == f"-P -m invoke --search-root {checkout} deploy -a 1\n"
 
+    def test_inv_starts_explain_without_invoke(self, checkout: Path, run: Any) -> None:
+        start = checkout / "tooling" / "analysis" / "start.py"
+        assert run("explain", "a b", "-j").stdout == f"-P {start} explain a b -j\n"
+
     def test_inv_without_a_task_lists_the_tasks(self, checkout: Path, run: Any) -> None:
         assert run().stdout == f"-P -m invoke --search-root {checkout} --list\n"
 

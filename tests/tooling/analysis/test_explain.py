@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
-from tests.support.sign_ins import CASES, NETWORKS, event
+from tests.support.sign_ins import CASES, NETWORKS, event, mutant
 from tooling.analysis import explain, record_files
 from tooling.analysis.explain_report import ExplainedRecord, Streams
 from tooling.errors import FailedError, RefusedError
@@ -116,6 +117,12 @@ class TestExplain:
         ]
         verdicts = [(row["verdict"], row["reasons"]) for row in json_of(record, record)]
         assert verdicts == [("alert", reasons)] * 2
+
+    def test_a_line_of_json_is_what_json_dumps_returns(self) -> None:
+        rng = random.Random(7)  # noqa: S311 - the same records each time
+        records = [case["event"] for case in CASES.values()] + [mutant(rng) for _ in range(300)]
+        for explained in map(explain_value, records):
+            assert explained.to_json() == json.dumps(explained.to_json_object())
 
     @pytest.mark.parametrize("off", ["", "device-code-elsewhere"])
     def test_a_device_code_says_that_its_approval_is_not_known(self, off: str) -> None:

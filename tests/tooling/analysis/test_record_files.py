@@ -103,6 +103,10 @@ class TestForms:
         members = gzip.compress(to_json(LOG).encode()) + gzip.compress(to_json(C).encode())
         assert values(read(tmp_path, members, name)) == [A, B, C]
 
+    def test_a_gzip_member_may_come_twice(self, tmp_path: Path) -> None:
+        member = gzip.compress(to_json(A).encode())
+        assert values(read(tmp_path, member * 2)) == [A, A]
+
     def test_a_large_gzip_file_is_read_completely(self, tmp_path: Path) -> None:
         many = [{"eventName": os.urandom(20).hex()} for _ in range(2000)]
         assert values(read(tmp_path, gzip.compress(to_json({"Records": many}).encode()))) == many
