@@ -12,6 +12,7 @@ never look alike.
 
 from __future__ import annotations
 
+import functools
 import re
 
 NAME_MAX_SEPTETS = 36  # for the name of a person or a role
@@ -34,6 +35,7 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
     "\u2014": "-",
     "\u2026": "...",  # ellipsis
 }
+CACHED_TEXTS = 256  # whose safe form is remembered; most records of a log hold the same few
 CHECKSUM_LENGTH = 6  # hexadecimal digits
 NAMELESS = "name"  # stands for a name without a letter or digit that can be shown
 # The Latin forms of the small letters from alpha and from the Cyrillic a on, in Unicode's order
@@ -110,6 +112,7 @@ def _transliterate(character: str) -> str:
     return latin.capitalize() if character.isupper() else latin
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def sanitise_name(name: str, max_septets: int = NAME_MAX_SEPTETS) -> str:
     """Return the name of a person or a role in the form that a text message shows.
 
@@ -151,6 +154,7 @@ def _is_ambiguous(name: str) -> bool:
     return not all(map(str.isdigit, phone_numbers))  # separators between its digits are not shown
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def can_show(name: str) -> bool:
     """Return whether a text message shows a letter or digit of a name, or any of an ASCII name."""
     shown = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
@@ -192,6 +196,7 @@ def _escape_character(character: str) -> str:
     return f"\\u{ord(character):04x}"
 
 
+@functools.lru_cache(CACHED_TEXTS)
 def sanitise(text: str, max_septets: int) -> str:
     """Return untrusted text in GSM-7, in at most ``max_septets``.
 

@@ -2,8 +2,8 @@
 
 The function's own modules judge them: ``read`` parses a record into a parsed event (SignIn, Step,
 NotASignIn or Unreadable), ``judge`` returns the verdict on it (its level and its reasons), and
-``compose`` the text of an alert. Nothing asks AWS, and each record is judged without the others. An
-alert that the function sends once a day is therefore shown each time.
+``compose_text`` the text of an alert. Nothing asks AWS, and each record is judged without the
+others. An alert that the function sends once a day is therefore shown each time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from signwatch.alerting.message import compose
+from signwatch.alerting.message import compose_text
 from signwatch.detection import networks as recognition
 from signwatch.detection.signin import (
     DEVICE_CODE_GRANT,
@@ -111,14 +111,13 @@ def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRec
     if verdict.level == "alert":
         verdict = _add_reason(verdict, _describe_effect_of_other_events(verdict))
         if isinstance(parsed_event, (SignIn, Unreadable)):
-            text = compose(
+            text = compose_text(
                 parsed_event,
                 verdict,
                 label=criteria.account_label,
-                delay_seconds=None,
                 zone=criteria.time_zone,
                 known_networks=criteria.networks,
-            ).text
+            )
     return ExplainedRecord(record, parsed_event, verdict, text)
 
 

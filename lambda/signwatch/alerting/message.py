@@ -9,8 +9,8 @@ cannot show whole in its own script.
 
 from __future__ import annotations
 
+import functools
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch import gsm7
@@ -39,10 +39,12 @@ VPC_ENDPOINT_MAX_SEPTETS = 22  # of an id like vpce-0123456789abcdef0
 # Amazon SNS API reference, Publish: "less than 100 characters long"
 SUBJECT_MAX_CHARS = 99
 LATE_AFTER_SECONDS = 120  # after a longer delay, the alert says how long ago the sign-in was
+DATE_AND_TIME_CHARS = 19  # 2026-11-24 10:12:31
 CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
 # The id of an Identity Center user: a UUID, which some have after the id of the identity store
 # (Identity Store API Reference, UserId). The text shows the UUID, uncut.
 USER_ID_PATTERN = r"(?:[0-9a-fA-F]{10}-)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+CACHED_ACCOUNTS = 64  # whose form in a text is remembered; most alerts are about the same few
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
 MFA_LINES = {
     "yes": "MFA yes",
@@ -99,30 +101,61 @@ def compose(
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
     ignored. If the record lists several sources, those in ``known_networks`` come last.
     """
-    severity = "HIGH " if verdict.severity == "high" else ""
+    options = _Options(label, delay_seconds, zone, known_networks)
     account = format_account(sign_in.account, label)
-
-    def make_lines(form: TextForm) -> list[str]:
-        """Return the lines that the text and the e-mail both have, as long as ``form`` allows."""
-        source = _format_source(sign_in.source, known_networks, form.source_max_septets)
-        return [
-            f"{severity}AWS SIGN-IN ALERT account {account}",
-            *_make_detail_lines(sign_in, verdict, source, form),
-            _make_time_line(sign_in, delay_seconds, zone, form),
-            f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
-        ]
-
-    for form in TEXT_FORMS:  # almost always the first one fits
-        text = "\n".join(make_lines(form))
-        if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS:
-            break
-    text = gsm7.truncate(text, TEXT_MAX_SEPTETS)
-    subject = f"{severity}AWS sign-in alert, account {account}: {_describe_event(sign_in)}"
+    event = _describe_event(sign_in)
+    subject = f"{_format_severity(verdict)}AWS sign-in alert, account {account}: {event}"
     ascii_subject = subject.encode("ascii", "replace").decode()
-    body = _compose_body(sign_in, verdict, make_lines(EMAIL_FORM))
+    body = _compose_body(sign_in, verdict, _make_lines(sign_in, verdict, options, EMAIL_FORM))
+    text = _compose_text(sign_in, verdict, options)
     return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], body)
 
 
+def compose_text(
+    sign_in: SignIn | Unreadable, verdict: Verdict, *, label: str, zone: str, known_networks: str
+) -> str:
+    """Compose the text of a past alert alone: without a delay, and faster than ``compose``."""
+    return _compose_text(sign_in, verdict, _Options(label, None, zone, known_networks))
+
+
+class _Options(NamedTuple):
+    """The arguments of ``compose`` that say how an alert is shown."""
+
+    label: str
+    delay_seconds: int | None
+    zone: str
+    known_networks: str
+
+
+def _compose_text(sign_in: SignIn | Unreadable, verdict: Verdict, options: _Options) -> str:
+    """Return the text in the first form that fits, which is almost always the first of all."""
+    for form in TEXT_FORMS:
+        text = "\n".join(_make_lines(sign_in, verdict, options, form))
+        if gsm7.count_septets(text) <= TEXT_MAX_SEPTETS:
+            break
+    return gsm7.truncate(text, TEXT_MAX_SEPTETS)
+
+
+def _make_lines(
+    sign_in: SignIn | Unreadable, verdict: Verdict, options: _Options, form: TextForm
+) -> list[str]:
+    """Return the lines that the text and the e-mail both have, as long as ``form`` allows."""
+    account = format_account(sign_in.account, options.label)
+    source = _format_source(sign_in.source, options.known_networks, form.source_max_septets)
+    return [
+        f"{_format_severity(verdict)}AWS SIGN-IN ALERT account {account}",
+        *_make_detail_lines(sign_in, verdict, source, form),
+        _make_time_line(sign_in, options.delay_seconds, options.zone, form),
+        f"Id {_format_id(sign_in.event_id, ID_MAX_SEPTETS) or 'none'}",
+    ]
+
+
+def _format_severity(verdict: Verdict) -> str:
+    """Return the word that a severe alert begins with; empty for any other."""
+    return "HIGH " if verdict.severity == "high" else ""
+
+
+@functools.lru_cache(CACHED_ACCOUNTS)
 def format_account(account: str, label: str) -> str:
     """Return the label of the account; without a label, the last four digits of its number."""
     safe_label = gsm7.sanitise(label, LABEL_MAX_SEPTETS)
@@ -211,9 +244,10 @@ def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
     Without a name in the record, ``who`` is the user id.
     """
     has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
-    user_id_match = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
-    if user_id_match and not has_name and form.is_full:
-        return user_id_match[1]  # the UUID
+    if form.is_full and not has_name:
+        user_id_match = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
+        if user_id_match:
+            return user_id_match[1]  # the UUID
     return gsm7.sanitise_name(sign_in.who, form.name_max_septets)
 
 
@@ -252,7 +286,8 @@ def _make_time_line(
     time = parse_time(sign_in.time)
     when = "time unknown"
     if time:
-        when = f"{time:%Y-%m-%d %H:%M:%S} UTC{_format_local_time(time, zone)}"
+        date_and_time = time.isoformat(" ")[:DATE_AND_TIME_CHARS]  # faster than strftime
+        when = f"{date_and_time} UTC{_format_local_time(time, zone)}"
     if delay_seconds is not None and delay_seconds > LATE_AFTER_SECONDS:
         when += f", {_format_delay(delay_seconds)} ago"
     return f"{region} {when}".strip()
@@ -316,6 +351,8 @@ def _format_source(source: str, known_networks: str, max_septets: int) -> str:
     """
     if not source.strip():
         return "not recorded"
+    if _is_address(source):  # as almost every source, so this comes first
+        return source
     parts = [part.strip() for part in source.split(",")]
     addresses = list(filter(_is_address, parts))
     has_others = len(addresses) < len(parts)
@@ -338,12 +375,9 @@ def _list_addresses(addresses: list[str], shown_count: int, total: int) -> str:
 
 
 def _is_address(text: str) -> bool:
-    """Return whether a part of a source is an address; none is over SOURCE_MAX_SEPTETS long."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text  # a zone id may contain anything, such as a host name
+    """Return whether a part of a source is an address."""
+    # A zone id, which follows "%", may contain anything, such as a host name.
+    return "%" not in text and networks.pack_address(text) is not None
 
 
 def _format_id(value: str, max_septets: int) -> str:
