@@ -258,7 +258,11 @@ def _asserted_pairs(installation: Installation, file: str) -> list[Any]:
 
 
 def _secret_names(names: Iterable[str]) -> list[str]:
-    """Return the names that sound like a secret itself, and not like its ARN or name."""
+    """Return the names that sound like a secret: by a word such as "token" or "password" in them.
+
+    ``names`` are those of environment variables or of parameters. One that ends in "arn" or "name"
+    says where a secret is, and is left out.
+    """
     return [name for name in names if SECRET_NAME.search(name) and not SECRET_LOCATION.search(name)]
 
 

@@ -86,15 +86,15 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def if_present(value: Any) -> Any:
+def value_if_present(value: Any) -> Any:
     """Return the value of a property that a condition can leave out.
 
     ``!If [HasX, value, !Ref AWS::NoValue]`` -> ``value``. Any other value is returned unchanged.
     """
     if isinstance(value, dict) and set(value) == {"Fn::If"}:
-        _condition, value_if_present, otherwise = value["Fn::If"]
-        if otherwise == "${AWS::NoValue}":
-            return value_if_present
+        _condition, present_value, otherwise = value["Fn::If"]
+        if otherwise == "${AWS::NoValue}":  # a resolved !Ref AWS::NoValue
+            return present_value
     return value
 
 

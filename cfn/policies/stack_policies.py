@@ -14,10 +14,10 @@ from installation import ARN_FORMATS
 from policy_base import (
     allow_statements,
     as_list,
-    if_present,
     meets_conditions,
     policy,
     principals,
+    value_if_present,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
         ("Service", user.service)
         for user in ROLE_USERS
         for properties in installation.properties_of(user.kind)
-        if if_present(properties.get(user.role_property)) == role.arn
+        if value_if_present(properties.get(user.role_property)) == role.arn
     }
     if services:
         return trusted == services

@@ -14,9 +14,9 @@ from policy_base import (
     allow_statements,
     as_list,
     condition_values,
-    if_present,
     is_allowed,
     policy,
+    value_if_present,
 )
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def trail_is_allowed_to_encrypt(trail: Resource, installation: Installation) -> 
 def trail_is_allowed_to_log(trail: Resource, installation: Installation) -> bool:
     """The trail's log group, if any, is of this installation, and the trail's role may write."""
     # The trail has both properties, but the owner may switch them off: then each is a condition.
-    group = if_present(trail.properties["CloudWatchLogsLogGroupArn"])
-    role_arn = if_present(trail.properties["CloudWatchLogsRoleArn"])
+    group = value_if_present(trail.properties["CloudWatchLogsLogGroupArn"])
+    role_arn = value_if_present(trail.properties["CloudWatchLogsRoleArn"])
     role = installation.find_by_arn("AWS::IAM::Role", role_arn)
     inline_policies = role.properties["Policies"]
     statements = allow_statements(inline["PolicyDocument"] for inline in inline_policies)

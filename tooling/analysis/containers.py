@@ -40,14 +40,16 @@ RECORD_KEYS = frozenset(
 LAMBDA_SOURCE_PREFIX = "aws:"  # of eventSource in the events of SQS, Kinesis, S3 and others
 CLOUDTRAIL_TYPE_SUFFIX = " via cloudtrail"  # of an EventBridge event's detail-type, in lower case
 DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
-# Fields that hold a packed record. No record has one of them or LOG_KEY: they are looked for first.
+# Fields that hold a packed record. No record has one of them or LOG_FILE_KEY, so they are looked
+# for first.
 PACKED_RECORD_KEYS = (
     "CloudTrailEvent",  # lookup-events
     "eventJson",  # CloudTrail Lake
     "@message",  # Logs Insights
 )
 ROW_KEYS = (*PACKED_RECORD_KEYS, "eventjson", "message")
-LOG_KEY = "Records"  # log files of CloudTrail, events of Lambda's own sources
+# {"Records": [...]}: log files of CloudTrail, events of Lambda's own sources
+LOG_FILE_KEY = "Records"
 LIST_KEYS = (
     "records",  # events of Firehose
     "Events",  # lookup-events
@@ -118,8 +120,8 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
     """
     if key := _find_key(value, PACKED_RECORD_KEYS):
         yield from unwrap(value[key], key, depth + 1)
-    elif isinstance(value.get(LOG_KEY), list):
-        yield from _unwrap_list(value[LOG_KEY], LOG_KEY, depth)
+    elif isinstance(value.get(LOG_FILE_KEY), list):
+        yield from _unwrap_list(value[LOG_FILE_KEY], LOG_FILE_KEY, depth)
     elif is_record(value):
         yield value
     elif value.get("messageType") == CONTROL_MESSAGE:
@@ -138,7 +140,7 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
 
 def is_whole_record(value: object) -> bool:
     """Return whether ``unwrap`` would yield the value itself: a record that is not packed."""
-    if not isinstance(value, dict) or isinstance(value.get(LOG_KEY), list):
+    if not isinstance(value, dict) or isinstance(value.get(LOG_FILE_KEY), list):
         return False
     return not _find_key(value, PACKED_RECORD_KEYS) and is_record(value)
 

@@ -100,8 +100,8 @@ def _decompress_in_chunks(data: bytes) -> bytes:
 def decode_text(data: bytes) -> str:
     """Decode UTF-8, or UTF-16 and UTF-32 as JSON allows them and PowerShell writes them.
 
-    A byte that is not UTF-8 is kept as a surrogate, so that its line can be reported later. Raises
-    DecodeError for broken UTF-16 or UTF-32.
+    A byte that is not UTF-8 is kept as a lone surrogate, so that its line can be reported later.
+    Raises DecodeError for broken UTF-16 or UTF-32.
     """
     encoding = json.detect_encoding(data)
     try:
@@ -266,7 +266,8 @@ def decode_only_document(text: str) -> object:
 def _decode_json(text: str, position: int) -> tuple[object, int]:
     """Decode the document at ``position``; return it and the position of the next one.
 
-    Raises DecodeError if it is not JSON or not UTF-8, or if Python cannot decode it.
+    Raises DecodeError if it is not JSON or not UTF-8, or if Python cannot decode it. In ``text``, a
+    byte that is not UTF-8 stands as a lone surrogate (see ``decode_text``).
     """
     start = _skip_whitespace(text, position)
     try:
@@ -280,7 +281,7 @@ def _decode_json(text: str, position: int) -> tuple[object, int]:
     except ValueError as error:  # a number of more digits than Python converts
         remedy = "leave it out: no CloudTrail record contains such a number"
         raise DecodeError(start, f"cannot be read ({error})", remedy) from None
-    _refuse_undecoded_byte(text, start, end)  # in a string, the decoder accepts it
+    _refuse_undecoded_byte(text, start, end)  # the decoder accepts a lone surrogate in a string
     return value, _skip_whitespace(text, end)
 
 

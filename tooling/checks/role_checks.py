@@ -164,14 +164,15 @@ def _check_handler(kind: str, handler: Mapping[str, Any], rights: RoleRights) ->
                 yield _describe_need_of_tag(rights.name, action, kind)
 
 
-def _describe_need_of_tag(role: str, action: str, created: str) -> str:
-    """Return the sentence about a right that is needed to create a resource but never holds then.
+def _describe_need_of_tag(role: str, action: str, needed_by: str) -> str:
+    """Return the sentence about a right that a new resource needs and that needs a tag on it.
 
-    A condition limits it to resources that already have a tag. ``created`` names what needs the
-    right: an action that creates ("kms:CreateKey"), or a resource type ("AWS::SQS::Queue").
+    The right is needed to create a resource, but is granted only for resources that already have a
+    tag. ``needed_by`` is an action that creates ("kms:CreateKey"), or a resource type
+    ("AWS::SQS::Queue").
     """
     return (
-        f"{role}: {action} is needed for {created}, but the right hangs on a tag that a new"
+        f"{role}: {action} is needed for {needed_by}, but the right hangs on a tag that a new"
         " resource cannot have yet"
     )
 

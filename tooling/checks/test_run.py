@@ -91,7 +91,7 @@ def run(
 def prepare_provider(
     root: Path, folder: Path, environment: Mapping[str, str], announce: Callable[[str], None]
 ) -> Path:
-    """Run ``terraform init`` once, and return a mirror with the unpacked provider.
+    """Unpack the provider once, so that not every test does it; return a mirror with it.
 
     A mirror is a folder from which Terraform takes its provider; it may hold it as a zip file.
     ``terraform init`` unpacks the provider from the source mirror into a folder below ``folder``,

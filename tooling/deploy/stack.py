@@ -6,7 +6,8 @@ the templates and the keys of both zips are parameters. Equal parameters therefo
 changed, and no change set is needed to know it.
 
 The root stack is named like the prefix, and tagged with it: one without the tag was made by another
-tool. The live stack is the root stack as it is deployed. An artifact is one of the two zips.
+tool. The live stack is the root stack as it is deployed. An artifact is one of the two zips. A
+leftover is a resource that an operation removed from the stack and left in the account.
 
 A hidden change is one inside a nested stack that AWS does not list in the change set. Two flags
 permit what is refused otherwise: ``allow_replace`` to replace or remove a resource that keeps
@@ -350,6 +351,7 @@ def _execute(
 ) -> None:
     """Create the change set, show it, and execute it unless it is refused; wait for its end.
 
+    A new stack is protected from deletion first. At the end, the leftovers are announced.
     Raises RefusedError if a flag is needed to allow it, FailedError with the cause.
     """
     cloudformation = aws.client("cloudformation")
@@ -379,10 +381,10 @@ def _execute(
         StackName=change_set.stack_id,
         ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
     )
-    stop_command = ""
+    stop_command = ""  # shown if the user interrupts
     if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
         stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
-    status = _wait(operation, where, stop_command)
+    status = _wait(operation, where, stop_command=stop_command)
     _announce_leftovers(operation, aws.region, display)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _make_failure(operation, status, where)
@@ -409,12 +411,12 @@ def _delete(aws: Account, live: LiveStack, role_arn: str | None, display: Displa
 
 
 def _announce_leftovers(operation: StackOperation, region: str, display: Display) -> None:
-    """Announce what the operation removed from the stack and left in the account."""
+    """Announce each leftover of the operation."""
     for leftover in leftovers.find(operation.events):
         display.announce(leftover.describe(region))
 
 
-def _wait(operation: StackOperation, where: str, stop_command: str = "") -> str:
+def _wait(operation: StackOperation, where: str, *, stop_command: str = "") -> str:
     """Wait until the operation ends; return the stack's last status.
 
     Raises InterruptedWatchError on Ctrl-C: AWS goes on, and ``stop_command``, if there is one,

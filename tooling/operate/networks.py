@@ -85,7 +85,10 @@ class AddressCheck(NamedTuple):
 
 
 def load(aws: Account, settings: Settings) -> RecognisedNetworks:
-    """Read KnownNetworks and the allowances. Raises RefusedError if Signwatch is not deployed."""
+    """Read KnownNetworks, the allowed VPC endpoints and the allowances.
+
+    Raises RefusedError if Signwatch is not deployed.
+    """
     parameters = stack.require_deployed(aws, settings).parameters
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
     allowances = [
@@ -97,7 +100,8 @@ def load(aws: Account, settings: Settings) -> RecognisedNetworks:
         parameters.get("KnownNetworks", ""),
         tuple(recognition.split_list(parameters.get("AllowedVpcEndpointIds", ""))),
         tuple(allowances),
-        # The templates got this parameter in the version whose function first read allowances.
+        # An older function ignores allowances. This parameter shows the version: both came with one
+        # release.
         has_allowance_support="AllowedVpcEndpointIds" in parameters,
     )
 
@@ -433,5 +437,6 @@ def check_address(
 
 def _contains(networks: recognition.Networks, address: str) -> bool:
     """Return whether one of the networks contains the address, be it public or private."""
-    # A private address is found only as if it came through an allowed VPC endpoint.
+    # recognises() rejects a private address unless it came by an allowed VPC endpoint. Only
+    # membership is asked here, so it is called as if it did.
     return recognition.recognises(networks, address, by_vpc_endpoint=True)

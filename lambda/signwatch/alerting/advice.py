@@ -1,5 +1,7 @@
 """Says in an e-mail what to do about an alert, by its reasons and the kind of sign-in. Pure.
 
+A device code signs in a program, after a person approved it in the portal of IAM Identity Center.
+
 Sources: IAM User Guide, "Revoke IAM role temporary security credentials" and "Root user best
 practices"; IAM Identity Center User Guide, "Delete active user sessions".
 """
@@ -142,5 +144,8 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
 
 
 def _is_about_device_code(verdict: Verdict) -> bool:
-    """Return whether a device code was approved from another address, or from an unknown one."""
+    """Return whether the alert is about the addresses of a device code.
+
+    The code was used from another address than it was approved from, or that is unknown.
+    """
     return DEVICE_CODE in verdict.reasons or APPROVAL_UNKNOWN in verdict.reasons

@@ -252,7 +252,10 @@ def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
 
 
 def _format_client(client: str, form: TextForm) -> str:
-    """Return the host or the id of an authorised application (SignIn.client), in quotes."""
+    """Return the program that a person gave access (OAuth), in quotes (SignIn.client).
+
+    It is the host that the program is called back at, or the end of its client id.
+    """
     max_septets = CLIENT_MAX_SEPTETS if form.is_full else form.name_max_septets
     return gsm7.quote(client, max_septets)
 

@@ -143,10 +143,11 @@ def send(
 ) -> Outcome:
     """Send one text. After a transient failure, try once more. Never raises.
 
-    After a timeout, or an answer that names no message, it is not tried again here, because Twilio
-    may have sent the text. It is tried again after a server error or a broken connection, although
-    it may have been sent then too. An attempt is made only if it leaves enough time for the e-mail.
-    ``seconds_left`` returns the time until the function's timeout.
+    After a timeout, or an answer without a message id, Twilio probably sent the text, and a second
+    one would be a duplicate: this function does not try again, but Lambda's retry may. After a
+    server error or a broken connection, Twilio probably did not send it, and a duplicate is better
+    than no text: this function tries again. An attempt is made only if it leaves enough time for
+    the e-mail. ``seconds_left`` returns the time until Lambda's timeout.
     """
     if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
         return Outcome("transient", "there was no time left")

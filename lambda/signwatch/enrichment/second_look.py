@@ -9,6 +9,7 @@ followed: as an unfinished sign-in. The queue also holds events whose alert is h
 
 In the names, ``step_event`` is the event of a right password, and ``unfinished_sign_in`` is what it
 is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
+A workflow is one attempt to sign in to Identity Center; its events share an AuthWorkflowID.
 
 Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon
 SQS"; CloudWatch Logs API reference, FilterLogEvents; IAM Identity Center User Guide
@@ -198,7 +199,8 @@ def _is_same_person(
     """Return whether both are by the same kind of user, in one account, with the same name or id.
 
     An Identity Center user is compared by user id. If one of the two has none,
-    ``has_same_workflow`` decides. An unknown user or account is never the same.
+    ``has_same_workflow`` decides: whether both events belong to one workflow. An unknown user or
+    account is never the same.
     """
     if not unfinished_sign_in.account or sign_in.account != unfinished_sign_in.account:
         return False
@@ -213,5 +215,5 @@ def _is_same_person(
 
 
 def _read_workflow_id(event: object) -> str:
-    """Return the id that all records of one Identity Center sign-in share; empty if it has none."""
+    """Return the AuthWorkflowID of an event; empty if it has none."""
     return get_string(open_record(event).extra, "AuthWorkflowID")

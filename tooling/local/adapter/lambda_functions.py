@@ -153,7 +153,8 @@ def _write_log(configuration: dict[str, Any], result: Result) -> None:
     group, role = _log_group(configuration), configuration["Role"]
     group_arn = f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{group}"
     stream_arn = f"{group_arn}:log-stream:{result.stream}"
-    pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
+    # Decided as for a request by HTTPS, since policies may deny others (aws:SecureTransport).
+    pin_request_origin("127.0.0.1", secure_transport=True)
     is_missing = group not in cloudwatch_logs._log_groups
     if is_missing and is_role_allowed(role, "logs:CreateLogGroup", f"{group_arn}:*"):
         cloudwatch_logs._create_log_group({"logGroupName": group})

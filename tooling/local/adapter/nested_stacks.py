@@ -287,10 +287,11 @@ def _without_retain_except_on_create(template: Stack) -> Stack:
 
 
 def _add_event(stack: Stack, logical_id: str, status: str, child: Stack, reason: str = "") -> None:
-    """Add an event about ``child`` to the events of ``stack``: the child's parent or the child.
+    """Add an event about ``child`` to the events of ``stack``.
 
-    ``logical_id`` is the child's: in the parent's events its logical id in the parent's template,
-    in its own events its name.
+    Such an event is listed twice: by the parent under the child's logical id, and by the child
+    itself under its stack name. This adds one of the two: ``stack`` is the parent or the child, and
+    ``logical_id`` is what it lists the event under.
     """
     stack_id, name, child_id = stack["StackId"], stack["StackName"], child["StackId"]
     stacks._add_event(stack_id, name, logical_id, STACK_TYPE, status, reason, child_id)

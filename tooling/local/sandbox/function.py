@@ -70,7 +70,7 @@ def unpack(package: Package, root: Path) -> None:
 
 
 def remove_root(root: Path) -> None:
-    """Remove ``root``, and its parent folder if nothing else is in it."""
+    """Remove the folder that a function was unpacked to, and its parent if that is empty then."""
     shutil.rmtree(root)
     with suppress(OSError):
         root.parent.rmdir()
