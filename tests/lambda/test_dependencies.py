@@ -78,6 +78,7 @@ def test_client_gives_up_soon_enough_for_the_other_channel() -> None:
     config = get_client("sns").meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 5)
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert config.region_name == "us-east-1"  # the function's own
 
 
 def test_quick_client_of_another_region_tries_once_for_two_seconds() -> None:

@@ -183,7 +183,8 @@ def test_names_that_only_a_checksum_tells_apart_do_not_match(who: str, similar: 
 
 
 def test_allowance_without_a_name_is_for_everybody() -> None:
-    assert allowance.make("198.51.100.7", "x").is_for("anybody", "")
+    for names in (("anybody", ""), ("anybody", "Admin"), ("", "")):
+        assert allowance.make("198.51.100.7", "x").is_for(*names)
 
 
 def test_allowance_recognises_addresses_in_its_range_alone() -> None:
