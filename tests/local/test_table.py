@@ -11,11 +11,13 @@ from signwatch.enrichment.state import State
 from tests.support.dependencies import SETTINGS, Table
 from tests.support.emulator import EmulatorAccount
 
+pytestmark = [pytest.mark.local]
+
 NAME = SETTINGS.ledger_table_name
 NOW = 1_795_000_000
 
 
-@pytest.fixture(params=["fake", pytest.param("emulator", marks=pytest.mark.local)])
+@pytest.fixture(params=["fake", "emulator"])
 def dynamodb(request: pytest.FixtureRequest) -> Any:
     if request.param == "fake":
         return Table()
