@@ -47,7 +47,7 @@ SIGN_INS = [
 ROLE = "arn:aws:iam::111122223333:role/app"
 ASSUMED = {
     "credentials": {
-        "accessKeyId": "ASIAEXAMPLE000000001",
+        "accessKeyId": "ASIA-EXAMPLE-00000001",
         "sessionToken": "IQoJb3JpZ2luX2VjEXAMPLE" * 20,
         "expiration": "Nov 20, 2026, 11:00:00 AM",
     },
