@@ -254,10 +254,16 @@ def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
 def _format_client(client: str, form: TextForm) -> str:
     """Return the program that a person gave access (OAuth), in quotes (SignIn.client).
 
-    It is the host that the program is called back at, or the end of its client id.
+    It is the host that the program is called back at, or the end of its client id. Of a long one,
+    only the end is shown, because it decides whose host it is. One with other letters than GSM-7's
+    has a checksum, so that it does not look like another.
     """
     max_septets = CLIENT_MAX_SEPTETS if form.is_full else form.name_max_septets
-    return gsm7.quote(client, max_septets)
+    end_chars = max_septets // 2  # what makes it unclickable takes room too
+    if gsm7.is_shown_whole(client, max_septets) or len(client) <= end_chars:
+        return f'"{gsm7.sanitise_name(client, max_septets)}"'
+    end = gsm7.sanitise_name(client[-end_chars:], max_septets - len("..."))
+    return f'"...{end}"'
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:

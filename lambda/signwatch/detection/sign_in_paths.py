@@ -107,7 +107,7 @@ TRANSFER_WEB_APP = _identity_center_path("transfer-web-app", "Transfer web app s
 APPLICATION = SignInPath("application", "Application authorised (OAuth)", OUTCOME_IN_SUCCESS_FIELD)
 PATHS_BY_CONTENT = (WORKSPACES, TRANSFER_WEB_APP, APPLICATION)
 # The kinds of the paths by name whose events may be on one of these paths instead.
-SHARED_KINDS = frozenset({IDENTITY_CENTER, "factor", AWS_LOGIN_KIND})
+SHARED_KINDS = frozenset({IDENTITY_CENTER, AWS_LOGIN_KIND})
 # AWS Sign-In sends this event to EventBridge directly, not through CloudTrail.
 ANOMALY = _api_call_path("anomaly", "AWS's own sign-in anomaly alert")
 

@@ -112,6 +112,8 @@ CLI_CLIENTS = frozenset(
     for partition in ("aws", "aws-cn", "aws-us-gov")
     for client in ("same-device", "cross-device")
 )
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+AWS_WEB_DOMAINS = (".aws.amazon.com", ".amazonaws.com", ".amazonaws.cn", ".amazonaws-us-gov.com")
 CLIENT_KEYS = ("redirect_uri", "redirectUri", "client_id", "clientId")  # in this order
 URL_HOST_PATTERN = r"[A-Za-z][\w+.-]*://(?:[^/?#\\]*@)?(\[[^\]]*\]|[^/?#\\:@]+)"
 ACCOUNT_ID_LENGTH = 12  # digits
@@ -256,8 +258,9 @@ def _read_record(record: Record) -> ParsedEvent:
         return _make_unreadable(record, "the event holds no CloudTrail record")
     path = PATHS_BY_EXACT_NAME.get((record.service, record.name))
     if path is None:  # names in another case, or an event that is not on a path
-        service = record.service.lower().partition(".")[0]  # "signin" of "signin.amazonaws.com"
-        event_name = record.name.lower()
+        # "signin" of "signin.amazonaws.com"
+        service = record.service.strip().lower().partition(".")[0]
+        event_name = record.name.strip().lower()
         path = PATHS.get((service, event_name))
         if path is None:
             return _read_other_event(service, event_name, record)
@@ -495,15 +498,19 @@ def _has_older_session(record: Record) -> bool:
 def _is_of_application(record: Record) -> bool:
     """Return whether the OAuth client in a record is another program than the AWS CLI.
 
-    Two fields may name it; one that does not name the CLI is enough. A record that names no client
-    is the CLI's, unless it names the resource that a token is for, which the CLI never does.
+    Several fields may name it; one that does not name the CLI is enough. The CLI never names the
+    resource that a token is for, and is called back at this computer or at AWS alone.
     """
-    request, extra = record.get_object("requestParameters"), record.extra
-    request_client = request.get("client_id") or request.get("clientId")
-    extra_client = extra.get("client_id") or extra.get("clientId")
-    if request_client or extra_client:
-        return _is_other_client(request_client) or _is_other_client(extra_client)
-    return bool(request.get("resource") or extra.get("resource"))
+    for fields in (record.get_object("requestParameters"), record.extra):
+        for key, value in fields.items():
+            name = key.replace("_", "").lower()
+            if name == "clientid" and _is_other_client(value):
+                return True
+            if name == "redirecturi" and _is_other_host(value):
+                return True
+            if name == "resource" and value:
+                return True
+    return False
 
 
 def _is_other_client(client: object) -> bool:
@@ -511,6 +518,15 @@ def _is_other_client(client: object) -> bool:
     if isinstance(client, str):
         return client != "" and client not in CLI_CLIENTS
     return bool(client)
+
+
+def _is_other_host(url: object) -> bool:
+    """Return whether a URL leads to a host that is neither this computer nor AWS's."""
+    if not isinstance(url, str):
+        return bool(url)
+    match = re.match(URL_HOST_PATTERN, url)
+    host = match[1].lower() if match else url
+    return not (url == "" or host in LOOPBACK_HOSTS or f".{host}".endswith(AWS_WEB_DOMAINS))
 
 
 def _read_client(record: Record) -> str:

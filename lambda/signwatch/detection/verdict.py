@@ -355,13 +355,17 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
 def _make_key_of_repeated(sign_in: SignIn) -> str:
     """Return the deduplication key of a sign-in that repeats many times a day; of others "".
 
-    One alert a day is sent for each user, source and role, or application.
+    One alert a day is sent for each user, source and role, or application. An unknown role or
+    application may be any, so its alerts are all sent.
     """
+    if sign_in.kind == "role-keys" and not sign_in.role:
+        return ""
     source = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}"
     if sign_in.kind in REPEATED_KINDS:
         role = f"{sign_in.target_account}/{sign_in.role}"
         return _make_deduplication_key(sign_in, f"{source}#{role}")
-    if sign_in.kind == "application" and sign_in.grant == "refresh":  # every hour
+    is_refresh = sign_in.kind == "application" and sign_in.grant == "refresh"  # every hour
+    if is_refresh and sign_in.client:
         return _make_deduplication_key(sign_in, f"{source}#{sign_in.client}")
     return ""
 

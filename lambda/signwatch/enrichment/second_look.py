@@ -38,8 +38,10 @@ SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than it
 SEARCH_MAX_PAGES = 20  # of raw copies, each page up to 1 MB
 MIN_SECONDS_FOR_PAGE = 40.0  # until the timeout: the client may hang for 10, a text may take 30
 FOLLOWED = "a sign-in followed"
-# WorkSpaces and web apps check a password as the portal does, and only their sign-in differs.
-COMPLETED_KINDS = ("console", IDENTITY_CENTER, WORKSPACES.kind, TRANSFER_WEB_APP.kind)
+# WorkSpaces and web apps check a password as the portal does, and only their sign-in differs. It is
+# noted, so it answers only for the password of its own workflow.
+OWN_WORKFLOW_KINDS = (WORKSPACES.kind, TRANSFER_WEB_APP.kind)
+COMPLETED_KINDS = ("console", IDENTITY_CENTER, *OWN_WORKFLOW_KINDS)
 
 
 def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -> ParsedEvent:
@@ -158,6 +160,8 @@ def _read_completing_sign_in(
         return None
     workflow_id = _read_workflow_id(step_event)
     has_same_workflow = workflow_id != "" and workflow_id == _read_workflow_id(candidate_event)
+    if sign_in.kind in OWN_WORKFLOW_KINDS and not has_same_workflow:
+        return None
     is_same = _is_same_person(unfinished_sign_in, sign_in, has_same_workflow=has_same_workflow)
     return sign_in if is_same else None
 

@@ -438,10 +438,19 @@ def test_application_takes_the_room_that_the_other_fields_leave() -> None:
         **LONG_FIELDS, client="[" * 500, outcome="failure", mfa="provider"
     )
     text = compose_text(longest, label="[" * 20, delay_seconds=360_000_000, zone="Asia/Kathmandu")
-    assert text.splitlines()[1].startswith('Application authorised (OAuth) FAILED: "[')
+    assert text.splitlines()[1].startswith('Application authorised (OAuth) FAILED: "...')
     assert text.endswith("\nId 8a1edcc0")
     assert gsm7.count_septets(text) <= 306
-    assert compose_text(APPLICATION._replace(client="x" * 99)).splitlines()[1].count("x") == 33
+    assert compose_text(APPLICATION._replace(client="x" * 99)).splitlines()[1].count("x") == 18
+
+
+def test_end_of_a_long_host_is_shown_and_a_look_alike_has_a_checksum() -> None:
+    host = "claude.ai.session-verification.attacker-site.com"
+    line = compose_text(APPLICATION._replace(client=host)).splitlines()[1]
+    assert line.endswith('site. com"')
+    assert '"...' in line
+    look_alike = compose_text(APPLICATION._replace(client="cl\u0430ude.ai")).splitlines()[1]
+    assert re.search(r'"claude\. ai #[0-9a-f]{6}"$', look_alike)
 
 
 def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
@@ -456,7 +465,7 @@ def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
     lines = compose_text(sign_in, label="l" * 20).splitlines()
     with_id = compose_text(sign_in._replace(who=USER_ID, user_id=USER_ID), label="l" * 20)
     assert line_value(with_id, "Who") == '"5... #8a96ed"'
-    assert lines[1] == f'Application authorised (OAuth): "{"x" * 9}..."'
+    assert lines[1] == f'Application authorised (OAuth): "...{"x" * 6}"'
     assert lines[3] == f'Role: "{"r" * 9}..." in ...3333'
 
 

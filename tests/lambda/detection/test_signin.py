@@ -515,17 +515,14 @@ def test_any_other_url_is_a_sign_in_to_the_portal(login_to: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("login_to", "is_right_password"),
-    [("https://skylight.local", False), ("https://example.awsapps.com/start/", True), ("", True)],
+    "login_to", ["https://skylight.local", "https://example.awsapps.com/start/", ""]
 )
-def test_right_factor_waits_for_a_sign_in_unless_it_is_of_another_service(
-    login_to: str, is_right_password: bool
-) -> None:
+def test_right_factor_waits_for_a_sign_in_whatever_service_asked_for_it(login_to: str) -> None:
     changed = event("identity-center-factor-is-right")
     changed["detail"]["additionalEventData"]["LoginTo"] = login_to
     reading = signin.read(changed)
     assert isinstance(reading, signin.Step)
-    assert reading.is_right_password is is_right_password
+    assert reading.is_right_password
 
 
 @pytest.mark.parametrize("change", [{"vpcEndpointId": ENDPOINT}, {"sourceIPAddress": "10.0.0.7"}])
@@ -541,6 +538,21 @@ CLI_CLIENT = "arn:aws:signin:::devtools/same-device"
 OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a-8c6b-2e1f5a3d9b7c"
 
 
+@pytest.mark.parametrize(
+    ("names", "class_name"),
+    [
+        ({"eventName": " "}, "Unreadable"),
+        ({"eventSource": " "}, "Unreadable"),
+        ({"eventName": "ConsoleLogin "}, "Unreadable"),  # its outcome has another name
+        ({"eventSource": " signin.amazonaws.com"}, "SignIn"),
+    ],
+)
+def test_blanks_around_a_name_hide_no_sign_in(names: dict[str, str], class_name: str) -> None:
+    changed = event("iam-user-signs-in-with-mfa")
+    changed["detail"] |= names
+    assert type(signin.read(changed)).__name__ == class_name
+
+
 @pytest.mark.parametrize("name", ["aws-login-is-approved-in-the-browser", "aws-login-gets-a-token"])
 @pytest.mark.parametrize(
     ("parameters", "extra", "kind"),
@@ -548,7 +560,15 @@ OTHER_CLIENT = "arn:aws:signin:us-west-2::external-client/dcr/b3f2c8a1-9d4e-4f7a
         ({"client_id": CLI_CLIENT}, {}, "aws-login"),
         ({"client_id": "arn:aws:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({"clientId": "arn:aws-us-gov:signin:::devtools/same-device"}, {}, "aws-login"),
-        ({"client_id": CLI_CLIENT, "resource": "x"}, {}, "aws-login"),
+        ({"client_id": CLI_CLIENT, "resource": "x"}, {}, "application"),
+        ({"ClientId": OTHER_CLIENT}, {}, "application"),
+        ({"redirect_uri": "https://evil.example/cb"}, {}, "application"),
+        ({"redirectUri": "https://evil.example", "client_id": CLI_CLIENT}, {}, "application"),
+        ({"redirect_uri": "https://amazonaws.com.evil.example/"}, {}, "application"),
+        ({"redirect_uri": "http://127.0.0.1.evil.example/"}, {}, "application"),
+        ({"redirect_uri": ["http://127.0.0.1/"]}, {}, "application"),
+        ({"redirect_uri": "http://127.0.0.1:53037/oauth/callback"}, {}, "aws-login"),
+        ({"redirect_uri": "https://eu-west-1.signin.aws.amazon.com/x"}, {}, "aws-login"),
         ({"client_id": "arn:aws-cn:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({}, {"client_id": CLI_CLIENT}, "aws-login"),
         (None, {}, "aws-login"),

@@ -379,6 +379,13 @@ def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
     assert decision.reasons == ("device code elsewhere", "recognised source")
 
 
+def test_keys_of_an_unknown_role_are_reported_each_time() -> None:
+    record = event("command-line-gets-role-keys")
+    assert judge(record, "anywhere").deduplication_key
+    del record["detail"]["serviceEventDetails"]["role_name"]
+    assert judge(record, "anywhere").deduplication_key == ""
+
+
 class TestAlertOff:
     CASE_OF_EACH_CAUSE = (
         ("iam-user-signs-in-with-mfa", "anywhere", "unrecognised-source"),

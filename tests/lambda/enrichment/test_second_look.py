@@ -295,6 +295,16 @@ class TestPerson:
         world.logs.raw_copies = [sign_in]
         assert process(queue_delivery(password), world.dependencies())["verdict"] == "ignored"
 
+    def test_sign_in_to_another_service_completes_no_other_workflow(self, world: World) -> None:
+        password, sign_in = step(PORTAL), success(PORTAL)
+        password["detail"]["additionalEventData"]["AuthWorkflowID"] = "one"
+        sign_in["detail"]["additionalEventData"] |= {
+            "AuthWorkflowID": "two",
+            "LoginTo": "https://skylight.local",
+        }
+        world.logs.raw_copies = [sign_in]
+        assert look_again(world, password) != "ignored"
+
     def test_console_sign_in_of_another_user_does_not_count(self, world: World) -> None:
         sign_in = success(CONSOLE)
         sign_in["detail"]["userIdentity"]["userName"] = "Paulo"
