@@ -129,7 +129,7 @@ data "aws_iam_policy_document" "change_set_preparation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
     # A nested change set is described by its ARN alone. The Service Authorization Reference lists only stacks for
-    # DescribeChangeSet, and nothing yet for DescribeEvents, which explains a failed validation of a change set.
+    # DescribeChangeSet. For DescribeEvents, which explains a failed validation, it lists stacks and change sets.
     sid = "DescribeChangeSets"
     actions = [
       "cloudformation:DescribeChangeSet",

@@ -85,6 +85,8 @@ class RoleRights:
 
     def has_without_tags(self, name: str, service: str) -> bool:
         """Return whether the role may use the action on a new resource, which has no tags yet."""
+        if any(_denies_without_tags(statement, name) for statement in self._own_statements):
+            return False
         return any(
             _allows(statement, name, service) and holds_without_tags(statement)
             for statement in self._find_statements(name)
@@ -276,7 +278,25 @@ def _allows(statement: Mapping[str, Any], action: str, service: str) -> bool:
 
 def _denies_everywhere(statement: Mapping[str, Any], action: str) -> bool:
     """Return whether a statement denies an action on every resource and without a condition."""
-    is_everywhere = "*" in as_list(statement.get("Resource", [])) and "Condition" not in statement
+    return "Condition" not in statement and _denies_all_resources(statement, action)
+
+
+def _denies_without_tags(statement: Mapping[str, Any], action: str) -> bool:
+    """Return whether a statement denies an action on every resource that has no tags.
+
+    A condition on anything but a tag may not hold, so a statement that has one does not count.
+    """
+    has_tag_conditions_alone = _list_tag_conditions(statement) == list_conditions(statement)
+    return (
+        has_tag_conditions_alone
+        and holds_without_tags(statement)
+        and _denies_all_resources(statement, action)
+    )
+
+
+def _denies_all_resources(statement: Mapping[str, Any], action: str) -> bool:
+    """Return whether a statement denies an action on "*", if its conditions hold."""
+    is_everywhere = "*" in as_list(statement.get("Resource", []))
     return is_everywhere and not is_allow(statement) and _is_about(statement, action)
 
 

@@ -113,6 +113,28 @@ class TestDependentActions:
         assert (finding in own) is is_found
         assert (finding in check_role(reference, create, key_policy=of_key)) is is_found
 
+    @pytest.mark.parametrize(
+        ("condition", "is_found"),
+        [
+            ({"StringNotEquals": {TAG: "x"}}, True),
+            ({"Null": {TAG: "true"}}, True),
+            ({"StringEquals": {TAG: "x"}}, False),
+            ({"Null": {TAG: "false"}}, False),
+            ({"StringNotEquals": {TAG: "x", "aws:PrincipalTag/x": "x"}}, False),
+        ],
+    )
+    def test_denial_that_holds_for_a_new_resource_is_named(
+        self, condition: dict[str, Any], is_found: bool, reference: Reference
+    ) -> None:
+        """A denial that depends on something else too may not hold."""
+        denied = make_policy("sqs:Create*", effect="Deny", Condition=condition)
+        found = check_role(reference, make_policy("sqs:CreateQueue"), denied)
+        finding = (
+            f"{SERVICE}: sqs:CreateQueue is needed for sqs:CreateQueue, but the right hangs on a"
+            " tag that a new resource cannot have yet"
+        )
+        assert (finding in found) is is_found
+
     def test_creation_itself_must_not_hang_on_a_tag(self, reference: Reference) -> None:
         found = check_role(reference, make_policy("sqs:CreateQueue", Condition=TAGGED))
         assert "sqs:CreateQueue is needed for sqs:CreateQueue, but the right hangs" in found[0]
