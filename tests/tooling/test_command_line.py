@@ -282,7 +282,7 @@ class TestCommandLine:
     def test_explain_takes_its_path_with_and_without_the_flag(
         self, run: Run, tmp_path: Path, command_line: tuple[str, ...]
     ) -> None:
-        (tmp_path / "here.json").write_text(json.dumps({"eventName": "x"}))
+        (tmp_path / "here.json").write_text(json.dumps({"eventName": "x", "eventID": "x"}))
         end = run("explain", *command_line, "--config", "empty.toml")
         assert (end.code, end.err) == (0, "")
         assert "unreadable" in end.out

@@ -2,16 +2,17 @@
 
 What counts as a record, so that a damaged record is still judged and nothing else is:
 
-- an object with one of RECORD_KEYS, unless its source begins with "aws:" (events of Lambda's own
-  sources look alike)
-- an EventBridge event whose type is one of CloudTrail's, whatever it holds, or whose ``detail`` has
-  one of RECORD_KEYS
+- an object with two of RECORD_KEYS that hold what they hold in a record, unless its source begins
+  with "aws:" (events of Lambda's own sources look alike) or it is an event of CloudTrail Insights
+- an EventBridge event whose ``detail`` is such an object, or whose type is one of CloudTrail's and
+  whose ``detail`` is no event of CloudTrail Insights
 
 A container is an object or a list whose form says where its content is. The content is unwrapped
 again, up to MAX_DEPTH levels. Content may be text that holds JSON, or base64 of gzip.
 
-Facts: AWS CloudTrail User Guide, "CloudTrail log file examples", "CloudTrail digest file structure"
-and "CloudTrail Lake supported event schemas" (eventJson); AWS CLI reference, cloudtrail
+Facts: AWS CloudTrail User Guide, "CloudTrail log file examples", "CloudTrail record contents for
+Insights events", "CloudTrail digest file structure" and "CloudTrail Lake supported event schemas"
+(eventJson); AWS CLI reference, cloudtrail
 lookup-events and get-query-results, logs filter-log-events, get-query-results and get-log-record,
 sqs receive-message; CloudWatch Logs User Guide, "Real-time processing of log data with
 subscriptions"; Lambda Developer Guide, "Using Lambda with Amazon SQS", "Using Lambda with Amazon
@@ -34,9 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH = 24  # a trail batch in a failure record in a topic's message in a queue has 14
-RECORD_KEYS = frozenset(
-    {"eventVersion", "eventSource", "eventName", "eventID", "userIdentity", "sourceIPAddress"}
-)
+NAME_KEYS = ("eventSource", "eventName")
+RECORD_KEYS = {  # and the type of what they hold
+    **dict.fromkeys((*NAME_KEYS, "eventVersion", "eventID", "sourceIPAddress"), str),
+    "userIdentity": dict,
+}
+MIN_RECORD_KEYS = 2  # other JSON may have one of them
+INSIGHT_TYPE = "AwsCloudTrailInsight"  # eventType of an event of CloudTrail Insights
+INSIGHT_KEY = "insightDetails"
 LAMBDA_SOURCE_PREFIX = "aws:"  # of eventSource in the events of SQS, Kinesis, S3 and others
 CLOUDTRAIL_TYPE_SUFFIX = " via cloudtrail"  # of an EventBridge event's detail-type, in lower case
 DIGEST_KEYS = {"digestS3Bucket", "logFiles"}  # keys of a digest file, which has no records
@@ -81,6 +87,11 @@ class NotARecord:
 
 
 @dataclass(frozen=True)
+class EmptyContainer:
+    """A list that may hold records and holds nothing."""
+
+
+@dataclass(frozen=True)
 class BrokenContent:
     """A container whose content cannot be decoded."""
 
@@ -90,7 +101,7 @@ class BrokenContent:
     remedy: str  # what to try
 
 
-Found = dict[str, Any] | NotARecord | BrokenContent  # the first is a record
+Found = dict[str, Any] | NotARecord | EmptyContainer | BrokenContent  # the first is a record
 
 
 def unwrap(value: object, key: str = "text", depth: int = 0) -> Iterator[Found]:
@@ -122,8 +133,8 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
         yield from unwrap(value[key], key, depth + 1)
     elif isinstance(value.get(LOG_FILE_KEY), list):
         yield from _unwrap_list(value[LOG_FILE_KEY], LOG_FILE_KEY, depth)
-    elif is_record(value):
-        yield value
+    elif record := _find_record(value):
+        yield record
     elif value.get("messageType") == CONTROL_MESSAGE:
         return  # it has no records, and nobody expects any
     elif key := _find_list_key(value):
@@ -142,26 +153,73 @@ def is_whole_record(value: object) -> bool:
     """Return whether ``unwrap`` would yield the value itself: a record that is not packed."""
     if not isinstance(value, dict) or isinstance(value.get(LOG_FILE_KEY), list):
         return False
-    return not _find_key(value, PACKED_RECORD_KEYS) and is_record(value)
+    return not _find_key(value, PACKED_RECORD_KEYS) and _find_record(value) is value
 
 
-def is_record(value: dict[str, Any]) -> bool:
-    """Return whether an object is a CloudTrail record or an EventBridge event with one.
+def _find_record(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the record or EventBridge event that an object is, as ``signin.read`` takes it.
 
-    It may be damaged: one field that only such a record has is enough.
+    This is the object itself, or a copy: with a ``detail`` that was JSON in a text, or without a
+    ``detail`` that is no record in an object that is one. None if the object is neither.
     """
-    source = value.get("eventSource")
-    if isinstance(source, str) and source.startswith(LAMBDA_SOURCE_PREFIX):
-        return False
-    if not RECORD_KEYS.isdisjoint(value):
-        return True
-    detail_type = value.get("detail-type")
-    if isinstance(detail_type, str):
-        detail_type = detail_type.lower()
-        if detail_type == ANOMALY_TYPE or detail_type.endswith(CLOUDTRAIL_TYPE_SUFFIX):
-            return True
+    if _has_lambda_source(value):
+        return None
+    if isinstance(value.get("detail"), str):
+        value = _decode_detail(value)
     detail = value.get("detail")
-    return isinstance(detail, dict) and not RECORD_KEYS.isdisjoint(detail)
+    if isinstance(detail, dict) and _is_bare_record(detail):
+        return value
+    if _has_cloudtrail_type(value) and not (isinstance(detail, dict) and _is_insight(detail)):
+        return value
+    if not _is_bare_record(value):
+        return None
+    if "detail" in value:
+        return {key: field for key, field in value.items() if key != "detail"}
+    return value
+
+
+def _decode_detail(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event with the object that its text ``detail`` holds as JSON.
+
+    It is returned unchanged if there is no object in the text.
+    """
+    if not event["detail"].lstrip().startswith("{"):
+        return event
+    try:
+        detail = documents.decode_only_document(event["detail"])
+    except DecodeError:
+        return event
+    return {**event, "detail": detail}
+
+
+def _has_cloudtrail_type(event: dict[str, Any]) -> bool:
+    """Return whether the type of an EventBridge event is one of CloudTrail's."""
+    detail_type = event.get("detail-type")
+    if not isinstance(detail_type, str):
+        return False
+    detail_type = detail_type.lower()
+    return detail_type == ANOMALY_TYPE or detail_type.endswith(CLOUDTRAIL_TYPE_SUFFIX)
+
+
+def _has_lambda_source(value: dict[str, Any]) -> bool:
+    """Return whether an object is an event of one of Lambda's own sources."""
+    source = value.get("eventSource")
+    return isinstance(source, str) and source.startswith(LAMBDA_SOURCE_PREFIX)
+
+
+def _is_bare_record(value: dict[str, Any]) -> bool:
+    """Return whether an object is a CloudTrail record by its own keys. It may be damaged."""
+    if _has_lambda_source(value) or _is_insight(value):
+        return False
+    count = sum(isinstance(value.get(key), kind) for key, kind in RECORD_KEYS.items())
+    return count >= MIN_RECORD_KEYS
+
+
+def _is_insight(value: dict[str, Any]) -> bool:
+    """Return whether an object is an event of CloudTrail Insights: it has no names of its own."""
+    if any(isinstance(value.get(key), str) for key in NAME_KEYS):
+        return False
+    return value.get("eventType") == INSIGHT_TYPE or INSIGHT_KEY in value
 
 
 def _find_key(value: dict[str, Any], keys: tuple[str, ...]) -> str:
@@ -185,6 +243,8 @@ def _unwrap_list(values: list[Any], key: str, depth: int) -> Iterator[Found]:
 
     ``key`` names the field that holds the list.
     """
+    if not values:
+        yield EmptyContainer()
     for value in values:
         row = _read_row(value)
         yield from unwrap(value if row is None else row, key, depth + 1)

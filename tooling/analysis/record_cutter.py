@@ -72,6 +72,8 @@ def cut(data: bytes) -> list[object] | None:
         if not data.isascii():
             data.decode()
         records = _names_decoder.decode(data).Records
+        if not records:
+            return None  # what an empty log is, the caller decides
         hits = _find_hits(records)
         texts = _texts_decoder.decode(data).Records if hits else []
         values = [_value_decoder.decode(texts[index]) for index in hits]

@@ -149,8 +149,9 @@ def read(file: SourceFile, open_stdin: Callable[[], BinaryIO]) -> Iterator[FileI
     """Yield the records of one file, and a problem for each place that cannot be read.
 
     If ``record_cutter`` can cut the file, records that are not sign-ins are yielded together, as
-    OtherRecords. Values that are no record are reported together, after the records. Only
-    this file is held in memory. ``open_stdin`` is called only to read standard input.
+    OtherRecords. Values that are no record are reported together, after the records, and so is a
+    file of nothing but empty containers. Only this file is held in memory. ``open_stdin`` is called
+    only to read standard input.
     """
     try:
         data = documents.decompress(_read_bytes(file, open_stdin))
@@ -173,7 +174,11 @@ def _number_items(path: str, text: str, items: Iterator[object]) -> Iterator[Fil
     """
     index = 0
     foreign_indexes: list[int] = []  # of the values that are no records
+    has_empty_container = False
     for item in items:
+        if isinstance(item, containers.EmptyContainer):
+            has_empty_container = True  # it has no position
+            continue
         count = 1
         if isinstance(item, dict):
             yield FileRecord(path, index, item)
@@ -191,7 +196,7 @@ def _number_items(path: str, text: str, items: Iterator[object]) -> Iterator[Fil
         else:  # NotARecord
             foreign_indexes.append(index)
         index += count
-    if foreign_indexes:
+    if foreign_indexes or (has_empty_container and not index):
         yield _make_foreign_problem(path, foreign_indexes, count=index)
 
 
@@ -210,7 +215,7 @@ def _unwrap_pieces(pieces: list[object]) -> Iterator[object]:
 def _unwrap_documents(text: str) -> Iterator[object]:
     """Yield what is found in each document of a text, and a DecodeError for each broken place.
 
-    What is found is a record (an object), NotARecord or BrokenContent.
+    What is found is a record (an object), NotARecord, EmptyContainer or BrokenContent.
     """
     for document in documents.split_text(text):
         if isinstance(document, DecodeError):

@@ -82,6 +82,7 @@ NESTED = to_received(
 )  # fmt: skip
 CONTAINERS: dict[str, object] = {
     "EventBridge event": EVENT,
+    "EventBridge event with its record as text": {**EVENT, "detail": TEXT},
     "log file": {"Records": [RECORD]},
     "lookup-events": {"Events": [LOOKUP_EVENT]},
     "lookup-events --query 'Events[]'": [LOOKUP_EVENT],
@@ -128,7 +129,31 @@ CSV_FILES = {
     "Logs Insights": to_csv(["@timestamp", "@message"], ["2026-11-20", TEXT]),
     "one column": to_csv(["eventJson"], [TEXT]),
 }
+INSIGHT = {
+    "eventVersion": "1.09",
+    "eventTime": "2026-11-20T10:00:00Z",
+    "awsRegion": "us-east-1",
+    "eventID": "55ed45c5",
+    "eventType": "AwsCloudTrailInsight",
+    "recipientAccountId": "111122223333",
+    "insightDetails": {"state": "Start", "eventSource": "s3.amazonaws.com", "eventName": "Get"},
+    "eventCategory": "Insight",
+}
 NO_RECORDS: dict[str, object] = {
+    "log file of Insights": {"Records": [INSIGHT]},
+    "event of Insights": {"detail-type": "AWS Insight via CloudTrail", "detail": INSIGHT},
+    "event pattern": {"source": ["aws.signin"], "detail": {"eventName": ["ConsoleLogin"]}},
+    "event pattern with more keys": {
+        "detail-type": ["AWS Console Sign In via CloudTrail"],
+        "detail": {"eventSource": ["x"], "eventName": ["y"], "userIdentity": {"type": ["Root"]}},
+    },
+    "one text of a record": {"eventVersion": "1.0", "foo": 1},
+    "one number of a record": {"eventID": 5},
+    "numbers of a record": {"eventID": 5, "eventVersion": 1, "eventName": None},
+    "lookup-events without an event": {"Events": []},
+    "log file without a record": {"Records": []},
+    "empty list": [],
+    "empty lists": [[], {"Records": []}],
     "empty object": {},
     "arbitrary JSON": {"name": "signwatch", "version": "0.1.0", "files": ["a"]},
     "error of an API": {"detail": "Not found"},
@@ -247,10 +272,39 @@ def test_an_event_with_an_odd_field_is_still_judged(key: str, odd: object) -> No
 
 
 @pytest.mark.parametrize("key", sorted(containers.RECORD_KEYS))
-def test_one_field_that_only_a_record_has_makes_a_record(key: str) -> None:
-    assert unwrap({key: "x"}) == [{key: "x"}]
-    rows, _, _ = explain_text(json.dumps({key: "x"}))
+def test_two_fields_that_a_record_has_make_a_record(key: str) -> None:
+    for other in containers.RECORD_KEYS:
+        damaged = {name: RECORD[name] for name in (key, other)}
+        assert unwrap(damaged) == [containers.NotARecord() if key == other else damaged]
+    rows, _, _ = explain_text(json.dumps({key: RECORD[key], "eventName": "x", "eventID": "x"}))
+    assert len(rows) == 1
+
+
+def test_a_record_that_cannot_be_read_is_still_an_alert() -> None:
+    rows, _, _ = explain_text(json.dumps({"eventID": "x", "userIdentity": {}}))
     assert [(row["class"], row["verdict"]) for row in rows] == [("unreadable", "alert")]
+
+
+@pytest.mark.parametrize("detail", [{"x": 1}, {}, None, 7, "x", "{", [RECORD]], ids=repr)
+def test_a_record_with_a_field_detail_is_judged_by_itself(detail: object) -> None:
+    assert unwrap({**RECORD, "detail": detail}) == [RECORD]
+
+
+def test_a_record_in_the_detail_of_another_is_judged() -> None:
+    outer = {"eventName": "x", "eventID": "x"}
+    for detail in (RECORD, TEXT):
+        assert unwrap({**outer, "detail": detail}) == [{**outer, "detail": RECORD}]
+
+
+def test_a_record_with_names_is_no_event_of_insights() -> None:
+    record = {**RECORD, "eventType": "AwsCloudTrailInsight", "insightDetails": {}}
+    assert unwrap(record) == [record]
+
+
+def test_an_empty_list_beside_a_record_is_no_fault() -> None:
+    rows, messages, code = explain_text(json.dumps([{"Events": []}, RECORD, []]))
+    assert [row["index"] for row in rows] == [0]
+    assert (messages, code) == ("", 0)
 
 
 def test_every_case_file_is_a_record_unless_it_is_a_text() -> None:
@@ -292,7 +346,7 @@ class TestBroken:
             ('"eventName": "ConsoleLogin"}', "line 1, column 12"),
             ('"eventName"\n: "ConsoleLogin"}', "line 2, column 1"),
             ('7 "x" true, {}', "line 1, column 11"),
-            ('"eventName": "A",\n{"eventName": "B"}', "line 1, column 12"),
+            ('"eventName": "A",\n{"eventName": "B", "eventID": "x"}', "line 1, column 12"),
         ],
     )
     def test_json_that_begins_with_a_text_gives_the_error_alone(

@@ -301,7 +301,7 @@ class TestOutput:
     @pytest.mark.parametrize(("err", "is_shown"), [(Terminal(), True), (io.StringIO(), False)])
     def test_progress_is_shown_only_on_a_terminal(self, err: io.StringIO, is_shown: bool) -> None:
         ticks = iter(range(100))
-        stdin = json.dumps({"Records": [{"eventName": "x"}] * 5}).encode()
+        stdin = json.dumps({"Records": [{"eventName": "x", "eventID": "x"}] * 5}).encode()
         streams = buffers(stdin, err, lambda: float(next(ticks)))
         explain.run(["-"], criteria(), streams, as_json=True)
         assert ("3 records in 1 files ..." in err.getvalue()) == is_shown
@@ -309,7 +309,9 @@ class TestOutput:
 
     def test_no_progress_is_shown_before_two_seconds(self) -> None:
         err = Terminal()
-        explain.run(["-"], criteria(), buffers(b'{"eventName": "x"}', err, lambda: 1.9))
+        explain.run(
+            ["-"], criteria(), buffers(b'{"eventName": "x", "eventID": "x"}', err, lambda: 1.9)
+        )
         assert err.getvalue() == ""
 
 
@@ -324,9 +326,8 @@ class TestRun:
         assert "Paulo" in streams.out.getvalue()
         assert streams.err.getvalue().count("\nTry: ") == 1
 
-    @pytest.mark.parametrize("text", ['{"Records": []}', " \n", "[]", '{"Events": []}'])
-    def test_a_file_without_a_record_is_refused(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "a.json").write_text(text)
+    def test_a_blank_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(" \n")
         with pytest.raises(RefusedError, match=r"a\.json: contains no record"):
             explain.run([str(tmp_path / "a.json")], criteria(), buffers())
 

@@ -19,7 +19,7 @@ from tooling.analysis.record_files import FileProblem, FileRecord, SourceFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-A, B, C = {"eventName": "A"}, {"eventName": "B"}, {"eventName": "C"}
+A, B, C = ({"eventName": name, "eventID": "x"} for name in "ABC")
 LOG = {"Records": [A, B]}
 DEEP = "[" * 200_000
 
@@ -77,15 +77,21 @@ class TestForms:
             (to_json(A, B, between="\t") + "\n" + to_json(C, A, between="\t"), [A, B, C, A]),
             (to_json(LOG), [A, B]),
             (json.dumps(LOG, indent=2), [A, B]),
-            ('{"Records": [\n{"eventName": "A"}\n]}', [A]),
-            ('[\n{"eventName": "A"}\n]\n[\n{"eventName": "B"}\n]', [A, B]),
+            (f'{{"Records": [\n{json.dumps(A)}\n]}}', [A]),
+            (f"[\n{json.dumps(A)}\n]\n[\n{json.dumps(B)}\n]", [A, B]),
             (json.dumps(LOG, indent=2) + json.dumps(C, indent=2), [A, B, C]),
             (to_json(LOG, {"Records": [C]}), [A, B, C]),
             (to_json([LOG, {"Records": [C]}]), [A, B, C]),
             (to_json(lookup(json.dumps(A), json.dumps(B))), [A, B]),
             (to_json(*lookup(json.dumps(A), json.dumps(B))["Events"]), [A, B]),
-            (to_json({"eventName": "one\u2028line"}, B), [{"eventName": "one\u2028line"}, B]),
-            ('{"eventName": "one\u2028line"}\n' + to_json(B), [{"eventName": "one\u2028line"}, B]),
+            (
+                to_json({**A, "eventName": "one\u2028line"}, B),
+                [{**A, "eventName": "one\u2028line"}, B],
+            ),
+            (
+                '{"eventID": "x", "eventName": "one\u2028line"}\n' + to_json(B),
+                [{**A, "eventName": "one\u2028line"}, B],
+            ),
         ],
     )
     def test_each_form_gives_its_records_in_order(
@@ -104,7 +110,7 @@ class TestForms:
         assert values(read(tmp_path, members, name)) == [A, B, C]
 
     def test_a_large_gzip_file_is_read_completely(self, tmp_path: Path) -> None:
-        many = [{"eventName": os.urandom(20).hex()} for _ in range(2000)]
+        many = [{**A, "eventName": os.urandom(20).hex()} for _ in range(2000)]
         assert values(read(tmp_path, gzip.compress(to_json({"Records": many}).encode()))) == many
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
@@ -148,9 +154,9 @@ class TestFindFiles:
             "c/deep/er/0.json",
         ):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(to_json({"eventName": name}))
+            (tmp_path / name).write_text(to_json({**A, "eventName": name}))
         names = ["a.json", "b/1/9.json", "b/2.json", "c/deep/er/0.json"]
-        assert values(read_all(tmp_path)) == [{"eventName": name} for name in names]
+        assert values(read_all(tmp_path)) == [{**A, "eventName": name} for name in names]
 
     def test_a_file_that_is_named_twice_is_read_once(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(to_json(A))
