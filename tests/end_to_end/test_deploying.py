@@ -216,8 +216,12 @@ def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
 
     with ThreadPoolExecutor(1) as trail:
         writing = trail.submit(write_records)
-        with pytest.raises(FailedError, match="ended in ROLLBACK_FAILED because Taken"):
-            stack.deploy(aws, checkout.settings, contract, artifacts, display=listener.stack())
+        for _ in range(3):  # on a busy machine, the records may be too late for the first deploy
+            with pytest.raises(FailedError, match="because Taken") as failure:
+                stack.deploy(aws, checkout.settings, contract, artifacts, display=listener.stack())
+            if "ROLLBACK_FAILED" in str(failure.value):
+                break
+    assert "ended in ROLLBACK_FAILED because Taken" in str(failure.value)
     bucket = writing.result()
     lines = [line for line in listener.lines if line.startswith("Left in the account: ")]
     (bucket_line,) = [line for line in lines if f"AWS::S3::Bucket {bucket} (" in line]
