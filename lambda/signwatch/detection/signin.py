@@ -502,14 +502,10 @@ def _is_of_application(record: Record) -> bool:
     resource that a token is for, and is called back at this computer or at AWS alone.
     """
     for fields in (record.get_object("requestParameters"), record.extra):
-        for key, value in fields.items():
-            name = key.replace("_", "").lower()
-            if name == "clientid" and _is_other_client(value):
-                return True
-            if name == "redirecturi" and _is_other_host(value):
-                return True
-            if name == "resource" and value:
-                return True
+        get = fields.get
+        client, url = get("client_id") or get("clientId"), get("redirect_uri") or get("redirectUri")
+        if get("resource") or _is_other_client(client) or (url and _is_other_host(url)):
+            return True
     return False
 
 
@@ -521,12 +517,12 @@ def _is_other_client(client: object) -> bool:
 
 
 def _is_other_host(url: object) -> bool:
-    """Return whether a URL leads to a host that is neither this computer nor AWS's."""
-    if not isinstance(url, str):
+    """Return whether there is a URL, and it leads neither to this computer nor to AWS."""
+    if not isinstance(url, str) or not url:
         return bool(url)
     match = re.match(URL_HOST_PATTERN, url)
     host = match[1].lower() if match else url
-    return not (url == "" or host in LOOPBACK_HOSTS or f".{host}".endswith(AWS_WEB_DOMAINS))
+    return host not in LOOPBACK_HOSTS and not f".{host}".endswith(AWS_WEB_DOMAINS)
 
 
 def _read_client(record: Record) -> str:
@@ -756,7 +752,7 @@ def _read_vpc_endpoint(record: Record) -> str:
     endpoint = record.detail.get("vpcEndpointId")
     extra = record.extra
     # One search of all keys is faster than a comparison of each, and few records have this one.
-    if not endpoint and ENDPOINT_KEY not in "\n".join(extra).lower():
+    if not endpoint and (not extra or ENDPOINT_KEY not in "\n".join(extra).lower()):
         return ""
     others = [value for key, value in extra.items() if key.lower() == ENDPOINT_KEY]
     values = [value for value in (endpoint, *others) if value]

@@ -561,7 +561,6 @@ def test_blanks_around_a_name_hide_no_sign_in(names: dict[str, str], class_name:
         ({"client_id": "arn:aws:signin:::devtools/cross-device"}, {}, "aws-login"),
         ({"clientId": "arn:aws-us-gov:signin:::devtools/same-device"}, {}, "aws-login"),
         ({"client_id": CLI_CLIENT, "resource": "x"}, {}, "application"),
-        ({"ClientId": OTHER_CLIENT}, {}, "application"),
         ({"redirect_uri": "https://evil.example/cb"}, {}, "application"),
         ({"redirectUri": "https://evil.example", "client_id": CLI_CLIENT}, {}, "application"),
         ({"redirect_uri": "https://amazonaws.com.evil.example/"}, {}, "application"),
