@@ -226,6 +226,9 @@ class TestInit:
         problem = self.run(tmp_path, "echo '- Finding hashicorp/aws'; exec sleep 60")
         assert problem == "the registry did not answer within 0.2 seconds"
 
+    def test_the_registry_is_given_up_early_enough_for_an_answer_within_ten_seconds(self) -> None:
+        assert provider_mirror.REGISTRY_LIMIT_SECONDS == 7
+
     def test_a_download_may_take_longer(self, tmp_path: Path) -> None:
         assert self.run(tmp_path, "echo '- Installing hashicorp/aws'; exec sleep 0.4") == ""
 
