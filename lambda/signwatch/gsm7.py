@@ -172,8 +172,8 @@ def _compute_checksum(name: str) -> str:
 def escape_name(name: str) -> str:
     r"""Return a name for an e-mail: in its own script, on one line, not clickable.
 
-    Letters, their marks and digits of every script stay. Any other character outside ASCII, such as
-    one that is invisible or changes the direction, becomes its code: ``"\u202e"``.
+    Letters, their marks and digits of every script stay, and emoji. Any other character outside
+    ASCII, such as one that is invisible or changes the direction, becomes its code: ``"\u202e"``.
     """
     escaped = "".join(map(_escape_character, name[:UNTRUSTED_TEXT_MAX_CHARS]))
     if len(name) > UNTRUSTED_TEXT_MAX_CHARS:
@@ -191,7 +191,8 @@ def _escape_character(character: str) -> str:
         return REPLACEMENTS[character]
     import unicodedata
 
-    if unicodedata.category(character)[0] in "LMN":  # letter, mark or number
+    category = unicodedata.category(character)
+    if category[0] in "LMN" or category == "So":  # letter, mark, number, or such as an emoji
         return character
     return f"\\u{ord(character):04x}"
 

@@ -233,7 +233,7 @@ def _send_alert(
             label=settings.account_label,
             delay_seconds=delay_seconds,
             zone=settings.time_zone,
-            known_networks=settings.known_networks,
+            known_networks=_list_recognised_networks(sign_in, now, dependencies),
         )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
@@ -243,3 +243,19 @@ def _send_alert(
         raise
     finally:
         record_alert(verdict, sign_in, now, dependencies, reached_somebody=reached_somebody)
+
+
+def _list_recognised_networks(
+    sign_in: SignIn | Unreadable, now: float, dependencies: Dependencies
+) -> str:
+    """Return the networks that decide in which order the parts of a source are shown.
+
+    These are the networks of both lists, separated by commas. The allowances are read only if the
+    source has several parts.
+    """
+    known = dependencies.settings.known_networks
+    if not isinstance(sign_in, SignIn) or "," not in sign_in.source:
+        return known
+    from signwatch.enrichment.allowance_store import list_networks
+
+    return f"{known},{list_networks(sign_in, now, dependencies)}"

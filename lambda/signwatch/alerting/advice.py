@@ -3,7 +3,8 @@
 A device code signs in a program, after a person approved it in the portal of IAM Identity Center.
 
 Sources: IAM User Guide, "Revoke IAM role temporary security credentials" and "Root user best
-practices"; IAM Identity Center User Guide, "Delete active user sessions".
+practices"; IAM Identity Center User Guide, "Delete active user sessions"; AWS Sign-In User Guide,
+"AWS MCP Server", and API Reference, RevokeOAuth2TokenWithIAM.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ IDENTITY_CENTER_USER = (
     "If it was nobody you know: end the person's sessions in IAM Identity Center, reset the "
     "password and the MFA devices, and revoke the active sessions of their roles."
 )
+APPLICATION = (
+    "If you did not authorise this application: in IAM, deny the person the actions of AWS Sign-In "
+    "(AuthorizeOAuth2Access, CreateOAuth2Token), so that it gets no further token. A token that it "
+    "has works for up to one hour; a policy with the condition key SignInSessionArn ends that "
+    "session at once."
+)
 FEDERATION_TOKEN = (
     "If it was nobody you know: delete the access keys of the user who made the token."  # noqa: S105 - advice
 )
@@ -105,7 +112,9 @@ def advise(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:
 def _advise_about_source(sign_in: SignIn, verdict: Verdict) -> str:
     """Return how the source could be recognised; empty if that would not end the alert."""
     alerts_from_everywhere = sign_in.identity == "root" or sign_in.kind in ALWAYS_ALERT_BY_KIND
-    if alerts_from_everywhere or _is_about_device_code(verdict):
+    # What matters about an application is whose it is, wherever it runs.
+    is_application = sign_in.kind == "application"
+    if alerts_from_everywhere or is_application or _is_about_device_code(verdict):
         return ""
     if SOURCE_INSIDE_AWS in verdict.reasons:
         return INSIDE_AWS
@@ -131,7 +140,8 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
         (ANOMALY, sign_in.kind == "anomaly"),
         (NOBODY_GOT_IN, sign_in.outcome == "failure"),
         (DEVICE_CODE_PHISHING, _is_about_device_code(verdict)),
-        (SESSION_USE, SESSION_ELSEWHERE in verdict.reasons),
+        (APPLICATION, sign_in.kind == "application"),
+        (SESSION_USE, SESSION_ELSEWHERE in verdict.reasons and sign_in.identity != "root"),
         (PASSWORD_KNOWN, RIGHT_PASSWORD in verdict.reasons),
         (ROOT, sign_in.identity == "root"),
         (IDENTITY_CENTER_USER, sign_in.identity == IDENTITY_CENTER),

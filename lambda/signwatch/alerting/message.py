@@ -34,6 +34,9 @@ SOURCE_MAX_SEPTETS = 45  # the longest IPv6 address
 REGION_MAX_SEPTETS = 16
 ID_MAX_SEPTETS = 8  # of the event id; enough to find the event
 EVENT_ID_MAX_CHARS = 64  # of the event id in the e-mail
+# A role that Identity Center makes for a permission set (User Guide, "Permission sets": the suffix)
+PERMISSION_SET_PATTERN = r"AWSReservedSSO_(.+)_[0-9a-f]{16}"
+SOURCE_PART_MAX_SEPTETS = 20  # of a part of a list that is not an address
 ACCOUNT_CHARS = ACCOUNT_MAX_CHARS = 12
 VPC_ENDPOINT_MAX_SEPTETS = 22  # of an id like vpce-0123456789abcdef0
 # Amazon SNS API reference, Publish: "less than 100 characters long"
@@ -70,8 +73,8 @@ EMAIL_FORM = TextForm(gsm7.UNTRUSTED_TEXT_MAX_CHARS, gsm7.UNTRUSTED_TEXT_MAX_CHA
 # In the last one, all fields at full length fit into TEXT_MAX_SEPTETS.
 TEXT_FORMS = (
     TextForm(gsm7.NAME_MAX_SEPTETS),
-    TextForm(24),
-    TextForm(12),
+    TextForm(gsm7.NAME_MAX_SEPTETS, is_full=False),
+    TextForm(24, is_full=False),
     TextForm(12, is_full=False),
     TextForm(8, is_full=False),
     TextForm(4, is_full=False),
@@ -99,7 +102,8 @@ def compose(
 
     ``delay_seconds`` is the time since the sign-in, None if unknown. ``zone`` is the name of a
     time zone, such as Europe/Berlin, in which the time is shown beside UTC. An unknown name is
-    ignored. If the record lists several sources, those in ``known_networks`` come last.
+    ignored. If the record lists several sources, those in ``known_networks``, which are separated
+    by commas, come last.
     """
     options = _Options(label, delay_seconds, zone, known_networks)
     account = format_account(sign_in.account, label)
@@ -210,13 +214,26 @@ def _make_role_lines(sign_in: SignIn, form: TextForm) -> list[str]:
     lines = []
     target = _format_account_number(sign_in.target_account, form)
     if sign_in.role:
-        role = gsm7.quote(sign_in.role, form.name_max_septets)
-        lines.append(f"Role: {role} in {target}" if target else f"Role: {role}")
+        role = _format_role(sign_in.role, form)
+        lines.append(f"{role} in {target}" if target else role)
     elif target:
         lines.append(f"In account: {target}")
-    if origin := _format_account_number(sign_in.origin_account, form):
+    origin = _format_account_number(sign_in.origin_account, form)
+    if origin and sign_in.origin_account != sign_in.target_account:
         lines.append(f"From account: {origin}")
     return lines
+
+
+def _format_role(role: str, form: TextForm) -> str:
+    """Return a role with what it is, such as ``'Permission set: "ReadOnly"'``.
+
+    The text names the permission set that Identity Center made the role for, because all such roles
+    have the same long beginning. The e-mail has the whole name of the role.
+    """
+    match = re.fullmatch(PERMISSION_SET_PATTERN, role)
+    if match and form is not EMAIL_FORM:
+        return f'Permission set: "{gsm7.sanitise_name(match[1], form.name_max_septets)}"'
+    return f'Role: "{gsm7.sanitise_name(role, form.name_max_septets)}"'
 
 
 def _format_account_number(account: str, form: TextForm) -> str:
@@ -244,7 +261,7 @@ def _format_name(sign_in: SignIn | Unreadable, form: TextForm) -> str:
     Without a name in the record, ``who`` is the user id.
     """
     has_name = sign_in.who != sign_in.user_id and gsm7.can_show(sign_in.who)
-    if form.is_full and not has_name:
+    if form.name_max_septets >= gsm7.NAME_MAX_SEPTETS and not has_name:
         user_id_match = re.fullmatch(USER_ID_PATTERN, sign_in.user_id)
         if user_id_match:
             return user_id_match[1]  # the UUID
@@ -258,7 +275,7 @@ def _format_client(client: str, form: TextForm) -> str:
     only the end is shown, because it decides whose host it is. One with other letters than GSM-7's
     has a checksum, so that it does not look like another.
     """
-    max_septets = CLIENT_MAX_SEPTETS if form.is_full else form.name_max_septets
+    max_septets = min(CLIENT_MAX_SEPTETS, form.name_max_septets)
     end_chars = max_septets // 2  # what makes it unclickable takes room too
     if gsm7.is_shown_whole(client, max_septets) or len(client) <= end_chars:
         return f'"{gsm7.sanitise_name(client, max_septets)}"'
@@ -355,31 +372,34 @@ def _make_full_name_lines(sign_in: SignIn | Unreadable) -> list[str]:
 def _format_source(source: str, known_networks: str, max_septets: int) -> str:
     """Return a source that is one or more addresses as it is, anything else quoted and made safe.
 
-    AWS may record several addresses, separated by commas. Those outside ``known_networks`` come
-    first, and the number of parts that do not fit is added: "198.51.100.23 and 2 more".
+    AWS may record several parts, separated by commas. The addresses outside ``known_networks`` come
+    first, then what is no address, then the known addresses. The number of parts that do not fit is
+    added: "198.51.100.23 and 2 more".
     """
     if not source.strip():
         return "not recorded"
     if _is_address(source):  # as almost every source, so this comes first
         return source
     parts = [part.strip() for part in source.split(",")]
-    addresses = list(filter(_is_address, parts))
-    has_others = len(addresses) < len(parts)
-    if not addresses or (has_others and len(source) <= max_septets):
+    if not any(map(_is_address, parts)):
         return gsm7.quote(source, max_septets - len('""'))
     known = networks.parse_list(known_networks)
-    addresses.sort(key=lambda address: networks.recognises(known, address))  # False comes first
-    for shown_count in range(len(addresses), 1, -1):  # from all of them down to two
-        shown = _list_addresses(addresses, shown_count, len(parts))
-        if len(shown) <= max_septets:
+    addresses = list(filter(_is_address, parts))
+    unknown_addresses = [part for part in addresses if not networks.recognises(known, part)]
+    known_addresses = [part for part in addresses if networks.recognises(known, part)]
+    others = [gsm7.quote(part, SOURCE_PART_MAX_SEPTETS) for part in parts if part not in addresses]
+    shown_parts = [*unknown_addresses, *others, *known_addresses]
+    for shown_count in range(len(parts), 1, -1):  # from all of them down to two
+        shown = _list_parts(shown_parts, shown_count)
+        if gsm7.count_septets(shown) <= max_septets:
             return shown
-    return _list_addresses(addresses, 1, len(parts))
+    return _list_parts(shown_parts, 1)
 
 
-def _list_addresses(addresses: list[str], shown_count: int, total: int) -> str:
-    """Return the first ``shown_count`` addresses, and how many of ``total`` are not shown."""
-    shown = ", ".join(addresses[:shown_count])
-    more = total - shown_count
+def _list_parts(parts: list[str], shown_count: int) -> str:
+    """Return the first ``shown_count`` parts of a source, and how many are not shown."""
+    shown = ", ".join(parts[:shown_count])
+    more = len(parts) - shown_count
     return f"{shown} and {more} more" if more else shown
 
 

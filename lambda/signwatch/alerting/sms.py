@@ -5,8 +5,8 @@ modules that are not needed. Twilio's client has no timeout and does not retry; 
 both.
 
 Sources: Twilio docs, "Messages resource", "What is a String Identifier (SID)?", "Error and warning
-dictionary" (20003, 20429, 20500, 21211, 21610, 21611, 21617, 90001) and "Twilio API best
-practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4 (503).
+dictionary" (10001, 20003, 20403, 20429, 20500, 21211, 21408, 21610, 21611, 21617, 70051, 90010) and
+"Twilio API best practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4 (503).
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ SECRET_CACHE_SECONDS = 300.0
 NO_ANSWER = "Twilio did not answer in time"
 NO_MESSAGE_ID = "Twilio's answer names no message"
 # HTTP status codes
-CREDENTIALS_REFUSED = (401, 403)
+UNAUTHORIZED, FORBIDDEN = 401, 403
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR, SERVICE_UNAVAILABLE = 408, 429, 500, 503
 # Twilio's error codes: too many requests, and the sender's queue is full. Both pass by themselves.
 TRANSIENT_ERROR_CODES = (20429, 21611)
+# Account not active (three codes), authentication failed, access denied to the account
+ACCOUNT_ERROR_CODES = (10001, 20003, 20005, 20403, 70051, 90010)
 MIN_ERROR_CODE = 10_000  # a lower number in an answer is not an error code of Twilio's
 MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
@@ -260,9 +262,10 @@ def classify(status: int, code: int | None) -> Outcome:
     reason = f"Twilio answered {status}, error {code}"
     if code is None:
         reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
-    if status in CREDENTIALS_REFUSED:
+    if status == UNAUTHORIZED or (status == FORBIDDEN and code in ACCOUNT_ERROR_CODES):
         return Outcome("credentials", reason)
-    if code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
+    is_from_between = status == FORBIDDEN and code is None  # a firewall or proxy, not Twilio
+    if is_from_between or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
         return Outcome("transient", reason)
     if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
         may_be_sent = status != SERVICE_UNAVAILABLE

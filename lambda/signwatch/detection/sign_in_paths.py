@@ -57,7 +57,10 @@ def _provider_path(kind: str, what: str) -> SignInPath:
 _TOKEN = _identity_center_path("token", "Command line sign-in", OUTCOME_BY_ABSENT_ERROR)
 PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "ConsoleLogin"): SignInPath("console", ""),
-    ("signin", "SwitchRole"): SignInPath("switch-role", "Role switched in the console"),
+    # Root cannot switch roles (IAM User Guide, "Switch from a user to an IAM role").
+    ("signin", "SwitchRole"): SignInPath(
+        "switch-role", "Role switched in the console", user="federated"
+    ),
     ("signin", "GetSigninToken"): SignInPath("console-link", "Console link made by federation"),
     ("signin", "PasswordRecoveryRequested"): SignInPath(
         "password-recovery", "Root password recovery", user="root"

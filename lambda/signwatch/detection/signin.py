@@ -349,12 +349,17 @@ def _read_session_use(path: SignInPath, record: Record) -> SignIn | Unreadable:
     """Parse a record on ``path`` that is a session use. Return Unreadable if it has no source."""
     if not record.source:
         return _make_unreadable(record, "the record names no source address", path)
-    sign_in = _make_sign_in(path, record, grant="", outcome="success")
-    return sign_in._replace(kind=SESSION_USE, what=WHAT_BY_USED_KIND[path.kind])
+    return _make_sign_in(path, record, grant="", outcome="success", is_session_use=True)
 
 
-def _make_sign_in(path: SignInPath, record: Record, grant: str, outcome: str) -> SignIn:
+def _make_sign_in(
+    path: SignInPath, record: Record, grant: str, outcome: str, *, is_session_use: bool = False
+) -> SignIn:
     """Return the SignIn of a record on ``path``."""
+    if is_session_use:
+        kind, what = SESSION_USE, WHAT_BY_USED_KIND[path.kind]
+    else:
+        kind, what = path.kind, ""
     identity = _read_identity(path, record)
     user_id, identity_store_id = "", ""
     if identity == IDENTITY_CENTER:
@@ -365,8 +370,8 @@ def _make_sign_in(path: SignInPath, record: Record, grant: str, outcome: str) ->
         SignIn,
         record.event_id,
         record.name or get_string(record.envelope, "detail-type"),
-        path.kind,
-        _describe(path, identity, record, grant),
+        kind,
+        what or _describe(path, identity, record, grant),
         _read_who(record, identity, user_id),
         identity,
         record.account,
@@ -447,7 +452,7 @@ def _find_token_step_reason(path: SignInPath, record: Record, grant: str) -> str
 
 def _read_grant(record: Record) -> str:
     """Return how a token was obtained: a value of GRANT_BY_TYPE; empty if that is not known."""
-    for fields in (record.get_object("requestParameters"), record.extra):
+    for fields in filter(None, (record.get_object("requestParameters"), record.extra)):
         for key in ("grantType", "grant_type"):
             if grant_type := get_string(fields, key):
                 return GRANT_BY_TYPE.get(grant_type.lower(), "")
@@ -501,7 +506,7 @@ def _is_of_application(record: Record) -> bool:
     Several fields may name it; one that does not name the CLI is enough. The CLI never names the
     resource that a token is for, and is called back at this computer or at AWS alone.
     """
-    for fields in (record.get_object("requestParameters"), record.extra):
+    for fields in filter(None, (record.get_object("requestParameters"), record.extra)):
         get = fields.get
         client, url = get("client_id") or get("clientId"), get("redirect_uri") or get("redirectUri")
         if get("resource") or _is_other_client(client) or (url and _is_other_host(url)):
@@ -624,14 +629,18 @@ def _read_who(record: Record, identity: str, user_id: str) -> str:
 
 
 def _read_name(fields: dict[str, Any], key: str) -> str:
-    """Return the name at ``key``; empty if it is hidden or has no letter or digit to show."""
+    """Return the name at ``key``; empty if it is hidden, invisible or ASCII punctuation."""
     name = fields.get(key)
     if not isinstance(name, str) or name == HIDDEN_NAME:
         return ""
     # Almost always the first character is enough, and checking it is faster than any().
     if name[:1].isalnum() or any(map(str.isalnum, name)):
         return name.strip()
-    return ""
+    if name.isascii():
+        return ""
+    from signwatch.gsm7 import to_gsm7  # few names are so odd
+
+    return name if to_gsm7(name) else ""  # such as an emoji, but nothing invisible
 
 
 def _read_arn_name(user: dict[str, Any]) -> str:
@@ -680,8 +689,7 @@ def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, st
     session is opened.
     """
     if path.kind == "role-keys":
-        details = record.get_object("serviceEventDetails")
-        return get_string(details, "role_name"), get_string(details, "account_id")
+        return _read_role_of_keys(record)
     if path.kind == "assume-root":
         target = get_string(record.get_object("requestParameters"), "targetPrincipal")
         return "", _read_arn_account(target) or target  # an ARN or an account id
@@ -693,6 +701,23 @@ def _read_role(path: SignInPath, identity: str, record: Record) -> tuple[str, st
     session_arn = get_string(record.user, "arn")  # "arn:...:assumed-role/role/session"
     role = session_arn.partition(":assumed-role/")[2].partition("/")[0]
     return role, _read_arn_account(session_arn) if role else ""
+
+
+def _read_role_of_keys(record: Record) -> tuple[str, str]:
+    """Return the name and the account id of the role whose keys Identity Center gave out.
+
+    AWS writes "role_name" and "account_id" into serviceEventDetails. The parameters of the API call
+    have the same names in camel case (Portal API Reference, GetRoleCredentials).
+    """
+    role, account = "", ""
+    for section in ("serviceEventDetails", "requestParameters"):
+        fields = record.get_object(section)
+        role = role or get_string(fields, "role_name") or get_string(fields, "roleName")
+        account_id = fields.get("account_id") or fields.get("accountId")
+        if isinstance(account_id, int):
+            account_id = str(account_id).zfill(ACCOUNT_ID_LENGTH)
+        account = account or (account_id.strip() if isinstance(account_id, str) else "")
+    return role, account
 
 
 def _read_origin_account(path: SignInPath, record: Record) -> str:
@@ -777,7 +802,11 @@ def _read_mfa(path: SignInPath, identity: str, record: Record) -> str:
         mfa = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
         return mfa or _read_session_mfa(record)
     session_mfa = _read_session_mfa(record)
-    if identity == "unknown" or session_mfa == "yes":
+    if identity == "unknown":
+        # "No" says nothing here: it may be a user of an identity provider.
+        mfa_used = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
+        return "yes" if mfa_used == "yes" else session_mfa
+    if session_mfa == "yes":
         return session_mfa
     if path.kind == "switch-role" and not _is_switched_from_provider(record):
         return session_mfa

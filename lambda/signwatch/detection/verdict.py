@@ -230,10 +230,16 @@ def _judge_sign_in(
 
 
 def _judge_possible_root(sign_in: SignIn, source_reason: str) -> Verdict:
-    """Return an alert on a success of root, or of a user who may be root."""
+    """Return an alert on a success of root, or of a user who may be root.
+
+    An application refreshes its token every hour, so that alert is sent once a day.
+    """
+    key = _make_key_of_refresh(sign_in)
     if sign_in.identity == "root":
-        return Verdict("alert", "high", ("root success", source_reason))
-    return Verdict("alert", "normal", ("success of an unknown kind of user", source_reason))
+        reasons = ("root success", source_reason)
+        return Verdict("alert", "high", reasons, deduplication_key=key)
+    reasons = ("success of an unknown kind of user", source_reason)
+    return Verdict("alert", "normal", reasons, deduplication_key=key)
 
 
 def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -259,13 +265,18 @@ def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
 
     A computer that is carried to a café does the same as a stolen token, so no text is sent. All
     unknown persons count as one, because a session is used every few minutes. A site is the network
-    of one home or hotel.
+    of one home or hotel. A session of root, or of a user who may be root, is worth a text, and the
+    alert cannot be switched off.
     """
     if source_reason == RECOGNISED_SOURCE:
         return RECOGNISED
     # Not by _make_deduplication_key, which would have every alert sent if the person is unknown.
     key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
     reasons = (SESSION_ELSEWHERE, source_reason)
+    if sign_in.identity == "root":
+        return Verdict("alert", "high", (*reasons, "root session"), deduplication_key=key)
+    if sign_in.identity == "unknown":
+        return Verdict("alert", "normal", reasons, deduplication_key=key)
     return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
 
 
@@ -364,10 +375,19 @@ def _make_key_of_repeated(sign_in: SignIn) -> str:
     if sign_in.kind in REPEATED_KINDS:
         role = f"{sign_in.target_account}/{sign_in.role}"
         return _make_deduplication_key(sign_in, f"{source}#{role}")
+    return _make_key_of_refresh(sign_in)
+
+
+def _make_key_of_refresh(sign_in: SignIn) -> str:
+    """Return the deduplication key of an application's refreshed token; of any other event "".
+
+    An unknown application may be any, so its alerts are all sent.
+    """
     is_refresh = sign_in.kind == "application" and sign_in.grant == "refresh"  # every hour
-    if is_refresh and sign_in.client:
-        return _make_deduplication_key(sign_in, f"{source}#{sign_in.client}")
-    return ""
+    if not (is_refresh and sign_in.client):
+        return ""
+    source = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}"
+    return _make_deduplication_key(sign_in, f"{source}#{sign_in.client}")
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:

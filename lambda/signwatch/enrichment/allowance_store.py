@@ -63,6 +63,15 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
     return None
 
 
+def list_networks(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
+    """Return the networks of the current allowances for this person or role, split by commas."""
+    return ",".join(
+        entry.cidr
+        for entry in _load_allowances(now, dependencies)
+        if entry.is_current(now) and entry.is_for(sign_in.who, sign_in.role)
+    )
+
+
 def _load_allowances(now: float, dependencies: Dependencies) -> tuple[Allowance, ...]:
     """Return the cached allowances, or read them if the cache is too old. Never raises."""
     prefix = dependencies.settings.name_prefix

@@ -41,6 +41,9 @@ def advise(name: str, *, recognised: bool = False, **fields: str) -> list[str]:
         ("role-is-switched", [ADDRESS, advice.FOREIGN_ACCOUNT]),
         ("federated-user-signs-in", [ADDRESS, advice.ROLE]),
         ("federation-token-is-made", [ADDRESS, advice.FEDERATION_TOKEN]),
+        ("application-is-authorised-in-the-browser", [advice.APPLICATION]),
+        ("application-refreshes-its-token", [advice.APPLICATION]),
+        ("aws-login-of-root-refreshes-its-token", [advice.ROOT]),
         ("iam-user-signs-in-from-a-private-address", [advice.PRIVATE_ADDRESS, advice.IAM_USER]),
     ],
 )
@@ -58,6 +61,7 @@ def test_advice_fits_the_reason(name: str, expected: list[str]) -> None:
         (advice.INSIDE_AWS, "AWS recorded no address, so there is none to add "),
         (advice.SWITCH_ON_MFA, "Switch on MFA for this user."),
         (advice.NOBODY_GOT_IN, "Nobody got in. "),
+        (advice.APPLICATION, "If you did not authorise this application: in IAM, deny the person "),
         (advice.ROOT_RECOVERY, "If you did not ask for it: somebody may have the mailbox "),
         (advice.ASSUME_ROOT, "If nobody of your organisation did this: look up the caller "),
         (advice.ANOMALY, "AWS says no more than this. Look at the recent sign-ins "),

@@ -149,9 +149,46 @@ def test_role_of_an_unknown_account_is_named_alone() -> None:
 def test_session_of_a_federated_user_names_its_role() -> None:
     sign_in = signin.read(event("identity-center-user-lands-in-the-console"))
     assert isinstance(sign_in, signin.SignIn)
-    role = sign_in.role
-    assert role.startswith("AWSReservedSSO_")
-    assert f"Role: {gsm7.quote(role, gsm7.NAME_MAX_SEPTETS)} in " in compose_text(sign_in)
+    assert line_value(compose_text(sign_in), "Permission set").startswith(
+        '"AdministratorAccess" in '
+    )
+    alert = message.compose(sign_in, ALERT, label="", delay_seconds=None)
+    assert 'Role: "AWSReservedSSO_AdministratorAccess_' in alert.body
+
+
+@pytest.mark.parametrize("label", ["", "l" * 20])
+@pytest.mark.parametrize("padding", ["", "x" * 50, "x" * 120])
+def test_two_permission_sets_never_look_alike(label: str, padding: str) -> None:
+    """AWS's own prefix and suffix are not shown, and a name that is cut has a checksum."""
+    shown = set()
+    for name in ("AdministratorAccess", "AdministratorAccessReadOnly", "AdministratorAudit"):
+        role = f"AWSReservedSSO_{padding}{name}_0123456789abcdef"
+        sign_in = SIGN_IN._replace(role=role, source="2001:db8:1111:2222:3333:4444:5555:6666")
+        sign_in = sign_in._replace(who="w" * 64, target_account="111122223333", mfa="provider")
+        text = compose_text(sign_in, label=label, delay_seconds=7200, zone="Europe/Berlin")
+        shown.add(line_value(text, "Permission set"))
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        "AdministratorAccess",
+        "AWSReservedSSO_Admin",
+        "AWSReservedSSO_Admin_0123456789abcdeg",
+        "xAWSReservedSSO_Admin_0123456789abcdef",
+    ],
+)
+def test_only_a_role_of_identity_center_is_shown_as_a_permission_set(role: str) -> None:
+    text = compose_text(SIGN_IN._replace(role=role))
+    assert "Permission set" not in text
+    assert "Role: " in text
+
+
+def test_origin_account_is_named_only_if_it_is_another() -> None:
+    sign_in = SIGN_IN._replace(role="Admin", target_account="1" * 12)
+    assert "From account" not in compose_text(sign_in._replace(origin_account="1" * 12))
+    assert "From account: 222222222222" in compose_text(sign_in._replace(origin_account="2" * 12))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +231,7 @@ def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
         ),
         (
             "203.0.113.10, 203.0.113.11, 203.0.113.12, 198.51.100.23, AWS Internal",
-            "198.51.100.23, 203.0.113.10 and 3 more",
+            '198.51.100.23, "AWS Internal" and 3 more',
         ),
         (
             "203.0.113.10,2001:db8:85a3:1111:2222:8a2e:370:7334,2001:db8:85a3:1111:2222:8a2e:370:7335",
@@ -208,8 +245,9 @@ def test_account_that_is_no_number_is_quoted(account: str, line: str) -> None:
             "203.0.113.100,198.51.100.100,198.51.100.101,198.51.100.102",
             "198.51.100.100, 198.51.100.101 and 2 more",
         ),
-        ("203.0.113.10, " + "a" * 31, '"203_0_113_10, ' + "a" * 26 + '..."'),
-        ("203.0.113.10, " + "a" * 32, "203.0.113.10 and 1 more"),
+        ("203.0.113.10, " + "a" * 32, '"' + "a" * 17 + '...", 203.0.113.10'),
+        ("AWS Internal, 198.51.100.23", '198.51.100.23, "AWS Internal"'),
+        ("signin.amazonaws.com,203.0.113.10", '"signin. amazonaws...", 203.0.113.10'),
     ],
 )
 def test_list_of_sources_begins_with_the_unrecognised_ones(sources: str, shown: str) -> None:
@@ -316,14 +354,14 @@ def test_address_is_shown_as_it_is(source: str) -> None:
         ("AWS Internal", '"AWS Internal"'),
         ("cafe.de", '"cafe. de"'),
         ("fe80::1%evil.com", '"fe80: : 1%evil. com"'),
-        ("203.0.113.10, evil.com", '"203_0_113_10, evil. com"'),
+        ("203.0.113.10, evil.com", '203.0.113.10, "evil. com"'),
         ("", "not recorded"),
         (" ", "not recorded"),
     ],
 )
 def test_source_that_is_no_address_is_quoted_and_made_harmless(source: str, shown: str) -> None:
     assert line_value(compose_text(SIGN_IN._replace(source=source)), "From") == shown
-    assert not LINK.search(shown)
+    assert not LINK.search(shown.removeprefix("203.0.113.10"))
 
 
 @pytest.mark.parametrize(
@@ -398,6 +436,7 @@ def test_id_of_an_identity_center_user_is_neither_cut_nor_changed(
         ("\u674e\u96f7", "\u674e\u96f7"),
         ("\u0645\u062d\u0645\u062f", "\u0645\u062d\u0645\u062f"),
         ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"),
+        ("\U0001f98a", "\U0001f98a"),
         ("Anaya\u200b", r"Anaya\u200b"),
         ("\u202eA\u2028B\x00\x85\ud800", r"\u202eA\u2028B\u0000\u0085\ud800"),
         ("A\nFrom: \u674e", "A\\u000aFrom: \u674e"),
@@ -465,8 +504,8 @@ def test_short_form_cuts_the_application_as_it_cuts_names() -> None:
     lines = compose_text(sign_in, label="l" * 20).splitlines()
     with_id = compose_text(sign_in._replace(who=USER_ID, user_id=USER_ID), label="l" * 20)
     assert line_value(with_id, "Who") == '"5... #8a96ed"'
-    assert lines[1] == f'Application authorised (OAuth): "...{"x" * 6}"'
-    assert lines[3] == f'Role: "{"r" * 9}..." in ...3333'
+    assert lines[1] == f'Application authorised (OAuth): "...{"x" * 12}"'
+    assert re.fullmatch(r'Role: "r{13}\.\.\. #[0-9a-f]{6}" in \.\.\.3333', lines[3])
 
 
 DEVICE_CODE = SIGN_IN._replace(
@@ -561,7 +600,7 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     )
     assert gsm7.count_septets(alert.text) <= 306
     lines = alert.text.splitlines()
-    assert lines[3].endswith('..." in ...3333')
+    assert re.fullmatch(r'Role: ".*#[0-9a-f]{3,6}" in \.\.\.3333', lines[3])
     assert lines[4] == "From account: ...6666"
     assert "Via vpce-0123456789abcdef0" in lines
     assert f"From: {addresses[0]} and 4 more" in lines
@@ -570,12 +609,12 @@ def test_text_with_every_field_at_full_length_fits(severity: str, mfa: str) -> N
     assert lines[-2:] == ["2026-11-24 10:12:31 UTC, 100000 h ago", "Id 8a1edcc0"]
     body_lines = alert.body.splitlines()
     assert body_lines[2].startswith(f'Who: "{"[" * 122}... #')
-    assert body_lines[3] == f'Role: "{"[" * 126}..." in 111122223333'
+    assert re.fullmatch(r'Role: "\[{122}\.\.\. #[0-9a-f]{6}" in 111122223333', body_lines[3])
     assert body_lines[4:6] == ["From account: 444455556666", f"From: {', '.join(addresses)}"]
     assert "(15:57 +0545)" in alert.body
 
 
-def test_names_are_cut_before_anything_is_left_out() -> None:
+def test_details_are_left_out_before_names_are_cut() -> None:
     sign_in = SIGN_IN._replace(
         who="w" * 36,
         role="r" * 36,
@@ -584,10 +623,10 @@ def test_names_are_cut_before_anything_is_left_out() -> None:
         target_account="111122223333",
     )
     text = compose_text(sign_in, label="l" * 20, delay_seconds=7200, zone="Europe/Berlin")
-    assert re.fullmatch(r'"w{13}\.\.\. #[0-9a-f]{6}"', line_value(text, "Who"))
-    assert line_value(text, "Role") == f'"{"r" * 21}..." in 111122223333'
-    assert "MFA up to the identity provider" in text
-    assert "us-east-1 2026-11-24 10:12:31 UTC (11:12 +0100), 2 h ago" in text
+    assert line_value(text, "Who") == f'"{"w" * 36}"'
+    assert line_value(text, "Role") == f'"{"r" * 36}" in ...3333'
+    assert "MFA" not in text
+    assert "\n2026-11-24 10:12:31 UTC, 2 h ago" in text
 
 
 @pytest.mark.parametrize(
@@ -707,8 +746,12 @@ def test_text_takes_the_fullest_form_that_fits() -> None:
             assert gsm7.count_septets(previous) in (0, 306)
         previous = text
         assert text.endswith("Id 8a1edcc0") or gsm7.count_septets(text) == 306
-    full = [(f'"{"r" * shown}..." in 111122223333', True, True) for shown in (33, 21, 9)]
-    short = [(f'"{"r" * shown}..." in ...3333', False, False) for shown in (9, 5, 1)]
-    assert forms == full + short
+    checksum = "#e80b7f"
+    cut_roles = [f"{'r' * shown}... {checksum}" for shown in (25, 13, 1)]
+    short_roles = [*cut_roles, checksum, checksum[:4]]
+    assert forms == [
+        (f'"{cut_roles[0]}" in 111122223333', True, True),
+        *((f'"{role}" in ...3333', False, False) for role in short_roles),
+    ]
     assert form == forms[-1]
     assert text.endswith("...")

@@ -290,7 +290,13 @@ class TestSending:
             (499, None, "permanent", False),
             (302, None, "permanent", False),
             (401, 20003, "credentials", False),
-            (403, None, "credentials", False),
+            (401, None, "credentials", False),
+            (403, 20003, "credentials", False),
+            (403, 20403, "credentials", False),
+            (403, 70051, "credentials", False),
+            (403, 90010, "credentials", False),
+            (403, 21408, "permanent", False),  # the country is not switched on
+            (403, None, "transient", False),  # a firewall in between
             (408, None, "transient", True),
             (429, None, "transient", False),
             (429, 63038, "transient", False),
@@ -317,6 +323,8 @@ class TestSending:
             (502, "<html>", "transient", ""),
             (502, '{"code": 502}', "transient", ""),
             (401, "", "credentials", ""),
+            (403, "<html>", "transient", ""),
+            (403, '{"code": 21408}', "permanent", "21408"),
             (404, "[21610]", "permanent", ""),
             (404, "[" * 100_000, "permanent", ""),
             (302, "", "permanent", ""),

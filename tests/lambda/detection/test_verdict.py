@@ -112,6 +112,8 @@ def test_every_mutant_of_a_sign_in_gets_a_verdict() -> None:
             may_be_root = reading.identity == "root" or (
                 reading.identity == "unknown" and reading.kind == "console"
             )
+            if reading.kind == "session-use":  # from a recognised source it is nothing new
+                may_be_root = False
             if reading.kind in verdict.OPT_IN_CAUSE_BY_KIND:
                 assert level == "note"
             elif reading.outcome == "success" and (not recognised or may_be_root):
@@ -119,6 +121,32 @@ def test_every_mutant_of_a_sign_in_gets_a_verdict() -> None:
             assert level in ("alert", "note", "recognised")
         else:
             assert level == "ignored"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["aws-login-of-root-refreshes-its-token", "application-of-root-refreshes-its-token"],
+)
+def test_refreshed_token_of_root_is_reported_once_a_day_and_cannot_be_switched_off(
+    name: str,
+) -> None:
+    record = event(name)
+    decision = judge(record, "anywhere")
+    assert (decision.level, decision.severity, decision.send_text) == ("alert", "high", True)
+    assert decision.deduplication_key
+    off = {verdict.format_cause(cause) for cause in verdict.CAUSES}
+    assert verdict.judge(signin.read(record), recognised=False, off=off) == decision
+    record["detail"]["eventID"] = "another"
+    assert judge(record, "anywhere").deduplication_key == decision.deduplication_key
+    record["detail"]["sourceIPAddress"] = "192.0.2.1"
+    assert judge(record, "anywhere").deduplication_key != decision.deduplication_key
+
+
+def test_every_authorisation_of_an_application_by_root_is_reported() -> None:
+    record = event("application-of-root-refreshes-its-token")
+    record["detail"]["additionalEventData"]["grant_type"] = "authorization_code"
+    assert judge(record, "anywhere").severity == "high"
+    assert judge(record, "anywhere").deduplication_key == ""
 
 
 def test_role_keys_are_reported_once_a_day_for_a_person_and_a_source() -> None:

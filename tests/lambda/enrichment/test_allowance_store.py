@@ -208,6 +208,17 @@ class TestPipeline:
         assert line["recognised_by"] == f"hotel in Oslo (networks/{name})"
         assert world.clients == ["ssm"]
 
+    def test_sources_that_an_allowance_recognises_are_shown_last(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        world.parameters.allow("192.0.2.0/24", "hotel")
+        world.parameters.allow("203.0.113.0/24", "of somebody else", "Paulo")
+        record = event(NAME)
+        record["detail"]["sourceIPAddress"] = "192.0.2.7, 203.0.113.10, AWS Internal"
+        process(record, world.dependencies(twilio_base_url=twilio.url))
+        text = twilio.messages[0]["body"]
+        assert 'From: 203.0.113.10, "AWS Internal", 192.0.2.7\n' in text
+
     def test_known_network_recognises_without_an_aws_client(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
