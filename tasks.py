@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
-sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]  # the source roots of tooling and of signwatch
+# The source roots of tooling and of signwatch, and the data of the function's layer
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 # ruff: noqa: E402 - the source roots must be known first
 from tooling.terminal.positionals import extend_invoke

@@ -19,7 +19,7 @@ from statistics import fmean, median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 from signwatch.detection import networks, signin, verdict  # noqa: E402 - needs the source roots
 from tests.support.sign_ins import CASES  # noqa: E402 - needs the source roots

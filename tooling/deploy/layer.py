@@ -1,5 +1,7 @@
 """Builds the layer's files: Twilio's client and what it needs, from hash-locked pure wheels.
 
+Data that few events need is in the layer too: the modules in layer/data.
+
 A layer is a zip of packages that Lambda mounts beside the function's code. A pure wheel is a
 package without compiled code, so one zip serves both processors and every Python.
 
@@ -23,6 +25,7 @@ from tooling.errors import FailedError, RefusedError
 if TYPE_CHECKING:
     from pathlib import Path
 
+DATA_FOLDER = "data"
 PACKAGES_FOLDER = "python"  # Lambda: "Packaging your layer content"
 EXCLUDED_PATTERNS = (
     "bin/*",
@@ -63,10 +66,17 @@ DOWNLOAD_FAILURE = (
 )
 
 
+def list_data(requirements: Path) -> dict[str, Path]:
+    """Return the layer's modules of data, by name: those in ``data`` beside the requirements."""
+    folder = requirements.parent / DATA_FOLDER
+    return archive.list_files(folder) if folder.is_dir() else {}
+
+
 def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
     """Return all that the layer is built from, as names and contents, to compute its digest.
 
-    That is the pinned requirements without comments, and the rules by which files are left out.
+    That is the pinned requirements without comments, the modules of data, and the rules by which
+    files are left out.
     Raises RefusedError if the file cannot be read or contains no pinned package.
     """
     try:
@@ -80,7 +90,8 @@ def read_inputs(requirements: Path) -> list[tuple[str, bytes]]:
         what = "holds no pinned package"
         raise RefusedError(str(requirements), what, "restore the file with git")
     rules = repr((PACKAGES_FOLDER, EXCLUDED_PATTERNS, INCLUDED_FILES))
-    return [("pins", pins.encode()), ("rules", rules.encode())]
+    data = [(f"data/{name}", path.read_bytes()) for name, path in list_data(requirements).items()]
+    return [("pins", pins.encode()), ("rules", rules.encode()), *data]
 
 
 def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None:
@@ -92,6 +103,7 @@ def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None
     install(requirements, version, scratch)
     installed = archive.list_files(scratch)
     archive.copy(prune(installed), folder / PACKAGES_FOLDER)
+    archive.copy(list_data(requirements), folder / PACKAGES_FOLDER)
 
 
 def install(requirements: Path, version: str, folder: Path) -> None:

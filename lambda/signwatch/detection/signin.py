@@ -19,7 +19,7 @@ import functools
 import re
 from typing import Any, NamedTuple
 
-from signwatch.detection.networks import is_private, name_site
+from signwatch.detection.networks import name_site
 from signwatch.detection.record import Record, as_object, get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import (
     ANOMALY,
@@ -463,17 +463,19 @@ def _is_session_use(path: SignInPath, record: Record) -> bool:
     """Return whether a step is a session use: one that a person made, with success.
 
     The backend of Identity Center takes a role by SAML and makes a console link when somebody opens
-    an account in the portal, from an address of AWS. Nothing in a record tells such an address from
-    a person's. So these two count only if a person certainly made them: through a VPC endpoint,
-    from a private address, or (a console link) with a session that is too old for the backend's.
+    an account in the portal. Both come from an address of AWS, so from any other a person made
+    them. From one of AWS too, if it came through a VPC endpoint, or (a console link) with a session
+    that is too old for the backend's.
     """
     if path.kind not in WHAT_BY_USED_KIND or _read_outcome(path, record) == "failure":
         return False
     if _is_aws_source(record.source):
         return False
-    if path.kind in TOKEN_KINDS or _read_vpc_endpoint(record) or is_private(record.source):
+    if path.kind in TOKEN_KINDS or _read_vpc_endpoint(record) or _has_older_session(record):
         return True
-    return _has_older_session(record)
+    from signwatch.detection.aws_addresses import is_aws_address  # few events need the list
+
+    return not is_aws_address(record.source)
 
 
 def _is_aws_source(source: str) -> bool:

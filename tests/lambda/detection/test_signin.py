@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from signwatch.detection import networks, sign_in_paths, signin
+from signwatch.detection import aws_addresses, networks, sign_in_paths, signin
 from tests.support.sign_ins import ALL_PATHS, CASES, event, mutant
 
 ANAYA_ID = "544894e8-80c1-707f-60e3-3ba6510dfac1"
@@ -979,6 +981,46 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
     assert isinstance(reading, signin.SignIn)
     assert (reading.kind, reading.outcome) == ("session-use", "success")
     assert reading.what.endswith("with Identity Center")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["identity-center-opens-an-account-by-saml", "identity-center-prepares-a-console-session"],
+)
+@pytest.mark.parametrize(
+    ("source", "is_step"),
+    [
+        ("3.5.140.7", True),
+        ("2600:1f18::1", True),
+        ("::ffff:3.5.140.7", True),
+        ("sso.amazonaws.com", True),
+        ("AWS Internal", True),
+        ("203.0.113.10", False),
+        ("2001:db8::1", False),
+        ("3.5.140.7, 203.0.113.10", False),
+        ("3.5.140.7.example.com", False),
+    ],
+)
+def test_call_is_the_portals_only_from_an_address_of_aws(
+    name: str, source: str, *, is_step: bool
+) -> None:
+    """Whatever user agent it names: anybody can copy that of AWS's backend."""
+    changed = event(name)
+    changed["detail"]["sourceIPAddress"] = source
+    assert isinstance(signin.read(changed), signin.Step) is is_step
+
+
+@pytest.mark.parametrize("text", [None, "", "3.5.140.0", "a b", "3.5.140.0 3.5.143.255\nx y"])
+def test_without_a_usable_list_no_address_is_of_aws(
+    monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    ranges = SimpleNamespace(**{} if text is None else {"RANGES": text})
+    monkeypatch.setitem(sys.modules, aws_addresses.LIST_MODULE, ranges)
+    aws_addresses._load_ranges.cache_clear()
+    try:
+        assert not aws_addresses.is_aws_address("3.5.140.7")
+    finally:
+        aws_addresses._load_ranges.cache_clear()
 
 
 def test_console_link_without_a_time_is_a_step() -> None:

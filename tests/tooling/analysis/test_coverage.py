@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from signwatch.detection import networks, sign_in_paths, signin
+from signwatch.detection import aws_addresses, networks, sign_in_paths, signin
 from signwatch.detection.record import open_record
 from tests.support.emulator import EmulatorAccount
 from tests.support.refusals import refusal_of
@@ -95,9 +95,15 @@ class TestPaths:
         assert event["detail-type"] == DETAIL_TYPES[event["detail"]["eventType"]]
 
     @pytest.mark.parametrize("name", [name for name in PATHS if name not in (ANOMALY, NO_ADDRESS)])
-    def test_each_source_is_in_the_example_networks(self, name: str) -> None:
+    def test_each_source_is_in_the_example_networks_or_is_of_aws(self, name: str) -> None:
         known = networks.parse_list(coverage.EXAMPLE_NETWORKS)
-        assert networks.recognises(known, PATHS[name].event["detail"]["sourceIPAddress"])
+        source = PATHS[name].event["detail"]["sourceIPAddress"]
+        is_of_portal = name in (
+            "portal: role taken for the user",
+            "portal: console session prepared",
+        )
+        assert networks.recognises(known, source) is not is_of_portal
+        assert aws_addresses.is_aws_address(source) is is_of_portal
 
 
 class TestRuleState:

@@ -87,6 +87,15 @@ class TestReadInputs:
         monkeypatch.setattr(layer, rule, (*getattr(layer, rule), "more/*"))
         assert layer.read_inputs(requirements) != before
 
+    def test_data_matters(self, requirements: Path) -> None:
+        before = layer.read_inputs(requirements)
+        data = requirements.parent / "data" / "ranges.py"
+        data.parent.mkdir()
+        data.write_text("A = 1\n")
+        with_data = layer.read_inputs(requirements)
+        data.write_text("A = 2\n")
+        assert len({str(before), str(with_data), str(layer.read_inputs(requirements))}) == 3
+
     @pytest.mark.parametrize("text", ["", "# tiny==1.0\n", "tiny\n"])
     def test_file_without_pins_is_refused(self, requirements: Path, text: str) -> None:
         requirements.write_text(text)
@@ -102,8 +111,8 @@ class TestReadInputs:
             layer.read_inputs(requirements)
 
     def test_each_pin_of_the_repository_has_a_hash(self) -> None:
-        (_, pins), _ = layer.read_inputs(ROOT / "layer" / "requirements.txt")
-        entries = pins.decode().replace("\\\n", "").splitlines()
+        inputs = dict(layer.read_inputs(ROOT / "layer" / "requirements.txt"))
+        entries = inputs["pins"].decode().replace("\\\n", "").splitlines()
         assert entries
         assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
 
@@ -222,10 +231,14 @@ with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
     server.shutdown()
 assert response.status_code == 201, response
 assert response.text == "Basic dXNlcjpwYXNzd29yZA== To=%2B15005550009", response.text
+sys.path.insert(0, sys.argv[2])
+from signwatch.detection.aws_addresses import is_aws_address
+assert is_aws_address("3.5.140.7")
 zoneinfo.reset_tzpath(())
 zoneinfo.ZoneInfo("Europe/Oslo")
+packages = "amazon_networks twilio requests urllib3 certifi idna tzdata".split()
 for name, module in list(sys.modules.items()):
-    if name.partition(".")[0] in ("twilio", "requests", "urllib3", "certifi", "idna", "tzdata"):
+    if name.partition(".")[0] in packages:
         assert module.__file__.startswith(layer), (name, module.__file__)
 """
 
@@ -235,7 +248,8 @@ def test_layer_holds_what_the_function_needs(tmp_path: Path) -> None:
     """In a fresh process with the layer alone, Twilio's client sends to a loopback server."""
     artifacts = package.build(ROOT, ROOT / "dist", announce=lambda _: None)
     zipfile.ZipFile(artifacts.layer.path).extractall(tmp_path)
-    command = [sys.executable, "-I", "-S", "-B", "-c", SEND_A_TEXT, str(tmp_path / "python")]
+    folders = [str(tmp_path / "python"), str(ROOT / "lambda")]
+    command = [sys.executable, "-I", "-S", "-B", "-c", SEND_A_TEXT, *folders]
     process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert process.returncode == 0, process.stderr
 
