@@ -163,6 +163,29 @@ def secret(_c: Context, target: Target) -> None:
     show_result([f"The secret is filled; texts go to {count} recipients from now on."])
 
 
+SIGNIN_TEST_HELP = {"minutes": "how long to wait for the sign-in, from 1 to 60; default: 15"}
+
+
+@task(name="signin-test", writes=False, help=TARGET_HELP | SIGNIN_TEST_HELP)
+def signin_test(_c: Context, target: Target, minutes: str = "15") -> None:
+    """Follow a real sign-in to your phone and inbox; exit with status 1 if nobody was reached."""
+    from tooling.deploy import account, stack
+    from tooling.local import rehearsal
+    from tooling.operate import signin_test
+
+    wait_minutes = signin_test.parse_minutes(minutes)
+    settings = load_settings(target)
+    aws = account.open(settings)
+    result = signin_test.run(
+        aws,
+        stack.outputs(aws, settings),
+        wait_minutes,
+        _make_screen().announce,
+        simulate=rehearsal.find_simulator(aws),
+    )
+    show_result(result.lines, passed=result.reached_somebody)
+
+
 @task(name="networks", writes=False, help=STACK_HELP)
 def show_networks(_c: Context, target: Target) -> None:
     """Show recognised networks and when they expire; exit with status 1 if an entry is unusable."""
@@ -446,6 +469,6 @@ networks.add_task(allow_network)
 networks.add_task(revoke_network)
 networks.add_task(check_network)
 namespace = Collection(
-    *(bootstrap, package, deploy, outputs, drift, secret, networks, destroy),
+    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks, destroy),
     *(scan, test, check, explain, coverage, demo),
 )

@@ -18,7 +18,7 @@ from tooling.deploy import stack
 from tooling.errors import FailedError
 from tooling.local import rehearsal
 from tooling.local.demo import SIGN_INS
-from tooling.operate import networks
+from tooling.operate import networks, signin_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -387,3 +387,17 @@ def test_no_secret_is_in_the_log(filled: LocalDeployment) -> None:
     assert "verdict" in logged
     for value in (rehearsal.TWILIO["api_key_secret"], rehearsal.TWILIO["recipients"][0]):
         assert value not in logged
+
+
+def test_signin_test_follows_a_simulated_sign_in_to_the_phone(filled: LocalDeployment) -> None:
+    aws = filled.as_owner()
+    simulate = rehearsal.find_simulator(aws)
+    assert simulate
+    outputs, lines = stack.outputs(aws, filled.settings), list[str]()
+    clock = signin_test.Clock(sleep=lambda _: time.sleep(0.2))
+    result = signin_test.run(aws, outputs, 1, lines.append, simulate, clock)
+    assert result.reached_somebody, (result.lines, lines)
+    steps = [line.split()[0] for line in lines[1:]]
+    assert steps == ["CloudTrail", "rule", "function", "verdict", "text", "e-mail"]
+    assert "recorded ConsoleLogin from 192.0.2.200" in lines[1]
+    assert "Twilio accepted 1" in lines[5]

@@ -28,13 +28,16 @@ class Account:
     region: str
     caller_arn: str  # the user or the role's session that makes the requests
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of ``service`` with explicit timeouts and standard retries."""
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a boto3 client of ``service`` with explicit timeouts and standard retries.
+
+        ``region`` replaces the account's home Region.
+        """
         from botocore.config import Config
 
         retries = {"mode": "standard", "max_attempts": 5}
         config = Config(connect_timeout=5, read_timeout=30, retries=retries)
-        return self.session.client(service, config=config)
+        return self.session.client(service, region_name=region, config=config)
 
     def make_environment(self) -> dict[str, str]:
         """Return a copy of this process's environment variables with the credentials in them.

@@ -37,7 +37,8 @@ REAL_ACCOUNT_COMMANDS = """\
   ./inv deploy -p PROFILE -a ACCOUNT --set AlertEmail=YOU@EXAMPLE.COM \
 --set KnownNetworks=YOUR.ADDRESS/32
   ./inv secret -p PROFILE -a ACCOUNT
-  ./inv outputs -p PROFILE -a ACCOUNT"""
+  ./inv outputs -p PROFILE -a ACCOUNT
+  ./inv signin-test -p PROFILE -a ACCOUNT"""
 
 
 @dataclass
@@ -182,6 +183,8 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
         )
         for name, value in variables.items():
             screen.announce(f"  export {name}={value}")
+        screen.announce(f"  ./inv outputs -a {settings.account}")
+        screen.announce(f"  ./inv signin-test -a {settings.account}")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
         screen.announce(f"  curl {deployment.twilio_server.url}/__messages")
         while True:

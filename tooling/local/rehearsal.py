@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tooling import environment
 from tooling.deploy import account, bootstrap, package, secret, stack
@@ -38,6 +39,15 @@ TWILIO: dict[str, Any] = {
     "api_key_secret": "-".join(("for", "the", "loopback", "only")),
     "sender": "+15005550006",
     "recipients": ["+15005550009"],
+}
+# CloudTrail User Guide, "AWS Management Console sign-in events"
+SIMULATED_RECORD: dict[str, Any] = {
+    "eventSource": "signin.amazonaws.com",
+    "eventName": "ConsoleLogin",
+    "eventType": "AwsConsoleSignIn",
+    "sourceIPAddress": "192.0.2.200",
+    "responseElements": {"ConsoleLogin": "Success"},
+    "additionalEventData": {"MFAUsed": "Yes"},
 }
 SIGN_IN_TIMEOUT_SECONDS = 30.0  # from the event bus to the function's log line
 LOG_LINES_IN_ERRORS = 20
@@ -223,6 +233,23 @@ def use_account(
     paths = bootstrap.TerraformPaths(folder / "terraform", folder / "terraform.tfstate")
     with _aws_environment(emulator.environment(account_id, settings.region), folder):
         yield LocalDeployment(emulator, twilio_server, settings, paths)
+
+
+def find_simulator(aws: Account) -> Callable[[], None] | None:
+    """Return a function that simulates an alerting sign-in, if ``aws`` is on the local emulator.
+
+    Return None for AWS itself.
+    """
+    endpoint = aws.client("events").meta.endpoint_url
+    if urlsplit(endpoint).hostname != "127.0.0.1":
+        return None
+
+    def simulate() -> None:
+        """Send a console sign-in from an address that no example network has."""
+        record = {**SIMULATED_RECORD, "userIdentity": {"type": "IAMUser", "userName": "Anaya"}}
+        Emulator(endpoint).send([as_event_now(record, aws.account, aws.region)])
+
+    return simulate
 
 
 @contextmanager

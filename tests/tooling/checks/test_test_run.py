@@ -181,12 +181,12 @@ def test_without_a_count_nothing_is_fuzzed() -> None:
     assert test_run.parse_count("100000") == 100_000
 
 
-def test_fuzzer_gets_both_source_roots_and_its_count(recorder: Recorder) -> None:
+def test_fuzzer_gets_all_source_roots_and_its_count(recorder: Recorder) -> None:
     recorder.exit_code = 1
     assert test_run.fuzz(ROOT, 20) == 1
     assert recorder.command[1:] == ["-m", "tests.support.fuzzing", "20"]
     source_roots = recorder.options["env"]["PYTHONPATH"].split(":")
-    assert source_roots == [str(ROOT), str(ROOT / "lambda")]
+    assert source_roots == [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 
 def test_every_mark_is_excluded_from_the_unit_tests() -> None:
