@@ -443,12 +443,17 @@ DEMO_HELP = {
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; "
     "default: five sign-ins",
     "port": "port of the local AWS emulator; default: a free one",
+    "picture": "an SVG file to write, with the texts on a phone's screen; default: none",
 }
 
 
 @task(writes=True, help=DEMO_HELP)
 def demo(
-    _c: Context, keep: bool = False, event: str | None = None, port: str | None = None
+    _c: Context,
+    keep: bool = False,
+    event: str | None = None,
+    port: str | None = None,
+    picture: str | None = None,
 ) -> None:
     """Run the whole chain locally, without AWS.
 
@@ -460,7 +465,7 @@ def demo(
     terraform.require_program()  # before anything is started
     port_number, screen = demo.parse_port(port), _make_screen()
     _set_terraform_provider(screen)
-    demo.run(ROOT, screen, keep=keep, event=event, port=port_number)
+    demo.run(ROOT, screen, keep=keep, event=event, port=port_number, picture=picture)
 
 
 networks = Collection("networks")

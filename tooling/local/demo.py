@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tooling.deploy.stack import InterruptedWatchError
 from tooling.errors import FailedError, RefusedError
-from tooling.local import rehearsal
+from tooling.local import phone_picture, rehearsal
 from tooling.signals import treat_as_ctrl_c
 
 if TYPE_CHECKING:
@@ -58,12 +58,19 @@ class Steps:
 
 
 def run(
-    root: Path, screen: Screen, *, keep: bool = False, event: str | None = None, port: int = 0
+    root: Path,
+    screen: Screen,
+    *,
+    keep: bool = False,
+    event: str | None = None,
+    port: int = 0,
+    picture: str | None = None,
 ) -> None:
     """Show the whole chain; stop and remove everything at the end, also after an interruption.
 
     ``keep`` waits for Ctrl-C before the end. ``event`` is the path of a file with a record to send
-    instead of the usual sign-ins. ``port`` is the emulator's, 0 any free one.
+    instead of the usual sign-ins. ``port`` is the emulator's, 0 any free one. ``picture`` is the
+    path of an SVG file to write, which shows the texts on a phone.
     Raises RefusedError if the file ``event`` has no record, FailedError if a sign-in has an
     unexpected result, and KeyboardInterrupt with a message if interrupted.
     """
@@ -73,7 +80,7 @@ def run(
     with treat_as_ctrl_c():
         folder = Path(tempfile.mkdtemp(prefix="signwatch-demo-"))
         try:
-            _run_demo(root, screen, folder, sign_ins, keep=keep, port=port)
+            _run_demo(root, screen, folder, sign_ins, keep=keep, port=port, picture=picture)
         except (KeyboardInterrupt, InterruptedWatchError):
             # InterruptedWatchError says that the deployment continues; the emulator ends here.
             raise KeyboardInterrupt(STOPPED_MESSAGE) from None
@@ -89,6 +96,7 @@ def _run_demo(
     *,
     keep: bool,
     port: int,
+    picture: str | None,
 ) -> None:
     """Take every step of the demo.
 
@@ -105,6 +113,10 @@ def _run_demo(
         if problems:
             raise FailedError("demo", "; ".join(problems), "read the function's log lines above")
         _print_summary(screen, steps, outputs)
+        if picture:
+            texts = [message["body"] for message in deployment.twilio_server.messages]
+            Path(picture).write_text(phone_picture.draw(texts), encoding="utf-8")
+            screen.announce(f"\nThe picture of the phone is in {picture}.")
         if keep:
             _wait_for_ctrl_c(screen, deployment)
     screen.announce(f"\n{STOPPED_MESSAGE.capitalize()}.")
