@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 # ruff: noqa: E402 - the source roots must be known first
+from tooling.terminal.approval import APPROVAL_HELP, Approval
 from tooling.terminal.positionals import extend_invoke
 from tooling.terminal.target import (
     STACK_HELP,
@@ -62,12 +63,19 @@ def _set_terraform_provider(screen: Screen) -> None:
     os.environ[MIRROR_VARIABLE] = str(mirror)
 
 
-@task(writes=True, help=TARGET_HELP | REPLACE_HELP)
-def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
+@task(writes=True, help=TARGET_HELP | REPLACE_HELP | APPROVAL_HELP)
+def bootstrap(
+    _c: Context,
+    target: Target,
+    allow_replace: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+) -> None:
     """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap
 
+    approval = Approval.of_flags("bootstrap", yes=yes, plan=plan)
     settings = load_settings(target)
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
@@ -79,6 +87,7 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
         bootstrap.TerraformPaths.for_settings(settings),
         announce=screen.announce,
         show=screen.print_plan,
+        approve=approval.ask,
         allow_replace=allow_replace,
     )
     screen.print_heading("Contract")
@@ -103,17 +112,20 @@ DEPLOY_HELP = {
 }
 
 
-@task(writes=True, help=STACK_HELP | DEPLOY_HELP | REPLACE_HELP, iterable=("set",))
+@task(writes=True, help=STACK_HELP | DEPLOY_HELP | REPLACE_HELP | APPROVAL_HELP, iterable=("set",))
 def deploy(
     _c: Context,
     target: Target,
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
     allow_hidden_changes: bool = False,
+    yes: bool = False,
+    plan: bool = False,
 ) -> None:
     """Package, upload new files, show and execute the change set; print outputs or the cause."""
     from tooling.deploy import package, stack
 
+    approval = Approval.of_flags("deploy", yes=yes, plan=plan)
     settings = load_settings(target, set)
     opened = open_account(target, settings)
     screen = _make_screen()
@@ -123,7 +135,7 @@ def deploy(
         settings,
         opened.bootstrap,
         artifacts,
-        display=screen.make_display(),
+        display=screen.make_display(approval.ask),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
@@ -206,7 +218,7 @@ ALLOW_HELP = {
 }
 
 
-@task(name="networks.allow", writes=True, help=STACK_HELP | ALLOW_HELP)
+@task(name="networks.allow", writes=True, help=STACK_HELP | ALLOW_HELP | APPROVAL_HELP)
 def allow_network(
     _c: Context,
     target: Target,
@@ -214,6 +226,8 @@ def allow_network(
     for_: str = "7d",
     who: str | None = None,
     label: str | None = None,
+    yes: bool = False,
+    plan: bool = False,
 ) -> None:
     """Temporarily recognise a network, for everybody or for one person.
 
@@ -221,13 +235,14 @@ def allow_network(
     """
     from tooling.operate import networks
 
+    approval = Approval.of_flags("networks.allow", yes=yes, plan=plan)
     settings = load_settings(target)
     now = time.time()
     seconds = networks.parse_duration(for_)
     cidr = cidr or networks.offer_own_address(sys.stdin)
     allowance = networks.make_allowance(cidr, label, who, seconds, now)
     opened = open_account(target, settings)
-    show_result(networks.allow(opened.aws, settings, allowance, now))
+    show_result(networks.allow(opened.aws, settings, allowance, now, approval.confirm))
 
 
 REVOKE_HELP = {
@@ -237,21 +252,25 @@ REVOKE_HELP = {
 }
 
 
-@task(name="networks.revoke", writes=True, help=STACK_HELP | REVOKE_HELP)
+@task(name="networks.revoke", writes=True, help=STACK_HELP | REVOKE_HELP | APPROVAL_HELP)
 def revoke_network(
     _c: Context,
     target: Target,
     cidr: str | None = None,
     label: str | None = None,
     id: str | None = None,  # noqa: A002 - the flag is called --id
+    yes: bool = False,
+    plan: bool = False,
 ) -> None:
     """Delete entries that networks.allow wrote, selected by range, label or id."""
     from tooling.operate import networks
 
+    approval = Approval.of_flags("networks.revoke", yes=yes, plan=plan)
     networks.require_one_selection(cidr=cidr, label=label, id=id)
     opened = open_account(target)
     selection = {"cidr": cidr, "label": label, "id": id}
-    show_result(networks.revoke(opened.aws, opened.settings, time.time(), **selection))
+    lines = networks.revoke(opened.aws, opened.settings, time.time(), approval.confirm, **selection)
+    show_result(lines)
 
 
 CHECK_HELP = {
@@ -273,21 +292,21 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     show_result(result.lines, passed=result.is_recognised)
 
 
-CONFIRM_HELP = {
-    "confirm": "the prefix, as a confirmation in scripts; default: the task asks for it"
-}
-
-
-@task(writes=True, help=STACK_HELP | CONFIRM_HELP)
-def destroy(_c: Context, target: Target, confirm: str | None = None) -> None:
-    """Delete the stack, after you confirm its prefix; the trail's bucket and its key are kept."""
+@task(writes=True, help=STACK_HELP | APPROVAL_HELP)
+def destroy(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
+    """Delete the stack, after you type its prefix; the trail's bucket and its key are kept."""
     from tooling.deploy import stack
 
+    approval = Approval.of_flags("destroy", yes=yes, plan=plan)
     opened = open_account(target)
     settings = opened.settings
     screen = _make_screen()
-    stack.confirm(settings.prefix, confirm)
-    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display())
+
+    def approve(question: str) -> None:
+        """Have the person type the prefix."""
+        approval.ask_for_text(question, settings.prefix)
+
+    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display(approve))
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 

@@ -20,6 +20,10 @@ class ToolError(Exception):
         return f"{self.where}: {self.what}\nTry: {self.remedy}"
 
 
+class PlanShownError(Exception):
+    """A task was asked for its plan alone (--plan), and has shown it: exit code 0."""
+
+
 class FailedError(ToolError):
     """A finding, or a failure that AWS reported: exit code 1."""
 

@@ -17,7 +17,7 @@ from tests.support.emulator import policy, wait_until
 from tests.support.listener import Listener
 from tooling import templates
 from tooling.deploy import account, bootstrap, stack
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import FailedError, PlanShownError, RefusedError
 from tooling.local import rehearsal
 from tooling.operate import drift
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tooling.local.rehearsal import LocalDeployment
+    from tooling.settings import Settings
 
 pytestmark = pytest.mark.end_to_end
 
@@ -231,6 +232,39 @@ def test_what_a_failed_first_deploy_leaves_is_shown_and_its_command_removes_it(
     with pytest.raises(ClientError, match="404"):
         s3.head_bucket(Bucket=bucket)
     deploy(bootstrapped)
+
+
+def test_plan_alone_leaves_no_stack_and_no_change_set(bootstrapped: LocalDeployment) -> None:
+    aws, contract = bootstrapped.as_deployer()
+    if stack.describe(aws, "signwatch"):
+        stack.destroy(aws, bootstrapped.settings, contract, display=Listener().stack())
+
+    def stop() -> None:
+        raise PlanShownError
+
+    listener = Listener(answer=stop)
+    artifacts = rehearsal.build_artifacts(bootstrapped.settings.root, listener.announce)
+    with pytest.raises(PlanShownError):
+        bootstrapped.deploy(artifacts, listener.stack())
+    assert listener.changes
+    assert listener.questions == ["Execute this change set on stack signwatch?"]
+    assert stack.describe(aws, "signwatch") is None
+    deploy(bootstrapped)
+    bootstrapped = replace(bootstrapped, settings=with_label(bootstrapped, "another"))
+    with pytest.raises(PlanShownError):
+        bootstrapped.deploy(artifacts, listener.stack())
+    cloudformation = bootstrapped.as_owner().client("cloudformation")
+    change_sets = cloudformation.list_change_sets(StackName="signwatch")["Summaries"]
+    assert "AVAILABLE" not in {change_set["ExecutionStatus"] for change_set in change_sets}
+    live = stack.describe(aws, "signwatch")
+    assert live is not None
+    assert live.parameters["AccountLabel"] == "test"
+
+
+def with_label(deployment: LocalDeployment, label: str) -> Settings:
+    """Return the settings with another label of the account."""
+    parameters = {**deployment.settings.parameters, "AccountLabel": label}
+    return replace(deployment.settings, parameters=parameters)
 
 
 def test_deploy_destroy_deploy_works(bootstrapped: LocalDeployment) -> None:

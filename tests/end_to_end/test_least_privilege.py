@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.support import second_looks
-from tests.support.listener import Listener
+from tests.support.listener import Listener, confirm_all
 from tests.support.sign_ins import CASES
 from tooling.deploy import bootstrap, stack
 from tooling.errors import RefusedError
@@ -88,8 +88,10 @@ def run(
         assert bootstrap.outputs(aws, deployment.settings.prefix) == outputs
         assert stack.outputs(aws, deployment.settings)["FunctionName"]
         allowance = networks.make_allowance("198.51.100.7", "hotel", None, 3600, time.time())
-        networks.allow(aws, deployment.settings, allowance, time.time())
-        networks.revoke(aws, deployment.settings, time.time(), cidr=None, label="hotel", id=None)
+        networks.allow(aws, deployment.settings, allowance, time.time(), confirm_all)
+        networks.revoke(
+            aws, deployment.settings, time.time(), confirm_all, cidr=None, label="hotel", id=None
+        )
         assert drift.detect(aws, deployment.settings, announce=lambda _: None).drifts == ()
         checkout = changed_checkout(deployment, tmp_path_factory.mktemp("checkout"))
         try_to_deploy_without_nested_stack(checkout)

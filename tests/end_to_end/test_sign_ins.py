@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import second_looks
 from tests.support.emulator import subscribe_mailbox
-from tests.support.listener import Listener
+from tests.support.listener import Listener, confirm_all
 from tests.support.sign_ins import CASES
 from tooling.deploy import stack
 from tooling.errors import FailedError
@@ -163,13 +163,13 @@ def test_allowance_works_without_a_deploy_until_it_is_revoked(
     paulo_names = {"userName": "Paulo", "arn": f"arn:aws:iam::{ACCOUNT}:user/Paulo"}
     paulo = {**WITH_MFA["detail"]["userIdentity"], **paulo_names}
     allowance = networks.make_allowance(address, "hotel", "anaya", 3600, time.time())
-    networks.allow(aws, settings, allowance, time.time())
+    networks.allow(aws, settings, allowance, time.time(), confirm_all)
     restart_function(filled)
     allowed = sign_in(filled, WITH_MFA, sourceIPAddress=address)
     assert (allowed.decision["verdict"], allowed.texts) == ("recognised", ())
     assert allowed.decision["recognised_by"] == f"hotel (networks/{allowance.name})"
     assert len(sign_in(filled, WITH_MFA, sourceIPAddress=address, userIdentity=paulo).texts) == 1
-    networks.revoke(aws, settings, time.time(), cidr=address, label=None, id=None)
+    networks.revoke(aws, settings, time.time(), confirm_all, cidr=address, label=None, id=None)
     restart_function(filled)
     revoked = sign_in(filled, WITH_MFA, sourceIPAddress=address)
     assert (revoked.decision["verdict"], len(revoked.texts)) == ("alert", 1)
@@ -181,7 +181,7 @@ def test_allowances_of_all_pages_are_read(filled: LocalDeployment) -> None:
     for number in range(12):
         address, label = f"198.51.100.{number + 210}", f"hotel {number}"
         allowance = networks.make_allowance(address, label, None, 3600, time.time())
-        networks.allow(aws, filled.settings, allowance, time.time())
+        networks.allow(aws, filled.settings, allowance, time.time(), confirm_all)
     restart_function(filled)
     results = [
         sign_in(filled, WITH_MFA, sourceIPAddress=f"198.51.100.{number + 210}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.end_to_end.test_demo_runs import EXPECTED_TEXTS
 from tooling.local import phone_picture
 from tooling.settings import ROOT
+
+pytestmark = pytest.mark.joint
 
 SVG = "{http://www.w3.org/2000/svg}"
 

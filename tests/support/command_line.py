@@ -36,13 +36,15 @@ def load_tasks() -> Any:
 NAMESPACE: Collection = load_tasks().namespace
 NETWORKS_TASKS = ("networks", "networks.allow", "networks.revoke", "networks.check")
 ACCOUNT_TASKS = (
-    *("bootstrap", "deploy", "outputs", "drift", "secret", "destroy", "coverage"),
-    *NETWORKS_TASKS,
+    *("bootstrap", "deploy", "outputs", "drift", "secret", "signin-test", "destroy"),
+    *("coverage", *NETWORKS_TASKS),
 )
 WRITING_TASKS = (
     *("bootstrap", "package", "deploy", "secret", "destroy"),
     *("networks.allow", "networks.revoke", "demo"),
 )
+# Writing tasks that ask before they write. "secret" has questions of its own.
+ASKING_TASKS = ("bootstrap", "deploy", "destroy", "networks.allow", "networks.revoke")
 NEEDED_FLAGS = {  # flags without which a task does nothing
     "networks.allow": ("--cidr", "203.0.113.7"),
     "networks.revoke": ("--cidr", "203.0.113.7"),
@@ -72,7 +74,8 @@ def on_account(task: str, *flags: str) -> tuple[str, ...]:
     account = ("-a", ACCOUNT, "--region", "eu-west-1", "--config", "empty.toml")
     names_a_network = flags and flags[0] in ("--cidr", "--address", "--label", "--id")
     needed = () if names_a_network else NEEDED_FLAGS.get(task, ())
-    return (task, *account, *needed, *flags)
+    approval = ("--yes",) if task in ASKING_TASKS and "--plan" not in flags else ()
+    return (task, *account, *needed, *approval, *flags)
 
 
 def expect(end: TaskEnd, code: int, task: str, *texts: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tooling.deploy.stack import Display
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tooling.deploy.stack_events import StackEvent
 
 
@@ -19,6 +21,8 @@ class Listener:
     planned: list[Any] = field(default_factory=list)
     changes: list[Any] = field(default_factory=list)
     events: list[StackEvent] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    answer: Callable[[], None] = lambda: None
 
     def announce(self, text: str) -> None:
         self.lines.append(text)
@@ -27,7 +31,16 @@ class Listener:
         self.planned.extend(changes)
 
     def stack(self) -> Display:
-        return Display(self.announce, self.changes.extend, self.events.append)
+        return Display(self.announce, self.changes.extend, self.events.append, self.approve)
+
+    def approve(self, question: str) -> None:
+        """Record the question and answer yes; tests replace ``answer`` to stop."""
+        self.questions.append(question)
+        self.answer()
 
     def text(self) -> str:
         return "\n".join(self.lines)
+
+
+def confirm_all(_lines: list[str]) -> None:
+    """Approve every plan of networks.allow and networks.revoke."""

@@ -294,6 +294,7 @@ class TestCommandLine:
                 "drift",
                 "networks",
                 "networks.check",
+                "signin-test",
                 "scan",
                 "test",
                 "check",

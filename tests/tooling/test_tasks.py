@@ -17,6 +17,7 @@ from signwatch.detection import allowance
 from tests.support.aws import ACCOUNT
 from tests.support.command_line import (
     ACCOUNT_TASKS,
+    ASKING_TASKS,
     NEEDED_FLAGS,
     NETWORKS_TASKS,
     Aws,
@@ -65,8 +66,9 @@ class TestAccount:
 
     @pytest.mark.parametrize("task", ACCOUNT_TASKS)
     def test_account_must_be_named(self, aws: Aws, run: Run, task: str) -> None:
+        flags = (*NEEDED_FLAGS.get(task, ()), *(("--yes",) if task in ASKING_TASKS else ()))
         expect(
-            run(task, "--config", "empty.toml", *NEEDED_FLAGS.get(task, ())),
+            run(task, "--config", "empty.toml", *flags),
             2,
             task,
             "give --account ID",
@@ -86,7 +88,10 @@ class TestAccount:
 
     def test_missing_configuration_file_is_refused(self, run: Run) -> None:
         expect(
-            run("deploy", "--config", "nowhere.toml"), 2, "deploy", "nowhere.toml: cannot be read"
+            run("deploy", "--yes", "--config", "nowhere.toml"),
+            2,
+            "deploy",
+            "nowhere.toml: cannot be read",
         )
 
 
@@ -192,11 +197,13 @@ class TestInput:
         end = run(*on_account(task, "--no-assume-role"))
         expect(end, 2, task, "was not made by this tool")
 
-    def test_stack_is_deleted_only_when_its_prefix_was_typed(self, aws: Aws, run: Run) -> None:
-        aws.contract = dict(CONTRACT)
-        end = run(*on_account("destroy", "--no-assume-role", "--confirm", "yes"))
-        expect(end, 2, "destroy", "was not deleted: the prefix was not typed")
-        assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
+    @pytest.mark.parametrize("task", ASKING_TASKS)
+    def test_without_a_terminal_a_task_writes_only_with_yes(
+        self, aws: Aws, run: Run, task: str
+    ) -> None:
+        words = [word for word in on_account(task) if word != "--yes"]
+        expect(run(*words), 2, task, "there is no terminal to ask on", "add --yes")
+        assert aws.actions == []
 
 
 class TestNetworks:
@@ -303,6 +310,22 @@ class TestNetworks:
         assert "203.0.114.7/32" in end.out
         assert "for everybody" in end.out
         assert live.actions[-1] == "PutParameter"
+
+    @pytest.mark.parametrize(
+        ("task", "flags", "plan"),
+        [
+            ("networks.allow", ("--cidr", "203.0.114.7"), "Allow within a minute"),
+            ("networks.revoke", ("--label", "hotel"), "Revoke within a minute"),
+        ],
+    )
+    def test_plan_shows_and_writes_nothing(
+        self, live: Aws, run: Run, task: str, flags: tuple[str, ...], plan: str
+    ) -> None:
+        end = run(*on_account(task, *flags, "--no-assume-role", "--plan"))
+        assert (end.code, end.err) == (0, "")
+        assert plan in end.out
+        assert end.out.endswith("Nothing was changed.\n")
+        assert not {"PutParameter", "DeleteParameter"} & set(live.actions)
 
     def test_revoke_deletes_the_entry_with_the_label(self, live: Aws, run: Run) -> None:
         end = run(*on_account("networks.revoke", "--label", "hotel", "--no-assume-role"))

@@ -141,10 +141,12 @@ def apply(
     *,
     announce: Callable[[str], None],
     show: Callable[[list[Change]], None],
+    approve: Callable[[str], None],
     allow_replace: bool = False,
 ) -> Bootstrap:
     """Run Terraform: init, plan, show the plan, apply it. Return the contract.
 
+    ``approve`` is called with a question before anything changes; it raises to stop.
     Raises RefusedError as ``resolve_variables`` does, and when the plan would delete or replace
     something and ``allow_replace`` is not set; FailedError when Terraform fails.
     """
@@ -163,6 +165,7 @@ def apply(
     show(changes)
     if not allow_replace:
         _refuse_loss(changes)
+    approve(f"Make these {len(changes)} changes in account {settings.account}?")
     announce("terraform apply")
     terraform.apply()
     return outputs(aws, settings.prefix)

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from tooling import parameters
 from tooling.deploy import archive, changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
-from tooling.errors import FailedError, RefusedError, UnknownStateError
+from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,15 +56,17 @@ STATUS_REMEDIES = {
 }
 PREFIX_TAG = "signwatch:prefix"
 ACCOUNT_LABEL_MAX_CHARS = 20
+KEPT_KEY_USD, KEPT_GB_USD = 1.0, 0.023  # what stays after a destroy costs a month: docs/cost.md
 
 
 @dataclass(frozen=True)
 class Display:
-    """The functions that show a stack operation to the user."""
+    """The functions that show a stack operation to the user, and ask before it."""
 
     announce: Callable[[str], None]  # one line
     show_changes: Callable[[tuple[changeset.Change, ...]], None]  # those of a change set
     show_event: Callable[[StackEvent], None]
+    approve: Callable[[str], None]  # asks a question before a change; raises to stop
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def deploy(
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
+    ``display.approve`` is called before the stack changes. The files that were uploaded until then
+    stay in the buckets, for the next deploy.
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """
@@ -165,9 +169,10 @@ def deploy(
         return live.outputs
     if live and live.status in FAILED_FIRST_DEPLOY_STATUSES:
         display.announce(
-            f"Stack {settings.stack} is left over from a failed first deploy ({live.status}):"
-            " deleting it"
+            f"Stack {settings.stack} is left over from a failed first deploy ({live.status}), and"
+            " must be deleted first."
         )
+        display.approve("Delete it?")
         _delete(aws, live, role_arn=None, display=display)
         live, live_parameters = None, {}  # from here on it is a first deploy
     for line in parameters.list_differences(live_parameters, values):
@@ -188,9 +193,16 @@ def deploy(
     return outputs(aws, settings)
 
 
-def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, display: Display) -> None:
+def destroy(
+    aws: Account,
+    settings: Settings,
+    bootstrap: Bootstrap,
+    *,
+    display: Display,
+) -> None:
     """Delete the stack, and announce what is left in the account.
 
+    ``display.approve`` is called before, with the question to type the prefix.
     Raises RefusedError when there is no stack or another tool made it, FailedError with the cause.
     """
     where = f"stack {settings.stack}"
@@ -199,23 +211,21 @@ def destroy(aws: Account, settings: Settings, bootstrap: Bootstrap, *, display: 
         raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
     _refuse_busy(settings, live)
     _refuse_foreign(settings, live)
+    for line in _describe_loss(live):
+        display.announce(line)
+    display.approve(f"Type the prefix ({settings.prefix}) to delete its stack:")
     _delete(aws, live, bootstrap.service_role_arn, display)
 
 
-def confirm(prefix: str, typed: str | None) -> None:
-    """Ask the user to type the prefix, unless the flag --confirm gives it as ``typed``.
-
-    Raises RefusedError if the answer is any other text.
-    """
-    answer = typed
-    if answer is None:
-        try:
-            answer = input(f"Type the prefix ({prefix}) to delete its stack: ")
-        except EOFError:
-            answer = ""
-    if answer.strip() != prefix:
-        what = "was not deleted: the prefix was not typed"
-        raise RefusedError(f"stack {prefix}", what, "type it, or use --confirm")
+def _describe_loss(live: LiveStack) -> list[str]:
+    """Return the lines that say what a destroy deletes, and what stays."""
+    bucket = live.outputs.get("TrailBucketName", "the trail's bucket")
+    return [
+        "This deletes the function, the rules, the trail, the queues, the alarms, the ledger and",
+        "the Twilio secret, which cannot be restored.",
+        f"These stay: the log bucket {bucket} with its records, and the key that encrypts them;",
+        f"a month they cost {KEPT_KEY_USD:.2f} USD for the key, and {KEPT_GB_USD} USD for each GB.",
+    ]
 
 
 def _resolve_values(
@@ -349,7 +359,7 @@ def _execute(
     allow_replace: bool,
     allow_hidden_changes: bool,
 ) -> None:
-    """Create the change set, show it, and execute it unless it is refused; wait for its end.
+    """Create the change set, show it, and execute it if it is approved; wait for its end.
 
     A new stack is protected from deletion first. At the end, the leftovers are announced.
     Raises RefusedError if a flag is needed to allow it, FailedError with the cause.
@@ -365,10 +375,9 @@ def _execute(
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
         changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
-    except RefusedError:
-        cloudformation.delete_change_set(
-            ChangeSetName=change_set.arn, StackName=change_set.stack_id
-        )
+        display.approve(f"Execute this change set on {where}?")
+    except (RefusedError, PlanShownError, KeyboardInterrupt):
+        _discard(cloudformation, change_set, request)
         raise
     if request.kind == "CREATE":
         cloudformation.update_termination_protection(
@@ -388,6 +397,15 @@ def _execute(
     _announce_leftovers(operation, aws.region, display)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _make_failure(operation, status, where)
+
+
+def _discard(
+    cloudformation: Any, change_set: changeset.ChangeSet, request: changeset.Request
+) -> None:
+    """Delete a change set that is not executed, and the empty stack that was made for it."""
+    cloudformation.delete_change_set(ChangeSetName=change_set.arn, StackName=change_set.stack_id)
+    if request.kind == "CREATE":  # the stack has nothing but this change set
+        cloudformation.delete_stack(StackName=change_set.stack_id)
 
 
 def _delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display) -> None:

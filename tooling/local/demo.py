@@ -132,7 +132,7 @@ def _deploy(
         artifacts = rehearsal.build_artifacts(root, screen.announce)
         screen.announce(f"{artifacts.code.key}, {artifacts.layer.key}")
     with steps.step("Deploy: CloudFormation makes the stacks"):
-        outputs = deployment.deploy(artifacts, screen.make_display())
+        outputs = deployment.deploy(artifacts, screen.make_display(rehearsal.approve))
     with steps.step("Secret: Twilio's key goes where only the function reads it"):
         deployment.fill_secret()
         screen.announce("filled")

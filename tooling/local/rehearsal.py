@@ -99,7 +99,12 @@ class LocalDeployment:
         ``show`` gets the planned changes, ``announce`` each line of progress.
         """
         return bootstrap.apply(
-            self.settings, self.as_owner(), self.paths, announce=announce, show=show
+            self.settings,
+            self.as_owner(),
+            self.paths,
+            announce=announce,
+            show=show,
+            approve=approve,
         )
 
     def deploy(self, artifacts: Artifacts, display: Display) -> dict[str, str]:
@@ -284,6 +289,10 @@ def _start_emulator(folder: Path, root: Path, port: int) -> Iterator[Emulator]:
     except EmulatorError as error:
         remedy = "read the emulator's last log lines, then run the same task again"
         raise FailedError("the local AWS emulator", str(error), remedy) from error
+
+
+def approve(_question: str) -> None:
+    """Approve everything: nothing here is a real account."""
 
 
 def build_artifacts(root: Path, announce: Callable[[str], None]) -> Artifacts:

@@ -203,9 +203,16 @@ def offer_own_address(
     return address
 
 
-def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[str]:
+def allow(
+    aws: Account,
+    settings: Settings,
+    new: Allowance,
+    now: float,
+    confirm: Callable[[list[str]], None],
+) -> list[str]:
     """Write an allowance, replacing one for the same range and person; return the lines to print.
 
+    ``confirm`` is called with the plan before; it raises to stop.
     Raises RefusedError if it would have no effect: the deployed function is too old to read
     allowances, or the range is private and no VPC endpoint is allowed.
     """
@@ -224,10 +231,12 @@ def allow(aws: Account, settings: Settings, new: Allowance, now: float) -> list[
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
     # The name is made from range and person, so this overwrites an allowance for the same.
     path = f"{_allowances_path(settings)}/{new.name}"
+    description = _format_allowance(StoredAllowance(path, new), now)
+    confirm([f"Allow {WHEN_EFFECTIVE}: {description}"])
     aws.client("ssm").put_parameter(
         Name=path, Value=allowance.encode(new), Type="String", Overwrite=True
     )
-    return [f"Allowed {WHEN_EFFECTIVE}: {_format_allowance(StoredAllowance(path, new), now)}"]
+    return [f"Allowed {WHEN_EFFECTIVE}: {description}"]
 
 
 def require_one_selection(**flags: str | None) -> None:
@@ -248,6 +257,7 @@ def revoke(
     aws: Account,
     settings: Settings,
     now: float,
+    confirm: Callable[[list[str]], None],
     *,
     cidr: str | None,
     label: str | None,
@@ -255,6 +265,7 @@ def revoke(
 ) -> list[str]:
     """Delete the allowances with this range, label or id; return the lines to print.
 
+    ``confirm`` is called with the plan before; it raises to stop.
     Exactly one of the three is given. Raises RefusedError if it selects no allowance.
     """
     stored_cidr = None if cidr is None else _parse_cidr(cidr)
@@ -268,9 +279,11 @@ def revoke(
         what = f"selects no allowance below {_allowances_path(settings)}; nothing was changed"
         remedy = "see all entries with: invoke networks; change KnownNetworks with: invoke deploy"
         raise RefusedError(selection, what, remedy)
+    descriptions = [_format_allowance(stored, now) for stored in selected]
+    confirm([f"Revoke {WHEN_EFFECTIVE}: {description}" for description in descriptions])
     for stored in selected:
         _delete(aws, stored.path)
-    return [f"Revoked {WHEN_EFFECTIVE}: {_format_allowance(stored, now)}" for stored in selected]
+    return [f"Revoked {WHEN_EFFECTIVE}: {description}" for description in descriptions]
 
 
 def _is_selected(

@@ -15,7 +15,7 @@ from tooling.deploy.stack import Display
 from tooling.terminal import job_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tooling.deploy import bootstrap, changeset
     from tooling.deploy.stack_events import StackEvent
@@ -101,9 +101,12 @@ class Screen:
         panel = Panel(Text(text), title="text message", width=44, title_align="left")
         self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
 
-    def make_display(self) -> Display:
-        """Return what stack.deploy and stack.destroy call to show an operation on this screen."""
-        return Display(self.announce, self.print_change_set, self.print_event)
+    def make_display(self, approve: Callable[[str], None]) -> Display:
+        """Return what stack.deploy and stack.destroy call to show an operation on this screen.
+
+        ``approve`` asks the person a question, and raises to stop.
+        """
+        return Display(self.announce, self.print_change_set, self.print_event, approve)
 
     def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of changes. The first cell of a row is its mark, which gives its colour."""

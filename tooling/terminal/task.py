@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import invoke
 
 from tooling.environment import BrokenEnvironmentError
-from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
+from tooling.errors import FailedError, PlanShownError, RefusedError, ToolError, UnknownStateError
 from tooling.terminal.positionals import RepeatedPositional
 from tooling.terminal.target import STACK_HELP, SWITCHES
 
@@ -148,6 +148,8 @@ def map_errors(task_name: str) -> Iterator[None]:
     """
     try:
         yield
+    except PlanShownError:
+        print("Nothing was changed.")
     except ToolError as error:
         _print_error(task_name, error)
         raise invoke.Exit(code=error.exit_code) from None
@@ -177,7 +179,7 @@ def refuse_dry_run(task_name: str, *, is_dry: bool) -> None:
     """
     if is_dry:
         what = f"would not keep {task_name} from writing: it stops shell commands alone"
-        remedy = "leave --dry out: bootstrap and deploy show what they change before they do it"
+        remedy = "use --plan in place of --dry: it shows what a task would change, and stops"
         raise RefusedError("--dry", f"{what}; nothing was done", remedy)
 
 

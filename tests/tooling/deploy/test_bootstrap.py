@@ -220,6 +220,7 @@ class TestApply:
             TerraformPaths.for_settings(chosen),
             announce=listener.announce,
             show=listener.plan,
+            approve=listener.approve,
             allow_replace=allow_replace,
         )
         return contract, listener

@@ -15,10 +15,14 @@ from tests.support.deployment import (
     FakeDeployment,
     stack_in,
 )
-from tests.support.refusals import refusal_of
-from tooling.deploy import stack
 from tooling.deploy.stack_events import STACK_TYPE
-from tooling.errors import FailedError, RefusedError, UnknownStateError
+from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
+
+
+def stop() -> None:
+    """Answer as --plan does."""
+    raise PlanShownError
+
 
 REMOVE_BUCKET = (
     '.venv/bin/python -c "import boto3;'
@@ -29,13 +33,24 @@ REMOVE_KEY = (
     f"aws kms schedule-key-deletion --region {REGION} --key-id key-1 --pending-window-in-days 7"
 )
 
+LINES_BEFORE = 4  # that say what is deleted and what stays
+
 
 class TestDestroy:
+    def test_nothing_is_deleted_unless_it_is_approved(self, deployed: FakeDeployment) -> None:
+        deployed.listener.answer = stop
+        with pytest.raises(PlanShownError):
+            deployed.destroy()
+        assert deployed.cloudformation.calls == []
+
     def test_protection_is_switched_off_and_the_service_role_deletes(
         self, deployed: FakeDeployment
     ) -> None:
         deployed.destroy()
-        assert deployed.listener.lines == []
+        assert deployed.listener.questions == ["Type the prefix (signwatch) to delete its stack:"]
+        text = deployed.listener.text()
+        assert "Twilio secret, which cannot be restored" in text
+        assert "1.00 USD for the key, and 0.023 USD for each GB" in text
         assert deployed.cloudformation.calls == [
             (
                 "update_termination_protection",
@@ -53,7 +68,7 @@ class TestDestroy:
             event(3, "DELETE_COMPLETE", PhysicalResourceId="function-1"),
         ]
         deployed.destroy()
-        assert deployed.listener.lines == [
+        assert deployed.listener.lines[LINES_BEFORE:] == [
             f"Left in the account: AWS::S3::Bucket trail-1\n  to remove it: {REMOVE_BUCKET}",
             f"Left in the account: AWS::KMS::Key key-1\n  to remove it: {REMOVE_KEY}",
         ]
@@ -105,35 +120,6 @@ class TestDestroy:
         monkeypatch.setattr(deployed.cloudformation, "delete_stack", fail)
         with pytest.raises(FailedError, match="ended in DELETE_FAILED"):
             deployed.destroy()
-        bucket, queue = deployed.listener.lines
+        bucket, queue = deployed.listener.lines[LINES_BEFORE:]
         assert bucket.startswith("Left in the account: AWS::S3::Bucket trail-1 (not empty)\n")
         assert queue.endswith("to remove it, delete it in the console of its service")
-
-
-class TestConfirm:
-    def test_prefix_confirms(self) -> None:
-        assert refusal_of(lambda: stack.confirm("signwatch", " signwatch ")) == ""
-
-    @pytest.mark.parametrize("typed", ["", "Signwatch", "yes"])
-    def test_another_text_is_refused(self, typed: str) -> None:
-        with pytest.raises(RefusedError, match="was not deleted: the prefix was not typed"):
-            stack.confirm("signwatch", typed)
-
-    def test_question_names_the_prefix(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        questions: list[str] = []
-
-        def answer(question: str) -> str:
-            questions.append(question)
-            return "signwatch"
-
-        monkeypatch.setattr("builtins.input", answer)
-        stack.confirm("signwatch", None)
-        assert "(signwatch)" in questions[0]
-
-    def test_end_of_input_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def end(_: str) -> str:
-            raise EOFError
-
-        monkeypatch.setattr("builtins.input", end)
-        with pytest.raises(RefusedError, match="the prefix was not typed"):
-            stack.confirm("signwatch", None)

@@ -46,7 +46,8 @@ class TestStatus:
         assert calls[3][1]["EnableTerminationProtection"] is True
         request = deployment.cloudformation.request("create_change_set")
         assert request["ChangeSetType"] == "CREATE"
-        assert f"({status}): deleting it" in deployment.listener.text()
+        assert f"({status}), and must be deleted first" in deployment.listener.text()
+        assert deployment.listener.questions[0] == "Delete it?"
 
     @pytest.mark.parametrize(
         "status", [*stack.FAILED_FIRST_DEPLOY_STATUSES, *stack.HEALTHY_STATUSES]

@@ -22,6 +22,7 @@ from tests.support.aws import (
     account,
     client_error,
 )
+from tests.support.listener import confirm_all
 from tests.support.refusals import refusal_of
 from tooling.errors import RefusedError
 from tooling.operate import networks
@@ -254,7 +255,7 @@ class TestOfferOwnAddress:
 class TestAllow:
     def test_an_allowance_is_written_as_the_function_reads_it(self) -> None:
         aws = account_with()
-        (line,) = networks.allow(aws, SETTINGS, HOTEL, NOW)
+        (line,) = networks.allow(aws, SETTINGS, HOTEL, NOW, confirm_all)
         assert stored(aws) == {f"{FOLDER}/{HOTEL.name}": allowance.encode(HOTEL)}
         assert line.startswith(
             "Allowed within a minute, without a deploy: 198.51.100.7/32  hotel in Oslo  for Anaya"
@@ -263,37 +264,47 @@ class TestAllow:
 
     def test_the_same_range_for_the_same_person_is_replaced(self) -> None:
         aws = account_with(HOTEL)
-        networks.allow(aws, SETTINGS, allowance.make("198.51.100.7", "another hotel", "anaya"), NOW)
+        networks.allow(
+            aws,
+            SETTINGS,
+            allowance.make("198.51.100.7", "another hotel", "anaya"),
+            NOW,
+            confirm_all,
+        )
         labels = [allowance.decode(value).label for value in stored(aws).values()]
         assert labels == ["another hotel"]
-        networks.allow(aws, SETTINGS, allowance.make("198.51.100.7", "for all"), NOW)
+        networks.allow(aws, SETTINGS, allowance.make("198.51.100.7", "for all"), NOW, confirm_all)
         assert len(stored(aws)) == 2
 
     def test_a_private_range_needs_an_allowed_vpc_endpoint(self) -> None:
         private = allowance.make("10.1.0.0/16", "data centre")
         aws = account_with()
-        assert "no VPC endpoint" in refusal_of(lambda: networks.allow(aws, SETTINGS, private, NOW))
+        assert "no VPC endpoint" in refusal_of(
+            lambda: networks.allow(aws, SETTINGS, private, NOW, confirm_all)
+        )
         assert stored(aws) == {}
         aws = account_with(parameters=WITH_ENDPOINT)
-        networks.allow(aws, SETTINGS, private, NOW)
+        networks.allow(aws, SETTINGS, private, NOW, confirm_all)
         assert len(stored(aws)) == 1
 
     def test_nothing_is_written_if_the_deployed_version_does_not_read_it(self) -> None:
         aws = account_with(parameters={"KnownNetworks": ""})
         assert "too old to read allowances" in refusal_of(
-            lambda: networks.allow(aws, SETTINGS, HOTEL, NOW)
+            lambda: networks.allow(aws, SETTINGS, HOTEL, NOW, confirm_all)
         )
         assert stored(aws) == {}
 
     def test_nothing_is_written_without_a_stack(self) -> None:
         aws = account(cloudformation=CloudFormation(), ssm=Parameters({}))
-        assert "is not deployed" in refusal_of(lambda: networks.allow(aws, SETTINGS, HOTEL, NOW))
+        assert "is not deployed" in refusal_of(
+            lambda: networks.allow(aws, SETTINGS, HOTEL, NOW, confirm_all)
+        )
 
 
 def revoke(aws: Account, **flags: str) -> list[str]:
     selection: dict[str, Any] = {"cidr": None, "label": None, "id": None, **flags}
     networks.require_one_selection(**selection)
-    return networks.revoke(aws, SETTINGS, NOW, **selection)
+    return networks.revoke(aws, SETTINGS, NOW, confirm_all, **selection)
 
 
 class TestRevoke:

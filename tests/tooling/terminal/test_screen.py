@@ -133,11 +133,14 @@ def test_other_event_is_shown_without_its_reason(
 def test_stack_operation_is_shown_on_the_same_screen(
     screen: Screen, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    display = screen.make_display()
+    questions: list[str] = []
+    display = screen.make_display(questions.append)
+    display.approve("Go on?")
     display.announce("line")
     display.show_changes((change("Add"),))
     display.show_event(stack_event("no"))
     out = capsys.readouterr().out
+    assert questions == ["Go on?"]
     assert out.index("line") < out.index("signwatch.Topic") < out.index("CREATE_FAILED")
 
 
