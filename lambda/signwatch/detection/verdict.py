@@ -193,7 +193,8 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
     """Return the reason that describes where the sign-in came from."""
     if recognised:
         return RECOGNISED_SOURCE
-    if sign_in.source.lower().startswith("aws internal"):
+    source = sign_in.source.lower()
+    if source.startswith("aws internal") and "," not in source:  # a list may hold an address too
         return SOURCE_INSIDE_AWS
     return UNRECOGNISED_SOURCE
 

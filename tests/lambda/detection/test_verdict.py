@@ -133,6 +133,10 @@ def test_refreshed_token_of_root_is_reported_once_a_day_and_cannot_be_switched_o
     record = event(name)
     decision = judge(record, "anywhere")
     assert (decision.level, decision.severity, decision.send_text) == ("alert", "high", True)
+    assert decision.reasons in (
+        ("session used elsewhere", "unrecognised source", "root session"),
+        ("root success", "unrecognised source"),
+    )
     assert decision.deduplication_key
     off = {verdict.format_cause(cause) for cause in verdict.CAUSES}
     assert verdict.judge(signin.read(record), recognised=False, off=off) == decision
@@ -422,6 +426,21 @@ def test_keys_of_unknown_roles_are_reported_once_a_day_and_mute_no_known_role() 
         keys.add(decision.deduplication_key)
     assert len(keys) == 4
     assert "" not in keys
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("AWS Internal", "source inside AWS"),
+        ("AWS Internal (console)", "source inside AWS"),
+        ("AWS Internal, 198.51.100.23", "unrecognised source"),
+        ("198.51.100.23, AWS Internal", "unrecognised source"),
+    ],
+)
+def test_only_a_source_without_an_address_is_inside_aws(source: str, reason: str) -> None:
+    """``source-inside-aws`` in AlertOff must not silence an address that is listed beside it."""
+    sign_in = read_sign_in("iam-user-signs-in-with-mfa")._replace(source=source)
+    assert verdict.judge(sign_in, recognised=False).causes == (reason,)
 
 
 def test_refreshes_of_an_unknown_application_or_person_are_reported_once_a_day() -> None:
