@@ -517,8 +517,11 @@ def test_end_of_a_long_host_is_shown_and_a_look_alike_has_a_checksum() -> None:
     line = compose_text(APPLICATION._replace(client=host)).splitlines()[1]
     assert re.search(r'-site\. com #[0-9a-f]{6}"$', line)
     assert '"...' in line
-    look_alike = compose_text(APPLICATION._replace(client="cl\u0430ude.ai")).splitlines()[1]
-    assert re.search(r'"claude\. ai #[0-9a-f]{6}"$', look_alike)
+    whole = compose_text(APPLICATION._replace(client="agents.example.com")).splitlines()[1]
+    assert whole.endswith('"agents. example. com"')
+    for host, shown in (("cl\u0430ude.ai", "claude. ai"), ("x.cl\u0430ude.ai.", "x. claude. ai.")):
+        look_alike = compose_text(APPLICATION._replace(client=host)).splitlines()[1]
+        assert re.search(rf'"{re.escape(shown)} #[0-9a-f]{{6}}"$', look_alike)
 
 
 def test_short_form_cuts_the_application_as_it_cuts_names() -> None:

@@ -1134,9 +1134,12 @@ def test_console_link_with_an_older_role_session_is_a_session_use(
             "Anaya",
         ),
         ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u200b"}, ANAYA_ID),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "--"}, ANAYA_ID),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": " \U0001f98a "}, "\U0001f98a"),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u3002"}, "\u3002"),
     ],
 )
-def test_name_of_invisible_characters_is_ignored(
+def test_name_is_used_if_it_shows_something(
     name: str, user: dict[str, str], extra: dict[str, str], who: str
 ) -> None:
     changed = event(name)

@@ -235,12 +235,14 @@ class TestPipeline:
         self, world: World, twilio: Twilio
     ) -> None:
         world.parameters.allow("192.0.2.0/24", "hotel")
+        world.parameters.allow("198.51.100.0/24", "office")
         record = event(NAME)
-        record["detail"] |= {"responseElements": None, "sourceIPAddress": "192.0.2.7, 203.0.113.10"}
+        sources = "192.0.2.7, 198.51.100.9, 203.0.113.10"
+        record["detail"] |= {"responseElements": None, "sourceIPAddress": sources}
         process(record, world.dependencies(twilio_base_url=twilio.url))
         text = twilio.messages[0]["body"]
         assert "Unreadable sign-in" in text
-        assert "From: 203.0.113.10, 192.0.2.7\n" in text
+        assert "From: 203.0.113.10, 192.0.2.7, 198.51.100.9\n" in text
 
     def test_known_network_recognises_without_an_aws_client(
         self, world: World, capsys: pytest.CaptureFixture[str]
