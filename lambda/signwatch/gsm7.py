@@ -37,6 +37,7 @@ REPLACEMENTS = {  # no "\N{...}", since compiling that loads unicodedata
 }
 CACHED_TEXTS = 256  # whose safe form is remembered; most records of a log hold the same few
 CHECKSUM_LENGTH = 6  # hexadecimal digits
+CHECKSUM_SEPTETS = 1 + CHECKSUM_LENGTH  # with its "#"
 NAMELESS = "name"  # stands for a name without a letter or digit that can be shown
 # The Latin forms of the small letters from alpha and from the Cyrillic a on, in Unicode's order
 GREEK_IN_LATIN = "a v g d e z i th i k l m n x o p r s s t y f ch ps o"
@@ -159,6 +160,14 @@ def can_show(name: str) -> bool:
     """Return whether a text message shows a letter or digit of a name, or any of an ASCII name."""
     shown = to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS])
     return any(map(str.isalnum, shown)) or (shown != "" and name.isascii())
+
+
+def is_symbol(name: str) -> bool:
+    """Return whether a name without a letter or digit shows something, such as an emoji.
+
+    Invisible characters show nothing; nor does ASCII punctuation, which stands for no name.
+    """
+    return not name.isascii() and to_gsm7(name[:UNTRUSTED_TEXT_MAX_CHARS]) != ""
 
 
 def _compute_checksum(name: str) -> str:

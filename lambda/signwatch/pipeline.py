@@ -233,7 +233,7 @@ def _send_alert(
             label=settings.account_label,
             delay_seconds=delay_seconds,
             zone=settings.time_zone,
-            known_networks=_list_recognised_networks(sign_in, now, dependencies),
+            known_networks=_list_recognised_networks(sign_in, sign_in_to_show, now, dependencies),
         )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
         deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
@@ -246,16 +246,21 @@ def _send_alert(
 
 
 def _list_recognised_networks(
-    sign_in: SignIn | Unreadable, now: float, dependencies: Dependencies
+    sign_in: SignIn | Unreadable,
+    sign_in_to_show: SignIn | Unreadable,
+    now: float,
+    dependencies: Dependencies,
 ) -> str:
     """Return the networks that decide in which order the parts of a source are shown.
 
     These are the networks of both lists, separated by commas. The allowances are read only if the
-    source has several parts.
+    source has several parts. ``sign_in_to_show`` has the user's name if the record has only the id.
     """
     known = dependencies.settings.known_networks
-    if not isinstance(sign_in, SignIn) or "," not in sign_in.source:
+    if "," not in sign_in.source:
         return known
     from signwatch.enrichment.allowance_store import list_networks
 
-    return f"{known},{list_networks(sign_in, now, dependencies)}"
+    role = sign_in.role if isinstance(sign_in, SignIn) else ""
+    names = (sign_in.who, sign_in_to_show.who, role)
+    return f"{known},{list_networks(names, now, dependencies)}"

@@ -73,10 +73,16 @@ IDENTITY_CENTER_USER = (
     "password and the MFA devices, and revoke the active sessions of their roles."
 )
 APPLICATION = (
-    "If you did not authorise this application: in IAM, deny the person the actions of AWS Sign-In "
-    "(AuthorizeOAuth2Access, CreateOAuth2Token), so that it gets no further token. A token that it "
-    "has works for up to one hour; a policy with the condition key SignInSessionArn ends that "
-    "session at once."
+    "If you did not authorise this application, revoke its access: in IAM, deny the person the "
+    "actions of AWS Sign-In (AuthorizeOAuth2Access, CreateOAuth2Token), so that it gets no further "
+    "token. A token that it has works for up to one hour; a policy with the condition key "
+    "SignInSessionArn ends that session at once."
+)
+APPLICATION_OF_ROOT = (
+    "If you did not authorise this application, revoke its access. No policy of IAM limits root: "
+    "have a service control policy of your organisation deny CreateOAuth2Token of AWS Sign-In if "
+    "the account is a member of one, else open a case with AWS Support. Change root's password, "
+    "check its MFA devices, and delete its access keys."
 )
 FEDERATION_TOKEN = (
     "If it was nobody you know: delete the access keys of the user who made the token."  # noqa: S105 - advice
@@ -140,6 +146,7 @@ def _advise_about_access(sign_in: SignIn, verdict: Verdict) -> str:
         (ANOMALY, sign_in.kind == "anomaly"),
         (NOBODY_GOT_IN, sign_in.outcome == "failure"),
         (DEVICE_CODE_PHISHING, _is_about_device_code(verdict)),
+        (APPLICATION_OF_ROOT, sign_in.kind == "application" and sign_in.identity == "root"),
         (APPLICATION, sign_in.kind == "application"),
         (SESSION_USE, SESSION_ELSEWHERE in verdict.reasons and sign_in.identity != "root"),
         (PASSWORD_KNOWN, RIGHT_PASSWORD in verdict.reasons),

@@ -60,8 +60,8 @@ MFA_LINES = {
 class TextForm(NamedTuple):
     """How much a text shows. The shorter forms exist because two segments do not hold everything.
 
-    One that is not full lacks the Region, the local time and an MFA that is unknown, and has
-    accounts by their last digits.
+    One that is not full lacks the Region, the local time, the delay and an MFA that is unknown, and
+    has accounts by their last digits.
     """
 
     name_max_septets: int  # of a person's and of a role's name
@@ -76,8 +76,7 @@ TEXT_FORMS = (
     TextForm(gsm7.NAME_MAX_SEPTETS, is_full=False),
     TextForm(24, is_full=False),
     TextForm(12, is_full=False),
-    TextForm(8, is_full=False),
-    TextForm(4, is_full=False),
+    TextForm(gsm7.CHECKSUM_SEPTETS, is_full=False),
 )
 
 
@@ -219,7 +218,7 @@ def _make_role_lines(sign_in: SignIn, form: TextForm) -> list[str]:
     elif target:
         lines.append(f"In account: {target}")
     origin = _format_account_number(sign_in.origin_account, form)
-    if origin and sign_in.origin_account != sign_in.target_account:
+    if origin and sign_in.origin_account != (sign_in.target_account or sign_in.account):
         lines.append(f"From account: {origin}")
     return lines
 
@@ -272,15 +271,16 @@ def _format_client(client: str, form: TextForm) -> str:
     """Return the program that a person gave access (OAuth), in quotes (SignIn.client).
 
     It is the host that the program is called back at, or the end of its client id. Of a long one,
-    only the end is shown, because it decides whose host it is. One with other letters than GSM-7's
-    has a checksum, so that it does not look like another.
+    only the end is shown, because it decides whose host it is. One that is cut or changed has a
+    checksum, so that it does not look like another.
     """
     max_septets = min(CLIENT_MAX_SEPTETS, form.name_max_septets)
-    end_chars = max_septets // 2  # what makes it unclickable takes room too
-    if gsm7.is_shown_whole(client, max_septets) or len(client) <= end_chars:
+    end_septets = max_septets - len("... ") - gsm7.CHECKSUM_SEPTETS
+    end_chars = end_septets // 2  # what makes it unclickable takes room too
+    if gsm7.is_shown_whole(client, max_septets) or len(client) <= end_chars or end_chars < 1:
         return f'"{gsm7.sanitise_name(client, max_septets)}"'
-    end = gsm7.sanitise_name(client[-end_chars:], max_septets - len("..."))
-    return f'"...{end}"'
+    checksum = gsm7.sanitise_name(client, gsm7.CHECKSUM_SEPTETS)
+    return f'"...{gsm7.sanitise(client[-end_chars:], end_septets)} {checksum}"'
 
 
 def _explain_device_code(sign_in: SignIn, verdict: Verdict) -> str:
@@ -304,11 +304,11 @@ def _make_time_line(
     """Return a line like "eu-central-1 2026-11-24 10:12:31 UTC (11:12 +0100), 7 min ago".
 
     The part in parentheses is there if ``zone`` is known, the delay if it is long. A short form has
-    neither that part nor the Region.
+    only the time in UTC.
     """
     region = gsm7.sanitise(sign_in.region, REGION_MAX_SEPTETS)
     if not form.is_full:
-        region, zone = "", ""
+        region, zone, delay_seconds = "", "", None
     time = parse_time(sign_in.time)
     when = "time unknown"
     if time:
@@ -380,11 +380,11 @@ def _format_source(source: str, known_networks: str, max_septets: int) -> str:
         return "not recorded"
     if _is_address(source):  # as almost every source, so this comes first
         return source
-    parts = [part.strip() for part in source.split(",")]
-    if not any(map(_is_address, parts)):
+    parts = networks.split_list(source)
+    addresses = list(filter(_is_address, parts))
+    if len(parts) < 2 and not addresses:  # noqa: PLR2004 - it is no list
         return gsm7.quote(source, max_septets - len('""'))
     known = networks.parse_list(known_networks)
-    addresses = list(filter(_is_address, parts))
     unknown_addresses = [part for part in addresses if not networks.recognises(known, part)]
     known_addresses = [part for part in addresses if networks.recognises(known, part)]
     others = [gsm7.quote(part, SOURCE_PART_MAX_SEPTETS) for part in parts if part not in addresses]

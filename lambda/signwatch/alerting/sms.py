@@ -5,8 +5,9 @@ modules that are not needed. Twilio's client has no timeout and does not retry; 
 both.
 
 Sources: Twilio docs, "Messages resource", "What is a String Identifier (SID)?", "Error and warning
-dictionary" (10001, 20003, 20403, 20429, 20500, 21211, 21408, 21610, 21611, 21617, 70051, 90010) and
-"Twilio API best practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4 (503).
+dictionary" (10001, 20003, 20005, 20006, 20008, 20403, 20429, 20500, 21211, 21408, 21610, 21611,
+21617, 70051, 90010) and "Twilio API best practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4
+(503).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR, SERVICE_UNAVAILABLE = 408, 429, 500, 503
 # Twilio's error codes: too many requests, and the sender's queue is full. Both pass by themselves.
 TRANSIENT_ERROR_CODES = (20429, 21611)
-# Account not active (three codes), authentication failed, access denied to the account
-ACCOUNT_ERROR_CODES = (10001, 20003, 20005, 20403, 70051, 90010)
+# Account not active (10001, 20005, 90010), authentication failed, no right, test credentials
+ACCOUNT_ERROR_CODES = (10001, 20003, 20005, 20006, 20008, 20403, 70051, 90010)
 MIN_ERROR_CODE = 10_000  # a lower number in an answer is not an error code of Twilio's
 MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
@@ -256,18 +257,18 @@ def _read_error_code(answer: dict[str, Any]) -> int | None:
 def classify(status: int, code: int | None) -> Outcome:
     """Return the Outcome of a text that was refused with an HTTP status.
 
-    ``code`` is Twilio's error code, None if the answer has none: then a server in between may have
-    answered. After a server error, Twilio may have sent the text (error 20500), except after 503.
+    ``code`` is Twilio's error code. None means that the answer has none, so it is of a server in
+    between, such as a firewall: that says nothing about the text. After a server error, Twilio may
+    have sent the text (error 20500), except after 503.
     """
     reason = f"Twilio answered {status}, error {code}"
     if code is None:
         reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
-    if status == UNAUTHORIZED or (status == FORBIDDEN and code in ACCOUNT_ERROR_CODES):
-        return Outcome("credentials", reason)
-    is_from_between = status == FORBIDDEN and code is None  # a firewall or proxy, not Twilio
-    if is_from_between or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
-        return Outcome("transient", reason)
     if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
         may_be_sent = status != SERVICE_UNAVAILABLE
         return Outcome("transient", reason, may_be_sent=may_be_sent)
+    if code is None or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
+        return Outcome("transient", reason)
+    if status == UNAUTHORIZED or (status == FORBIDDEN and code in ACCOUNT_ERROR_CODES):
+        return Outcome("credentials", reason)
     return Outcome("permanent", reason)

@@ -61,7 +61,10 @@ PATHS_AS_WRITTEN = {  # with the names in the case that AWS uses today
     ("signin", "SwitchRole"): SignInPath(
         "switch-role", "Role switched in the console", user="federated"
     ),
-    ("signin", "GetSigninToken"): SignInPath("console-link", "Console link made by federation"),
+    # Nor can a session of root make a link (IAM User Guide, "Compare AWS STS credentials").
+    ("signin", "GetSigninToken"): SignInPath(
+        "console-link", "Console link made by federation", user="federated"
+    ),
     ("signin", "PasswordRecoveryRequested"): SignInPath(
         "password-recovery", "Root password recovery", user="root"
     ),

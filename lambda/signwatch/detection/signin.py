@@ -640,9 +640,9 @@ def _read_name(fields: dict[str, Any], key: str) -> str:
         return name.strip()
     if name.isascii():
         return ""
-    from signwatch.gsm7 import to_gsm7  # few names are so odd
+    from signwatch.gsm7 import is_symbol  # few names are so odd
 
-    return name if to_gsm7(name) else ""  # such as an emoji, but nothing invisible
+    return name.strip() if is_symbol(name) else ""
 
 
 def _read_arn_name(user: dict[str, Any]) -> str:
@@ -709,16 +709,19 @@ def _read_role_of_keys(record: Record) -> tuple[str, str]:
     """Return the name and the account id of the role whose keys Identity Center gave out.
 
     AWS writes "role_name" and "account_id" into serviceEventDetails. The parameters of the API call
-    have the same names in camel case (Portal API Reference, GetRoleCredentials).
+    are "roleName" and "accountId" (Portal API Reference, GetRoleCredentials). Any spelling is read
+    in both places, and an account id that is a number.
     """
-    role, account = "", ""
-    for section in ("serviceEventDetails", "requestParameters"):
-        fields = record.get_object(section)
-        role = role or get_string(fields, "role_name") or get_string(fields, "roleName")
-        account_id = fields.get("account_id") or fields.get("accountId")
-        if isinstance(account_id, int):
-            account_id = str(account_id).zfill(ACCOUNT_ID_LENGTH)
-        account = account or (account_id.strip() if isinstance(account_id, str) else "")
+    details = record.get_object("serviceEventDetails")
+    role, account = get_string(details, "role_name"), get_string(details, "account_id")
+    if role and account:  # as in AWS's usual form
+        return role, account
+    for section in (details, record.get_object("requestParameters")):
+        fields = {key.replace("_", "").lower(): value for key, value in section.items()}
+        if type(fields.get("accountid")) is int:  # without its leading zeros; a bool is no id
+            fields["accountid"] = str(fields["accountid"]).zfill(ACCOUNT_ID_LENGTH)
+        role = role or get_string(fields, "rolename")
+        account = account or get_string(fields, "accountid")
     return role, account
 
 
@@ -804,12 +807,12 @@ def _read_mfa(path: SignInPath, identity: str, record: Record) -> str:
         mfa = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
         return mfa or _read_session_mfa(record)
     session_mfa = _read_session_mfa(record)
-    if identity == "unknown":
-        # "No" says nothing here: it may be a user of an identity provider.
-        mfa_used = MFA_BY_TEXT.get(_read_lower_case(record.extra.get("MFAUsed")))
-        return "yes" if mfa_used == "yes" else session_mfa
     if session_mfa == "yes":
         return session_mfa
+    if identity == "unknown":
+        # "No" says nothing here: it may be a user of an identity provider.
+        is_used = _read_lower_case(record.extra.get("MFAUsed")) in ("yes", "true")
+        return "yes" if is_used else "unrecorded"
     if path.kind == "switch-role" and not _is_switched_from_provider(record):
         return session_mfa
     return "provider"

@@ -193,7 +193,8 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
     """Return the reason that describes where the sign-in came from."""
     if recognised:
         return RECOGNISED_SOURCE
-    if sign_in.source.lower().startswith("aws internal"):
+    source = sign_in.source.lower()
+    if source.startswith("aws internal") and "," not in source:  # a list may hold an address too
         return SOURCE_INSIDE_AWS
     return UNRECOGNISED_SOURCE
 
@@ -232,9 +233,9 @@ def _judge_sign_in(
 def _judge_possible_root(sign_in: SignIn, source_reason: str) -> Verdict:
     """Return an alert on a success of root, or of a user who may be root.
 
-    An application refreshes its token every hour, so that alert is sent once a day.
+    What programs do many times a day, such as the refresh of a token, is sent once a day.
     """
-    key = _make_key_of_refresh(sign_in)
+    key = _make_key_of_repeated(sign_in)
     if sign_in.identity == "root":
         reasons = ("root success", source_reason)
         return Verdict("alert", "high", reasons, deduplication_key=key)
@@ -270,7 +271,6 @@ def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
     """
     if source_reason == RECOGNISED_SOURCE:
         return RECOGNISED
-    # Not by _make_deduplication_key, which would have every alert sent if the person is unknown.
     key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
     reasons = (SESSION_ELSEWHERE, source_reason)
     if sign_in.identity == "root":
@@ -366,28 +366,18 @@ def _judge_by_source(sign_in: SignIn, source_reason: str) -> Verdict:
 def _make_key_of_repeated(sign_in: SignIn) -> str:
     """Return the deduplication key of a sign-in that repeats many times a day; of others "".
 
-    One alert a day is sent for each user, source and role, or application. An unknown role or
-    application may be any, so its alerts are all sent.
+    One alert a day is sent for each user, source and role, or application whose token is refreshed.
+    All unknown roles count as one, so they mute only each other, never a role that is known; so do
+    applications. Unknown users do so for tokens alone, which are refreshed every hour.
     """
-    if sign_in.kind == "role-keys" and not sign_in.role:
+    if sign_in.kind in REPEATED_KINDS and sign_in.who != "unknown":
+        taken = f"{sign_in.target_account}/{sign_in.role}"
+    elif sign_in.kind == "application" and sign_in.grant == "refresh":
+        taken = sign_in.client
+    else:
         return ""
     source = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}"
-    if sign_in.kind in REPEATED_KINDS:
-        role = f"{sign_in.target_account}/{sign_in.role}"
-        return _make_deduplication_key(sign_in, f"{source}#{role}")
-    return _make_key_of_refresh(sign_in)
-
-
-def _make_key_of_refresh(sign_in: SignIn) -> str:
-    """Return the deduplication key of an application's refreshed token; of any other event "".
-
-    An unknown application may be any, so its alerts are all sent.
-    """
-    is_refresh = sign_in.kind == "application" and sign_in.grant == "refresh"  # every hour
-    if not (is_refresh and sign_in.client):
-        return ""
-    source = f"{sign_in.kind}#{sign_in.source}#{sign_in.vpc_endpoint}"
-    return _make_deduplication_key(sign_in, f"{source}#{sign_in.client}")
+    return f"{sign_in.account}#{sign_in.who}#{source}#{taken}"
 
 
 def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
@@ -396,7 +386,7 @@ def _judge_recognised(sign_in: SignIn, *, is_without_mfa: bool) -> Verdict:
     ``is_without_mfa`` says that it is of an IAM user who used no MFA.
     """
     if is_without_mfa:
-        key = _make_deduplication_key(sign_in, NO_MFA)
+        key = _make_key_of_missing_mfa(sign_in)
         return Verdict("alert", "normal", (NO_MFA, RECOGNISED_SOURCE), (NO_MFA,), key)
     if sign_in.grant == DEVICE_CODE_GRANT:  # a stranger may have made the owner approve it
         return Verdict("note", "", (DEVICE_CODE_GRANT, RECOGNISED_SOURCE))
@@ -410,14 +400,14 @@ def _may_be_root(sign_in: SignIn) -> bool:
     return sign_in.identity == "unknown" and sign_in.kind in ROOT_KINDS
 
 
-def _make_deduplication_key(sign_in: SignIn, subject: str) -> str:
-    """Return the key of an alert that is sent once a day for each account, user and subject.
+def _make_key_of_missing_mfa(sign_in: SignIn) -> str:
+    """Return the deduplication key of a missing MFA: one alert a day for each account and user.
 
     Return "" if the user is unknown: every such alert is sent.
     """
     if sign_in.who == "unknown":
         return ""
-    return f"{sign_in.account}#{sign_in.who}#{subject}"
+    return f"{sign_in.account}#{sign_in.who}#{NO_MFA}"
 
 
 def _apply_switches(verdict: Verdict, off: Collection[str], on: Collection[str]) -> Verdict:

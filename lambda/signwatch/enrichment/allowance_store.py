@@ -15,7 +15,7 @@ from signwatch.detection import allowance, networks
 from signwatch.enrichment.identity_store import with_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from signwatch.dependencies import Dependencies
     from signwatch.detection.allowance import Allowance
@@ -63,12 +63,12 @@ def find_allowance(sign_in: SignIn, now: float, dependencies: Dependencies) -> A
     return None
 
 
-def list_networks(sign_in: SignIn, now: float, dependencies: Dependencies) -> str:
-    """Return the networks of the current allowances for this person or role, split by commas."""
+def list_networks(names: Collection[str], now: float, dependencies: Dependencies) -> str:
+    """Return the networks of the current allowances for these people and roles, with commas."""
     return ",".join(
         entry.cidr
         for entry in _load_allowances(now, dependencies)
-        if entry.is_current(now) and entry.is_for(sign_in.who, sign_in.role)
+        if entry.is_current(now) and entry.is_for(*names)
     )
 
 

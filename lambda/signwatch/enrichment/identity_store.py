@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
-from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS
+from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS, is_symbol
 
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
@@ -56,7 +56,8 @@ def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
         if type(error).__name__ != USER_NOT_FOUND:
             log.write_failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
         return ""
-    if not any(map(str.isalnum, name[:UNTRUSTED_TEXT_MAX_CHARS])):
+    has_letter = any(map(str.isalnum, name[:UNTRUSTED_TEXT_MAX_CHARS]))
+    if not (has_letter or is_symbol(name)):
         return ""  # nobody could see it
     if len(_cache) >= CACHE_MAX_NAMES:
         oldest = next(iter(_cache))

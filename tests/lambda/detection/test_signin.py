@@ -278,6 +278,30 @@ def test_role_is_read_on_a_path_that_hands_one_out(name: str, role: str) -> None
     assert read_sign_in(event(name)).role == role
 
 
+@pytest.mark.parametrize(
+    ("details", "parameters", "role", "account"),
+    [
+        (None, {"roleName": "Audit", "accountId": "222233334444"}, "Audit", "222233334444"),
+        (None, {"role_name": "Audit", "account_id": 11122223333}, "Audit", "011122223333"),
+        ({"RoleName": " Audit ", "AccountID": "222233334444 "}, None, "Audit", "222233334444"),
+        ({"roleName": "Audit"}, {"accountId": 222233334444}, "Audit", "222233334444"),
+        ({"role_name": "Audit"}, {"roleName": "Other", "accountId": "1"}, "Audit", "1"),
+        ({"account_id": "1"}, {"roleName": "Audit", "accountId": "2"}, "Audit", "1"),
+        ({"role_name": 7, "account_id": True}, {"roleName": "Audit"}, "Audit", ""),
+        ({"role_name": "", "account_id": []}, {"accountId": {}}, "", ""),
+        (None, None, "", ""),
+    ],
+)
+def test_role_of_keys_is_read_in_any_spelling(
+    details: object, parameters: object, role: str, account: str
+) -> None:
+    changed = event("command-line-gets-role-keys")
+    changed["detail"]["serviceEventDetails"] = details
+    changed["detail"]["requestParameters"] = parameters
+    sign_in = read_sign_in(changed)
+    assert (sign_in.role, sign_in.target_account) == (role, account)
+
+
 @pytest.mark.parametrize("recorded", ["No", "NO", "no ", "false", "False", False])
 def test_missing_mfa_is_read_in_any_spelling(recorded: object) -> None:
     changed = event("iam-user-signs-in-with-mfa")
@@ -744,6 +768,54 @@ def test_only_a_known_factor_says_whether_mfa_was_used(credential_type: str, mfa
     assert read_sign_in(changed).mfa == mfa
 
 
+@pytest.mark.parametrize(
+    ("name", "mfa_used", "session", "mfa"),
+    [
+        ("unknown-kind-of-user-fails", "Yes", None, "yes"),
+        ("unknown-kind-of-user-fails", " YES", None, "yes"),
+        ("unknown-kind-of-user-fails", True, None, "yes"),
+        ("unknown-kind-of-user-fails", "No", None, "unrecorded"),
+        ("unknown-kind-of-user-fails", "No", "false", "unrecorded"),
+        ("unknown-kind-of-user-fails", "No", "true", "yes"),
+        ("unknown-kind-of-user-fails", None, "false", "unrecorded"),
+        ("aws-login-of-an-unknown-kind-of-user-refreshes-its-token", None, "false", "unrecorded"),
+        ("federated-user-signs-in", "No", "false", "provider"),
+    ],
+)
+def test_missing_mfa_of_a_user_who_may_have_a_provider_is_not_told(
+    name: str, mfa_used: object, session: str | None, mfa: str
+) -> None:
+    """AWS records it only for IAM users and root."""
+    changed = event(name)
+    changed["detail"]["additionalEventData"]["MFAUsed"] = mfa_used
+    user = changed["detail"].setdefault("userIdentity", {})
+    user["sessionContext"] = {"attributes": {"mfaAuthenticated": session}}
+    assert read_sign_in(changed).mfa == mfa
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "console-session-is-prepared",
+        "federated-user-takes-a-role-by-saml",
+        "role-is-taken-by-web-identity",
+        "role-is-switched",
+        "identity-center-user-signs-in-with-totp",
+        "command-line-gets-role-keys",
+    ],
+)
+@pytest.mark.parametrize("field", [{"type": "Root"}, {"arn": "arn:aws:iam::111122223333:root"}])
+def test_root_is_not_believed_on_a_path_that_it_cannot_take(
+    name: str, field: dict[str, str]
+) -> None:
+    changed = event(name)
+    expected = read_sign_in(event(name)).identity
+    changed["detail"]["userIdentity"] |= field
+    sign_in = read_sign_in(changed)
+    assert sign_in.identity == expected != "root"
+    assert sign_in.who != "root"
+
+
 FEDERATED = [name for name in SIGN_INS if CASES[name]["expected"]["identity"] == "federated"]
 
 
@@ -1062,9 +1134,12 @@ def test_console_link_with_an_older_role_session_is_a_session_use(
             "Anaya",
         ),
         ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u200b"}, ANAYA_ID),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "--"}, ANAYA_ID),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": " \U0001f98a "}, "\U0001f98a"),
+        ("identity-center-user-signs-in-with-totp", {}, {"UserName": "\u3002"}, "\u3002"),
     ],
 )
-def test_name_of_invisible_characters_is_ignored(
+def test_name_is_used_if_it_shows_something(
     name: str, user: dict[str, str], extra: dict[str, str], who: str
 ) -> None:
     changed = event(name)

@@ -133,6 +133,10 @@ def test_refreshed_token_of_root_is_reported_once_a_day_and_cannot_be_switched_o
     record = event(name)
     decision = judge(record, "anywhere")
     assert (decision.level, decision.severity, decision.send_text) == ("alert", "high", True)
+    assert decision.reasons in (
+        ("session used elsewhere", "unrecognised source", "root session"),
+        ("root success", "unrecognised source"),
+    )
     assert decision.deduplication_key
     off = {verdict.format_cause(cause) for cause in verdict.CAUSES}
     assert verdict.judge(signin.read(record), recognised=False, off=off) == decision
@@ -253,7 +257,8 @@ def test_deduplication_key_says_what_is_reported_once_a_day(name: str, subject: 
     key = f"111122223333#anaya#{subject}" if subject else ""
     assert verdict.judge(sign_in, recognised=False).deduplication_key == key
     unknown = sign_in._replace(who="unknown")
-    key = key.replace("anaya", "unknown") if sign_in.kind == "session-use" else ""
+    is_refresh = sign_in.kind in ("session-use", "application") and subject is not None
+    key = key.replace("anaya", "unknown") if is_refresh else ""
     assert verdict.judge(unknown, recognised=False).deduplication_key == key
 
 
@@ -407,11 +412,56 @@ def test_device_code_between_two_recognised_addresses_is_a_note() -> None:
     assert decision.reasons == ("device code elsewhere", "recognised source")
 
 
-def test_keys_of_an_unknown_role_are_reported_each_time() -> None:
-    record = event("command-line-gets-role-keys")
-    assert judge(record, "anywhere").deduplication_key
-    del record["detail"]["serviceEventDetails"]["role_name"]
-    assert judge(record, "anywhere").deduplication_key == ""
+def test_keys_of_unknown_roles_are_reported_once_a_day_and_mute_no_known_role() -> None:
+    """An unknown role or account counts as one of its own."""
+    keys = set()
+    for missing in ((), ("role_name",), ("account_id",), ("role_name", "account_id")):
+        record = event("command-line-gets-role-keys")
+        for field in missing:
+            del record["detail"]["serviceEventDetails"][field]
+        decision = judge(record, "anywhere")
+        assert (decision.level, decision.send_text) == ("alert", True)
+        record["detail"]["eventID"] = "another"
+        assert judge(record, "anywhere").deduplication_key == decision.deduplication_key
+        keys.add(decision.deduplication_key)
+    assert len(keys) == 4
+    assert "" not in keys
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("AWS Internal", "source inside AWS"),
+        ("AWS Internal (console)", "source inside AWS"),
+        ("AWS Internal, 198.51.100.23", "unrecognised source"),
+        ("198.51.100.23, AWS Internal", "unrecognised source"),
+    ],
+)
+def test_only_a_source_without_an_address_is_inside_aws(source: str, reason: str) -> None:
+    """``source-inside-aws`` in AlertOff must not silence an address that is listed beside it."""
+    sign_in = read_sign_in("iam-user-signs-in-with-mfa")._replace(source=source)
+    assert verdict.judge(sign_in, recognised=False).causes == (reason,)
+
+
+def test_refreshes_of_an_unknown_application_or_person_are_reported_once_a_day() -> None:
+    sign_in = read_sign_in("application-of-root-refreshes-its-token")._replace(client="")
+    for identity, who in (("root", "root"), ("unknown", "unknown"), ("iam-user", "unknown")):
+        unknown = sign_in._replace(identity=identity, who=who)
+        decision = verdict.judge(unknown, recognised=False)
+        assert decision.level == "alert"
+        key = f"111122223333#{who}#application#203.0.113.10##"
+        assert decision.deduplication_key == key
+
+
+@pytest.mark.parametrize("name", ["application-exchanges-a-token", "keys-come-by-delegated-access"])
+@pytest.mark.parametrize("recognised", [True, False])
+def test_tokens_that_root_gets_often_are_reported_once_a_day(
+    name: str, *, recognised: bool
+) -> None:
+    sign_in = read_sign_in(name)._replace(identity="root", who="root")
+    decision = verdict.judge(sign_in, recognised=recognised)
+    assert (decision.level, decision.severity, decision.causes) == ("alert", "high", ())
+    assert decision.deduplication_key
 
 
 class TestAlertOff:

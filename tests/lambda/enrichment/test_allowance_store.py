@@ -219,6 +219,31 @@ class TestPipeline:
         text = twilio.messages[0]["body"]
         assert 'From: 203.0.113.10, "AWS Internal", 192.0.2.7\n' in text
 
+    def test_allowance_for_a_looked_up_name_sorts_the_sources(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        record = event("identity-center-user-signs-in-with-totp")
+        user = signin.read(record)
+        assert isinstance(user, signin.SignIn)
+        world.identity_stores.names[user.identity_store_id, user.user_id] = "anaya.lee"
+        world.parameters.allow("192.0.2.0/24", "hotel", "anaya.lee")
+        record["detail"]["sourceIPAddress"] = "192.0.2.7, 203.0.113.10"
+        process(record, world.dependencies(twilio_base_url=twilio.url))
+        assert "From: 203.0.113.10, 192.0.2.7\n" in twilio.messages[0]["body"]
+
+    def test_allowance_sorts_the_sources_of_an_unreadable_sign_in(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        world.parameters.allow("192.0.2.0/24", "hotel")
+        world.parameters.allow("198.51.100.0/24", "office")
+        record = event(NAME)
+        sources = "192.0.2.7, 198.51.100.9, 203.0.113.10"
+        record["detail"] |= {"responseElements": None, "sourceIPAddress": sources}
+        process(record, world.dependencies(twilio_base_url=twilio.url))
+        text = twilio.messages[0]["body"]
+        assert "Unreadable sign-in" in text
+        assert "From: 203.0.113.10, 192.0.2.7, 198.51.100.9\n" in text
+
     def test_known_network_recognises_without_an_aws_client(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -103,6 +103,29 @@ def test_name_is_not_looked_up_without_an_identity_store(world: World) -> None:
     assert "identitystore" not in world.clients
 
 
+@pytest.mark.parametrize(
+    ("name", "is_shown"),
+    [
+        ("\U0001f98a", True),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", True),
+        ("\u3002", True),
+        ("\u200b\u202e", False),
+        ("\u0301", False),
+        ("--", False),
+        ("\U0001f98a" * 300, True),
+        ("\u200b" * 300 + "\U0001f98a", False),
+    ],
+)
+def test_name_of_signs_is_kept_if_it_shows_something(
+    world: World, name: str, *, is_shown: bool
+) -> None:
+    """The text has the id; the e-mail has the name too."""
+    world.identity_stores.names[STORE, PERSON] = name
+    assert who(world) == f'"{PERSON}"'
+    body = world.topic.emails[-1]["Message"]
+    assert ("\nFull name: " in body) is is_shown
+
+
 class TestCache:
     def test_name_is_looked_up_once(self, world: World) -> None:
         assert [who(world) for _ in range(3)] == ['"anaya. lee"'] * 3
