@@ -67,8 +67,10 @@ def bootstrap(_c: Context, target: Target, allow_replace: bool = False) -> None:
     """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap
+    from tooling.settings import require_variables
 
     settings = load_settings(target)
+    require_variables(settings)
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
     screen = _make_screen()
