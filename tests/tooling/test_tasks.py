@@ -80,7 +80,7 @@ class TestAccount:
             2,
             task,
             f"account {ACCOUNT} has no bootstrap in eu-west-1",
-            "invoke bootstrap",
+            f"or run: ./inv bootstrap -a {ACCOUNT} --region eu-west-1 --config empty.toml\n",
         )
         assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
 
@@ -225,7 +225,7 @@ class TestNetworks:
                 ("--cidr", "203.0.113.7", "--label", "a\nb"),
                 "the label is not a line",
             ),
-            ("networks.allow", ("--cidr", ""), "there is no terminal to ask at"),
+            ("networks.allow", ("--cidr", ""), "--cidr: has an empty value"),
             (
                 "networks.revoke",
                 ("--cidr", "203.0.113.7", "--id", "x"),
