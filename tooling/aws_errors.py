@@ -186,7 +186,7 @@ def _explain_by_class(error: Exception, profile: Profile) -> Explanation:
         INSTALLATION_ERRORS: lambda: Explanation(
             "boto3 in this Python environment",
             what,
-            "remove .venv, run ./inv again, and leave AWS_DATA_PATH unset",
+            "remove .venv, run the checkout's ./inv again, and leave AWS_DATA_PATH unset",
         ),
     }
     for names, explain_member in explain_family.items():

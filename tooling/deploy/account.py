@@ -68,6 +68,11 @@ class Account:
         return environment
 
 
+def watch_writes(session: Any) -> None:
+    """Record in the present run when a client of the boto3 ``session`` changes something."""
+    session.events.register("before-send", _note_write)
+
+
 def _note_write(event_name: str, **_: Any) -> None:
     """Record that a request that changes something is sent: "before-send.s3.PutObject"."""
     operation = event_name.rpartition(".")[2]
@@ -126,7 +131,7 @@ def _ask_caller(settings: Settings, profile: Profile) -> tuple[Account, Mapping[
 
     try:
         session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        session.events.register("before-send", _note_write)
+        watch_writes(session)
         unchecked = Account(session, settings.account, settings.region, caller_arn="")
         return unchecked, unchecked.client("sts").get_caller_identity()
     except Exception as error:
@@ -159,5 +164,5 @@ def assume_role(aws: Account, role_arn: str) -> Account:
     session = boto3.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=aws.region
     )
-    session.events.register("before-send", _note_write)
+    watch_writes(session)
     return Account(session, aws.account, aws.region, response["AssumedRoleUser"]["Arn"])

@@ -196,8 +196,8 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
         )
         for name, value in variables.items():
             screen.announce(f"  export {name}={value}")
-        screen.announce(f"  ./inv outputs -a {settings.account}")
-        screen.announce(f"  ./inv signin-test -a {settings.account}")
+        screen.announce(f"  {spell_program()} outputs -a {settings.account}")
+        screen.announce(f"  {spell_program()} signin-test -a {settings.account}")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
         screen.announce(f"  curl {deployment.twilio_server.url}/__messages")
         while True:

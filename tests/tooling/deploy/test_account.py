@@ -10,6 +10,7 @@ from botocore import exceptions
 
 from tests.support.aws import ACCOUNT, CALLER, REGION, client_error
 from tests.support.aws import account as opened
+from tooling import invocation
 from tooling.deploy import account
 from tooling.errors import FailedError, RefusedError
 from tooling.settings import Settings
@@ -178,3 +179,15 @@ def test_clients_have_timeouts_and_retry() -> None:
     config = account.Account(session, ACCOUNT, REGION, CALLER).client("sts").meta.config
     assert (config.connect_timeout, config.read_timeout) == (5, 30)
     assert config.retries["mode"] == "standard"
+
+
+@pytest.mark.parametrize(
+    ("operation", "writes"),
+    [("GetObject", False), ("DescribeStacks", False), ("AssumeRole", False), ("PutObject", True)],
+)
+def test_request_that_changes_something_is_noted(operation: str, writes: bool) -> None:
+    session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
+    account.watch_writes(session)
+    with invocation.start_run({}) as run:
+        session.events.emit(f"before-send.s3.{operation}", request=None)
+    assert run.has_written is writes
