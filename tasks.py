@@ -74,9 +74,11 @@ def bootstrap(
     """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap
+    from tooling.settings import require_variables
 
     approval = Approval.of_flags("bootstrap", yes=yes, plan=plan)
     settings = load_settings(target)
+    require_variables(settings)
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
     screen = _make_screen()

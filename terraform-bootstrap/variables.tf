@@ -82,6 +82,11 @@ variable "github_repository" {
     condition     = can(regex("^([A-Za-z0-9_-]{1,39}/[A-Za-z0-9._-]{1,100})?$", var.github_repository))
     error_message = "github_repository must be one repository by name, such as ORG/REPO, without wildcards."
   }
+  validation {
+    # GitHub takes it off the end of a name, so no workflow would match.
+    condition     = !endswith(var.github_repository, ".git")
+    error_message = "github_repository must be written ORG/REPO, without .git at the end."
+  }
 }
 
 variable "github_subject_form" {

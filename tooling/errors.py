@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+DEBUG_VARIABLE = "SIGNWATCH_DEBUG"  # if it is set, unexpected errors keep their traceback
+
 
 class ToolError(Exception):
     """A task cannot go on. ``str()`` gives the sentence for the person at the terminal.
@@ -31,7 +33,7 @@ class FailedError(ToolError):
 
 
 class RefusedError(ToolError):
-    """Refused before any write (input, account, missing tool): exit code 2."""
+    """Refused before any write (input, account, missing program or file): exit code 2."""
 
     exit_code = 2
 

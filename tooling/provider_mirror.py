@@ -31,6 +31,7 @@ from tooling.terraform import (
     clean_environment,
     load_hcl,
     require_program,
+    require_version,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Provider:
     def read(cls, root: Path, environment: Mapping[str, str]) -> Provider:
         """Read the pin below ``root``, and ask Terraform for its platform.
 
-        Raises RefusedError if the pin cannot be read, or Terraform is missing or does not start.
+        Raises RefusedError if the pin cannot be read, or Terraform is missing, too old, or does not
+        start.
         """
         command = [require_program(), "version", "-json"]
         process = subprocess.run(
@@ -79,9 +81,12 @@ class Provider:
             what = f"failed: {_join_lines(process.stderr or process.stdout)}"
             raise RefusedError("terraform version", what, "install Terraform again")
         (terraform_block,) = load_hcl(root / VERSIONS_FILE)["terraform"]
+        answer = json.loads(process.stdout)
+        if version := answer.get("terraform_version"):
+            require_version(version, terraform_block.get("required_version", ""))
         (providers_block,) = terraform_block["required_providers"]
         pin = providers_block["aws"]
-        return cls(pin["source"], pin["version"], json.loads(process.stdout)["platform"])
+        return cls(pin["source"], pin["version"], answer["platform"])
 
     def __str__(self) -> str:
         return f"{self.source} {self.version} for {self.platform}"

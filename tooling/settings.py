@@ -2,23 +2,26 @@
 
 A value is taken from the first of these that has it: a flag, signwatch.toml (the configuration
 file), the live stack, the template's default. The first two are joined here, the last two in
-tooling.parameters, when a deploy has read the live stack.
+tooling.parameters, when a deploy has read the live stack. The Region may also come from the
+environment or the profile, before its default.
 
 ``parameters`` are those of the stack. ``bootstrap`` are variables of the Terraform code that makes
 buckets and roles before the first deploy. Both are checked here, so that every task refuses a wrong
-name or value, whether it needs it or not.
+name or value, whether it needs it or not. If variables.tf cannot be read, only a bootstrap is
+refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import aws_errors, aws_profile, terraform
 from tooling import parameters as stack_parameters
-from tooling import terraform
 from tooling.errors import RefusedError
 from tooling.suggestions import find_similar
 
@@ -36,6 +39,7 @@ KEYS = {  # key of the configuration file -> its type
     "parameters": dict,
     "bootstrap": dict,
 }
+DEFAULT_REGION, DEFAULT_PREFIX = "us-east-1", "signwatch"  # as in variables.tf
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")  # 3 to 20 characters
@@ -44,6 +48,9 @@ FORMS = {  # field -> the pattern of its value, and an example
     "region": (REGION, "eu-west-1"),
     "prefix": (PREFIX, "signwatch"),
 }
+# ORG/REPO: GitHub takes ".git" off the end of a name. The same rule is in variables.tf.
+REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,39}/(?!.*\.git\Z)[A-Za-z0-9._-]{1,100}")
+REPOSITORY_IN_URL = re.compile(r"(?:^|[/:])([A-Za-z0-9_-]+/[A-Za-z0-9._-]+?)(?:\.git)?/?$")
 # SSM refuses parameter names that begin with the first two (Systems Manager API, "PutParameter"),
 # S3 bucket names that begin with the others (user guide, "General purpose bucket naming rules").
 # S3 refuses xn-- too: PREFIX allows no two hyphens in a row.
@@ -61,6 +68,7 @@ class Settings:
     parameters: Mapping[str, str] = field(default_factory=dict)
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
     root: Path = ROOT
+    region_source: str = ""  # where the Region is written; "" for a flag or the configuration file
 
     @property
     def stack(self) -> str:
@@ -88,20 +96,22 @@ class Settings:
         """
         path = _choose_path(config, root)
         file = _read(path, is_required=bool(config))
-        defaults = terraform.load_defaults(root / "terraform-bootstrap")
         bootstrap = file.get("bootstrap", {})
-        _check_variables(bootstrap, defaults, f"{path} [bootstrap]")
+        _check_bootstrap(bootstrap, f"{path} [bootstrap]", root)
         file_parameters = _to_strings(file.get("parameters", {}), f"{path} [parameters]")
         assigned_parameters = _parse_assignments(assignments)
         _check_parameters(file_parameters, f"{path} [parameters]", root)
         _check_parameters(assigned_parameters, "--set", root)
         parameters = file_parameters | assigned_parameters
         stack_parameters.check_size(parameters)
+        profile = profile or file.get("profile") or None
+        region, region_source = _choose_region(region or file.get("region"), profile)
         settings = cls(
             account=account or file.get("account", ""),
-            region=region or file.get("region") or defaults["region"],
-            prefix=prefix or file.get("prefix") or defaults["prefix"],
-            profile=profile or file.get("profile"),
+            region=region,
+            region_source=region_source,
+            prefix=prefix or file.get("prefix") or DEFAULT_PREFIX,
+            profile=profile,
             parameters=parameters,
             bootstrap=bootstrap,
             root=root,
@@ -157,6 +167,57 @@ def _check_parameters(parameters: Mapping[str, str], where: str, root: Path) -> 
     stack_parameters.check_values(declared, parameters, where)
 
 
+def _choose_region(chosen: str | None, profile: str | None) -> tuple[str, str]:
+    """Return the Region and where it is written; "" if a flag or the configuration file chose it.
+
+    Raises RefusedError if the profile cannot be read.
+    """
+    if chosen:
+        return chosen, ""
+    try:
+        found = aws_profile.find_region(profile)
+    except Exception as error:
+        explanation = aws_errors.explain(error, aws_profile.read_profile(profile))
+        raise RefusedError(*explanation) from error
+    if found is None:
+        return DEFAULT_REGION, "the default"
+    region, place = found
+    return region, f"from {place}"
+
+
+def _check_bootstrap(chosen: Mapping[str, Any], where: str, root: Path) -> None:
+    """Raise RefusedError for an unusable variable in the table [bootstrap].
+
+    The names and types are not checked if variables.tf cannot be read, which may be Terraform that
+    python-hcl2 does not know: a bootstrap refuses that (``require_variables``).
+    """
+    if not chosen:
+        return
+    _check_repository(chosen.get("github_repository", ""), f"{where} github_repository")
+    with contextlib.suppress(terraform.UnreadableFileError):
+        _check_variables(chosen, terraform.load_defaults(root / "terraform-bootstrap"), where)
+
+
+def require_variables(settings: Settings) -> None:
+    """Raise RefusedError if the variables of the bootstrap could not be checked.
+
+    Terraform would ignore a misspelt one, and a restriction with it.
+    """
+    if settings.bootstrap:
+        terraform.load_defaults(settings.root / "terraform-bootstrap")
+
+
+def _check_repository(name: object, where: str) -> None:
+    """Raise RefusedError for a GitHub repository that is not written ORG/REPO; "" means none."""
+    if not isinstance(name, str) or not name or REPOSITORY.fullmatch(name):
+        return
+    match = REPOSITORY_IN_URL.search(name.strip())
+    remedy = "write it as GitHub shows it: ORG/REPO"
+    if match and REPOSITORY.fullmatch(match[1]):
+        remedy = f'write it like "{match[1]}"'
+    raise RefusedError(where, f"is {name!r}, and not the name of a repository", remedy)
+
+
 def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
     """Raise RefusedError for an unknown Terraform variable or a value of the wrong type.
 
@@ -177,6 +238,8 @@ def _check_variables(chosen: Mapping[str, Any], defaults: Mapping[str, Any], whe
 
 def _has_type_of(value: object, default: object) -> bool:
     """Return whether the value has the type of the default; a list must contain only strings."""
+    if default is None:
+        return True
     if isinstance(default, list):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return type(value) is type(default)
@@ -222,7 +285,8 @@ def _check_forms(settings: Settings) -> None:
     for name, (pattern, example) in FORMS.items():
         value = getattr(settings, name)
         if not pattern.fullmatch(value):
-            what = "is malformed"
+            is_elsewhere = name == "region" and settings.region_source
+            what = f"is malformed ({settings.region_source})" if is_elsewhere else "is malformed"
             raise RefusedError(f"{name} {value!r}", what, f"write it like {example}")
     for reserved in RESERVED_PREFIXES:
         if settings.prefix.startswith(reserved):

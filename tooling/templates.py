@@ -15,6 +15,7 @@ try:  # ten times faster, but some builds of PyYAML have no C loader
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment] # the same loader in Python
 
+from tooling import invocation
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         template = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        remedy = "fix the template, then run: invoke scan"
+        remedy = f"fix the template, then run: {invocation.spell('scan')}"
         raise RefusedError(str(path), f"cannot be read ({error})", remedy) from error
     if not isinstance(template, dict):
         raise RefusedError(str(path), "is not a template", "restore the file with git")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import invocation
 from tooling.errors import FailedError, RefusedError, ToolError
 from tooling.signals import delay_signals
 
@@ -32,14 +33,22 @@ NO_PROVIDER = re.compile(
     r"Failed to (query available provider packages|install provider)|Invalid provider registry host"
 )
 PREVENTED_DESTROY = "prevent_destroy"  # a plan would delete what the configuration protects
+BOUND = re.compile(r">=\s*(?P<version>[0-9]+(\.[0-9]+)*)")  # in required_version of versions.tf
+# What the AWS provider's message has if AWS itself refused a request (AWS SDK for Go,
+# "OperationError").
+REFUSED_BY_AWS = "operation error "
 # Exit codes of terraform plan -detailed-exitcode, by whether it would change anything.
 UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE = 0, 2
+
+
+class UnreadableFileError(RefusedError):
+    """A Terraform file is missing, or is not what python-hcl2 can parse."""
 
 
 def load_defaults(folder: Path) -> dict[str, Any]:
     """Return the default of each variable of ``folder``/variables.tf that has one.
 
-    Raises RefusedError as ``load_hcl`` does.
+    Raises UnreadableFileError as ``load_hcl`` does.
     """
     defaults = {}
     for block in load_hcl(folder / "variables.tf").get("variable", []):
@@ -52,15 +61,19 @@ def load_defaults(folder: Path) -> dict[str, Any]:
 def load_hcl(path: Path) -> dict[str, Any]:
     """Return the content of a Terraform file.
 
-    Raises RefusedError if the file is missing or cannot be parsed.
+    Raises UnreadableFileError if the file is missing, or python-hcl2 cannot parse it. That does not
+    know everything that Terraform does, such as a comment before a value.
     """
     from lark.exceptions import LarkError
 
     try:
-        return parse_hcl(path.read_text())
-    except (OSError, ValueError, LarkError) as error:
-        what = f"cannot be read ({error})"
-        raise RefusedError(str(path), what, "restore the file with git") from error
+        return parse_hcl(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
+    except (OSError, ValueError, LarkError, RecursionError) as error:
+        line = getattr(error, "line", None)
+        place = f" from line {line} on" if line else ""
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        what = f"cannot be read{place} ({reason})"
+        raise UnreadableFileError(str(path), what, "compare it with git diff") from error
 
 
 @functools.lru_cache(maxsize=16)
@@ -74,6 +87,20 @@ def parse_hcl(text: str) -> dict[str, Any]:
     options = hcl2.SerializationOptions(strip_string_quotes=True)
     content: dict[str, Any] = hcl2.loads(text, serialization_options=options)
     return content
+
+
+def require_version(found: str, required: str) -> None:
+    """Raise RefusedError if Terraform is older than ``required``, such as ">= 1.9", allows."""
+    bound = BOUND.search(required)
+    if bound and _to_numbers(found) < _to_numbers(bound["version"]):
+        what = f"is version {found}, and {bound['version']} or newer is needed"
+        remedy = f"install Terraform {bound['version']} or newer, then run the same task again"
+        raise RefusedError(shutil.which("terraform") or "terraform", what, remedy)
+
+
+def _to_numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers that can be compared: "1.12.0-beta1" is (1, 12, 0)."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version.partition("-")[0]))
 
 
 def require_program() -> str:
@@ -152,6 +179,7 @@ class Terraform:
 
     def apply(self) -> None:
         """Apply the plan that ``plan`` made."""
+        invocation.mark_written()
         self._run("apply", "-input=false", "-no-color", "run.plan")
 
     def _run(
@@ -226,8 +254,8 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _explain_failure(command: str, output: str) -> ToolError:
     """Return the error that explains the output of a failed command, such as "apply".
 
-    It is a RefusedError if Terraform refused a value or the plan, or if init failed: nothing was
-    written then. Else it is a FailedError.
+    It is a RefusedError if nothing was written: Terraform refused a value or the plan, or could not
+    begin. It is a FailedError if an apply failed, or if AWS refused a request.
     """
     where = f"terraform {command}"
     if INVALID_VALUE in output:
@@ -242,6 +270,6 @@ def _explain_failure(command: str, output: str) -> ToolError:
     if NO_PROVIDER.search(output):
         folder = "a folder that contains registry.terraform.io"
         remedy = f"check the network, or set {MIRROR_VARIABLE} to {folder}"
-    if command == "init":
+    if command != "apply" and REFUSED_BY_AWS not in output:
         return RefusedError(where, what, remedy)
     return FailedError(where, what, f"{remedy}; it goes on where it stopped")

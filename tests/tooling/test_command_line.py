@@ -64,6 +64,28 @@ class TestMachine:
         )
         assert aws.actions == []
 
+    @pytest.mark.parametrize("command_line", [on_account("bootstrap"), ("demo",)], ids=" ".join)
+    def test_terraform_that_is_too_old_is_refused_before_any_write(
+        self, aws: Aws, run: Run, tmp_path: Path, command_line: tuple[str, ...]
+    ) -> None:
+        answer = '{"terraform_version": "1.5.7", "platform": "linux_amd64"}'
+        (tmp_path / "bin" / "terraform").write_text(f"#!/bin/sh\necho '{answer}'\n")
+        end = run(*command_line)
+        expect(end, 2, command_line[0], "is version 1.5.7, and 1.9 or newer is needed")
+        assert set(aws.actions) <= {"GetCallerIdentity"}
+
+    def test_variables_file_that_cannot_be_read_stops_a_bootstrap_alone(
+        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def fail(folder: Path) -> None:
+            raise terraform.UnreadableFileError(str(folder / "variables.tf"), "is odd", "fix it")
+
+        monkeypatch.setattr(terraform, "load_defaults", fail)
+        (tmp_path / "empty.toml").write_text("[bootstrap]\nold_version_days = 30\n")
+        expect(run(*on_account("bootstrap")), 2, "bootstrap", "variables.tf: is odd")
+        assert aws.actions == []
+        expect(run(*on_account("deploy")), 2, "deploy", "has no bootstrap")
+
     def test_busy_port_is_refused(self, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as busy:
             port = busy.getsockname()[1]

@@ -9,6 +9,7 @@ import pytest
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
 from tooling import settings as tooling_settings
+from tooling import terraform
 from tooling.errors import RefusedError
 from tooling.settings import Settings
 
@@ -44,13 +45,11 @@ def write(root: Path, text: str) -> None:
 
 
 class TestPrecedence:
-    def test_region_and_prefix_come_from_the_terraform_files(self, root: Path) -> None:
+    def test_defaults_are_those_of_the_terraform_files(self, root: Path) -> None:
         settings = Settings.load(account=ACCOUNT, root=root)
-        assert (settings.region, settings.prefix, settings.stack) == (
-            "eu-north-1",
-            "watch",
-            "watch",
-        )
+        defaults = terraform.load_defaults(ROOT / "terraform-bootstrap")
+        assert (settings.region, settings.prefix) == (defaults["region"], defaults["prefix"])
+        assert settings.stack == settings.prefix
 
     def test_file_wins_over_the_defaults(self, root: Path) -> None:
         write(
@@ -95,7 +94,7 @@ class TestPrecedence:
         write(root, f'account = "{ACCOUNT}"\nprefix = "mine"\n')
         (tmp_path / "other.toml").write_text('account = "444455556666"\n')
         settings = Settings.load(config=str(tmp_path / "other.toml"), root=root)
-        assert (settings.account, settings.prefix) == ("444455556666", "watch")
+        assert (settings.account, settings.prefix) == ("444455556666", "signwatch")
 
     def test_bootstrap_variables_keep_their_types(self, root: Path) -> None:
         write(root, '[bootstrap]\ntrusted_principal_arns = ["arn:aws:iam::111122223333:role/ci"]\n')
@@ -103,6 +102,111 @@ class TestPrecedence:
         assert settings.bootstrap == {
             "trusted_principal_arns": ["arn:aws:iam::111122223333:role/ci"]
         }
+
+
+class TestRegion:
+    """A Region that neither a flag nor the file names."""
+
+    @pytest.fixture(autouse=True)
+    def configure(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        config = "[default]\nregion = eu-west-1\n[profile p]\nregion = eu-west-2\n[profile q]\n"
+        (tmp_path / "aws-config").write_text(config)
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+
+    def region_of(self, root: Path, **flags: str) -> tuple[str, str]:
+        settings = Settings.load(account=ACCOUNT, root=root, **flags)
+        return settings.region, settings.region_source
+
+    def test_profile_comes_before_the_default(self, root: Path) -> None:
+        assert self.region_of(root, profile="p") == ("eu-west-2", "from profile p")
+        assert self.region_of(root) == ("eu-west-1", "from profile default")
+        assert self.region_of(root, profile="q") == ("us-east-1", "the default")
+
+    def test_environment_comes_before_the_profile(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+        assert self.region_of(root, profile="p") == ("eu-west-3", "from AWS_DEFAULT_REGION")
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        assert self.region_of(root, profile="p") == ("eu-central-1", "from AWS_REGION")
+
+    def test_flag_and_file_come_before_the_environment(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        write(root, 'region = "eu-south-1"\n')
+        assert self.region_of(root, profile="p") == ("eu-south-1", "")
+        assert self.region_of(root, region="us-west-2") == ("us-west-2", "")
+
+    def test_malformed_region_is_refused_with_its_place(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "Frankfurt")
+        text = refusal_of(lambda: self.region_of(root))
+        assert text.startswith("region 'Frankfurt': is malformed (from AWS_REGION)")
+
+    def test_unknown_profile_is_refused_by_name(self, root: Path) -> None:
+        text = refusal_of(lambda: self.region_of(root, profile="nosuch"))
+        assert text.startswith("profile 'nosuch': is not in your AWS configuration")
+
+
+class TestVariablesFile:
+    """A variables.tf that Terraform accepts and python-hcl2 does not."""
+
+    ODD_TEXTS = (
+        'variable "prefix" {\n  default = /* a comment */ "x"\n}\n',
+        'variable "prefix" {\n  description = <<-EOT\n    text\n    EOT  \n  default = "x"\n}\n',
+        "",
+        'variable "another" { default = "x" }\n',
+    )
+
+    @pytest.mark.parametrize("text", ODD_TEXTS)
+    def test_it_stops_no_task_that_does_not_need_it(self, root: Path, text: str) -> None:
+        (root / "terraform-bootstrap" / "variables.tf").write_text(text)
+        settings = Settings.load(account=ACCOUNT, root=root)
+        assert (settings.region, settings.prefix) == ("us-east-1", "signwatch")
+        tooling_settings.require_variables(settings)
+
+    @pytest.mark.parametrize("text", ODD_TEXTS[:2])
+    def test_it_stops_a_bootstrap_whose_variables_it_hides(self, root: Path, text: str) -> None:
+        (root / "terraform-bootstrap" / "variables.tf").write_text(text)
+        write(root, "[bootstrap]\nold_version_days = 30\n")
+        settings = Settings.load(account=ACCOUNT, root=root)
+        refusal = refusal_of(lambda: tooling_settings.require_variables(settings))
+        assert refusal.startswith(
+            f"{root / 'terraform-bootstrap' / 'variables.tf'}: cannot be read"
+        )
+        assert "from line 2 on" in refusal
+
+    def test_byte_order_mark_is_read(self, root: Path) -> None:
+        text = "\ufeff" + VARIABLES
+        (root / "terraform-bootstrap" / "variables.tf").write_text(text, encoding="utf-8")
+        write(root, '[bootstrap]\ntrusted_principal_arns = "x"\n')
+        assert "takes a value like []" in refusal_of(
+            lambda: Settings.load(account=ACCOUNT, root=root)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("org/repo.git", 'write it like "org/repo"'),
+        ("https://github.com/org/repo", 'write it like "org/repo"'),
+        ("https://github.com/org/repo.git/", 'write it like "org/repo"'),
+        ("git@github.com:org/my.repo.git", 'write it like "org/my.repo"'),
+        (" org/repo ", 'write it like "org/repo"'),
+        ("org", "write it as GitHub shows it: ORG/REPO"),
+        ("org/my repo", "write it as GitHub shows it: ORG/REPO"),
+        ("org/*", "write it as GitHub shows it: ORG/REPO"),
+    ],
+)
+def test_repository_that_is_not_written_as_org_and_repo_is_refused(
+    root: Path, name: str, remedy: str
+) -> None:
+    write(root, f'[bootstrap]\ngithub_repository = "{name}"\n')
+    text = refusal_of(lambda: Settings.load(account=ACCOUNT, root=root))
+    assert text.startswith(f"{root / 'signwatch.toml'} [bootstrap] github_repository: is {name!r}")
+    assert text.endswith(remedy)
 
 
 @pytest.mark.parametrize(

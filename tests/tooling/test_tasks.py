@@ -28,6 +28,7 @@ from tests.support.command_line import (
 from tests.support.repository import ROOT
 from tooling.deploy import package, stack
 from tooling.deploy.bootstrap import Bootstrap
+from tooling.invocation import FLAGS_OF_TASKS, TARGET_FLAGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +83,32 @@ class TestAccount:
             2,
             task,
             f"account {ACCOUNT} has no bootstrap in eu-west-1",
-            "invoke bootstrap",
+            f"or run: ./inv bootstrap -a {ACCOUNT} --region eu-west-1 --config empty.toml\n",
         )
         assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
+
+    def test_region_of_the_environment_is_taken_and_said(
+        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        end = run("outputs", "-a", ACCOUNT, "--config", "empty.toml")
+        assert end.out == "Region eu-central-1, from AWS_REGION\n"
+        assert f"account {ACCOUNT} has no bootstrap in eu-central-1" in end.err
+        assert aws.actions == ["GetCallerIdentity", "GetParametersByPath"]
+
+    def test_endpoint_of_one_service_without_a_scheme_is_refused_before_any_call(
+        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", "localhost:4566")
+        expect(run(*on_account("deploy")), 2, "deploy", "AWS_ENDPOINT_URL_CLOUDFORMATION: is")
+        assert aws.actions == []
+
+    @pytest.mark.parametrize("task", ACCOUNT_TASKS)
+    @pytest.mark.parametrize("flag", ["profile", "account", "region", "prefix", "config"])
+    def test_empty_flag_is_refused_by_name(self, aws: Aws, run: Run, task: str, flag: str) -> None:
+        if flag in FLAGS_OF_TASKS.get(task, TARGET_FLAGS):
+            expect(run(task, f"--{flag}", ""), 2, task, f"--{flag}: has an empty value")
+        assert aws.actions == []
 
     def test_missing_configuration_file_is_refused(self, run: Run) -> None:
         expect(
@@ -232,7 +256,7 @@ class TestNetworks:
                 ("--cidr", "203.0.113.7", "--label", "a\nb"),
                 "the label is not a line",
             ),
-            ("networks.allow", ("--cidr", ""), "there is no terminal to ask at"),
+            ("networks.allow", ("--cidr", ""), "--cidr: has an empty value"),
             (
                 "networks.revoke",
                 ("--cidr", "203.0.113.7", "--id", "x"),

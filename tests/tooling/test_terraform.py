@@ -17,6 +17,7 @@ import hcl2
 import pytest
 
 from tests.support import repository
+from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
 from tooling import terraform
 from tooling.errors import FailedError, RefusedError
@@ -169,10 +170,27 @@ class TestProgram:
         self, program: Callable[[str], Terraform]
     ) -> None:
         with pytest.raises(
-            FailedError,
+            RefusedError,  # nothing was written
             match=r"(?s)terraform plan: failed:\nno such thing.*run the same task again",
         ):
             program("echo 'no such thing' >&2; exit 1").plan({})
+
+    def test_a_plan_that_aws_refuses_is_a_failure_of_aws(
+        self, program: Callable[[str], Terraform]
+    ) -> None:
+        message = "Error: reading IAM Role: operation error IAM: GetRole, StatusCode: 403"
+        with pytest.raises(FailedError, match="operation error IAM"):
+            program(f"echo '{message}' >&2; exit 1").plan({})
+
+    @pytest.mark.parametrize(
+        ("found", "is_refused"),
+        [("1.8.5", True), ("1.9.0", False), ("1.12.0-beta1", False), ("2.0.0", False)],
+    )
+    def test_older_terraform_than_the_configuration_allows_is_refused(
+        self, found: str, is_refused: bool
+    ) -> None:
+        text = refusal_of(lambda: terraform.require_version(found, ">= 1.9"))
+        assert ("1.9 or newer is needed" in text) is is_refused
 
     def test_a_plan_is_none_without_changes_and_json_with_changes(
         self, program: Callable[[str], Terraform]
@@ -307,6 +325,7 @@ class TestWithTerraform:
             },
             {"account_id": "111122223333", "github_owner_id": "*", "github_repository_id": "*"},
             {"account_id": "111122223333", "github_repository": "org/repo"},
+            {"account_id": "111122223333", "github_repository": "org/repo.git"},
             {
                 "account_id": "111122223333",
                 "github_environment": "*",

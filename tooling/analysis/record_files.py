@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from tooling.analysis import containers, documents, record_cutter
 from tooling.analysis.documents import DecodeError
 from tooling.errors import RefusedError
+from tooling.invocation import spell_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +94,9 @@ def _expand_argument(argument: str) -> list[SourceFile | FileProblem]:
     if argument == STANDARD_INPUT:
         return [SourceFile(path=argument, argument=argument)]
     if not (argument and os.path.exists(argument)):  # noqa: PTH110 - pathlib raises for long names
-        remedy = "check the path; `./inv --help explain` shows the flags, - is standard input"
+        remedy = (
+            f"check the path; {spell_program()} --help explain shows the flags, - is standard input"
+        )
         raise RefusedError(argument or "an empty path", "does not exist", remedy)
     path = Path(argument)
     if path.is_dir():

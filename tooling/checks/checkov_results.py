@@ -36,7 +36,7 @@ POLICY_PREFIX = "CKV_SIGNWATCH_"
 REASON_MIN_CHARS = 20
 SKIP_COMMENT = re.compile(r"checkov:skip=(\w+)")
 NOT_CHECKED = (
-    "nothing else was checked, as the templates depend on each other; fix them, then: invoke scan"
+    "nothing else was checked, as the templates depend on each other; fix them, then scan again"
 )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tooling import invocation
 from tooling.checks import iam_policies, resolved_templates, role_checks, statement_checks
 from tooling.checks.authorization_reference import Reference
 from tooling.errors import RefusedError
@@ -75,7 +76,7 @@ def check_repository(root: Path, bootstrap: Collection, reference: Reference) ->
         return _check_repository(root, bootstrap, reference)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         what = f"a policy, or what belongs to it, has an unknown form ({error!r})"
-        remedy = "fix what ./inv scan --only cfn-lint names"
+        remedy = f"fix what this names: {invocation.spell('scan', '--only cfn-lint')}"
         raise RefusedError("grants", what, remedy) from error
 
 

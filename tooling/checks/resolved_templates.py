@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tooling import templates
+from tooling import invocation, templates
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ def resolve(folder: Path, changes: Mapping[str, str]) -> dict[str, Stack]:
         stacks[ROOT_STACK] = _resolve_stack(ROOT_STACK, values, sources, stacks)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"the templates cannot be resolved ({error!r})"
-        raise RefusedError(
-            folder.name, what, "fix what ./inv scan --only cfn-lint names"
-        ) from error
+        remedy = f"fix what this names: {invocation.spell('scan', '--only cfn-lint')}"
+        raise RefusedError(folder.name, what, remedy) from error
     return stacks
 
 

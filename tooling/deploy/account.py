@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tooling.errors import FailedError, RefusedError
+from tooling import aws_errors, invocation
+from tooling.aws_profile import read_profile
+from tooling.errors import DEBUG_VARIABLE, FailedError, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tooling.aws_profile import Profile
     from tooling.settings import Settings
 
 SESSION_NAME = "signwatch-deploy"
+# With these the names of operations begin that change nothing.
+READING_VERBS = (
+    *("Get", "List", "Describe", "Head", "Lookup", "Filter", "Detect", "Test", "Validate"),
+    "AssumeRole",
+)
 COMPETING_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 
 
@@ -57,33 +68,28 @@ class Account:
         return environment
 
 
+def watch_writes(session: Any) -> None:
+    """Record in the present run when a client of the boto3 ``session`` changes something."""
+    session.events.register("before-send", _note_write)
+
+
+def _note_write(event_name: str, **_: Any) -> None:
+    """Record that a request that changes something is sent: "before-send.s3.PutObject"."""
+    operation = event_name.rpartition(".")[2]
+    if not operation.startswith(READING_VERBS):
+        invocation.mark_written()
+
+
 def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
     """Open ``settings.account`` with the credentials of ``settings.profile``.
 
-    Makes no change in AWS. Raises RefusedError if the profile is unknown, if the credentials are
-    missing or expired, or if they belong to another account.
+    Makes no change in AWS. Raises RefusedError for whatever keeps the profile from being used, from
+    a broken file to a refusal by AWS, and if the credentials belong to another account.
     """
-    import boto3
-    from botocore import exceptions
-
-    try:
-        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        unchecked = Account(session, settings.account, settings.region, caller_arn="")
-        caller = unchecked.client("sts").get_caller_identity()
-    except exceptions.ProfileNotFound as error:
-        where = f"profile {error.kwargs['profile']!r}"
-        remedy = "list the known ones with: aws configure list-profiles"
-        raise RefusedError(where, "is not in your AWS configuration", remedy) from error
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        remedy = "give --profile NAME, or sign in first"
-        raise RefusedError("AWS credentials", "were not found", remedy) from error
-    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        what = f"could not be reached ({error})"
-        raise RefusedError("AWS", what, "check the network and the Region") from error
-    except (exceptions.ClientError, exceptions.BotoCoreError) as error:
-        profile = f" --profile {settings.profile}" if settings.profile else ""
-        remedy = f"sign in again (aws sso login{profile})"
-        raise RefusedError("AWS credentials", f"were refused ({error})", remedy) from error
+    invocation.present_run().profile = settings.profile
+    profile = read_profile(settings.profile)
+    _refuse_unusable(profile)
+    unchecked, caller = _ask_caller(settings, profile)
     if caller["Account"] != settings.account:
         what = (
             f"these credentials belong to account {caller['Account']}, not to {settings.account};"
@@ -91,7 +97,47 @@ def open(settings: Settings) -> Account:  # noqa: A001 - used as account.open
         )
         remedy = "choose the right --profile or --account"
         raise RefusedError(f"account {settings.account}", what, remedy)
-    return Account(session, settings.account, settings.region, caller["Arn"])
+    return replace(unchecked, caller_arn=caller["Arn"])
+
+
+def _refuse_unusable(profile: Profile) -> None:
+    """Raise RefusedError for what would fail later, after a first write, or in a question.
+
+    That is an endpoint of one service alone, and a second factor that nobody can be asked for.
+    """
+    if explanation := aws_errors.explain_bad_endpoint(profile):
+        raise RefusedError(*explanation)
+    needs_code = {"role_arn", "mfa_serial"} <= set(profile.options) and not profile.uses_environment
+    if needs_code and not _has_terminal():
+        raise RefusedError(*aws_errors.explain_missing_terminal(profile))
+
+
+def _has_terminal() -> bool:
+    """Return whether a person can be asked, as getpass does: on the terminal of this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True
+
+
+def _ask_caller(settings: Settings, profile: Profile) -> tuple[Account, Mapping[str, str]]:
+    """Return the account of a profile, not yet checked, and what STS says about the caller.
+
+    botocore and what it calls raise much more than botocore's own classes (a damaged cache is a
+    KeyError), so every error from there is explained. Raises RefusedError.
+    """
+    import boto3
+
+    try:
+        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
+        watch_writes(session)
+        unchecked = Account(session, settings.account, settings.region, caller_arn="")
+        return unchecked, unchecked.client("sts").get_caller_identity()
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        raise RefusedError(*aws_errors.explain(error, profile)) from error
 
 
 def assume_role(aws: Account, role_arn: str) -> Account:
@@ -108,8 +154,8 @@ def assume_role(aws: Account, role_arn: str) -> Account:
     except ClientError as error:
         what = f"may not be assumed by {aws.caller_arn} ({error})"
         remedy = (
-            "run invoke bootstrap with your permission set or role among the trusted ones, and wait"
-            " a minute; or use --no-assume-role"
+            f"run {invocation.spell('bootstrap')} with your permission set or role among the"
+            " trusted ones, and wait a minute; or use --no-assume-role"
         )
         is_denied = error.response["Error"]["Code"] == "AccessDenied"
         error_type = DeniedRoleError if is_denied else FailedError
@@ -118,4 +164,5 @@ def assume_role(aws: Account, role_arn: str) -> Account:
     session = boto3.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=aws.region
     )
+    watch_writes(session)
     return Account(session, aws.account, aws.region, response["AssumedRoleUser"]["Arn"])

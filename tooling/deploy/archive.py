@@ -16,7 +16,7 @@ import tokenize
 import zipfile
 from typing import TYPE_CHECKING
 
-from tooling.errors import FailedError
+from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ def blank_documentation(folder: Path) -> None:
     """Remove the comments of the Python files in ``folder``, and blank their docstrings.
 
     The line numbers of a traceback stay those of the sources.
-    Raises FailedError if a file is not valid Python.
+    Raises RefusedError if a file is not valid Python.
     """
     for path in folder.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def blank_documentation(folder: Path) -> None:
             path.write_text(_blank_docstrings(_remove_comments(source)), encoding="utf-8")
         except (SyntaxError, tokenize.TokenError) as error:
             where = path.relative_to(folder).as_posix()
-            raise FailedError(where, f"is not valid Python: {error}", "fix this file") from error
+            raise RefusedError(where, f"is not valid Python: {error}", "fix this file") from error
 
 
 def _remove_comments(source: str) -> str:
@@ -115,7 +115,7 @@ def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:
     Unchecked-hash byte-code holds no times and is never compared with its source (Python: "Cached
     bytecode invalidation"). Tracebacks show paths below ``mount_path``, where Lambda mounts the
     folder, and not those of this machine.
-    Raises FailedError when a file does not compile.
+    Raises RefusedError when a file does not compile.
     """
     folder = folder.resolve()
     command = [interpreter, "-I", "-m", "compileall", "-q"]
@@ -125,7 +125,7 @@ def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:
     if process.returncode:
         output = (process.stdout + process.stderr).strip()
         what = f"{interpreter} could not compile:\n{output}"
-        raise FailedError("byte-code", what, "fix the source file named above")
+        raise RefusedError("byte-code", what, "fix the source file named above")
 
 
 def write(folder: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from tooling import invocation
 from tooling.deploy import account
 from tooling.errors import RefusedError
 from tooling.terraform import Terraform
@@ -206,7 +207,7 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
             f"account {aws.account} has no bootstrap in {aws.region}:"
             f" {path} lacks {', '.join(missing)}"
         )
-        remedy = "run: invoke bootstrap, or choose the right --region and --prefix"
+        remedy = "choose the right --region and --prefix, or run: " + invocation.spell("bootstrap")
         raise RefusedError(f"prefix {prefix}", what, remedy)
     return Bootstrap(**{name: values[name] for name in names})
 

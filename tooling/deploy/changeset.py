@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from tooling import invocation
 from tooling.deploy import early_validation
 from tooling.deploy.stack_events import EXPIRED_CODES
 from tooling.errors import FailedError, RefusedError
@@ -42,7 +43,6 @@ DELETING_STATUSES = ("DELETE_PENDING", "DELETE_IN_PROGRESS")
 MIN_PAUSE_SECONDS = 0.1  # between two requests
 MAX_PAUSE_SECONDS = 3
 MAX_NESTED_WAIT_SECONDS = 120
-REMEDY = "fix what AWS names above, then run invoke deploy again"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _create(cloudformation: Any, request: Request, *, with_nested: bool) -> Chan
         )
     except ClientError as error:
         what = f"no change set could be created: {error}"
-        raise FailedError(f"stack {request.stack}", what, REMEDY) from error
+        raise FailedError(f"stack {request.stack}", what, _name_remedy()) from error
     return _wait_and_read(cloudformation, request, response["Id"], response["StackId"])
 
 
@@ -194,7 +194,7 @@ def _wait_and_read(cloudformation: Any, request: Request, arn: str, stack_id: st
     reasons = _list_reasons(cloudformation, tree)
     _delete_failed(cloudformation, address)
     what = f"the change set failed: {'; '.join(reasons)}"
-    raise FailedChangeSetError(f"stack {request.stack}", what, REMEDY)
+    raise FailedChangeSetError(f"stack {request.stack}", what, _name_remedy())
 
 
 def _wait(cloudformation: Any, address: Address) -> dict[str, Any]:
@@ -352,3 +352,8 @@ def _build_change(stack: str, resource: Mapping[str, Any]) -> Change:
         action=resource["Action"],
         replacement=REPLACEMENTS.get(resource.get("Replacement", ""), ""),
     )
+
+
+def _name_remedy() -> str:
+    """Return what to do after AWS refused a change set."""
+    return f"fix what AWS names above, then run {invocation.spell('deploy')} again"

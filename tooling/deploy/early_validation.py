@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tooling import invocation
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
 API_NAME = "DescribeEvents"
 # The failed validations are recorded shortly before the event that reports the failure.
 MAX_LEAD = timedelta(minutes=1)
-OTHER_WAYS = (
-    "look at the operation's events in the console, or run invoke bootstrap again, which grants the"
-    " right to read them"
-)
 
 
 def explain(cloudformation: Any, reason: str, time: datetime | None = None, **target: str) -> str:
@@ -39,10 +37,18 @@ def explain(cloudformation: Any, reason: str, time: datetime | None = None, **ta
     try:
         lines = _list_failures(cloudformation, time, target)
     except (ClientError, BotoCoreError) as error:
-        lines = [f"The validations cannot be read ({error}): {OTHER_WAYS}"]
+        lines = [f"The validations cannot be read ({error}): {_name_other_ways()}"]
     if not lines:
-        lines = [f"{API_NAME} returns no failed validation: {OTHER_WAYS}"]
+        lines = [f"{API_NAME} returns no failed validation: {_name_other_ways()}"]
     return "\n  ".join([reason, *lines])
+
+
+def _name_other_ways() -> str:
+    """Return what else to do if the failed validations are not shown."""
+    return (
+        "look at the operation's events in the console, or run"
+        f" {invocation.spell('bootstrap')} again, which grants the right to read them"
+    )
 
 
 def _list_failures(

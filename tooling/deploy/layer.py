@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from tooling import environment
 from tooling.deploy import archive
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None
     """Put the layer's files for Python ``version`` (such as 3.14) into ``folder``.
 
     pip installs the pinned requirements into ``scratch``; what is needed at run time is copied.
-    Raises FailedError if pip cannot install them.
+    Raises RefusedError if pip cannot install them.
     """
     install(requirements, version, scratch)
     installed = archive.list_files(scratch)
@@ -109,7 +109,7 @@ def build(requirements: Path, version: str, scratch: Path, folder: Path) -> None
 def install(requirements: Path, version: str, folder: Path) -> None:
     """Install the pinned requirements with pip: pure wheels only, checked by their hashes.
 
-    ``version`` is that of Python. Raises FailedError if pip fails. Facts: pip documentation,
+    ``version`` is that of Python. Raises RefusedError if pip fails. Facts: pip documentation,
     "Secure installs".
     """
     command, variables = environment.pip_install_command(sys.executable)
@@ -122,7 +122,7 @@ def install(requirements: Path, version: str, folder: Path) -> None:
         output = (process.stderr or process.stdout).strip()
         what, remedy = _explain_failure(output)
         where = f"{requirements.parent.name}/{requirements.name}"
-        raise FailedError(where, f"{what}; pip said:\n{output}", remedy)
+        raise RefusedError(where, f"{what}; pip said:\n{output}", remedy)
 
 
 def _explain_failure(output: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from tooling import parameters
+from tooling import invocation, parameters
 from tooling.deploy import archive, changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
@@ -47,11 +47,11 @@ FAILED_FIRST_DEPLOY_STATUSES = ("ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_
 EMPTY_STATUS = "REVIEW_IN_PROGRESS"
 STATUS_REMEDIES = {
     "DELETE_FAILED": (
-        "see its events in the console for what could not be deleted, fix it, and run:"
-        " invoke destroy"
+        "see its events in the console for what could not be deleted, fix it, and run: {destroy}"
     ),
     "UPDATE_ROLLBACK_FAILED": (
         "fix what its events name, and run: aws cloudformation continue-update-rollback"
+        " --stack-name {stack}"
     ),
 }
 PREFIX_TAG = "signwatch:prefix"
@@ -125,7 +125,7 @@ def require_deployed(aws: Account, settings: Settings) -> LiveStack:
         _refuse_foreign(settings, live)
     if live is None or not live.outputs:  # a stack whose first deploy failed has no outputs
         what = f"is not deployed in account {aws.account}, {aws.region}"
-        raise RefusedError(f"stack {settings.stack}", what, "run: invoke deploy")
+        raise RefusedError(f"stack {settings.stack}", what, f"run: {invocation.spell('deploy')}")
     return live
 
 
@@ -311,7 +311,9 @@ def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
     _refuse_foreign(settings, live)
     if live.status not in (*HEALTHY_STATUSES, *FAILED_FIRST_DEPLOY_STATUSES, EMPTY_STATUS):
         what = f"is in state {live.status}, from which no deploy can start"
-        remedy = STATUS_REMEDIES.get(live.status, "see its events in the console")
+        remedy = STATUS_REMEDIES.get(live.status, "see its events in the console").format(
+            destroy=invocation.spell("destroy"), stack=settings.stack
+        )
         raise FailedError(f"stack {settings.stack}", what, remedy)
 
 
@@ -392,7 +394,8 @@ def _execute(
     )
     stop_command = ""  # shown if the user interrupts
     if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
-        stop_command = f"aws cloudformation cancel-update-stack --stack-name {request.stack}"
+        stop_command = "aws cloudformation cancel-update-stack"
+        stop_command += f" --stack-name {request.stack} --region {aws.region}"
     status = _wait(operation, where, stop_command=stop_command)
     _announce_leftovers(operation, aws.region, display)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):

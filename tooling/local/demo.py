@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tooling.deploy.stack import InterruptedWatchError
 from tooling.errors import FailedError, RefusedError
+from tooling.invocation import spell_program
 from tooling.local import phone_picture, rehearsal
 from tooling.signals import treat_as_ctrl_c
 
@@ -33,12 +34,12 @@ STOPPED_MESSAGE = "everything that the demo started was stopped, and its files w
 REQUIRED_KEYS = ("eventSource", "eventName")  # the rules compare them
 SIGN_INS = Path(__file__).with_name("demo_sign_ins.json")
 REAL_ACCOUNT_COMMANDS = """\
-  ./inv bootstrap -p PROFILE -a ACCOUNT
-  ./inv deploy -p PROFILE -a ACCOUNT --set AlertEmail=YOU@EXAMPLE.COM \
+  {inv} bootstrap -p PROFILE -a ACCOUNT
+  {inv} deploy -p PROFILE -a ACCOUNT --set AlertEmail=YOU@EXAMPLE.COM \
 --set KnownNetworks=YOUR.ADDRESS/32
-  ./inv secret -p PROFILE -a ACCOUNT
-  ./inv outputs -p PROFILE -a ACCOUNT
-  ./inv signin-test -p PROFILE -a ACCOUNT"""
+  {inv} secret -p PROFILE -a ACCOUNT
+  {inv} outputs -p PROFILE -a ACCOUNT
+  {inv} signin-test -p PROFILE -a ACCOUNT"""
 
 
 @dataclass
@@ -182,7 +183,7 @@ def _print_summary(screen: Screen, steps: Steps, outputs: Mapping[str, str]) -> 
     for title, seconds in steps.seconds.items():
         screen.announce(f"{seconds:6.1f} s  {title}")
     screen.print_heading("The same in a real account")
-    screen.announce(REAL_ACCOUNT_COMMANDS)
+    screen.announce(REAL_ACCOUNT_COMMANDS.format(inv=spell_program()))
 
 
 def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
@@ -195,8 +196,8 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
         )
         for name, value in variables.items():
             screen.announce(f"  export {name}={value}")
-        screen.announce(f"  ./inv outputs -a {settings.account}")
-        screen.announce(f"  ./inv signin-test -a {settings.account}")
+        screen.announce(f"  {spell_program()} outputs -a {settings.account}")
+        screen.announce(f"  {spell_program()} signin-test -a {settings.account}")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
         screen.announce(f"  curl {deployment.twilio_server.url}/__messages")
         while True:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tooling import environment
+from tooling import environment, invocation
 from tooling.deploy import account, bootstrap, package, secret, stack
 from tooling.errors import FailedError
 from tooling.local.emulator import Emulator, EmulatorError
@@ -335,7 +335,9 @@ def _no_rule_error(record: Mapping[str, Any]) -> FailedError:
     """Return the error for a record that matches no rule."""
     name = f"{record.get('eventName')} of {record.get('eventSource')}"
     what = "no rule hands it to the function, so no alert can follow"
-    return FailedError(name, what, "./inv coverage shows which sign-ins reach the function")
+    return FailedError(
+        name, what, f"this shows which sign-ins reach the function: {invocation.spell('coverage')}"
+    )
 
 
 def _read_log_lines(logs: Any, group: str, text: str = "") -> list[str]:

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tooling import invocation
 from tooling.deploy import stack
 from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, UnknownStateError
@@ -117,7 +118,7 @@ def _run_detection(cloudformation: Any, stack_name: str, sleep: Callable[[float]
             return
         if detection["DetectionStatus"] == "DETECTION_FAILED":
             reason = detection.get("DetectionStatusReason", "no reason given")
-            remedy = "fix what AWS names, then run invoke drift again"
+            remedy = f"fix what AWS names, then run {invocation.spell('drift')} again"
             raise FailedError(f"stack {stack_name}", f"could not be compared: {reason}", remedy)
         sleep(pause_seconds)
         waited_seconds += pause_seconds

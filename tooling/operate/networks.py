@@ -24,6 +24,7 @@ from signwatch.detection import allowance
 from signwatch.detection import networks as recognition
 from tooling.deploy import stack
 from tooling.errors import RefusedError
+from tooling.invocation import spell, spell_program
 from tooling.terminal import untrusted
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ LONG_VALUE_MAX_CHARS = 300  # of an error or a list of endpoints on the terminal
 PROBLEM_MAX_CHARS = 200  # of the reason why an allowance is unusable
 WHEN_EFFECTIVE = "within a minute, without a deploy"
 CIDR_FORMAT_REMEDY = "write a range like 203.0.113.0/24"
-WIDE_REMEDY = (  # an allowance can be written without a deploy, so it never recognises more
+# An allowance can be written without a deploy, so it never recognises more.
+WIDE_REMEDY = (
     "give a narrower range; only KnownNetworks, which a deploy shows, can hold a wider one, split"
-    " into ranges of /8 (IPv4) or /19 (IPv6):"
-    " invoke deploy --set KnownNetworks=16.0.0.0/8,17.0.0.0/8"
+    " into ranges of /8 (IPv4) or /19 (IPv6): "
 )
 GIVE_CIDR_REMEDY = "give --cidr 203.0.113.7"
 
@@ -154,7 +155,7 @@ def make_allowance(
         where = f"allowance for {untrusted.escape_unprintable(cidr)}"
         remedy = f"{CIDR_FORMAT_REMEDY} and short names"
         if isinstance(error, recognition.TooWideError):
-            remedy = WIDE_REMEDY
+            remedy = WIDE_REMEDY + spell("deploy", "--set KnownNetworks=16.0.0.0/8,17.0.0.0/8")
         raise _to_refused_error(error, where, remedy) from error
 
 
@@ -219,7 +220,7 @@ def allow(
     networks = load(aws, settings)
     if not networks.has_allowance_support:
         what = "has a function that is too old to read allowances; nothing was written"
-        remedy = "run: invoke bootstrap, then invoke deploy"
+        remedy = f"run: {spell('bootstrap')} and then: {spell('deploy')}"
         raise RefusedError(f"stack {settings.stack}", what, remedy)
     (network,) = new.parsed_cidr.usable  # an allowance has exactly one network
     if recognition.is_wholly_private(network) and not networks.endpoints:
@@ -227,7 +228,7 @@ def allow(
             "is private; the stack allows no VPC endpoint, and a private address is recognised"
             " only through one"
         )
-        remedy = "name one first: invoke deploy --set AllowedVpcEndpointIds=vpce-..."
+        remedy = f"name one first: {spell('deploy', '--set AllowedVpcEndpointIds=vpce-...')}"
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
     # The name is made from range and person, so this overwrites an allowance for the same.
     path = f"{_allowances_path(settings)}/{new.name}"
@@ -247,7 +248,7 @@ def require_one_selection(**flags: str | None) -> None:
     given = [name for name, value in flags.items() if value is not None]
     if len(given) != 1:
         what = f"takes exactly one of {', '.join(f'--{name}' for name in flags)}"
-        raise RefusedError("networks.revoke", what, "see all entries with: invoke networks")
+        raise RefusedError("networks.revoke", what, f"see all entries with: {spell('networks')}")
     cidr = flags.get("cidr")
     if cidr is not None:
         _parse_cidr(cidr)
@@ -277,7 +278,10 @@ def revoke(
     if not selected:
         selection = untrusted.escape_unprintable(cidr or label or id or "")
         what = f"selects no allowance below {_allowances_path(settings)}; nothing was changed"
-        remedy = "see all entries with: invoke networks; change KnownNetworks with: invoke deploy"
+        remedy = (
+            f"see all entries with: {spell('networks')}; change KnownNetworks with:"
+            f" {spell('deploy')}"
+        )
         raise RefusedError(selection, what, remedy)
     descriptions = [_format_allowance(stored, now) for stored in selected]
     confirm([f"Revoke {WHEN_EFFECTIVE}: {description}" for description in descriptions])
@@ -311,7 +315,7 @@ def _parse_cidr(text: str) -> str:
     except ValueError as error:
         remedy = CIDR_FORMAT_REMEDY
         if isinstance(error, recognition.TooWideError):  # stored, it is unusable
-            remedy = "select it by --id, which invoke networks shows"
+            remedy = f"select it by --id, which this shows: {spell('networks')}"
         raise _to_refused_error(error, "--cidr", remedy) from error
 
 
@@ -335,10 +339,10 @@ def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
         f"  {_format_allowance(stored, now)}"
         for stored in sorted(networks.allowances, key=_expiry_sort_key)
     ]
-    lines = ["KnownNetworks, changed by invoke deploy:", *(known_lines or ["  none"])]
+    lines = [f"KnownNetworks, changed by {spell_program()} deploy:", *(known_lines or ["  none"])]
     lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowance_lines or ["  none"])]
     if not networks.has_allowance_support:
-        remedy = "run invoke bootstrap and invoke deploy"
+        remedy = f"run {spell('bootstrap')} and {spell('deploy')}"
         lines.append(f"  The deployed function is too old to read allowances: {remedy}.")
     endpoints = ", ".join(networks.endpoints) or "none, so no private address is recognised"
     endpoints = untrusted.escape_unprintable(endpoints, LONG_VALUE_MAX_CHARS)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from signwatch.detection.record import open_record
 from signwatch.detection.signin import SignIn, Unreadable, read
 from tooling.errors import FailedError, RefusedError
+from tooling.invocation import spell
 from tooling.terminal.untrusted import escape_unprintable
 
 if TYPE_CHECKING:
@@ -307,14 +308,18 @@ def _explain_stop(sign_in: FollowedSignIn, watch: _Watch) -> list[str]:
     if not sign_in.alerts:
         what = "It stopped at the verdict: this sign-in makes no alert, so nobody was told."
         remedy = (
-            "Try: sign in from a network that is not recognised; ./inv networks shows both lists."
+            "Try: sign in from a network that is not recognised; this shows both lists:"
+            f" {spell('networks')}"
         )
         return [what, remedy]
     if sign_in.delivery is None:
         what = "It stopped at the delivery: the alert was not sent, or is being sent now."
         return [what, read_log]
     what = "It stopped at the delivery: neither a text nor a confirmed e-mail reached anybody."
-    remedy = "Try: ./inv secret for the texts; for the e-mail, click the link in AWS's first mail."
+    remedy = (
+        "Try: for the e-mail, click the link in AWS's first mail; for the texts, run:"
+        f" {spell('secret')}"
+    )
     return [what, remedy]
 
 
@@ -338,7 +343,8 @@ def _explain_silence(watch: _Watch, minutes: int, clock: Clock) -> list[str]:
     if not found:
         lines.append("Its event history has no sign-in yet; it may be up to 15 minutes late.")
     remedy = (
-        "Try: compare the Regions in docs/alerts.md with --region; ./inv drift shows changed rules."
+        "Try: compare the Regions in docs/alerts.md with --region; this shows changed rules:"
+        f" {spell('drift')}"
     )
     return [*lines, *failed, remedy]
 

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from tooling.deploy.bootstrap import Bootstrap
     from tooling.settings import Settings
 
-# Region and prefix are the defaults in variables.tf. Parsing it takes 0.3 s, so they are repeated
-# here; a test compares them.
+# Region and prefix are the defaults of tooling.settings, and those in variables.tf; a test compares
+# them.
 TARGET_HELP = {
     "profile": "AWS profile; "
     "default: `profile` in signwatch.toml, else the environment's credentials",
     "account": "12-digit account id; credentials of another are refused; "
     "default: `account` in signwatch.toml",
-    "region": "home Region; default: `region` in signwatch.toml, else us-east-1",
+    "region": "home Region; default: `region` in signwatch.toml, else AWS_REGION, "
+    "AWS_DEFAULT_REGION or the profile's, else us-east-1",
     "prefix": "the stack's name, with which all names begin; "
     "default: `prefix` in signwatch.toml, else signwatch",
     "config": "configuration file; default: signwatch.toml",
@@ -46,13 +47,18 @@ class OpenAccount(NamedTuple):
 def load_settings(target: Target, assignments: Sequence[str] | None = None) -> Settings:
     """Return the settings of this run. ``assignments`` are the values of --set.
 
+    Says which Region was taken if neither a flag nor signwatch.toml names one.
     Raises RefusedError as Settings.load does.
     """
     from tooling.settings import Settings
+    from tooling.terminal.screen import Screen
 
     # --no-assume-role is not a setting.
     settings_flags = {flag: value for flag, value in target.items() if flag != "no_assume_role"}
-    return Settings.load(**settings_flags, assignments=assignments or ())
+    settings = Settings.load(**settings_flags, assignments=assignments or ())
+    if settings.region_source:
+        Screen().announce(f"Region {settings.region}, {settings.region_source}")
+    return settings
 
 
 def open_account(target: Target, settings: Settings | None = None) -> OpenAccount:

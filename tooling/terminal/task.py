@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
+from tooling import aws_errors, invocation
 from tooling.environment import BrokenEnvironmentError
-from tooling.errors import FailedError, PlanShownError, RefusedError, ToolError, UnknownStateError
+from tooling.errors import (
+    DEBUG_VARIABLE,
+    FailedError,
+    PlanShownError,
+    RefusedError,
+    ToolError,
+    UnknownStateError,
+)
 from tooling.terminal.positionals import RepeatedPositional
 from tooling.terminal.target import STACK_HELP, SWITCHES
+from tooling.terminal.untrusted import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
 INTERRUPTED_EXIT_CODE = 130
 HELP_FLAGS = ("--help", "-h")
 HALF_DONE_ADVICE = "what was begun may be half done: run the same task again"
-EXPIRED_CREDENTIALS_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
 
 def task(
@@ -73,6 +81,7 @@ def task(
             """Call the function with the values of the flags, by their names."""
             if writes:
                 refuse_dry_run(task_name, is_dry=bool(context.config.run.dry))
+            refuse_empty_values(flags)
             if target_flags:
                 flags["target"] = {flag: flags.pop(flag) for flag in target_flags}
             function(context, **flags)
@@ -85,7 +94,8 @@ def task(
             if any(_asks_for_help(flags[flag]) for flag in positional):
                 _show_help(make_invoke_task(run, help=dict(help)))
                 return
-            with map_errors(task_name):
+            given = {flag: flags.get(flag) for flag in invocation.TARGET_FLAGS}
+            with map_errors(task_name, given):
                 call_function(context, flags)
 
         run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
@@ -140,36 +150,41 @@ def show_result(lines: Iterable[str], *, passed: bool = True) -> None:
 
 
 @contextmanager
-def map_errors(task_name: str) -> Iterator[None]:
+def map_errors(task_name: str, flags: Mapping[str, str | None] | None = None) -> Iterator[None]:
     """Turn an error in the ``with`` block into a message on standard error and an exit code.
 
+    ``flags`` are those that chose the account; commands in messages repeat them.
+
     An error that is not expected (see ``to_tool_error``) ends the task with its traceback. If
-    SIGNWATCH_DEBUG is set, so do errors of AWS and of the operating system.
+    DEBUG_VARIABLE is set, so do errors of AWS and of the operating system.
     """
-    try:
-        yield
-    except PlanShownError:
-        print("Nothing was changed.")
-    except ToolError as error:
-        _print_error(task_name, error)
-        raise invoke.Exit(code=error.exit_code) from None
-    except BrokenEnvironmentError as error:
-        _print_error(task_name, error)
-        raise invoke.Exit(code=RefusedError.exit_code) from None
-    except KeyboardInterrupt as error:  # it may have a message of its own
-        advice = str(error) or HALF_DONE_ADVICE
-        print(f"\ninvoke {task_name}: interrupted; {advice}", file=sys.stderr)
-        raise invoke.Exit(code=INTERRUPTED_EXIT_CODE) from None
-    except Exception as error:
-        tool_error = to_tool_error(error)
-        if tool_error is None or os.environ.get("SIGNWATCH_DEBUG"):
-            raise
-        _print_error(task_name, tool_error)
-        raise invoke.Exit(code=tool_error.exit_code) from None
+    with invocation.start_run(flags or {}):
+        try:
+            yield
+        except PlanShownError:
+            print("Nothing was changed.")
+        except ToolError as error:
+            _print_error(task_name, error)
+            raise invoke.Exit(code=error.exit_code) from None
+        except BrokenEnvironmentError as error:
+            _print_error(task_name, error)
+            raise invoke.Exit(code=RefusedError.exit_code) from None
+        except KeyboardInterrupt as error:  # it may have a message of its own
+            advice = str(error) or HALF_DONE_ADVICE
+            print(f"\ninvoke {task_name}: interrupted; {advice}", file=sys.stderr)
+            raise invoke.Exit(code=INTERRUPTED_EXIT_CODE) from None
+        except Exception as error:
+            tool_error = to_tool_error(error)
+            if tool_error is None or os.environ.get(DEBUG_VARIABLE):
+                raise
+            _print_error(task_name, tool_error)
+            raise invoke.Exit(code=tool_error.exit_code) from None
 
 
 def _print_error(task_name: str, error: Exception) -> None:
-    print(f"invoke {task_name}: {error}", file=sys.stderr)
+    """Print an error; what AWS or a program wrote into it cannot change the terminal."""
+    lines = f"invoke {task_name}: {error}".expandtabs().split("\n")
+    print("\n".join(escape_unprintable(line, len(line)) for line in lines), file=sys.stderr)
 
 
 def refuse_dry_run(task_name: str, *, is_dry: bool) -> None:
@@ -181,6 +196,18 @@ def refuse_dry_run(task_name: str, *, is_dry: bool) -> None:
         what = f"would not keep {task_name} from writing: it stops shell commands alone"
         remedy = "use --plan in place of --dry: it shows what a task would change, and stops"
         raise RefusedError("--dry", f"{what}; nothing was done", remedy)
+
+
+def refuse_empty_values(flags: Mapping[str, Any]) -> None:
+    """Raise RefusedError if a flag was given without a value: --region "" would mean the default.
+
+    A parameter may be emptied (--set Name=), since that is a value of --set.
+    """
+    for flag, value in flags.items():
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(item, str) and not item.strip() for item in values):
+            name = f"--{flag.strip('_').replace('_', '-')}"
+            raise RefusedError(name, "has an empty value", "give it a value, or leave it out")
 
 
 def expand_target(signature: inspect.Signature, flags: Mapping[str, object]) -> inspect.Signature:
@@ -199,24 +226,21 @@ def expand_target(signature: inspect.Signature, flags: Mapping[str, object]) -> 
 def to_tool_error(error: Exception) -> ToolError | None:
     """Return an error of boto3 or of the operating system as a ToolError, with what to try.
 
-    Return None for any other error.
+    Its exit code says whether anything was written before. Return None for any other error.
     """
     from botocore import exceptions
 
-    if isinstance(error, exceptions.ClientError):
-        if error.response["Error"]["Code"] in EXPIRED_CREDENTIALS_CODES:
-            remedy = "sign in again and run the same task again"
-            return UnknownStateError("AWS credentials", "expired during the task", remedy)
+    from tooling.aws_profile import read_profile
+
+    run = invocation.present_run()
+    if isinstance(error, exceptions.ClientError) and not aws_errors.is_outdated(error):
         remedy = "fix what AWS names, then run the same task again"
         return FailedError(f"AWS {error.operation_name}", str(error), remedy)
-    if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
-        remedy = "check the network, then run the same task again"
-        return UnknownStateError("AWS", f"could not be reached: {error}", remedy)
-    if isinstance(error, exceptions.BotoCoreError):
-        return FailedError("AWS", str(error), "check --profile and --region")
+    error_type = UnknownStateError if run.has_written else RefusedError
+    is_of_aws = isinstance(error, (exceptions.BotoCoreError, exceptions.ClientError))
+    if is_of_aws or aws_errors.is_of_library(error):
+        return error_type(*aws_errors.explain(error, read_profile(run.profile)))
     if isinstance(error, OSError):
         where = str(error.filename or "this machine")
-        return FailedError(
-            where, error.strerror or str(error), "check the path and its permissions"
-        )
+        return error_type(where, error.strerror or str(error), "check the path and its permissions")
     return None

@@ -10,6 +10,7 @@ from botocore import exceptions
 
 from tests.support.aws import ACCOUNT, CALLER, REGION, client_error
 from tests.support.aws import account as opened
+from tooling import invocation
 from tooling.deploy import account
 from tooling.errors import FailedError, RefusedError
 from tooling.settings import Settings
@@ -95,14 +96,14 @@ class TestOpen:
 
     def test_unreadable_aws_configuration_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config").write_text("[profile known\n")
-        with pytest.raises(RefusedError, match="Unable to parse config file"):
+        with pytest.raises(RefusedError, match="config: cannot be parsed"):
             account.open(SETTINGS)
 
     @pytest.mark.parametrize(
         ("failure", "text"),
         [
             (exceptions.NoCredentialsError(), "were not found"),
-            (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "were not found"),
+            (exceptions.PartialCredentialsError(provider="env", cred_var="x"), "missing: x"),
             (exceptions.UnauthorizedSSOTokenError(), "aws sso login --profile known"),
             (
                 exceptions.TokenRetrievalError(provider="sso", error_msg="expired"),
@@ -110,9 +111,15 @@ class TestOpen:
             ),
             (
                 exceptions.CredentialRetrievalError(provider="process", error_msg="no"),
-                "were refused",
+                "gave no usable credentials",
             ),
-            (client_error("ExpiredToken"), "were refused"),
+            (client_error("InvalidClientTokenId"), "were refused by AWS"),
+            (client_error("ExpiredToken"), "have expired"),
+            (
+                client_error("SignatureDoesNotMatch", "Signature expired: 2001 is now earlier"),
+                "set the clock",
+            ),
+            (client_error("AccessDenied", operation="AssumeRole"), "correct role_arn"),
             (
                 exceptions.EndpointConnectionError(endpoint_url="https://sts"),
                 "could not be reached",
@@ -123,8 +130,9 @@ class TestOpen:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     def test_failed_sign_in_is_refused_with_its_reason(
-        self, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: Exception, text: str
     ) -> None:
+        (tmp_path / "config").write_text("[profile known]\nsso_session = main\n")
         settings = Settings(account=ACCOUNT, region=REGION, prefix="signwatch", profile="known")
         with pytest.raises(RefusedError) as refusal:
             sign_in(monkeypatch, FakeSts(failure=failure), settings)
@@ -171,3 +179,15 @@ def test_clients_have_timeouts_and_retry() -> None:
     config = account.Account(session, ACCOUNT, REGION, CALLER).client("sts").meta.config
     assert (config.connect_timeout, config.read_timeout) == (5, 30)
     assert config.retries["mode"] == "standard"
+
+
+@pytest.mark.parametrize(
+    ("operation", "writes"),
+    [("GetObject", False), ("DescribeStacks", False), ("AssumeRole", False), ("PutObject", True)],
+)
+def test_request_that_changes_something_is_noted(operation: str, writes: bool) -> None:
+    session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
+    account.watch_writes(session)
+    with invocation.start_run({}) as run:
+        session.events.emit(f"before-send.s3.{operation}", request=None)
+    assert run.has_written is writes

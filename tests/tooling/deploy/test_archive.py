@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tooling.deploy import archive
-from tooling.errors import FailedError
+from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +118,7 @@ def test_documentation_is_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
 
 def test_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def f(:\n")
-    with pytest.raises(FailedError, match=r"broken\.py: is not valid Python"):
+    with pytest.raises(RefusedError, match=r"broken\.py: is not valid Python"):
         archive.blank_documentation(tmp_path)
 
 
@@ -163,6 +163,6 @@ class TestCompileTree:
     def test_source_with_a_syntax_error_is_named(self, tree: Path) -> None:
         (tree / "broken.py").write_text("def\n")
         message = r"(?s)byte-code: .*could not compile:.*broken\.py"
-        with pytest.raises(FailedError, match=message) as failure:
+        with pytest.raises(RefusedError, match=message) as failure:
             archive.compile_tree(sys.executable, tree, "/var/task")
-        assert failure.value.exit_code == 1
+        assert failure.value.exit_code == 2

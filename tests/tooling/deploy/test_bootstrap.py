@@ -302,7 +302,7 @@ class TestOutputs:
         with pytest.raises(RefusedError, match=message) as refusal:
             bootstrap.outputs(account(ssm=Parameters(values)), prefix)
         assert refusal.value.exit_code == 2
-        assert refusal.value.remedy.startswith("run: invoke bootstrap")
+        assert refusal.value.remedy.endswith("or run: ./inv bootstrap")
 
     @pytest.mark.parametrize("name", [item.name for item in fields(Bootstrap)])
     def test_incomplete_contract_is_refused_naming_what_is_missing(self, name: str) -> None:

@@ -347,7 +347,7 @@ class TestEarlyValidation:
         what = self.failure(cloudformation)
         assert VALIDATION_FAILED in what
         assert f"({code}) when calling the DescribeEvents operation" in what
-        assert "run invoke bootstrap again" in what
+        assert "run ./inv bootstrap again" in what
 
     def test_reason_stays_with_a_remedy_when_no_validation_is_returned(self) -> None:
         what = self.failure(FakeCloudFormation([failed_state(VALIDATION_FAILED)] * 2))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.repository import ROOT
 from tooling.deploy import layer, package
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import RefusedError
 
 PINS = "# comment\ntiny==1.0 \\\n    --hash=sha256:0\n    # via another\n"
 
@@ -143,10 +143,10 @@ PIP_OUTPUTS = {  # what pip says, what it means
 class TestInstall:
     def fail(
         self, monkeypatch: pytest.MonkeyPatch, requirements: Path, stderr: str, stdout: str = ""
-    ) -> FailedError:
+    ) -> RefusedError:
         process = subprocess.CompletedProcess([], 1, stdout, stderr)
         monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
-        with pytest.raises(FailedError) as failure:
+        with pytest.raises(RefusedError) as failure:
             layer.install(requirements, "3.14", requirements.parent / "out")
         return failure.value
 
@@ -155,7 +155,7 @@ class TestInstall:
         self, monkeypatch: pytest.MonkeyPatch, requirements: Path, output: str, what: str
     ) -> None:
         error = self.fail(monkeypatch, requirements, output)
-        assert (error.where, error.exit_code) == ("layer/requirements.txt", 1)
+        assert (error.where, error.exit_code) == ("layer/requirements.txt", 2)
         assert what in error.what.partition("; pip said:\n")[0]
         assert error.what.endswith(output)
 
@@ -344,6 +344,6 @@ class TestRealPip:
         self, requirements: Path, tmp_path: Path, checksum: str, pin: str, what: str
     ) -> None:
         requirements.write_text(pin.format(checksum) + "\n")
-        with pytest.raises(FailedError) as failure:
+        with pytest.raises(RefusedError) as failure:
             layer.install(requirements, "3.14", tmp_path / "out")
         assert what in failure.value.what.partition("; pip said:\n")[0]

@@ -77,8 +77,8 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("status", "remedy"),
         [
-            ("DELETE_FAILED", "run: invoke destroy"),
-            ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+            ("DELETE_FAILED", "run: ./inv destroy"),
+            ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name signwatch"),
             ("IMPORT_ROLLBACK_FAILED", "see its events"),
         ],
     )
@@ -285,6 +285,7 @@ class TestInterruption:
         with pytest.raises(stack.InterruptedWatchError) as interruption:
             deployed.deploy()
         command = "aws cloudformation cancel-update-stack --stack-name signwatch"
+        command += f" --region {REGION}"
         assert interruption.value.remedy.endswith(command)
 
     def test_ctrl_c_in_a_deletion_says_that_aws_goes_on(
@@ -305,7 +306,7 @@ class TestOutputs:
         message = f"stack signwatch: is not deployed in account {ACCOUNT}, {REGION}"
         with pytest.raises(RefusedError, match=message) as refusal:
             stack.outputs(deployment.aws, deployment.settings)
-        assert refusal.value.remedy == "run: invoke deploy"
+        assert refusal.value.remedy == "run: ./inv deploy"
 
     def test_deleted_stack_does_not_exist(self, deployment: FakeDeployment) -> None:
         deployment.cloudformation.stack = stack_in("DELETE_COMPLETE")

@@ -86,7 +86,7 @@ class TestList:
         expired = "EXPIRED at 2026-11-26T10:00:00Z, recognises nothing"
         loaded = load(LAB, HOTEL, EXPIRED)
         assert networks.format_lists(loaded, NOW) == [
-            "KnownNetworks, changed by invoke deploy:",
+            "KnownNetworks, changed by ./inv deploy:",
             "  203.0.113.0/24",
             "  10.0.0.0/8",
             "Allowances, changed within a minute, without a deploy:",
@@ -100,7 +100,7 @@ class TestList:
     def test_empty_lists_are_shown_as_none(self) -> None:
         lines = networks.format_lists(load(parameters={}), NOW)
         assert lines.count("  none") == 2
-        remedy = "run invoke bootstrap and invoke deploy"
+        remedy = "run ./inv bootstrap and ./inv deploy"
         assert f"  The deployed function is too old to read allowances: {remedy}." in lines
 
     @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "16.0.0.0/7", "::/0", "2000::/18"])

@@ -12,6 +12,7 @@ from invoke import Exit
 
 from tests.support.aws import client_error
 from tests.support.refusals import refusal_of
+from tooling import invocation
 from tooling.deploy import stack
 from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, UnknownStateError
@@ -67,18 +68,18 @@ def test_our_error_is_printed_once_with_its_exit_code(
             1,
             "AWS PutObject: An error occurred (AccessDenied)",
         ),
-        (client_error("ExpiredToken"), 3, "AWS credentials: expired during the task"),
-        (client_error("ExpiredTokenException"), 3, "AWS credentials: expired during the task"),
-        (client_error("RequestExpired"), 3, "AWS credentials: expired during the task"),
+        (client_error("ExpiredToken"), 2, "credentials of profile 'default': have expired"),
+        (client_error("ExpiredTokenException"), 2, "credentials of profile 'default': have"),
+        (client_error("RequestExpired"), 2, "AWS credentials: were refused by AWS"),
         (
             exceptions.EndpointConnectionError(endpoint_url="https://s3"),
-            3,
+            2,
             "AWS: could not be reached",
         ),
-        (exceptions.ReadTimeoutError(endpoint_url="https://s3"), 3, "AWS: could not be reached"),
-        (exceptions.NoRegionError(), 1, "AWS: You must specify a region."),
-        (PermissionError(13, "Permission denied", "dist/x"), 1, "dist/x: Permission denied"),
-        (OSError("the disk went away"), 1, "this machine: the disk went away"),
+        (exceptions.ReadTimeoutError(endpoint_url="https://s3"), 2, "AWS: could not be reached"),
+        (exceptions.NoRegionError(), 2, "Region: cannot be used (You must specify a region.)"),
+        (PermissionError(13, "Permission denied", "dist/x"), 2, "dist/x: Permission denied"),
+        (OSError("the disk went away"), 2, "this machine: the disk went away"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -91,6 +92,41 @@ def test_error_of_aws_or_of_the_system_is_one_sentence_with_a_remedy(
     assert shown.startswith(f"invoke deploy: {text}")
     assert shown.count("\nTry: ") == 1
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        client_error("ExpiredToken"),
+        exceptions.ReadTimeoutError(endpoint_url="https://s3"),
+        OSError("the disk went away"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_same_error_after_a_write_leaves_the_state_unknown(error: Exception) -> None:
+    def write_and_fail() -> None:
+        invocation.mark_written()
+        raise error
+
+    with pytest.raises(Exit) as exit_info, task.map_errors("deploy"):
+        write_and_fail()
+    assert exit_info.value.code == 3
+
+
+def test_text_of_aws_cannot_change_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with end_with(RefusedError("here", "says \x1b[2J", "fix it")):
+        assert capsys.readouterr().err == "invoke deploy: here: says \\x1b[2J\nTry: fix it\n"
+
+
+@pytest.mark.parametrize("value", ["", "  ", ["a", ""]], ids=str)
+def test_flag_with_an_empty_value_is_refused_by_name(value: object) -> None:
+    flags = {"region": "eu-west-1", "allow_replace": False, "for_": value}
+    assert refusal_of(lambda: task.refuse_empty_values(flags)).startswith("--for: has an empty")
+
+
+@pytest.mark.parametrize("value", [None, False, [], "Name=", ["Name="]], ids=str)
+def test_flag_that_is_left_out_or_has_a_value_is_accepted(value: object) -> None:
+    assert refusal_of(lambda: task.refuse_empty_values({"set": value})) == ""
 
 
 def test_cause_of_an_exit_is_not_shown_as_a_traceback() -> None:
