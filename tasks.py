@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 # ruff: noqa: E402 - the source roots must be known first
+from tooling import invocation
 from tooling.terminal.approval import APPROVAL_HELP, Approval
 from tooling.terminal.positionals import extend_invoke
 from tooling.terminal.target import (
@@ -94,6 +95,7 @@ def bootstrap(
     )
     screen.print_heading("Contract")
     screen.print_pairs(vars(contract))
+    screen.announce(f"\nNext: {invocation.spell('deploy')}")
 
 
 @task(writes=True, help={})
@@ -126,6 +128,7 @@ def deploy(
 ) -> None:
     """Package, upload new files, show and execute the change set; print outputs or the cause."""
     from tooling.deploy import package, stack
+    from tooling.operate import open_points
 
     approval = Approval.of_flags("deploy", yes=yes, plan=plan)
     settings = load_settings(target, set)
@@ -143,6 +146,8 @@ def deploy(
     )
     screen.print_heading("Outputs")
     screen.print_pairs(outputs)
+    screen.announce("")
+    show_result(open_points.list_open_points(opened.aws, settings, outputs))
 
 
 @task(writes=False, help=STACK_HELP)
@@ -168,13 +173,15 @@ def drift(_c: Context, target: Target) -> None:
 def secret(_c: Context, target: Target) -> None:
     """Store the Twilio secret: ask for its values without echoing them, or read JSON from stdin."""
     from tooling.deploy import secret, stack
+    from tooling.operate import open_points
 
     opened = open_account(target)
-    arn = stack.outputs(opened.aws, opened.settings)["TwilioSecretArn"]
+    outputs = stack.outputs(opened.aws, opened.settings)
     values = secret.read(sys.stdin)
-    secret.put(opened.aws, arn, values)
+    secret.put(opened.aws, outputs["TwilioSecretArn"], values)
     count = len(values["recipients"])
     show_result([f"The secret is filled; texts go to {count} recipients from now on."])
+    show_result(open_points.list_open_points(opened.aws, opened.settings, outputs))
 
 
 SIGNIN_TEST_HELP = {"minutes": "how long to wait for the sign-in, from 1 to 60; default: 15"}
