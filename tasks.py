@@ -471,6 +471,7 @@ DEMO_HELP = {
     "event": "a file with an EventBridge event or a CloudTrail record of your own to send; "
     "default: five sign-ins",
     "port": "port of the local AWS emulator; default: a free one",
+    "verbose": "show each line of Terraform and CloudFormation, and whole e-mails; default: off",
     "picture": "an SVG file to write, with the texts on a phone's screen; default: none",
 }
 
@@ -482,6 +483,7 @@ def demo(
     event: str | None = None,
     port: str | None = None,
     picture: str | None = None,
+    verbose: bool = False,
 ) -> None:
     """Run the whole chain locally, without AWS.
 
@@ -493,7 +495,15 @@ def demo(
     terraform.require_program()  # before anything is started
     port_number, screen = demo.parse_port(port), _make_screen()
     _set_terraform_provider(screen)
-    demo.run(ROOT, screen, keep=keep, event=event, port=port_number, picture=picture)
+    demo.run(
+        ROOT,
+        screen,
+        keep=keep,
+        event=event,
+        port=port_number,
+        picture=picture,
+        verbose=verbose,
+    )
 
 
 networks = Collection("networks")

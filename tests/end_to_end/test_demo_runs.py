@@ -43,6 +43,8 @@ EXPECTED_TEXTS = [  # title of the sign-in, and its text on one line, or None
         ),
     ),
 ]
+TEXT_CHARS = 44  # of the panel
+MAX_LINES, MAX_CHARS = 90, 100  # two screens
 OWN_RECORD = (
     '{"eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin",'
     ' "eventType": "AwsConsoleSignIn",'
@@ -67,7 +69,8 @@ def start(folder: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> subproces
 
 def text_messages(output: str) -> list[str]:
     """Return the bodies of the panels called "text message", each on one line."""
-    panels = re.findall(r"╭─ text message.*?╮\n(.*?)╰", output, re.DOTALL)
+    left = "\n".join(line[:TEXT_CHARS] for line in output.splitlines())  # beside it is the e-mail
+    panels = re.findall(r"╭─ text message.*?╮\n(.*?)╰", left, re.DOTALL)
     return [" ".join(line.strip("│ ") for line in panel.splitlines()).strip() for panel in panels]
 
 
@@ -93,6 +96,11 @@ def test_two_demos_at_once_send_their_texts_and_leave_nothing(tmp_path: Path) ->
         assert process.returncode == 0, output
         assert_nothing_left(process, folder)
     five, own = outputs
+    five = five.replace(str(ROOT / "inv"), "./inv")  # as a person calls it
+    assert len(five.splitlines()) <= MAX_LINES
+    assert max(map(len, five.splitlines())) <= MAX_CHARS
+    assert five.count("─ e-mail ─") == 4
+    assert "Why: unrecognised source; no MFA" in five
     assert len(sections(five)) == len(EXPECTED_TEXTS)
     for section, (title, pattern) in zip(sections(five), EXPECTED_TEXTS, strict=True):
         assert title in section
@@ -112,7 +120,7 @@ def test_two_demos_at_once_send_their_texts_and_leave_nothing(tmp_path: Path) ->
 def test_signal_ends_it_with_one_sentence_and_exit_code_130(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = start(tmp_path / "stopped")
+    process = start(tmp_path / "stopped", "--verbose")
     read_until(process, "terraform plan")
     os.killpg(process.pid, number)
     output = process.communicate(timeout=60)[0]
@@ -133,7 +141,7 @@ def test_kept_demo_in_the_background_of_a_script_stops_at_ctrl_c(
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert output.split("\n", 1)[1].strip() == f"Stopping.\n\n{STOPPED_MESSAGE.capitalize()}."
+    assert output.split("\n", 1)[1].strip() == f"Stopping.\n{STOPPED_MESSAGE.capitalize()}."
     assert_nothing_left(process, tmp_path / "kept")
 
 

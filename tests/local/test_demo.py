@@ -99,7 +99,7 @@ def interrupt_demo(
     """Run a demo that calls ``end`` once it has a file; return its folder, which must be gone."""
     folders: list[Path] = []
 
-    def run(_root: Path, _screen: Any, demo_folder: Path, *_: Any, **__: Any) -> None:
+    def run(_screen: Any, demo_folder: Path, *_: Any) -> None:
         folders.append(demo_folder)
         (demo_folder / "state").touch()
         end()

@@ -51,6 +51,7 @@ SIMULATED_RECORD: dict[str, Any] = {
 }
 SIGN_IN_TIMEOUT_SECONDS = 30.0  # from the event bus to the function's log line
 LOG_LINES_IN_ERRORS = 20
+MAILBOX_NAME = "demo-mailbox"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,40 @@ class SignInResult:
     decision: Mapping[str, Any]
     texts: tuple[str, ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """A queue that gets what the e-mail subscribers of the topic get."""
+
+    sqs: Any  # a boto3 client
+    url: str
+
+    @classmethod
+    def subscribe(cls, aws: Account, topic_arn: str) -> Mailbox:
+        """Return a new mailbox that is subscribed to the topic."""
+        sqs = aws.client("sqs")
+        arn = f"arn:aws:sqs:{aws.region}:{aws.account}:{MAILBOX_NAME}"
+        allow = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        queue = sqs.create_queue(QueueName=MAILBOX_NAME, Attributes={"Policy": policy})
+        url = queue["QueueUrl"]
+        aws.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn)
+        return cls(sqs, url)
+
+    def take(self) -> list[dict[str, str]]:
+        """Remove and return the e-mails, as objects with ``Subject`` and ``Message``."""
+        messages = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        emails = []
+        for message in messages.get("Messages", []):
+            self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            emails.append(json.loads(message["Body"]))
+        return emails
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,12 +17,14 @@ from tooling.deploy.stack import Display
 from tooling.terminal import job_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tooling.deploy import bootstrap, changeset
     from tooling.deploy.stack_events import StackEvent
 
 WIDTH_WITHOUT_TERMINAL = 120
+STEP_CHARS = 80  # for the title of a step, before its duration
+ALERT_WIDTH = 100  # for a text message and an e-mail side by side
 ACTION_MARKS = {  # action of Terraform or CloudFormation -> the mark that stands before its line
     "create": "+",
     "Add": "+",
@@ -96,10 +100,46 @@ class Screen:
             padded_cells = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
             self.rich.print(Text("  ".join(padded_cells).rstrip(), style=style))
 
-    def print_text_message(self, text: str) -> None:
-        """Print a text message in a box as wide as a phone's screen."""
-        panel = Panel(Text(text), title="text message", width=44, title_align="left")
-        self.rich.print(panel, soft_wrap=False)  # the panel wraps; soft wrapping would cut it
+    def print_alert(self, text: str, email: str) -> None:
+        """Print a text message in a box as wide as a phone's screen, and the e-mail beside it.
+
+        Either may be empty. On a narrow terminal the e-mail is below the text.
+        """
+        boxes = []
+        if text:
+            boxes.append(Panel(Text(text), title="text message", width=44, title_align="left"))
+        if email:
+            boxes.append(Panel(Text(email), title="e-mail", width=55, title_align="left"))
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        if self.rich.width >= ALERT_WIDTH:
+            grid.add_row(*boxes)
+        else:
+            for box in boxes:
+                grid.add_row(box)
+        self.rich.print(grid, soft_wrap=False)  # the boxes wrap; soft wrapping would cut them
+
+    @contextmanager
+    def show_step(self, title: str) -> Iterator[Callable[[str], None]]:
+        """Print one line about a step: its title, and at the end its duration.
+
+        Yield a function that says what the step does now. On a terminal the line shows that and
+        turns; elsewhere it ends when the step does.
+        """
+        start = time.monotonic()
+        is_terminal = self.rich.is_terminal
+        try:
+            if is_terminal:
+                with self.rich.status(Text(title)) as status:
+                    yield lambda text: status.update(Text(f"{title}: {text}"))
+            else:
+                print(f"{title:<{STEP_CHARS}}", end="", flush=True)
+                yield lambda _text: None
+        except BaseException:
+            if not is_terminal:
+                print()  # what follows begins on a line of its own
+            raise
+        duration = f"{time.monotonic() - start:5.1f} s"
+        print(f"{title:<{STEP_CHARS}}{duration}" if is_terminal else duration, flush=True)
 
     def make_display(self, approve: Callable[[str], None]) -> Display:
         """Return what stack.deploy and stack.destroy call to show an operation on this screen.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,12 +57,57 @@ def test_pairs_are_printed_in_two_columns(
     assert capsys.readouterr().out == f"A         1\nLongName  {LONG_NAME}\n"
 
 
+TEXT = "Unreadable sign-in (ConsoleLogin): no source address\nfrom an unknown place, at 12:00"
+EMAIL = "Subject: AWS sign-in alert\n" + "Look the event up in CloudTrail. " * 5
+
+
 def test_text_message_is_shown_whole(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "Unreadable sign-in (ConsoleLogin): no source address\nfrom an unknown place, at 12:00"
-    screen.print_text_message(text)
-    lines = capsys.readouterr().out.splitlines()
+    screen.print_alert(TEXT, "")
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert {len(line) for line in lines} == {44}
-    assert " ".join(line.strip("│ ") for line in lines[1:-1]) == text.replace("\n", " ")
+    assert " ".join(line.strip("│ ") for line in lines[1:-1]) == TEXT.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("width", "is_beside"), [(160, True), (100, True), (99, False), (60, False)]
+)
+def test_email_is_shown_whole_beside_the_text_or_below_it(
+    screen: Screen, capsys: pytest.CaptureFixture[str], width: int, *, is_beside: bool
+) -> None:
+    screen.rich.width = width
+    screen.print_alert(TEXT, EMAIL)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) == (100 if is_beside else 55)
+    assert ("text message" in lines[0] and "e-mail" in lines[0]) is is_beside
+    start = 45 if is_beside else 0
+    shown = " ".join(line[start:].strip("│ ") for line in lines)
+    for word in EMAIL.split():
+        assert word in shown
+
+
+def test_step_is_one_line_with_its_duration(
+    screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with screen.show_step("Deploy: the stacks") as announce:
+        assert capsys.readouterr().out == "Deploy: the stacks".ljust(80)
+        announce("not shown without a terminal")
+    assert re.fullmatch(r" +\d+\.\d s\n", capsys.readouterr().out)
+
+
+def test_failed_step_ends_its_line(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="no"), screen.show_step("Deploy: the stacks"):
+        raise ValueError("no")
+    assert capsys.readouterr().out == "Deploy: the stacks".ljust(80) + "\n"
+
+
+def test_step_shows_what_it_does_now_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    screen.rich = Console(force_terminal=True, width=100, file=io.StringIO())
+    with screen.show_step("Deploy: the stacks") as announce:
+        announce("Topic CREATE_COMPLETE")
+    assert isinstance(screen.rich.file, io.StringIO)
+    assert "Topic CREATE_COMPLETE" in screen.rich.file.getvalue()
+    assert re.fullmatch(r"Deploy: the stacks +\d+\.\d s\n", capsys.readouterr().out)
 
 
 def test_no_pairs_print_nothing(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
