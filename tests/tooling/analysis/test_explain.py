@@ -121,7 +121,7 @@ class TestExplain:
     def test_a_device_code_says_that_its_approval_is_not_known(self, off: str) -> None:
         by = explain.choose_criteria({"AlertOff": off}, NETWORKS["recognised"])
         record = event("command-line-gets-a-token-by-device-code")
-        values = explain_value(record, by).to_json_object()
+        values = json.loads(explain_value(record, by).format_json())
         level, severity = ("note", "") if off else ("alert", "high")
         assert (values["verdict"], values["severity"]) == (level, severity)
         assert values["reasons"].count(explain.APPROVAL_REASON) == 1
@@ -181,7 +181,7 @@ class TestExplain:
 
     @pytest.mark.parametrize("value", [[], [1], 7, None, "x", {}, {"detail": 5}, {"Records": 5}])
     def test_a_value_that_is_not_a_record_is_an_alert(self, value: object) -> None:
-        values = explain_value(value).to_json_object()
+        values = json.loads(explain_value(value).format_json())
         assert (values["class"], values["verdict"]) == ("unreadable", "alert")
         assert list(values) == KEYS
 
@@ -255,6 +255,11 @@ class TestOutput:
         step = rows[1]
         assert (step["verdict"], step["severity"], step["text"]) == ("ignored", "", "")
         assert [step[key] for key in SIGN_IN_KEYS] == [""] * len(SIGN_IN_KEYS)
+
+    @pytest.mark.parametrize("name", RECORD_CASES)
+    def test_a_line_of_json_is_written_as_python_writes_it(self, name: str) -> None:
+        for line in output_of(event(name), as_json=True).splitlines():
+            assert json.dumps(json.loads(line)) == line
 
     @pytest.mark.parametrize("as_json", [True, False])
     @pytest.mark.parametrize(
