@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -373,6 +375,27 @@ def run_in_process(arguments: str, pipe: str = "") -> subprocess.CompletedProces
         ["/bin/sh", "-c", command, sys.executable, program],
         env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.joint
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do not need it")
+def test_memory_that_a_file_took_is_used_again() -> None:
+    program = """
+import resource, sys
+from tooling.analysis import explain
+explain._keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    blocks = [b"x" * (8 << 20) for _ in range(3)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "lambda")])
+    faults = subprocess.check_output(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}, text=True
+    )
+    pages_of_a_turn = (24 << 20) // resource.getpagesize()
+    assert int(faults) < 2 * pages_of_a_turn  # ten times as many if memory is given back
 
 
 @pytest.mark.joint
