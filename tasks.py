@@ -430,9 +430,12 @@ def explain(
     config: str | None = None,
 ) -> None:
     """Show what Signwatch would do with your records (explain PATH ...); needs no account."""
+    import gc
+
     from tooling import settings
     from tooling.analysis import explain
 
+    gc.freeze()  # Python need not look through what is loaded by now, not even when it ends
     criteria = explain.choose_criteria(settings.read_parameters(config), networks)
     explain.run(path, criteria, as_json=json)
 

@@ -4,9 +4,12 @@
 
 Each folder has 100,000 records in 100 files as CloudTrail writes them: one line of JSON, packed
 with gzip. 1 % of the records in it are sign-ins (the records of the case files), or 14 %. The other
-records are large ones with much nesting, or small ones like those of sign-ins. The CPU time of
-whole processes counts, with their start and their output. They take turns, and the medians are
-compared. Ends in 1 when a ratio is over its limit.
+records are large ones with much nesting (1.7 KB on average), or small ones like those of sign-ins
+(1 KB). The CPU time of whole processes counts, with their start and their output. They take turns,
+and the medians are compared. Ends in 1 when a ratio is over its limit.
+
+The limits are a quarter to two fifths of what ``explain`` took of large records when it decoded
+every record: 2.4 and 3.1 as text, 2.9 and 3.4 as JSON. Of small ones it took 3.6 to 5.3.
 """
 
 from __future__ import annotations

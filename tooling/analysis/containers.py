@@ -56,6 +56,7 @@ PACKED_RECORD_KEYS = (
 ROW_KEYS = (*PACKED_RECORD_KEYS, "eventjson", "message")
 # {"Records": [...]}: log files of CloudTrail, events of Lambda's own sources
 LOG_FILE_KEY = "Records"
+PACKING_KEYS = frozenset({*PACKED_RECORD_KEYS, LOG_FILE_KEY, "detail"})
 LIST_KEYS = (
     "records",  # events of Firehose
     "Events",  # lookup-events
@@ -149,11 +150,15 @@ def _unwrap_object(value: dict[str, Any], depth: int) -> Iterator[Found]:
         yield NotARecord()
 
 
-def is_whole_record(value: object) -> bool:
-    """Return whether ``unwrap`` would yield the value itself: a record that is not packed."""
-    if not isinstance(value, dict) or isinstance(value.get(LOG_FILE_KEY), list):
+def is_plain_record(value: object) -> bool:
+    """Return whether an object is certainly a record that is not packed: one that has both names.
+
+    ``unwrap`` would yield the value itself, but takes longer. It may do so for others too.
+    """
+    if not isinstance(value, dict) or not PACKING_KEYS.isdisjoint(value):
         return False
-    return not _find_key(value, PACKED_RECORD_KEYS) and _find_record(value) is value
+    has_names = all(isinstance(value.get(key), str) for key in NAME_KEYS)
+    return has_names and not _has_lambda_source(value)
 
 
 def _find_record(value: dict[str, Any]) -> dict[str, Any] | None:

@@ -209,7 +209,7 @@ def _unwrap_pieces(pieces: list[object]) -> Iterator[object]:
     ``pieces`` are the records of a file as record_cutter.cut returns them.
     """
     for piece in pieces:
-        if isinstance(piece, list) or containers.is_whole_record(piece):
+        if isinstance(piece, list) or containers.is_plain_record(piece):
             yield piece
         else:
             yield from containers.unwrap(piece)

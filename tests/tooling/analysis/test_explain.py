@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -121,7 +123,7 @@ class TestExplain:
     def test_a_device_code_says_that_its_approval_is_not_known(self, off: str) -> None:
         by = explain.choose_criteria({"AlertOff": off}, NETWORKS["recognised"])
         record = event("command-line-gets-a-token-by-device-code")
-        values = explain_value(record, by).to_json_object()
+        values = json.loads(explain_value(record, by).format_json())
         level, severity = ("note", "") if off else ("alert", "high")
         assert (values["verdict"], values["severity"]) == (level, severity)
         assert values["reasons"].count(explain.APPROVAL_REASON) == 1
@@ -181,7 +183,7 @@ class TestExplain:
 
     @pytest.mark.parametrize("value", [[], [1], 7, None, "x", {}, {"detail": 5}, {"Records": 5}])
     def test_a_value_that_is_not_a_record_is_an_alert(self, value: object) -> None:
-        values = explain_value(value).to_json_object()
+        values = json.loads(explain_value(value).format_json())
         assert (values["class"], values["verdict"]) == ("unreadable", "alert")
         assert list(values) == KEYS
 
@@ -255,6 +257,11 @@ class TestOutput:
         step = rows[1]
         assert (step["verdict"], step["severity"], step["text"]) == ("ignored", "", "")
         assert [step[key] for key in SIGN_IN_KEYS] == [""] * len(SIGN_IN_KEYS)
+
+    @pytest.mark.parametrize("name", RECORD_CASES)
+    def test_a_line_of_json_is_written_as_python_writes_it(self, name: str) -> None:
+        for line in output_of(event(name), as_json=True).splitlines():
+            assert json.dumps(json.loads(line)) == line
 
     @pytest.mark.parametrize("as_json", [True, False])
     @pytest.mark.parametrize(
@@ -368,6 +375,27 @@ def run_in_process(arguments: str, pipe: str = "") -> subprocess.CompletedProces
         ["/bin/sh", "-c", command, sys.executable, program],
         env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.joint
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do not need it")
+def test_memory_that_a_file_took_is_used_again() -> None:
+    program = """
+import resource, sys
+from tooling.analysis import explain
+explain._keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    blocks = [b"x" * (8 << 20) for _ in range(3)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "lambda")])
+    faults = subprocess.check_output(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}, text=True
+    )
+    pages_of_a_turn = (24 << 20) // resource.getpagesize()
+    assert int(faults) < 2 * pages_of_a_turn  # ten times as many if memory is given back
 
 
 @pytest.mark.joint

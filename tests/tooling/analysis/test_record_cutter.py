@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant
-from tooling.analysis import explain, record_cutter
+from tooling.analysis import containers, explain, record_cutter
 from tooling.analysis.explain_report import Streams
 from tooling.errors import ToolError
 
@@ -160,6 +160,17 @@ def test_each_broken_log_gives_the_same(
     name: str, expect_same: Callable[[bytes | str], None]
 ) -> None:
     expect_same(BROKEN_LOGS[name])
+
+
+@pytest.mark.parametrize("name", ODD_RECORDS)
+def test_a_plain_record_is_one_that_would_be_unwrapped_to_itself(name: str) -> None:
+    record = ODD_RECORDS[name]
+    found = list(containers.unwrap(record))
+    assert not containers.is_plain_record(record) or (len(found) == 1 and found[0] is record)
+
+
+def test_almost_every_sign_in_is_a_plain_record() -> None:
+    assert containers.is_plain_record(SIGN_IN)
 
 
 def test_mutants_give_the_same(expect_same: Callable[[bytes | str], None]) -> None:
