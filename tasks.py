@@ -301,6 +301,22 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     show_result(result.lines, passed=result.is_recognised)
 
 
+FORGET_HELP = {"who": "the whole name of the person or role; default: none, it is required"}
+
+
+@task(writes=True, help=STACK_HELP | FORGET_HELP | APPROVAL_HELP)
+def forget(
+    _c: Context, target: Target, who: str = "", yes: bool = False, plan: bool = False
+) -> None:
+    """Delete the allowances for one person, and say what else is stored, and for how long."""
+    from tooling.operate import forget
+
+    approval = Approval.of_flags("forget", yes=yes, plan=plan)
+    forget.require_who(who)
+    opened = open_account(target)
+    show_result(forget.forget(opened.aws, opened.settings, who, time.time(), approval.confirm))
+
+
 @task(writes=True, help=STACK_HELP | APPROVAL_HELP)
 def destroy(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
     """Delete the stack, after you type its prefix; the trail's bucket and its key are kept."""
@@ -515,6 +531,6 @@ networks.add_task(allow_network)
 networks.add_task(revoke_network)
 networks.add_task(check_network)
 namespace = Collection(
-    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks, destroy),
+    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks, forget, destroy),
     *(scan, test, check, explain, coverage, demo),
 )

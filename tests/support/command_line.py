@@ -37,17 +37,18 @@ NAMESPACE: Collection = load_tasks().namespace
 NETWORKS_TASKS = ("networks", "networks.allow", "networks.revoke", "networks.check")
 ACCOUNT_TASKS = (
     *("bootstrap", "deploy", "outputs", "drift", "secret", "signin-test", "destroy"),
-    *("coverage", *NETWORKS_TASKS),
+    *("forget", "coverage", *NETWORKS_TASKS),
 )
 WRITING_TASKS = (
     *("bootstrap", "package", "deploy", "secret", "destroy"),
-    *("networks.allow", "networks.revoke", "demo"),
+    *("networks.allow", "networks.revoke", "forget", "demo"),
 )
 # Writing tasks that ask before they write. "secret" has questions of its own.
-ASKING_TASKS = ("bootstrap", "deploy", "destroy", "networks.allow", "networks.revoke")
+ASKING_TASKS = ("bootstrap", "deploy", "destroy", "networks.allow", "networks.revoke", "forget")
 NEEDED_FLAGS = {  # flags without which a task does nothing
     "networks.allow": ("--cidr", "203.0.113.7"),
     "networks.revoke": ("--cidr", "203.0.113.7"),
+    "forget": ("--who", "Anaya"),
     "networks.check": ("--address", "203.0.113.7"),
 }
 TASKS = tuple(sorted(task_names(NAMESPACE)))

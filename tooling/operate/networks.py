@@ -232,7 +232,7 @@ def allow(
         raise RefusedError(f"allowance for {new.cidr}", what, remedy)
     # The name is made from range and person, so this overwrites an allowance for the same.
     path = f"{_allowances_path(settings)}/{new.name}"
-    description = _format_allowance(StoredAllowance(path, new), now)
+    description = format_allowance(StoredAllowance(path, new), now)
     confirm([f"Allow {WHEN_EFFECTIVE}: {description}"])
     aws.client("ssm").put_parameter(
         Name=path, Value=allowance.encode(new), Type="String", Overwrite=True
@@ -283,11 +283,23 @@ def revoke(
             f" {spell('deploy')}"
         )
         raise RefusedError(selection, what, remedy)
-    descriptions = [_format_allowance(stored, now) for stored in selected]
+    descriptions = [format_allowance(stored, now) for stored in selected]
     confirm([f"Revoke {WHEN_EFFECTIVE}: {description}" for description in descriptions])
     for stored in selected:
-        _delete(aws, stored.path)
+        delete(aws, stored.path)
     return [f"Revoked {WHEN_EFFECTIVE}: {description}" for description in descriptions]
+
+
+def list_allowances_for(aws: Account, settings: Settings, who: str) -> list[StoredAllowance]:
+    """Return the allowances for one person or role, whatever the case of the name is.
+
+    Raises RefusedError as ``load`` does.
+    """
+    return [
+        stored
+        for stored in load(aws, settings).allowances
+        if stored.allowance is not None and stored.allowance.who.casefold() == who.casefold()
+    ]
 
 
 def _is_selected(
@@ -319,7 +331,7 @@ def _parse_cidr(text: str) -> str:
         raise _to_refused_error(error, "--cidr", remedy) from error
 
 
-def _delete(aws: Account, path: str) -> None:
+def delete(aws: Account, path: str) -> None:
     """Delete one parameter; it may already be deleted."""
     try:
         aws.client("ssm").delete_parameter(Name=path)
@@ -336,7 +348,7 @@ def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
         mark = "  UNUSABLE, recognises nothing" if entry in unusable else ""
         known_lines.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
     allowance_lines = [
-        f"  {_format_allowance(stored, now)}"
+        f"  {format_allowance(stored, now)}"
         for stored in sorted(networks.allowances, key=_expiry_sort_key)
     ]
     lines = [f"KnownNetworks, changed by {spell_program()} deploy:", *(known_lines or ["  none"])]
@@ -365,7 +377,7 @@ def _expiry_sort_key(stored: StoredAllowance) -> float:
     return stored.allowance.expires
 
 
-def _format_allowance(stored: StoredAllowance, now: float) -> str:
+def format_allowance(stored: StoredAllowance, now: float) -> str:
     """Return the line that describes an allowance, or says why it is unusable."""
     shown_id = untrusted.escape_unprintable(stored.id)
     allowed = stored.allowance
@@ -431,7 +443,7 @@ def check_address(
             continue
         if not _contains(allowed.parsed_cidr, address):
             continue
-        line = _format_allowance(stored, now)
+        line = format_allowance(stored, now)
         if allowed.is_for(who or ""):
             matches.append(line)
         else:
