@@ -1,12 +1,6 @@
-"""Makes text from outside this project safe to show on a terminal, in a table, or as JSON."""
+"""Makes text from outside this project safe to show on a terminal or in a table."""
 
 from __future__ import annotations
-
-import json
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SHOWN_MAX_CHARS = 80  # of one string on the terminal; JSON output contains the whole string
 
@@ -25,12 +19,6 @@ def escape_unprintable(text: str, max_chars: int = SHOWN_MAX_CHARS) -> str:
         for character in text[:max_chars]
     )
     return escaped if len(text) <= max_chars else escaped[:max_chars] + "..."
-
-
-def to_ascii_json(values: Mapping[str, Any]) -> str:
-    """Return one line of JSON in ASCII without any control character."""
-    # json.dumps leaves the control character DEL as it is.
-    return json.dumps(values).replace("\x7f", "\\u007f")
 
 
 def escape_markdown_cell(text: str) -> str:
