@@ -236,6 +236,7 @@ class TestPipeline:
     ) -> None:
         world.parameters.allow("192.0.2.0/24", "hotel")
         world.parameters.allow("198.51.100.0/24", "office")
+        world.parameters.allow("203.0.113.0/24", "expired", expires=int(NOW) - 1)
         record = event(NAME)
         sources = "192.0.2.7, 198.51.100.9, 203.0.113.10"
         record["detail"] |= {"responseElements": None, "sourceIPAddress": sources}
