@@ -33,8 +33,8 @@ SECRET_CACHE_SECONDS = 300.0
 NO_ANSWER = "Twilio did not answer in time"
 NO_MESSAGE_ID = "Twilio's answer names no message"
 # HTTP status codes
-UNAUTHORIZED, FORBIDDEN = 401, 403
-REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR, SERVICE_UNAVAILABLE = 408, 429, 500, 503
+UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 401, 408, 429
+SERVER_ERROR, SERVICE_UNAVAILABLE = 500, 503
 # Twilio's error codes: too many requests, and the sender's queue is full. Both pass by themselves.
 TRANSIENT_ERROR_CODES = (20429, 21611)
 # Account not active (10001, 20005, 90010), authentication failed, no right, test credentials
@@ -269,6 +269,6 @@ def classify(status: int, code: int | None) -> Outcome:
         return Outcome("transient", reason, may_be_sent=may_be_sent)
     if code is None or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
         return Outcome("transient", reason)
-    if status == UNAUTHORIZED or (status == FORBIDDEN and code in ACCOUNT_ERROR_CODES):
+    if status == UNAUTHORIZED or code in ACCOUNT_ERROR_CODES:
         return Outcome("credentials", reason)
     return Outcome("permanent", reason)

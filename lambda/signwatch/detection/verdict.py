@@ -193,8 +193,8 @@ def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
     """Return the reason that describes where the sign-in came from."""
     if recognised:
         return RECOGNISED_SOURCE
-    source = sign_in.source.lower()
-    if source.startswith("aws internal") and "," not in source:  # a list may hold an address too
+    # A list may hold an address too.
+    if sign_in.source.lower().startswith("aws internal") and "," not in sign_in.source:
         return SOURCE_INSIDE_AWS
     return UNRECOGNISED_SOURCE
 

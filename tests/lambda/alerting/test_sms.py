@@ -297,6 +297,7 @@ class TestSending:
             (499, None, "transient", False),
             (401, 20003, "credentials", False),
             (401, 20005, "credentials", False),
+            (400, 10001, "credentials", False),
             (403, 20003, "credentials", False),
             (403, 10001, "credentials", False),
             (403, 20005, "credentials", False),

@@ -146,6 +146,15 @@ def test_refreshed_token_of_root_is_reported_once_a_day_and_cannot_be_switched_o
     assert judge(record, "anywhere").deduplication_key != decision.deduplication_key
 
 
+def test_refreshed_token_of_a_user_who_may_be_root_is_texted_once_a_day() -> None:
+    record = event("aws-login-of-an-unknown-kind-of-user-refreshes-its-token")
+    decision = judge(record, "anywhere")
+    assert (decision.level, decision.severity, decision.send_text) == ("alert", "normal", True)
+    assert (decision.causes, decision.deduplication_key != "") == ((), True)
+    record["detail"]["eventID"] = "another"
+    assert judge(record, "anywhere") == decision
+
+
 def test_every_authorisation_of_an_application_by_root_is_reported() -> None:
     record = event("application-of-root-refreshes-its-token")
     record["detail"]["additionalEventData"]["grant_type"] = "authorization_code"

@@ -231,11 +231,21 @@ class TestPipeline:
         process(record, world.dependencies(twilio_base_url=twilio.url))
         assert "From: 203.0.113.10, 192.0.2.7\n" in twilio.messages[0]["body"]
 
+    def test_allowance_for_a_role_sorts_the_sources(self, world: World, twilio: Twilio) -> None:
+        record = event("federated-user-signs-in")
+        user = signin.read(record)
+        assert isinstance(user, signin.SignIn)
+        world.parameters.allow("192.0.2.0/24", "hotel", user.role)
+        record["detail"]["sourceIPAddress"] = "192.0.2.7, 203.0.113.10"
+        process(record, world.dependencies(twilio_base_url=twilio.url))
+        assert "From: 203.0.113.10, 192.0.2.7\n" in twilio.messages[0]["body"]
+
     def test_allowance_sorts_the_sources_of_an_unreadable_sign_in(
         self, world: World, twilio: Twilio
     ) -> None:
         world.parameters.allow("192.0.2.0/24", "hotel")
         world.parameters.allow("198.51.100.0/24", "office")
+        world.parameters.allow("203.0.113.0/24", "expired", expires=int(NOW) - 1)
         record = event(NAME)
         sources = "192.0.2.7, 198.51.100.9, 203.0.113.10"
         record["detail"] |= {"responseElements": None, "sourceIPAddress": sources}
