@@ -169,19 +169,43 @@ def drift(_c: Context, target: Target) -> None:
     show_result(report.format_lines(), passed=not report.drifts)
 
 
-@task(writes=True, help=STACK_HELP)
-def secret(_c: Context, target: Target) -> None:
-    """Store the Twilio secret: ask for its values without echoing them, or read JSON from stdin."""
-    from tooling.deploy import secret, stack
+SECRET_HELP = {
+    "check": "let Twilio check the stored secret, which your own rights must allow to read; "
+    "default: off",
+    "trial_text": "send a trial text to each phone; default: the task asks on a terminal, else off",
+    "unchecked": "store the secret without asking Twilio; default: off",
+}
+
+
+@task(writes=True, help=STACK_HELP | SECRET_HELP)
+def secret(
+    _c: Context,
+    target: Target,
+    check: bool = False,
+    trial_text: bool = False,
+    unchecked: bool = False,
+) -> None:
+    """Ask for the Twilio secret, or read it as JSON from stdin; let Twilio check it, and store it.
+
+    Only the API key's secret is typed unseen.
+    """
+    from tooling.deploy import account, secret_setup, stack
+    from tooling.deploy.secret_questions import Terminal
     from tooling.operate import open_points
 
-    opened = open_account(target)
-    outputs = stack.outputs(opened.aws, opened.settings)
-    values = secret.read(sys.stdin)
-    secret.put(opened.aws, outputs["TwilioSecretArn"], values)
-    count = len(values["recipients"])
-    show_result([f"The secret is filled; texts go to {count} recipients from now on."])
-    show_result(open_points.list_open_points(opened.aws, opened.settings, outputs))
+    secret_setup.refuse_contradiction(check=check, trial_text=trial_text, unchecked=unchecked)
+    settings, announce = load_settings(target), _make_screen().announce
+    if check:
+        aws = account.open(settings)
+        live = stack.require_deployed(aws, settings)
+        secret_setup.check_stored(aws, live, announce, trial_text=trial_text)
+        return
+    aws = open_account(target, settings).aws
+    live = stack.require_deployed(aws, settings)
+    result = secret_setup.fill(
+        aws, live, sys.stdin, Terminal(announce), trial_text=trial_text, unchecked=unchecked
+    )
+    show_result([*result, *open_points.list_open_points(aws, settings, live.outputs)])
 
 
 SIGNIN_TEST_HELP = {"minutes": "how long to wait for the sign-in, from 1 to 60; default: 15"}

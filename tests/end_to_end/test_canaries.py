@@ -113,7 +113,7 @@ def run(
 def refusal_text(changes: dict[str, Any]) -> str:
     stream = io.StringIO(json.dumps({**rehearsal.TWILIO, **changes}))
     with pytest.raises(RefusedError) as refusal:
-        secret.read(stream)
+        secret.read_json(stream)
     return repr(refusal.value) + str(refusal.value) + str(refusal.getrepr(showlocals=False))
 
 

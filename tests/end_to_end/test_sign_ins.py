@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,13 @@ from tests.support import second_looks
 from tests.support.emulator import subscribe_mailbox
 from tests.support.listener import Listener, confirm_all
 from tests.support.sign_ins import CASES
-from tooling.deploy import stack
-from tooling.errors import FailedError
+from tests.support.typing_person import run_on_terminal
+from tooling.deploy import secret, stack
+from tooling.errors import FailedError, RefusedError
 from tooling.local import rehearsal
 from tooling.local.demo import SIGN_INS
 from tooling.operate import networks, signin_test
+from tooling.settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -401,3 +405,79 @@ def test_signin_test_follows_a_simulated_sign_in_to_the_phone(filled: LocalDeplo
     assert steps == ["CloudTrail", "rule", "function", "verdict", "text", "e-mail"]
     assert "recorded ConsoleLogin from 192.0.2.200" in lines[1]
     assert "Twilio accepted 1" in lines[5]
+
+
+SECRET_COMMAND = [str(ROOT / "inv"), "secret", "-a", ACCOUNT, "--config", os.devnull]
+
+
+def test_secret_is_asked_for_on_a_terminal_and_checked_by_twilio(
+    filled: LocalDeployment, twilio_server: TwilioServer
+) -> None:
+    values = rehearsal.TWILIO
+    texts_before = len(twilio_server.messages)
+    dialogue = [
+        ("Account SID (AC...): ", values["api_key_sid"]),
+        ("this is the SID of an API key", values["account_sid"]),
+        ("API key SID (SK...): ", values["api_key_sid"]),
+        ("API key secret (hidden: nothing shows while you type or paste): ", "another-secret"),
+        ("The three values again:", values["account_sid"]),
+        ("API key SID (SK...): ", values["api_key_sid"]),
+        (
+            "API key secret (hidden: nothing shows while you type or paste): ",
+            values["api_key_secret"],
+        ),
+        ("Sender (phone number, MG... or name): ", values["sender"]),
+        ("Phone of recipient 1", "+10000000"),
+        ("Phone of recipient 1", "+49015112345678"),
+        ("Phone of recipient 2", values["recipients"][0]),
+        ("Phone of recipient 3", ""),
+        ("Send a trial text to each phone (2, at Twilio's price)? [y/N] ", "y"),
+    ]
+    code, screen = run_on_terminal(SECRET_COMMAND, dialogue, os.environ)
+    assert code == 0, screen
+    assert 'error 20003: "Authenticate"' in screen
+    assert "understood as +4915112345678" in screen
+    assert "recipient 2 of 2 (+1...09): delivered" in screen
+    assert "takes it up within 5 minutes" in screen
+    assert values["api_key_secret"] not in screen
+    assert "another-secret" not in screen
+    trial_texts = twilio_server.messages[texts_before:]
+    assert [text["to"] for text in trial_texts] == ["+4915112345678", values["recipients"][0]]
+    stored = read_secret(filled)
+    assert stored == {**values, "recipients": ["+4915112345678", values["recipients"][0]]}
+    filled.fill_secret()  # for the other tests
+
+
+def test_secret_from_json_is_stored_and_check_repeats_the_check(filled: LocalDeployment) -> None:
+    command, values = SECRET_COMMAND, rehearsal.TWILIO
+    wrong = json.dumps({**values, "api_key_secret": "another-secret"})
+    end = subprocess.run(command, input=wrong, capture_output=True, text=True, check=False)
+    assert (end.returncode, read_secret(filled)) == (2, values)
+    assert 'error 20003: "Authenticate"); nothing was stored' in end.stderr
+    end = subprocess.run(
+        command, input=json.dumps(values), capture_output=True, text=True, check=False
+    )
+    assert (end.returncode, end.stderr, read_secret(filled)) == (0, "", values)
+    end = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert (end.returncode, end.stderr) == (0, "")
+    assert "Twilio accepts the key." in end.stdout
+    for value in (values["api_key_secret"], values["account_sid"], values["recipients"][0]):
+        assert value not in end.stdout
+    filled.fill_secret(api_key_secret="another-secret")
+    end = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    filled.fill_secret()
+    assert end.returncode == 1
+    assert "does not accept this key for this account" in end.stderr
+
+
+def test_deploy_role_writes_the_secret_and_may_not_read_it(filled: LocalDeployment) -> None:
+    aws, _ = filled.as_deployer()
+    arn = stack.outputs(aws, filled.settings)["TwilioSecretArn"]
+    with pytest.raises(RefusedError, match=r"may not be read by .*signwatch-deploy") as refusal:
+        secret.load(aws, arn)
+    assert "on purpose" in refusal.value.remedy
+
+
+def read_secret(deployment: LocalDeployment) -> Any:
+    aws = deployment.as_owner()
+    return secret.load(aws, stack.outputs(aws, deployment.settings)["TwilioSecretArn"])

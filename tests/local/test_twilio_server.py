@@ -339,3 +339,41 @@ def test_port_in_use_is_an_os_error(twilio_server: TwilioServer) -> None:
         TwilioServer.start(credentials={}, port=urlsplit(twilio_server.url).port or 0),
     ):
         pass
+
+
+def test_list_has_the_newest_messages_of_the_account(twilio_server: TwilioServer) -> None:
+    for body in ("first", "second"):
+        request(twilio_server, "POST", MESSAGES_PATH, {**FORM, "Body": body})
+    status, page, _ = request(twilio_server, "GET", f"{MESSAGES_PATH}?PageSize=1")
+    assert (status, page["page_size"]) == (200, 1)
+    assert [message["body"] for message in page["messages"]] == ["second"]
+    _, page, _ = request(twilio_server, "GET", MESSAGES_PATH)
+    assert [message["body"] for message in page["messages"]] == ["second", "first"]
+    other = MESSAGES_PATH.replace(ACCOUNT, "AC" + "f" * 32)
+    assert request(twilio_server, "GET", other)[1]["messages"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "size"), [("", 50), ("?PageSize=7", 7), ("?PageSize=5000", 1000), ("?PageSize=x", 50)]
+)
+def test_page_of_a_list_has_twilios_sizes(
+    twilio_server: TwilioServer, query: str, size: int
+) -> None:
+    assert request(twilio_server, "GET", MESSAGES_PATH + query)[1]["page_size"] == size
+
+
+def test_list_needs_the_password_and_can_fail(twilio_server: TwilioServer) -> None:
+    assert request(twilio_server, "GET", MESSAGES_PATH, password="wrong")[0] == 401
+    twilio_server.fail(403, 20403)
+    assert request(twilio_server, "GET", MESSAGES_PATH)[:1] == (403,)
+
+
+def test_text_that_is_looked_up_is_delivered_in_the_end(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    statuses = [request(twilio_server, "GET", message["uri"])[1]["status"] for _ in range(4)]
+    assert statuses == ["queued", "sent", "delivered", "delivered"]
+
+
+def test_message_cannot_be_posted_to(twilio_server: TwilioServer) -> None:
+    _, message, _ = request(twilio_server, "POST", MESSAGES_PATH, FORM)
+    assert request(twilio_server, "POST", message["uri"], FORM)[0] == 404

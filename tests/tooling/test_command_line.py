@@ -292,6 +292,10 @@ class TestCommandLine:
         positionals = [argument.name for argument in arguments_of(task) if argument.positional]
         assert positionals == (["path"] if task == "explain" else [])
 
+    @pytest.mark.parametrize("task", TASKS)
+    def test_h_is_short_for_no_flag_but_help(self, task: str) -> None:
+        assert all("h" not in argument.nicknames for argument in arguments_of(task))
+
     @pytest.mark.parametrize("flag", ["--help", "-h"])
     def test_help_after_a_task_with_a_positional_is_shown(self, run: Run, flag: str) -> None:
         end = run("explain", flag)

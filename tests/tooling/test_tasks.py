@@ -208,7 +208,7 @@ class TestInput:
             end,
             2,
             "secret",
-            "secret, recipients: number 1 of 1 is not a phone number in E.164 form",
+            "secret, recipients: number 1 of 1 does not begin with + and a country code",
         )
         assert "2345678" not in (end.out + end.err).replace("+4915112345678", "")
         assert "made-up-secret" not in end.out + end.err

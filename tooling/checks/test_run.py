@@ -42,6 +42,8 @@ PATHS_WITHOUT_UNIT_TESTS = (
     "tests/lambda/test_fuzzing.py",
     "tests/tooling/test_command_line.py",
     "tests/tooling/deploy/test_package.py",
+    "tests/tooling/deploy/test_secret_setup.py",
+    "tests/tooling/deploy/test_twilio_api.py",
     "tests/tooling/test_tasks.py",
 )
 

@@ -246,6 +246,7 @@ def _wait_for_ctrl_c(screen: Screen, deployment: LocalDeployment) -> None:
             screen.announce(f"  export {name}={value}")
         screen.announce(f"  {spell_program()} outputs -a {settings.account}")
         screen.announce(f"  {spell_program()} signin-test -a {settings.account}")
+        screen.announce(f"  {spell_program()} secret -a {settings.account} --check")
         screen.announce("  aws cloudformation describe-stacks --query 'Stacks[].StackName'")
         screen.announce(f"  curl {deployment.twilio_server.url}/__messages")
         while True:

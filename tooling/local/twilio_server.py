@@ -2,7 +2,8 @@
 
 It implements part of Twilio's REST API (2010-04-01) as documented in "Messages resource", "Error
 and warning dictionary" and "Test credentials" (the magic numbers), and fails on request.
-``GET /__messages`` shows the received texts.
+``GET /__messages`` shows the received texts. A text that is looked up moves on to "sent" and
+"delivered" for the next look-up.
 
 A text travels in segments of at most 140 bytes. If the alphabet GSM-7 has all its characters, it is
 encoded in units of 7 bits (septets), else in UCS-2's units of 16 bits.
@@ -35,6 +36,8 @@ MESSAGES_PATH = re.compile(
 E164 = re.compile(r"\+[1-9]\d{1,14}")
 INVALID_NUMBER, UNSUBSCRIBED_NUMBER = "+15005550001", "+15005550004"  # Twilio, "Test credentials"
 TEXT_MAX_CHARS = 1600
+DEFAULT_PAGE_SIZE, PAGE_SIZE_MAX = 50, 1000  # of a list (Twilio, "Paging")
+NEXT_STATUSES = {"accepted": "sent", "queued": "sent", "sent": "delivered"}
 REQUEST_MAX_BYTES = 65_536  # ample for 1,600 characters written as %F0%9F%93%B1
 GSM7_CHARS = (  # 3GPP TS 23.038
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -179,13 +182,34 @@ class TwilioServer:
             return dict(message)
 
     def look_up(self, account_sid: str, sid: str) -> dict[str, Any]:
-        """Return the account's message. Raises ApiError with code 20404 if there is none."""
+        """Return the account's message, and move its status on for the next look-up.
+
+        Raises ApiError with code 20404 if there is none.
+        """
         with self._lock:
             message = self._messages.get(sid)
             if message is None or message["account_sid"] != account_sid:
                 path = f"/2010-04-01/Accounts/{account_sid}/Messages/{sid}.json"
                 raise ApiError(404, 20404, f"The requested resource {path} was not found")
-            return dict(message)
+            seen = dict(message)
+            message["status"] = NEXT_STATUSES.get(message["status"], message["status"])
+            return seen
+
+    def list_messages(self, account_sid: str, page_size: int) -> dict[str, Any]:
+        """Return the newest messages of an account, as the first page of Twilio's list."""
+        messages = [one for one in self.messages[::-1] if one["account_sid"] == account_sid]
+        path = f"/2010-04-01/Accounts/{account_sid}/Messages.json?PageSize={page_size}&Page=0"
+        return {
+            "messages": messages[:page_size],
+            "page": 0,
+            "page_size": page_size,
+            "start": 0,
+            "end": max(0, min(page_size, len(messages)) - 1),
+            "uri": path,
+            "first_page_uri": path,
+            "next_page_uri": None,
+            "previous_page_uri": None,
+        }
 
 
 def count_segments(text: str) -> int:
@@ -321,7 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Respond with one message, or with all of them at /__messages."""
+        """Respond with one message, with a list, or with all of them at /__messages."""
         if self.path == "/__messages":
             self._respond(200, self.server.twilio_server.messages)
         else:
@@ -351,25 +375,34 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             elif sid:
                 self._respond(200, twilio_server.look_up(account_sid, sid))
+            elif self.command == "GET":
+                page_size = self._parse_page_size()
+                self._respond(200, twilio_server.list_messages(account_sid, page_size))
             else:
                 self._respond(201, twilio_server.receive(account_sid, form))
         except ApiError as error:
             self._refuse(error)
 
     def _parse_path(self) -> tuple[str, str | None]:
-        """Return the SIDs of the account and of the message in the path; a POST has no message yet.
+        """Return the SIDs of the account and of the message in the path; a list has no message.
 
         Raises ApiError if there is no such resource, or the client is not authorised.
         """
         match = MESSAGES_PATH.fullmatch(self.path.partition("?")[0])
         names_message = bool(match and match["message"])
-        is_get = self.command == "GET"
-        if not match or names_message != is_get:
+        if not match or (names_message and self.command == "POST"):
             raise ApiError(404, 20404, f"The requested resource {self.path} was not found")
         authorization = self.headers.get("Authorization", "")
         if not self.server.twilio_server.is_authorized(match["account"], authorization):
             raise ApiError(401, 20003, "Authenticate")
         return match["account"], match["message"]
+
+    def _parse_page_size(self) -> int:
+        """Return how many messages the list may have: PageSize in the query."""
+        fields = parse_qs(self.path.partition("?")[2])
+        text = fields.get("PageSize", [""])[0]
+        is_number = re.fullmatch("[1-9][0-9]{0,3}", text)
+        return min(int(text), PAGE_SIZE_MAX) if is_number else DEFAULT_PAGE_SIZE
 
     def _simulate(self, failure: SimulatedFailure) -> bool:
         """Wait, or raise ApiError, as the failure says; return whether to close without answer."""

@@ -105,7 +105,11 @@ def task(
 
 
 class _Task(invoke.Task[Any]):
-    """Invoke's task; positionals of it can be repeated."""
+    """Invoke's task; positionals of it can be repeated, and -h is always the help."""
+
+    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
+        """Return the names of a flag, as Invoke does, except that none has -h for short."""
+        return super().arg_opts(name, default, taken_names | {"h"})
 
     def get_arguments(
         self,
