@@ -341,6 +341,27 @@ def forget(
     show_result(forget.forget(opened.aws, opened.settings, who, time.time(), approval.confirm))
 
 
+@task(writes=True, help=TARGET_HELP | APPROVAL_HELP)
+def clean(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
+    """Remove old templates and zips from the buckets, after it has shown them.
+
+    Those of the live stack, of change sets, and of the five newest builds are kept. The task acts
+    as the profile itself: the deploy role may not delete objects.
+    """
+    from tooling.deploy import account, bootstrap, cleanup
+
+    approval = Approval.of_flags("clean", yes=yes, plan=plan)
+    settings = load_settings(target)
+    aws = account.open(settings)
+    cleanup.clean(
+        aws,
+        settings,
+        bootstrap.outputs(aws, settings.prefix),
+        announce=_make_screen().announce,
+        approve=approval.ask,
+    )
+
+
 @task(writes=True, help=STACK_HELP | APPROVAL_HELP)
 def destroy(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
     """Delete the stack, after you type its prefix; the trail's bucket and its key are kept."""
@@ -555,6 +576,7 @@ networks.add_task(allow_network)
 networks.add_task(revoke_network)
 networks.add_task(check_network)
 namespace = Collection(
-    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks, forget, destroy),
+    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks),
+    *(forget, clean, destroy),
     *(scan, test, check, explain, coverage, demo),
 )

@@ -36,15 +36,18 @@ def load_tasks() -> Any:
 NAMESPACE: Collection = load_tasks().namespace
 NETWORKS_TASKS = ("networks", "networks.allow", "networks.revoke", "networks.check")
 ACCOUNT_TASKS = (
-    *("bootstrap", "deploy", "outputs", "drift", "secret", "signin-test", "destroy"),
+    *("bootstrap", "deploy", "outputs", "drift", "secret", "signin-test", "clean", "destroy"),
     *("forget", "coverage", *NETWORKS_TASKS),
 )
 WRITING_TASKS = (
-    *("bootstrap", "package", "deploy", "secret", "destroy"),
+    *("bootstrap", "package", "deploy", "secret", "clean", "destroy"),
     *("networks.allow", "networks.revoke", "forget", "demo"),
 )
 # Writing tasks that ask before they write. "secret" has questions of its own.
-ASKING_TASKS = ("bootstrap", "deploy", "destroy", "networks.allow", "networks.revoke", "forget")
+ASKING_TASKS = (
+    *("bootstrap", "deploy", "clean", "destroy", "forget"),
+    *("networks.allow", "networks.revoke"),
+)
 NEEDED_FLAGS = {  # flags without which a task does nothing
     "networks.allow": ("--cidr", "203.0.113.7"),
     "networks.revoke": ("--cidr", "203.0.113.7"),

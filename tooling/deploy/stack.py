@@ -122,7 +122,7 @@ def require_deployed(aws: Account, settings: Settings) -> LiveStack:
     """
     live = describe(aws, settings.stack)
     if live:
-        _refuse_foreign(settings, live)
+        refuse_foreign(settings, live)
     if live is None or not live.outputs:  # a stack whose first deploy failed has no outputs
         what = f"is not deployed in account {aws.account}, {aws.region}"
         raise RefusedError(f"stack {settings.stack}", what, f"run: {invocation.spell('deploy')}")
@@ -209,8 +209,8 @@ def destroy(
     live = describe(aws, settings.stack)
     if live is None:
         raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
-    _refuse_busy(settings, live)
-    _refuse_foreign(settings, live)
+    refuse_busy(settings, live)
+    refuse_foreign(settings, live)
     for line in _describe_loss(live):
         display.announce(line)
     display.approve(f"Type the prefix ({settings.prefix}) to delete its stack:")
@@ -307,8 +307,8 @@ def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
     That is UnknownStateError for a busy one, RefusedError for one that another tool made, and
     FailedError for any other state from which no deploy can start.
     """
-    _refuse_busy(settings, live)
-    _refuse_foreign(settings, live)
+    refuse_busy(settings, live)
+    refuse_foreign(settings, live)
     if live.status not in (*HEALTHY_STATUSES, *FAILED_FIRST_DEPLOY_STATUSES, EMPTY_STATUS):
         what = f"is in state {live.status}, from which no deploy can start"
         remedy = STATUS_REMEDIES.get(live.status, "see its events in the console").format(
@@ -317,7 +317,7 @@ def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
         raise FailedError(f"stack {settings.stack}", what, remedy)
 
 
-def _refuse_busy(settings: Settings, live: LiveStack) -> None:
+def refuse_busy(settings: Settings, live: LiveStack) -> None:
     """Raise UnknownStateError if another operation is running on the stack."""
     if live.status != EMPTY_STATUS and live.status.endswith("_IN_PROGRESS"):
         what = f"is busy ({live.status}): another operation is running"
@@ -325,7 +325,7 @@ def _refuse_busy(settings: Settings, live: LiveStack) -> None:
         raise UnknownStateError(f"stack {settings.stack}", what, remedy)
 
 
-def _refuse_foreign(settings: Settings, live: LiveStack) -> None:
+def refuse_foreign(settings: Settings, live: LiveStack) -> None:
     """Raise RefusedError if another tool made the stack."""
     if live.status != EMPTY_STATUS and live.tags.get(PREFIX_TAG) != settings.prefix:
         what = (

@@ -1,0 +1,154 @@
+"""The way back: old builds are removed. The tests build on each other, on one account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.listener import Listener
+from tooling.deploy import buckets, cleanup, stack
+from tooling.errors import PlanShownError, RefusedError
+from tooling.local import rehearsal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from tooling.deploy.account import Account
+    from tooling.local.rehearsal import LocalDeployment
+
+pytestmark = pytest.mark.end_to_end
+
+ACCOUNT = "555566667777"
+OLD_DIGESTS = [f"{number:032x}" for number in range(1, 8)]  # the oldest first
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    bootstrap_account: Callable[..., AbstractContextManager[LocalDeployment]],
+) -> Iterator[LocalDeployment]:
+    with bootstrap_account(ACCOUNT) as bootstrapped:
+        deploy(bootstrapped)
+        yield bootstrapped
+
+
+def deploy(deployment: LocalDeployment) -> Listener:
+    listener = Listener()
+    artifacts = rehearsal.build_artifacts(deployment.settings.root, listener.announce)
+    deployment.deploy(artifacts, listener.stack())
+    return listener
+
+
+def stop(error: BaseException) -> Callable[[], None]:
+    """Return an answer that stops the task with this error."""
+
+    def answer() -> None:
+        raise error
+
+    return answer
+
+
+DECLINED = stop(RefusedError("the plan", "was declined", "answer yes"))
+
+
+@pytest.fixture(scope="module")
+def contents(deployment: LocalDeployment) -> Callable[[], set[str]]:
+    """What both buckets hold: the live build, seven newer functions, and somebody's file."""
+    aws, contract = deployment.as_owner(), deployment.as_deployer()[1]
+    s3, bucket = aws.client("s3"), contract.artifact_bucket_name
+    for digest in OLD_DIGESTS:
+        for body in (b"one version", b"another"):
+            s3.put_object(Bucket=bucket, Key=key_of(digest), Body=body)
+    s3.put_object(Bucket=bucket, Key="notes.txt", Body=b"mine")
+
+    def list_keys() -> set[str]:
+        names = (bucket, contract.template_bucket_name)
+        return {version.key for name in names for version in buckets.list_versions(aws, name)}
+
+    return list_keys
+
+
+class TestClean:
+    def run(self, deployment: LocalDeployment, answer: Callable[[], None]) -> Listener:
+        aws, contract = deployment.as_owner(), deployment.as_deployer()[1]
+        listener = Listener(answer=answer)
+        cleanup.clean(
+            aws,
+            deployment.settings,
+            contract,
+            announce=listener.announce,
+            approve=listener.approve,
+        )
+        return listener
+
+    @pytest.mark.parametrize("answer", [DECLINED, stop(PlanShownError())])
+    def test_nothing_is_deleted_unless_it_is_approved(
+        self,
+        deployment: LocalDeployment,
+        contents: Callable[[], set[str]],
+        answer: Callable[[], None],
+    ) -> None:
+        before = contents()
+        with pytest.raises((RefusedError, PlanShownError)):
+            self.run(deployment, answer)
+        assert contents() == before
+
+    def test_a_build_of_a_change_set_that_is_not_executed_is_kept(
+        self, deployment: LocalDeployment, contents: Callable[[], set[str]]
+    ) -> None:
+        aws = deployment.as_owner()
+        change_set = make_change_set(aws, CodeKey=key_of(OLD_DIGESTS[0]))
+        listener = self.run(deployment, answer=lambda: None)
+        assert key_of(OLD_DIGESTS[0]) in contents()
+        (line,) = [line for line in listener.lines if line.startswith("  - ")]
+        assert OLD_DIGESTS[1] in line
+        changeset_address = {"ChangeSetName": change_set, "StackName": "signwatch"}
+        aws.client("cloudformation").delete_change_set(**changeset_address)
+
+    def test_all_versions_of_builds_that_nothing_refers_to_are_deleted(
+        self, deployment: LocalDeployment, contents: Callable[[], set[str]]
+    ) -> None:
+        """The live function is older than the five newest builds, and is kept."""
+        live = stack.describe(deployment.as_owner(), "signwatch")
+        assert live
+        before = contents()
+        listener = self.run(deployment, answer=lambda: None)
+        assert before - contents() == {key_of(OLD_DIGESTS[0])}
+        assert {live.parameters["CodeKey"], "notes.txt"} <= contents()
+        (line,) = [line for line in listener.lines if line.startswith("  - ")]
+        assert line.startswith(f"  - function   {OLD_DIGESTS[0]} ")
+        second = self.run(deployment, answer=DECLINED)
+        assert second.lines[-1].startswith("Nothing to remove: ")
+        assert second.questions == []
+
+    def test_the_live_stack_needs_nothing_that_was_deleted(
+        self, deployment: LocalDeployment
+    ) -> None:
+        lines = deploy(deployment).lines
+        assert not [line for line in lines if line.startswith("uploading ")]
+
+
+def key_of(digest: str) -> str:
+    """The key of a function's zip."""
+    return f"function/{digest}-plain-{'0' * 64}.zip"
+
+
+def make_change_set(aws: Account, **parameters: str) -> str:
+    """Make a change set with these parameters, as another deploy that still asks."""
+    cloudformation = aws.client("cloudformation")
+    (live,) = cloudformation.describe_stacks(StackName="signwatch")["Stacks"]
+    pairs: list[dict[str, Any]] = [
+        {"ParameterKey": pair["ParameterKey"], "UsePreviousValue": True}
+        for pair in live["Parameters"]
+        if pair["ParameterKey"] not in parameters
+    ]
+    pairs += [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    response = cloudformation.create_change_set(
+        StackName="signwatch",
+        ChangeSetName="of-somebody-else",
+        UsePreviousTemplate=True,
+        Parameters=pairs,
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    return str(response["Id"])
