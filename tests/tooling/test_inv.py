@@ -104,7 +104,7 @@ class TestStreams:
         end = run('{ "$0" --list; echo "$?" >&2; } | head -n 1')
         assert (end.stdout, end.stderr) == ("Set up:\n", "0\n")
 
-    @pytest.mark.parametrize("task", ["--list"])
+    @pytest.mark.parametrize("task", ["--list", "scan --only shellcheck"])
     def test_a_reader_that_went_before_does_not_change_the_result(self, task: str) -> None:
         end = run(f'{{ sleep 0.2; "$0" {task}; echo "$?" >&2; }} | :', cwd=ROOT)
         assert (end.stdout, end.stderr) == ("", "0\n")
