@@ -3,7 +3,8 @@
 A task's docstring is its help. ``target`` has the flags that choose profile, account, Region and
 prefix; ``open_account`` checks them and opens that account. A task with ``writes=True`` changes an
 account, builds artifacts or runs the emulator. It refuses Invoke's --dry, which would not stop it.
-Modules are imported inside the tasks, so that ``./inv`` starts fast.
+Modules are imported inside the tasks, so that ``./inv`` starts fast. ``GROUPS``, at the end, has
+every task below its heading.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
-# The source roots of tooling and of signwatch, and the data of the function's layer
-sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
+# The source roots of tooling and of signwatch, and the data of the function's layer. They come
+# last: a file of the checkout called copy.py must not take the place of a module of Python.
+sys.path += [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
 
 # ruff: noqa: E402 - the source roots must be known first
 from tooling import invocation
+from tooling.terminal import program
 from tooling.terminal.approval import APPROVAL_HELP, Approval
-from tooling.terminal.positionals import extend_invoke
 from tooling.terminal.target import (
     STACK_HELP,
     TARGET_HELP,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
     from tooling.terminal.screen import Screen
 
-extend_invoke()
 REPLACE_HELP = {
     "allow_replace": "replace or delete even resources that keep evidence; default: off"
 }
@@ -72,7 +73,7 @@ def bootstrap(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Make buckets and roles with Terraform; write their names, the contract that deploy reads."""
+    """Make buckets, roles and the contract that deploy reads, with Terraform."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap
     from tooling.settings import require_variables
@@ -100,7 +101,7 @@ def bootstrap(
 
 @task(writes=True, help={})
 def package(_c: Context) -> None:
-    """Build the zips of the function and its layer in dist/; the same inputs are built once."""
+    """Build the zips of the function and its layer in dist/."""
     from tooling.deploy import package
 
     screen = _make_screen()
@@ -126,7 +127,7 @@ def deploy(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Package, upload new files, show and execute the change set; print outputs or the cause."""
+    """Package, upload, show and execute the change set; print outputs or the cause."""
     from tooling.deploy import package, stack
     from tooling.operate import open_points
 
@@ -161,7 +162,10 @@ def outputs(_c: Context, target: Target) -> None:
 
 @task(writes=False, help=STACK_HELP)
 def drift(_c: Context, target: Target) -> None:
-    """Show resources that somebody else changed or deleted; exit with status 1 if there are any."""
+    """Show resources that somebody else changed or deleted.
+
+    Exits with status 1 if there are any.
+    """
     from tooling.operate import drift
 
     opened = open_account(target)
@@ -185,7 +189,7 @@ def secret(
     trial_text: bool = False,
     unchecked: bool = False,
 ) -> None:
-    """Ask for the Twilio secret, or read it as JSON from stdin; let Twilio check it, and store it.
+    """Store the Twilio secret, typed or as JSON from stdin, after Twilio has checked it.
 
     Only the API key's secret is typed unseen.
     """
@@ -213,7 +217,10 @@ SIGNIN_TEST_HELP = {"minutes": "how long to wait for the sign-in, from 1 to 60; 
 
 @task(name="signin-test", writes=False, help=TARGET_HELP | SIGNIN_TEST_HELP)
 def signin_test(_c: Context, target: Target, minutes: str = "15") -> None:
-    """Follow a real sign-in to your phone and inbox; exit with status 1 if nobody was reached."""
+    """Follow a real sign-in to your phone and inbox.
+
+    Exits with status 1 if nobody was reached.
+    """
     from tooling.deploy import account, stack
     from tooling.local import rehearsal
     from tooling.operate import signin_test
@@ -233,7 +240,10 @@ def signin_test(_c: Context, target: Target, minutes: str = "15") -> None:
 
 @task(name="networks", writes=False, help=STACK_HELP)
 def show_networks(_c: Context, target: Target) -> None:
-    """Show recognised networks and when they expire; exit with status 1 if an entry is unusable."""
+    """Show recognised networks and when they expire.
+
+    Exits with status 1 if an entry is unusable.
+    """
     from tooling.operate import networks
 
     opened = open_account(target)
@@ -332,7 +342,7 @@ FORGET_HELP = {"who": "the whole name of the person or role; default: none, it i
 def forget(
     _c: Context, target: Target, who: str = "", yes: bool = False, plan: bool = False
 ) -> None:
-    """Delete the allowances for one person, and say what else is stored, and for how long."""
+    """Delete the allowances for one person; say what else is stored, and for how long."""
     from tooling.operate import forget
 
     approval = Approval.of_flags("forget", yes=yes, plan=plan)
@@ -364,7 +374,7 @@ def clean(_c: Context, target: Target, yes: bool = False, plan: bool = False) ->
 
 @task(writes=True, help=STACK_HELP | APPROVAL_HELP)
 def destroy(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
-    """Delete the stack, after you type its prefix; the trail's bucket and its key are kept."""
+    """Delete the stack, after you type its prefix; the log bucket and its key stay."""
     from tooling.deploy import stack
 
     approval = Approval.of_flags("destroy", yes=yes, plan=plan)
@@ -388,7 +398,7 @@ SCAN_HELP = {
 
 @task(writes=False, help=SCAN_HELP)
 def scan(_c: Context, fast: bool = False, only: str | None = None) -> None:
-    """Run every static check: checkov with our policies, linters, types, workflows, Terraform."""
+    """Run every static check: templates, rights, types, workflows, Terraform."""
     _scan(fast=fast, only=only)
 
 
@@ -482,15 +492,15 @@ EXPLAIN_HELP = {
 }
 
 
-@task(writes=False, help=EXPLAIN_HELP, iterable=("path",), positional=("path",))
+@task(writes=False, help=EXPLAIN_HELP, iterable=("path",), word_flag="path")
 def explain(
     _c: Context,
-    path: list[str],
+    path: list[str] | None = None,
     networks: str | None = None,
     json: bool = False,
     config: str | None = None,
 ) -> None:
-    """Show what Signwatch would do with your records (explain PATH ...); needs no account."""
+    """Show what Signwatch would do with your records (explain PATH ...)."""
     import gc
 
     from tooling import settings
@@ -498,7 +508,7 @@ def explain(
 
     gc.freeze()  # Python need not look through what is loaded by now, not even when it ends
     criteria = explain.choose_criteria(settings.read_parameters(config), networks)
-    explain.run(path, criteria, as_json=json)
+    explain.run(path or [], criteria, as_json=json)
 
 
 COVERAGE_HELP = {
@@ -511,7 +521,10 @@ COVERAGE_HELP = {
 
 @task(writes=False, help=COVERAGE_HELP)
 def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
-    """Show each way to sign in and the rule for it; exit with status 1 if one has no rule."""
+    """Show each way to sign in and the rule for it.
+
+    Exits with status 1 if one has no rule.
+    """
     from tooling.analysis import coverage
 
     folder = Path(templates) if templates else ROOT / "cfn"
@@ -575,8 +588,16 @@ networks.add_task(show_networks, name="list", default=True)
 networks.add_task(allow_network)
 networks.add_task(revoke_network)
 networks.add_task(check_network)
-namespace = Collection(
-    *(bootstrap, package, deploy, outputs, drift, secret, signin_test, networks),
-    *(forget, clean, destroy),
-    *(scan, test, check, explain, coverage, demo),
-)
+# ./inv lists the tasks in this order, below these headings.
+GROUPS = {
+    "Set up": (bootstrap, deploy, secret, signin_test, outputs),
+    "Operate": (networks, drift, forget, clean, destroy),
+    "Look, without an account": (demo, explain, coverage),
+    "Develop": (scan, test, check, package),
+}
+namespace = Collection(*(entry for entries in GROUPS.values() for entry in entries))
+
+
+def main() -> NoReturn:
+    """Run the tasks that the command line names, and exit; ``./inv`` does this."""
+    program.main(program.Program(namespace, GROUPS))

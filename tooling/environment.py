@@ -4,8 +4,9 @@
 library alone. A task makes the other environments through ``ensure`` when it first needs them.
 
 A stamp in each environment says what it was made from: its own path and its requirements. When
-either changes, the environment is made again. A lock on the requirements file keeps two processes
-from making it at once; no lock file is left behind.
+either changes, the environment is made again, and so it is when its module is missing, as after an
+upgrade of its Python. A lock on the requirements file keeps two processes from making it at once;
+no lock file is left behind.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Environment(NamedTuple):
     """One virtual environment.
 
     module: a module whose import shows that the environment works; is_compiled: whether all
-    packages are compiled when they are installed, not when they are first imported.
+    packages are compiled when they are installed, not when they are first imported; commands: of
+    its programs, those that start the tasks. They are replaced by links to ``inv``.
     """
 
     folder: str
@@ -83,10 +85,14 @@ class Environment(NamedTuple):
     purpose: str
     module: str
     is_compiled: bool = False
+    commands: tuple[str, ...] = ()
 
 
 ENVIRONMENTS = {
-    "tasks": Environment(".venv", "requirements/tasks.txt", "tasks and tests", "invoke"),
+    "tasks": Environment(
+        *(".venv", "requirements/tasks.txt", "tasks and tests", "invoke"),
+        commands=("inv", "invoke"),
+    ),
     "scan": Environment(
         ".venv-scan", "requirements/scan.txt", "checkov, which must live alone", "checkov"
     ),
@@ -119,13 +125,26 @@ def ensure(name: str, root: Path = ROOT) -> Path:
 
 
 def _is_current(name: str, root: Path = ROOT) -> bool:
-    """Return whether the environment exists, made in this folder from the present requirements."""
-    folder = root / ENVIRONMENTS[name].folder
+    """Return whether the environment exists, made in this folder from the present requirements.
+
+    Its module must be found. An import of it would take longer.
+    """
+    environment = ENVIRONMENTS[name]
+    folder = root / environment.folder
     expected = _expected_stamp(name, root)
+    search = f"from importlib import util; exit(util.find_spec({environment.module!r}) is None)"
     try:
-        return (folder / STAMP_FILE_NAME).read_bytes() == expected and _python_path(folder).exists()
+        if (folder / STAMP_FILE_NAME).read_bytes() != expected:
+            return False
+        command = [str(_python_path(folder)), "-I", "-B", "-c", search]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
+
+
+def remove_stamp(name: str, root: Path = ROOT) -> None:
+    """Remove the stamp of an environment, so that it is made again on the next use."""
+    (root / ENVIRONMENTS[name].folder / STAMP_FILE_NAME).unlink(missing_ok=True)
 
 
 def find_newest_python() -> str:
@@ -173,6 +192,12 @@ def _make(name: str, root: Path) -> None:
     """
     environment = ENVIRONMENTS[name]
     folder, requirements = root / environment.folder, root / environment.requirements
+    if os.pathsep in str(root):  # Python's venv refuses it, as PATH cannot hold it
+        raise BrokenEnvironmentError(
+            f"{environment.folder}: cannot be made in {root}: the path contains {os.pathsep!r}, "
+            f"which separates folders in PATH.\n"
+            f"Try: move the checkout or rename the folder, then run ./inv again."
+        )
     if folder.is_symlink():  # making it anew would empty the folder behind the link
         raise BrokenEnvironmentError(
             f"{environment.folder}: is out of date, and is a link to {folder.resolve()}, "
@@ -191,14 +216,14 @@ def _make(name: str, root: Path) -> None:
     )
     if uv:
         tool, compile_flag = "uv", "compile-bytecode"
-        command, variables = _uv_install_command(uv, _python_path(folder), base_python, root)
+        install, variables = _uv_install_command(uv, _python_path(folder), base_python, root)
     else:
         tool, compile_flag = "pip", "compile"
-        command, variables = pip_install_command(_python_path(folder))
-        command.append("-qq")
-    command.append(f"--{compile_flag}" if environment.is_compiled else f"--no-{compile_flag}")
+        install, variables = pip_install_command(_python_path(folder))
+        install.append("-qq")
+    install.append(f"--{compile_flag}" if environment.is_compiled else f"--no-{compile_flag}")
     _run(
-        [*command, *LOCKED_FLAGS, "-r", str(requirements)],
+        [*install, *LOCKED_FLAGS, "-r", str(requirements)],
         f"{environment.folder}: the packages of {environment.requirements} could not be installed",
         f"check that {tool} reaches its package index from this machine",
         variables=variables,
@@ -211,6 +236,9 @@ def _make(name: str, root: Path) -> None:
         f"{environment.folder}: was made, but {environment.module} cannot be imported from it",
         "look for a setting of pip or uv that installs packages elsewhere (pip.conf, uv.toml)",
     )
+    for command in environment.commands:
+        (folder / "bin" / command).unlink(missing_ok=True)
+        (folder / "bin" / command).symlink_to("../../inv")
     (folder / STAMP_FILE_NAME).write_bytes(_expected_stamp(name, root))
     _announce(f"made {environment.folder} in {time.monotonic() - start:.0f} s")
 

@@ -16,6 +16,7 @@ from botocore.loaders import JSONFileLoader
 from tests.support.aws import ACCOUNT, CALLER, STACK_ID
 from tests.support.repository import ROOT
 from tests.support.task_names import task_names
+from tooling.terminal.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def load_tasks() -> Any:
-    """Return a copy of tasks.py: Invoke empties the help of a task when it reads the flags."""
+    """Return tasks.py as a module."""
     spec = importlib.util.spec_from_file_location("tasks_copy", ROOT / "tasks.py")
     assert spec
     assert spec.loader
@@ -33,7 +34,8 @@ def load_tasks() -> Any:
     return module
 
 
-NAMESPACE: Collection = load_tasks().namespace
+TASKS_MODULE = load_tasks()
+NAMESPACE: Collection = TASKS_MODULE.namespace
 NETWORKS_TASKS = ("networks", "networks.allow", "networks.revoke", "networks.check")
 ACCOUNT_TASKS = (
     *("bootstrap", "deploy", "outputs", "drift", "secret", "signin-test", "clean", "destroy"),
@@ -55,7 +57,6 @@ NEEDED_FLAGS = {  # flags without which a task does nothing
     "networks.check": ("--address", "203.0.113.7"),
 }
 TASKS = tuple(sorted(task_names(NAMESPACE)))
-HELP = {task: dict(NAMESPACE[task].help) for task in TASKS}
 Run = Any  # a function: a task and its flags -> TaskEnd
 
 
@@ -67,8 +68,12 @@ class TaskEnd(NamedTuple):
     err: str
 
 
+def make_program() -> Program:
+    """Return the program that ./inv runs."""
+    return Program(NAMESPACE, TASKS_MODULE.GROUPS)
+
+
 def arguments_of(task: str) -> list[Argument]:
-    NAMESPACE[task].help = dict(HELP[task])
     arguments: list[Argument] = NAMESPACE[task].get_arguments()
     return arguments
 

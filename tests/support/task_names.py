@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import shlex
 
-from invoke import Collection, Program
+from invoke import Collection
 from invoke.loader import FilesystemLoader
-from invoke.parser import Parser
-from invoke.parser.context import ParserContext
 
 from tests.support.repository import ROOT
+from tooling.terminal.program import Program
 
 
 @functools.cache
@@ -29,10 +28,13 @@ def task_names(tasks: Collection) -> dict[str, str]:
 
 
 def parse(command: str) -> list[str]:
-    """Return the tasks that a command line names, parsed as Invoke does: its own flags first."""
-    own_flags = Parser(initial=ParserContext(args=Program().core_args()), ignore_unknown=True)
-    own = own_flags.parse_argv(shlex.split(command, comments=True)[1:])
-    tasks = Parser(contexts=collection().to_contexts()).parse_argv(own.unparsed)
-    names = [context.name or "" for context in tasks]
-    help_of = own[0].args["help"].value
+    """Return the tasks that a command line names, parsed as ``./inv`` does."""
+    program = Program(collection(), {})
+    program.create_config()
+    program.normalize_argv(shlex.split(command, comments=True))
+    program.parse_core_args()
+    program.parse_collection()
+    program.parse_tasks()
+    help_of = program.args.help.value
+    names = [context.name or "" for context in program.tasks]
     return [*names, help_of] if isinstance(help_of, str) else names

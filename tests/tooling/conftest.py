@@ -45,13 +45,12 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run a task as the command line does, in a folder of its own and without a signwatch.toml."""
-    from invoke import Program
-
-    from tests.support.command_line import HELP, NAMESPACE, TaskEnd
+    from tests.support.command_line import TaskEnd, make_program
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(terraform, "load_defaults", load_defaults_once)
     monkeypatch.delenv("SIGNWATCH_DEBUG", raising=False)
+    monkeypatch.setenv("SIGNWATCH_PROGRAM", "./inv")
     (tmp_path / "empty.toml").touch()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "terraform").write_text("#!/bin/sh\nexit 1\n")
@@ -59,12 +58,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
     def run(*command_line: str) -> TaskEnd:
-        for task, help_texts in HELP.items():
-            NAMESPACE[task].help = dict(help_texts)
         capsys.readouterr()
         code: Any = 0
         try:
-            Program(namespace=NAMESPACE).run(["inv", *command_line])
+            make_program().run(["./inv", *command_line])
         except SystemExit as exit_:
             code = exit_.code
         return TaskEnd(code or 0, *capsys.readouterr())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.command_line import (
-    ACCOUNT_TASKS,
     NAMESPACE,
     TASKS,
     WRITING_TASKS,
@@ -257,7 +256,6 @@ class TestCommandLine:
     def test_every_task_has_a_description_of_one_line(self, task: str) -> None:
         description = (NAMESPACE[task].__doc__ or "").splitlines()[0]
         assert description.endswith(".")
-        assert len(description) < 120
 
     @pytest.mark.parametrize("task", TASKS)
     def test_every_flag_has_a_help_text_with_its_default(self, task: str) -> None:
@@ -276,21 +274,9 @@ class TestCommandLine:
         for name in ("region", "prefix"):
             assert TARGET_HELP[name].endswith(f"else {defaults[name]}")
 
-    def test_profile_and_account_are_always_p_and_a(self) -> None:
-        nicknames = {
-            task: {argument.name: argument.nicknames for argument in arguments_of(task)}
-            for task in TASKS
-        }
-        assert {
-            task for task, flags in nicknames.items() if "profile" in flags or "account" in flags
-        } == set(ACCOUNT_TASKS)
-        for task in ACCOUNT_TASKS:
-            assert (nicknames[task]["profile"], nicknames[task]["account"]) == (("p",), ("a",))
-
-    @pytest.mark.parametrize("task", TASKS)
-    def test_only_explain_takes_a_positional(self, task: str) -> None:
-        positionals = [argument.name for argument in arguments_of(task) if argument.positional]
-        assert positionals == (["path"] if task == "explain" else [])
+    def test_only_explain_takes_words(self) -> None:
+        takers = {task: NAMESPACE[task].word_flag for task in TASKS if NAMESPACE[task].word_flag}
+        assert takers == {"explain": "path"}
 
     @pytest.mark.parametrize("task", TASKS)
     def test_h_is_short_for_no_flag_but_help(self, task: str) -> None:
@@ -318,6 +304,7 @@ class TestCommandLine:
             *(
                 "outputs",
                 "drift",
+                "signin-test",
                 "networks",
                 "networks.check",
                 "signin-test",

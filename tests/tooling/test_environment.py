@@ -49,6 +49,8 @@ class Programs:
             return self.make_folder(command)
         if "config" in command:
             return subprocess.CompletedProcess([], 0, self.pip_settings, "")
+        if "-c" in command and not os.path.lexists(command[0]):
+            raise FileNotFoundError(command[0])
         if "install" in command:
             self.install, self.variables = command, options["env"]
             return self.install_result
@@ -149,6 +151,32 @@ class TestEnsure:
         ensure("tasks", root).unlink()
         ensure("tasks", root)
         assert len(programs.folders) == 2
+
+    def test_missing_module_makes_it_again(self, root: Path, programs: Programs) -> None:
+        """As after an upgrade of its Python, which then looks for packages in another folder."""
+        ensure("scan", root)
+        programs.import_result = subprocess.CompletedProcess([], 1, "", "")
+
+        def install_packages() -> None:
+            programs.import_result = SUCCESS
+
+        programs.during_venv = install_packages
+        ensure("scan", root)
+        assert len(programs.folders) == 2
+
+    @pytest.mark.usefixtures("programs")
+    def test_commands_of_the_tasks_are_links_to_inv(self, root: Path) -> None:
+        (root / "inv").touch()
+        for name in ("tasks", "scan"):
+            ensure(name, root)
+        links = {path for path in root.glob(".venv*/bin/inv*") if path.samefile(root / "inv")}
+        assert links == {root / ".venv" / "bin" / name for name in ("inv", "invoke")}
+
+    def test_path_with_a_colon_is_refused(self, root: Path, programs: Programs) -> None:
+        moved = root.rename(root.with_name("a:b"))
+        with pytest.raises(BrokenEnvironmentError, match=r"contains ':'.*\nTry: move the checkout"):
+            ensure("tasks", moved)
+        assert programs.folders == []
 
     def test_interrupted_environment_is_made_again(self, root: Path, programs: Programs) -> None:
         def interrupt() -> None:
@@ -430,7 +458,7 @@ class TestInv:
         write_program(root / ".venv" / "bin", "python", 'echo "$@"')
         shutil.copy(ROOT / "inv", root / "inv")
         (root / "path").mkdir()
-        for name in ("dirname", "cat", "cmp"):
+        for name in ("cat", "cmp"):
             (root / "path" / name).symlink_to(f"/usr/bin/{name}")
         return root
 
@@ -438,7 +466,7 @@ class TestInv:
     def run(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                ["/bin/sh", str(checkout / "inv"), *arguments],
+                [str(checkout / "inv"), *arguments],
                 env={"PATH": str(checkout / "path")},
                 capture_output=True,
                 text=True,
@@ -448,15 +476,12 @@ class TestInv:
         monkeypatch.undo()  # subprocess and shutil are real again
         return run
 
-    def test_inv_starts_invoke_at_once_when_the_environment_is_current(
+    def test_inv_starts_the_tasks_at_once_when_the_environment_is_current(
         self, checkout: Path, run: Any
     ) -> None:
         end = run("deploy", "-a", "1")
         assert (end.returncode, end.stderr) == (0, "")
-        assert end.stdout == f"-P -m invoke --search-root {checkout} deploy -a 1\n"
-
-    def test_inv_without_a_task_lists_the_tasks(self, checkout: Path, run: Any) -> None:
-        assert run().stdout == f"-P -m invoke --search-root {checkout} --list\n"
+        assert end.stdout == f"-I -B {checkout}/tooling/start.py {checkout}/inv deploy -a 1\n"
 
     @pytest.mark.parametrize("change", ["requirements", "stamp", "python"])
     def test_inv_makes_an_environment_that_is_not_current(
@@ -473,7 +498,12 @@ class TestInv:
         write_program(checkout / "path", "python3", lines)
         end = run("scan")
         assert end.stderr == f"making -I {checkout}/tooling/environment.py tasks\n"
-        assert end.stdout == f"new -P -m invoke --search-root {checkout} scan\n"
+        assert end.stdout == f"new -I -B {checkout}/tooling/start.py {checkout}/inv scan\n"
+
+    def test_completion_does_not_wait_for_an_environment(self, checkout: Path, run: Any) -> None:
+        (checkout / ".venv" / STAMP_FILE_NAME).unlink()
+        end = run("--complete", "--", "./inv", "dep")
+        assert (end.returncode, end.stdout, end.stderr) == (0, "", "")
 
     def test_inv_without_a_usable_python_says_what_to_install(
         self, checkout: Path, run: Any

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -363,19 +362,8 @@ def test_ctrl_c_during_a_call_to_aws_is_one_sentence_and_exit_code_130(
 ) -> None:
     aws.is_silent = True
     (tmp_path / "empty.toml").touch()
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "invoke",
-        "--search-root",
-        str(ROOT),
-        *on_account("deploy"),
-    ]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [str(ROOT / "inv"), *on_account("deploy")]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert aws.arrived.wait(20)
             process.send_signal(signal.SIGINT)

@@ -73,9 +73,13 @@ def find_files(paths: Sequence[str]) -> list[SourceFile | FileProblem]:
     """Return the files at the paths and in the folders below them, in order and each once.
 
     Hidden files in a folder are skipped. A folder that cannot be opened is a FileProblem among
-    them. Raises RefusedError for a path that does not exist, for an empty file, and for a folder
-    without files.
+    them. Raises RefusedError for a path that does not exist, for an empty file, for a folder
+    without files, and if there is no path.
     """
+    if not paths:
+        command = f"{spell_program()} explain records.json"
+        remedy = f"name a file or a folder, or - for standard input: {command}"
+        raise RefusedError("records", "none are named", remedy)
     files: dict[str, SourceFile | FileProblem] = {}
     for argument in paths:
         for file in _expand_argument(argument):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -38,15 +39,24 @@ MARK_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
 REPLACEMENT_NOTES = {"yes": "replaces it", "maybe": "may replace it"}
 
 
+class _Console(Console):
+    """A console whose reader may go away; rich ends the task then, in the middle of a deploy."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing any more, and let the task go on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Screen:
     """Prints to standard output. Text is never cut, and never read as rich's markup."""
 
     def __init__(self) -> None:
         # With soft_wrap, rich leaves long lines to the terminal and does not cut them.
         if sys.stdout.isatty():
-            self.rich = Console(highlight=False, soft_wrap=True)
+            self.rich: Console = _Console(highlight=False, soft_wrap=True)
         else:
-            self.rich = Console(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
+            self.rich = _Console(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
 
     def announce(self, text: str) -> None:
         """Print one line immediately."""

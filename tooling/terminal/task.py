@@ -11,7 +11,7 @@ import functools
 import inspect
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import invoke
@@ -26,7 +26,6 @@ from tooling.errors import (
     ToolError,
     UnknownStateError,
 )
-from tooling.terminal.positionals import RepeatedPositional
 from tooling.terminal.target import STACK_HELP, SWITCHES
 from tooling.terminal.untrusted import escape_unprintable
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 INTERRUPTED_EXIT_CODE = 130
-HELP_FLAGS = ("--help", "-h")
+SHORT_FLAGS = {"profile": "p", "account": "a"}  # a task has no other short flags
 HALF_DONE_ADVICE = "what was begun may be half done: run the same task again"
 
 
@@ -44,15 +43,14 @@ def task(
     help: Mapping[str, str],  # noqa: A002 - Invoke's own name
     name: str | None = None,
     iterable: tuple[str, ...] = (),
-    positional: tuple[str, ...] = (),
+    word_flag: str | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator that makes an Invoke task of a function.
 
     Errors become a message and an exit code (``map_errors``). A task that ``writes`` refuses
     --dry. ``name`` is what a person types if it is not the function's name ("networks.allow").
-    ``help`` has a text for each flag. The flags in ``iterable`` can be repeated; those in
-    ``positional`` work without the flag's name too; one in both is required, and takes every word
-    that is no flag.
+    ``help`` has a text for each flag. The flags in ``iterable`` can be repeated. ``word_flag`` is
+    the one of them whose name may be left out: it takes every word that is no flag.
 
     If the function has a parameter ``target``, the task has in its place the flags that choose an
     account, such as --profile and --region. Of these flags (the keys of STACK_HELP), a task has
@@ -68,15 +66,6 @@ def task(
             target_flags = _choose_target_flags(help)
             signature = expand_target(signature, target_flags)
 
-        _, _, name_in_collection = task_name.rpartition(".")  # "allow" of "networks.allow"
-        make_invoke_task = functools.partial(
-            invoke.task,
-            name=name_in_collection,
-            iterable=list(iterable),
-            positional=list(positional),
-            klass=_Task,
-        )
-
         def call_function(context: invoke.Context, flags: dict[str, Any]) -> None:
             """Call the function with the values of the flags, by their names."""
             if writes:
@@ -88,58 +77,53 @@ def task(
 
         @functools.wraps(function)
         def run(context: invoke.Context, **flags: Any) -> None:
-            """Call the function, or show the task's help if it is asked for after the name."""
-            # Invoke shows the help itself, except for a task with a positional that is missing:
-            # there it passes --help as the positional's value.
-            if any(_asks_for_help(flags[flag]) for flag in positional):
-                _show_help(make_invoke_task(run, help=dict(help)))
-                return
+            """Call the function; turn its errors into a message and an exit code."""
             given = {flag: flags.get(flag) for flag in invocation.TARGET_FLAGS}
             with map_errors(task_name, given):
                 call_function(context, flags)
 
         run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it
-        return make_invoke_task(run, help=dict(help))
+        _, _, name_in_collection = task_name.rpartition(".")  # "allow" of "networks.allow"
+        invoke_task = Task(
+            run,
+            name=name_in_collection,
+            positional=(),
+            iterable=iterable,
+            help=dict(help),
+            auto_shortflags=False,
+        )
+        invoke_task.word_flag = word_flag
+        return invoke_task
 
     return decorate
 
 
-class _Task(invoke.Task[Any]):
-    """Invoke's task; positionals of it can be repeated, and -h is always the help."""
+class Task(invoke.Task[Any]):
+    """Invoke's task, with short flags of our own choice.
 
-    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
-        """Return the names of a flag, as Invoke does, except that none has -h for short."""
-        return super().arg_opts(name, default, taken_names | {"h"})
+    ``word_flag`` is the name of the flag that takes the words which are no flags, or None.
+    """
+
+    word_flag: str | None = None
 
     def get_arguments(
         self,
         ignore_unknown_help: bool | None = None,  # noqa: FBT001 - Invoke's own signature
     ) -> list[invoke.Argument]:
-        """Return the flags, as Invoke does."""
-        return [
-            RepeatedPositional(argument)
-            if argument.positional and argument.kind is list
-            else argument
-            for argument in super().get_arguments(ignore_unknown_help)
-        ]
-
-
-def _asks_for_help(value: object) -> bool:
-    """Return whether the value of a positional, or the first of several, is a flag for help."""
-    first = value[0] if isinstance(value, list) else value
-    return first in HELP_FLAGS
+        """Return the flags with SHORT_FLAGS; keep their help texts, which Invoke removes."""
+        help_texts = dict(self.help)
+        arguments: list[invoke.Argument] = super().get_arguments(ignore_unknown_help)
+        self.help = help_texts
+        for argument in arguments:
+            if argument.name in SHORT_FLAGS:
+                argument.names = (argument.name, SHORT_FLAGS[argument.name])
+        return arguments
 
 
 def _choose_target_flags(help: Mapping[str, str]) -> dict[str, object]:  # noqa: A002 - as in task
     """Return the flags that choose an account and that ``help`` explains, with their defaults."""
     flags = [flag for flag in STACK_HELP if flag in help]
     return {flag: False if flag in SWITCHES else None for flag in flags}
-
-
-def _show_help(task: Any) -> None:
-    """Print the help of one task, as ``./inv --help TASK`` does."""
-    program = invoke.Program(namespace=invoke.Collection(task))
-    program.run(["invoke", "--help", task.name], exit=False)
 
 
 def show_result(lines: Iterable[str], *, passed: bool = True) -> None:
@@ -175,7 +159,7 @@ def map_errors(task_name: str, flags: Mapping[str, str | None] | None = None) ->
             raise invoke.Exit(code=RefusedError.exit_code) from None
         except KeyboardInterrupt as error:  # it may have a message of its own
             advice = str(error) or HALF_DONE_ADVICE
-            print(f"\ninvoke {task_name}: interrupted; {advice}", file=sys.stderr)
+            print_error(f"\ninvoke {task_name}: interrupted; {advice}")
             raise invoke.Exit(code=INTERRUPTED_EXIT_CODE) from None
         except Exception as error:
             tool_error = to_tool_error(error)
@@ -188,7 +172,13 @@ def map_errors(task_name: str, flags: Mapping[str, str | None] | None = None) ->
 def _print_error(task_name: str, error: Exception) -> None:
     """Print an error; what AWS or a program wrote into it cannot change the terminal."""
     lines = f"invoke {task_name}: {error}".expandtabs().split("\n")
-    print("\n".join(escape_unprintable(line, len(line)) for line in lines), file=sys.stderr)
+    print_error("\n".join(escape_unprintable(line, len(line)) for line in lines))
+
+
+def print_error(text: str) -> None:
+    """Print to standard error. If that cannot be written, the exit code alone has to tell."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def refuse_dry_run(task_name: str, *, is_dry: bool) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -304,7 +303,7 @@ def run_in_process(
         flags = {**flags, **target}
         environment |= aws.emulator.environment(aws.account_id, aws.region)
     arguments = [part for flag in flags.items() for part in flag]
-    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "coverage", *arguments]
+    command = [str(ROOT / "inv"), "coverage", *arguments]
     return subprocess.run(
         command, cwd=tmp_path, env=environment,
         capture_output=True, text=True, check=False, timeout=120,

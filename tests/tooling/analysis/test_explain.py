@@ -364,8 +364,9 @@ class TestRun:
 
 def run_in_process(arguments: str, pipe: str = "") -> subprocess.CompletedProcess[str]:
     """Run the task without an AWS configuration; then print the AWS and Twilio modules loaded."""
-    start = f"['invoke', '--search-root', {str(ROOT)!r}, 'explain', *sys.argv[1:]]"
-    program = f"import sys; from invoke import Program; Program().run({start}, exit=False)"
+    program = f"import sys; sys.path.append({str(ROOT)!r}); import tasks; program = tasks.program"
+    program += "; inv = program.Program(tasks.namespace, tasks.GROUPS)"
+    program += "; inv.run(['./inv', 'explain', *sys.argv[1:]], exit=False)"
     if not pipe:
         loaded = "{name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore', 'twilio'}"
         program += f"; print(sorted({loaded}), file=sys.stderr)"
