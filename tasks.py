@@ -65,10 +65,16 @@ def _set_terraform_provider(screen: Screen) -> None:
     os.environ[MIRROR_VARIABLE] = str(mirror)
 
 
-@task(writes=True, help=TARGET_HELP | REPLACE_HELP | APPROVAL_HELP)
+ADOPT_HELP = {
+    "adopt": "bring back a lost Terraform state: import what exists in the account; default: off"
+}
+
+
+@task(writes=True, help=TARGET_HELP | ADOPT_HELP | REPLACE_HELP | APPROVAL_HELP)
 def bootstrap(
     _c: Context,
     target: Target,
+    adopt: bool = False,
     allow_replace: bool = False,
     yes: bool = False,
     plan: bool = False,
@@ -93,6 +99,7 @@ def bootstrap(
         show=screen.print_plan,
         approve=approval.ask,
         allow_replace=allow_replace,
+        adopt=adopt,
     )
     screen.print_heading("Contract")
     screen.print_pairs(vars(contract))

@@ -185,6 +185,6 @@ data "aws_iam_policy_document" "drift" {
 
 resource "aws_iam_role_policy" "drift" {
   name   = "drift"
-  role   = aws_iam_role.deploy.id
+  role   = aws_iam_role.deploy.name
   policy = data.aws_iam_policy_document.drift.json
 }

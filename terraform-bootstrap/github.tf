@@ -74,7 +74,7 @@ locals {
 resource "aws_iam_role_policy" "github" {
   for_each = local.github_roles
   name     = each.key
-  role     = aws_iam_role.github[each.key].id
+  role     = aws_iam_role.github[each.key].name
   policy   = local.github_policies[each.key]
 }
 

@@ -28,9 +28,9 @@ resource "aws_s3_bucket" "access_logs" {
 
 locals {
   all_buckets = {
-    templates   = aws_s3_bucket.templates.id
-    artifacts   = aws_s3_bucket.artifacts.id
-    access_logs = aws_s3_bucket.access_logs.id
+    templates   = aws_s3_bucket.templates.bucket
+    artifacts   = aws_s3_bucket.artifacts.bucket
+    access_logs = aws_s3_bucket.access_logs.bucket
   }
 }
 
@@ -148,15 +148,15 @@ resource "aws_s3_bucket_policy" "tls_only" {
 }
 
 resource "aws_s3_bucket_logging" "templates" {
-  bucket        = aws_s3_bucket.templates.id
-  target_bucket = aws_s3_bucket.access_logs.id
+  bucket        = aws_s3_bucket.templates.bucket
+  target_bucket = aws_s3_bucket.access_logs.bucket
   target_prefix = "templates/"
   depends_on    = [aws_s3_bucket_policy.tls_only] # S3 checks the permission to write before it logs
 }
 
 resource "aws_s3_bucket_logging" "artifacts" {
-  bucket        = aws_s3_bucket.artifacts.id
-  target_bucket = aws_s3_bucket.access_logs.id
+  bucket        = aws_s3_bucket.artifacts.bucket
+  target_bucket = aws_s3_bucket.access_logs.bucket
   target_prefix = "artifacts/"
   depends_on    = [aws_s3_bucket_policy.tls_only] # S3 checks the permission to write before it logs
 }

@@ -4,7 +4,8 @@ locals {
   iam_arn            = "arn:${local.partition}:iam::${var.account_id}"
   root_arn           = "${local.iam_arn}:root"
 
-  # ARNs are computed, not read from the resources, so that a plan shows every policy before anything is created.
+  # ARNs are computed, not read from the resources, so that a plan shows every policy before anything is created. For the
+  # same reason, resources refer to each other by name: ./inv bootstrap --adopt finds what exists by the names in a plan.
   deploy_role_name  = "${var.prefix}-deploy"
   deploy_role_arn   = "${local.iam_arn}:role/${local.deploy_role_name}"
   service_role_name = "${var.prefix}-cloudformation"
@@ -240,7 +241,7 @@ data "aws_iam_policy_document" "deploy" {
 
 resource "aws_iam_role_policy" "deploy" {
   name   = "deploy"
-  role   = aws_iam_role.deploy.id
+  role   = aws_iam_role.deploy.name
   policy = data.aws_iam_policy_document.deploy.json
 }
 

@@ -432,7 +432,7 @@ resource "aws_iam_policy" "service_foundation" {
 }
 
 resource "aws_iam_role_policy_attachment" "service" {
-  for_each   = { resources = aws_iam_policy.service_resources.arn, foundation = aws_iam_policy.service_foundation.arn }
+  for_each   = { resources = aws_iam_policy.service_resources.name, foundation = aws_iam_policy.service_foundation.name }
   role       = aws_iam_role.service.name
-  policy_arn = each.value
+  policy_arn = "${local.iam_arn}:policy/${each.value}"
 }

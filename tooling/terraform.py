@@ -128,7 +128,7 @@ class Terraform:
     def prepare(
         cls, source: Path, folder: Path, state: Path, environment: Mapping[str, str]
     ) -> Terraform:
-        """Copy the .tf files of ``source`` to ``folder``, replacing older ones.
+        """Copy the .tf files of ``source`` to ``folder``, in place of what an older run left there.
 
         A local backend is configured, which keeps the state in the file ``state``. Each run has its
         own folder, so runs share neither the .terraform folder nor the lock file.

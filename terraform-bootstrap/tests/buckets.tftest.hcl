@@ -76,8 +76,8 @@ run "each_bucket_is_versioned_private_owned_by_the_account_encrypted_and_logged"
       for logging in [aws_s3_bucket_logging.templates, aws_s3_bucket_logging.artifacts] :
       [logging.bucket, logging.target_bucket, logging.target_prefix]
       ] == [
-      [aws_s3_bucket.templates.id, aws_s3_bucket.access_logs.id, "templates/"],
-      [aws_s3_bucket.artifacts.id, aws_s3_bucket.access_logs.id, "artifacts/"],
+      [aws_s3_bucket.templates.bucket, aws_s3_bucket.access_logs.bucket, "templates/"],
+      [aws_s3_bucket.artifacts.bucket, aws_s3_bucket.access_logs.bucket, "artifacts/"],
     ]
     error_message = "A bucket's accesses are not logged."
   }

@@ -1,6 +1,9 @@
 # Each variable refuses values that would fail later or deploy to the wrong place. A test file of Terraform cannot read
 # error messages, so tests/tooling/test_terraform.py checks those.
 mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{\"Version\": \"2012-10-17\", \"Statement\": []}" }
   }

@@ -1,4 +1,7 @@
-"""The way back: old builds are removed. The tests build on each other, on one account."""
+"""The way back: old builds are removed, a lost state is made again.
+
+The tests build on each other, on one account.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.listener import Listener
-from tooling.deploy import buckets, cleanup, stack
+from tooling.deploy import bootstrap, buckets, cleanup, stack
 from tooling.errors import PlanShownError, RefusedError
 from tooling.local import rehearsal
 
@@ -127,6 +130,33 @@ class TestClean:
     ) -> None:
         lines = deploy(deployment).lines
         assert not [line for line in lines if line.startswith("uploading ")]
+
+
+class TestAdopt:
+    @pytest.fixture
+    def lost(self, deployment: LocalDeployment) -> LocalDeployment:
+        """The same account without Terraform's state."""
+        deployment.paths.state.unlink()
+        return deployment
+
+    def test_a_lost_state_is_named_before_terraform_plans_and_is_made_again(
+        self, lost: LocalDeployment
+    ) -> None:
+        listener = Listener()
+        with pytest.raises(RefusedError, match="is missing or empty") as refusal:
+            lost.bootstrap(listener.announce, listener.plan)
+        assert "bootstrap --adopt" in refusal.value.remedy
+        assert listener.lines == []
+
+        # Brought back, it replaces nothing. What is missing in the account is created.
+        owner = lost.as_owner()
+        owner.client("iam").delete_role_policy(RoleName="signwatch-deploy", PolicyName="drift")
+        lost.bootstrap(listener.announce, listener.plan, adopt=True)
+        actions = {change.address: change.action for change in listener.planned}
+        assert actions.pop("aws_iam_role_policy.drift") == "create"
+        assert set(actions.values()) == {"import"}
+        assert len(actions) > 30
+        assert bootstrap.has_resources(lost.paths.state)
 
 
 def key_of(digest: str) -> str:

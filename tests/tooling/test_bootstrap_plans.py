@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.repository import ROOT
 from tooling.checks.iam_policies import PROVIDER
+from tooling.deploy import adoption
 from tooling.errors import ToolError
 from tooling.terraform import Terraform, parse_hcl
 
@@ -220,6 +221,33 @@ def aws_url() -> Iterator[str]:
         server.shutdown()
 
 
+def assert_each_resource_can_be_imported(plan: Mapping[str, Any]) -> None:
+    """The ids for bootstrap --adopt are made of planned values, so each must be known."""
+    imports = adoption.list_imports(plan, f"arn:aws:iam::{ACCOUNT}")
+    created = [
+        resource["address"]
+        for resource in plan["resource_changes"]
+        if resource["change"]["actions"] == ["create"]
+    ]
+    assert list(imports) == created
+    assert [address for address, name in imports.items() if "None" in name] == []
+    prefix = LONGEST_VALUES["prefix"]
+    assert imports["aws_iam_role_policy.drift"] == f"{prefix}-deploy:drift"
+    assert imports['aws_iam_role_policy_attachment.service["resources"]'] == (
+        f"{prefix}-cloudformation/arn:aws:iam::{ACCOUNT}:policy/{prefix}-cloudformation-resources"
+    )
+
+
+def test_every_kind_of_resource_has_a_form_of_its_import_id() -> None:
+    kinds = {
+        kind
+        for path in SOURCE.glob("*.tf")
+        for block in parse_hcl(path.read_text()).get("resource", [])
+        for kind in block
+    }
+    assert set(adoption.IMPORT_IDS) == kinds - {"__is_block__"}
+
+
 def test_all_variables_plan_with_the_own_provider_in_a_region_that_it_does_not_know(
     tmp_path: Path, aws_url: str
 ) -> None:
@@ -235,6 +263,7 @@ def test_all_variables_plan_with_the_own_provider_in_a_region_that_it_does_not_k
     values = {"region": "ap-southeast-6", "github_oidc_provider_arn": PROVIDER_ARN}
     plan = terraform.plan(LONGEST_VALUES | values)
     assert plan is not None
+    assert_each_resource_can_be_imported(plan)
     names = set(plan["variables"])
     assert names == {
         name

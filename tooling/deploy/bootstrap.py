@@ -10,13 +10,14 @@ Center, users and roles of IAM, workflows on GitHub.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tooling import invocation
-from tooling.deploy import account
+from tooling.deploy import account, adoption
 from tooling.errors import RefusedError
 from tooling.terraform import Terraform
 
@@ -38,8 +39,14 @@ NAME_THE_TRUSTED = (
 NEW_ROLE_SECONDS = 300  # a role counts as new for so long
 ROLE_WAIT_SECONDS = 30  # how long a new role is tried
 ROLE_PAUSE_SECONDS = 5  # between two tries
-# Actions in Terraform's JSON plan -> our name; any other combination replaces the resource.
-PLAN_ACTIONS = {("create",): "create", ("update",): "update", ("delete",): "delete"}
+# Actions in Terraform's JSON plan -> our name; any other combination replaces the resource. A
+# resource without an action is only imported.
+PLAN_ACTIONS = {
+    ("create",): "create",
+    ("update",): "update",
+    ("delete",): "delete",
+    ("no-op",): "import",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Bootstrap:
 class Change:
     """One resource that a plan changes."""
 
-    action: str  # create, update, delete or replace
+    action: str  # create, update, delete, replace or import
     address: str  # Terraform's name of the resource: aws_iam_role.deploy
 
 
@@ -144,13 +151,18 @@ def apply(
     show: Callable[[list[Change]], None],
     approve: Callable[[str], None],
     allow_replace: bool = False,
+    adopt: bool = False,
 ) -> Bootstrap:
     """Run Terraform: init, plan, show the plan, apply it. Return the contract.
 
-    ``approve`` is called with a question before anything changes; it raises to stop.
-    Raises RefusedError as ``resolve_variables`` does, and when the plan would delete or replace
-    something and ``allow_replace`` is not set; FailedError when Terraform fails.
+    ``approve`` is called with a question before anything changes; it raises to stop. With
+    ``adopt``, the plan imports into the state what exists in the account and the state lacks.
+    Raises RefusedError as ``resolve_variables`` does, when the state is lost and ``adopt`` is not
+    set, and when the plan would delete or replace something and ``allow_replace`` is not set;
+    FailedError when Terraform fails.
     """
+    if not adopt:
+        _refuse_lost_state(settings, aws, paths)
     variables = resolve_variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
@@ -159,6 +171,10 @@ def apply(
     terraform.init()
     announce("terraform plan")
     plan = terraform.plan(variables)
+    if plan and adopt:
+        plan = adoption.plan_imports(
+            terraform, plan, variables, iam_arn=_make_iam_arn(aws), announce=announce
+        )
     if plan is None:
         announce("No changes: the buckets, roles and the contract are as they should be.")
         return outputs(aws, settings.prefix)
@@ -172,14 +188,48 @@ def apply(
     return outputs(aws, settings.prefix)
 
 
+def _make_iam_arn(aws: Account) -> str:
+    """Return the beginning of the account's ARNs in IAM: arn:aws:iam::111122223333."""
+    partition = aws.caller_arn.split(":")[1]
+    return f"arn:{partition}:iam::{aws.account}"
+
+
 def list_changes(plan: Mapping[str, Any]) -> list[Change]:
     """Return the changes in a plan, which is in Terraform's JSON form; leave out mere reads."""
     changes = []
     for resource in plan.get("resource_changes", []):
         actions = tuple(resource["change"]["actions"])
-        if actions not in (("no-op",), ("read",)):
+        is_unchanged = actions == ("no-op",) and "importing" not in resource["change"]
+        if not is_unchanged and actions != ("read",):
             changes.append(Change(PLAN_ACTIONS.get(actions, "replace"), resource["address"]))
     return changes
+
+
+def _refuse_lost_state(settings: Settings, aws: Account, paths: TerraformPaths) -> None:
+    """Raise RefusedError if the account has the contract and this machine no state of it.
+
+    Terraform would plan to create everything again, and fail at the first name that is taken.
+    """
+    if has_resources(paths.state) or not _read_contract(aws, settings.prefix):
+        return
+    what = (
+        f"is missing or empty, and account {aws.account} has a bootstrap of {settings.prefix};"
+        " nothing was changed"
+    )
+    adopt_command = invocation.spell("bootstrap", "--adopt")
+    remedy = f"copy it from the machine that ran bootstrap, or make it again: {adopt_command}"
+    raise RefusedError(f"Terraform's state {paths.state}", what, remedy)
+
+
+def has_resources(state: Path) -> bool:
+    """Return whether the file is a state that has resources."""
+    try:
+        content = json.loads(state.read_text())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True  # Terraform says what is wrong with it
+    return bool(content.get("resources")) if isinstance(content, dict) else True
 
 
 def _refuse_loss(changes: list[Change]) -> None:

@@ -127,11 +127,16 @@ class LocalDeployment:
         return account.assume_role(aws, outputs.deploy_role_arn), outputs
 
     def bootstrap(
-        self, announce: Callable[[str], None], show: Callable[[list[bootstrap.Change]], None]
+        self,
+        announce: Callable[[str], None],
+        show: Callable[[list[bootstrap.Change]], None],
+        *,
+        adopt: bool = False,
     ) -> bootstrap.Bootstrap:
         """Make the buckets and roles that a deployment needs, with Terraform; return the outputs.
 
-        ``show`` gets the planned changes, ``announce`` each line of progress.
+        ``show`` gets the planned changes, ``announce`` each line of progress. With ``adopt``, what
+        exists is imported into the state.
         """
         return bootstrap.apply(
             self.settings,
@@ -140,6 +145,7 @@ class LocalDeployment:
             announce=announce,
             show=show,
             approve=approve,
+            adopt=adopt,
         )
 
     def deploy(self, artifacts: Artifacts, display: Display) -> dict[str, str]:

@@ -34,6 +34,7 @@ ACTION_MARKS = {  # action of Terraform or CloudFormation -> the mark that stand
     "delete": "-",
     "Remove": "-",
     "replace": "!",
+    "import": "=",
 }
 MARK_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
 REPLACEMENT_NOTES = {"yes": "replaces it", "maybe": "may replace it"}

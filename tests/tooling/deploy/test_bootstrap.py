@@ -162,12 +162,38 @@ class TestListChanges:
     def test_reads_and_no_ops_are_left_out(self) -> None:
         assert bootstrap.list_changes(plan_of(("a", ["no-op"]), ("b", ["read"]))) == []
 
+    def test_import_without_a_change_is_listed(self) -> None:
+        plan = plan_of(("a", ["no-op"]), ("b", ["update"]))
+        for resource in plan["resource_changes"]:
+            resource["change"]["importing"] = {"id": "x"}
+        assert bootstrap.list_changes(plan) == [Change("import", "a"), Change("update", "b")]
+
     def test_plan_of_outputs_alone_changes_no_resource(self) -> None:
         assert bootstrap.list_changes({"output_changes": {}}) == []
 
     def test_resource_that_terraform_forgets_is_a_loss(self) -> None:
         (change,) = bootstrap.list_changes(plan_of(("a", ["forget"])))
         assert change.action == "replace"
+
+
+class TestHasResources:
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (None, False),
+            ('{"resources": []}', False),
+            ("{}", False),
+            ('{"resources": [{"type": "aws_s3_bucket"}]}', True),
+            ("{", True),  # Terraform says what is wrong with it
+        ],
+    )
+    def test_only_a_state_with_resources_has_some(
+        self, tmp_path: Path, content: str | None, expected: bool
+    ) -> None:
+        state = tmp_path / "x.tfstate"
+        if content is not None:
+            state.write_text(content)
+        assert bootstrap.has_resources(state) is expected
 
 
 @dataclass
@@ -207,9 +233,11 @@ class TestApply:
         terraform: FakeTerraform,
         *,
         allow_replace: bool = False,
+        has_state: bool = True,
         **variables: str,
     ) -> tuple[Bootstrap, Listener]:
         monkeypatch.setattr(bootstrap, "Terraform", terraform)
+        monkeypatch.setattr(bootstrap, "has_resources", lambda _: has_state)
         clients = {"ssm": Parameters(CONTRACT)}
         monkeypatch.setattr(Account, "client", lambda _, service: clients[service])
         session = boto3.Session("AKIAEXAMPLE", "made-up", region_name=REGION)
@@ -234,6 +262,25 @@ class TestApply:
         assert listener.planned == [Change("create", "aws_s3_bucket.artifacts")]
         assert contract.artifact_bucket_name == "the artifact_bucket_name"
         assert terraform.variables["trusted_principal_arns"] == [CALLER]
+
+    def test_contract_without_a_state_is_refused_before_terraform_runs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        terraform = terraform_that("create")
+        with pytest.raises(RefusedError, match="is missing or empty, and account") as refusal:
+            self.run(monkeypatch, terraform, has_state=False)
+        assert f"{ACCOUNT}-{REGION}-signwatch.tfstate" in refusal.value.where
+        assert "bootstrap --adopt" in refusal.value.remedy
+        assert terraform.commands == []
+
+    def test_account_without_contract_and_state_is_bootstrapped(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        terraform = terraform_that("create")
+        monkeypatch.setattr(bootstrap, "_read_contract", lambda *_: [])
+        with pytest.raises(RefusedError, match="has no bootstrap"):  # this fake writes none
+            self.run(monkeypatch, terraform, has_state=False)
+        assert terraform.commands == ["init", "plan", "apply"]
 
     def test_trusted_principals_are_announced_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, listener = self.run(monkeypatch, terraform_that("create"))
