@@ -39,6 +39,8 @@ from tooling.terminal.task import show_result, task
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from tooling.deploy.stack import Display
+    from tooling.settings import Settings
     from tooling.terminal.screen import Screen
 
 REPLACE_HELP = {
@@ -379,22 +381,45 @@ def clean(_c: Context, target: Target, yes: bool = False, plan: bool = False) ->
     )
 
 
-@task(writes=True, help=STACK_HELP | APPROVAL_HELP)
-def destroy(_c: Context, target: Target, yes: bool = False, plan: bool = False) -> None:
+EVERYTHING_HELP = {
+    "everything": "also the log bucket, its key and the bootstrap, with the rights of the profile; "
+    "default: off",
+}
+
+
+@task(writes=True, help=STACK_HELP | EVERYTHING_HELP | APPROVAL_HELP)
+def destroy(
+    _c: Context, target: Target, everything: bool = False, yes: bool = False, plan: bool = False
+) -> None:
     """Delete the stack, after you type its prefix; the log bucket and its key stay."""
     from tooling.deploy import stack
 
     approval = Approval.of_flags("destroy", yes=yes, plan=plan)
-    opened = open_account(target)
-    settings = opened.settings
+    settings = load_settings(target)
     screen = _make_screen()
 
     def approve(question: str) -> None:
         """Have the person type the prefix."""
         approval.ask_for_text(question, settings.prefix)
 
+    if everything:
+        _destroy_everything(settings, screen, screen.make_display(approve))
+        return
+    opened = open_account(target, settings)
     stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display(approve))
     screen.announce(f"Stack {settings.stack} is deleted.")
+
+
+def _destroy_everything(settings: Settings, screen: Screen, display: Display) -> None:
+    """Delete all that there is of the prefix in the account."""
+    from tooling import terraform
+    from tooling.deploy import account, bootstrap, destruction
+
+    terraform.require_program()  # before any request to AWS
+    aws = account.open(settings)
+    _set_terraform_provider(screen)
+    paths = bootstrap.TerraformPaths.for_settings(settings)
+    destruction.destroy_everything(aws, settings, paths, display=display)
 
 
 SCAN_HELP = {

@@ -12,6 +12,7 @@ import pytest
 from signwatch.log import NAMESPACE
 from tests.support import repository, templates
 from tests.support.repository import ROOT
+from tooling.deploy import stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +127,12 @@ class TestPage:
         log_group = gigabytes * (unit_price("Log ingestion, trail, GB") + storage)
         second_copy = events * 2 / 100_000
         assert row[1:] == [f"{amount:.2f}" for amount in (gigabytes, log_group, second_copy)]
+
+
+class TestDestroy:
+    def test_what_stays_costs_what_the_task_says(self) -> None:
+        assert unit_price("KMS key") == stack.KEPT_KEY_USD
+        assert unit_price("S3 storage, log and digest files, GB") == stack.KEPT_GB_USD
 
 
 class TestTemplates:

@@ -162,13 +162,26 @@ class Terraform:
             variables["TF_CLI_CONFIG_FILE"] = os.devnull
         self._run("init", *options, variables=variables)
 
-    def plan(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
+    def list_resources(self) -> list[dict[str, Any]]:
+        """Return the resources in the state, in Terraform's JSON form."""
+        content = json.loads(self._run("show", "-json").stdout)
+        module = content.get("values", {}).get("root_module", {})
+        return [item for item in module.get("resources", []) if item["mode"] == "managed"]
+
+    def forget(self, address: str) -> None:
+        """Remove a resource from the state; it stays in the account."""
+        self._run("state", "rm", address)
+
+    def plan(self, variables: Mapping[str, Any], *, destroy: bool = False) -> dict[str, Any] | None:
         """Make a plan; return it in Terraform's JSON form, or None if nothing changes.
 
-        ``variables`` are values for the variables of the configuration.
+        ``variables`` are values for the variables of the configuration. With ``destroy``, the plan
+        deletes every resource in the state.
         """
         (self.folder / "run.auto.tfvars.json").write_text(json.dumps(dict(variables)))
-        options = ("-input=false", "-no-color", "-detailed-exitcode", "-out=run.plan")
+        options = ["-input=false", "-no-color", "-detailed-exitcode", "-out=run.plan"]
+        if destroy:
+            options.append("-destroy")
         process = self._run(
             "plan", *options, success_codes=(UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE)
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.listener import Listener
-from tooling.deploy import bootstrap, buckets, cleanup, stack
+from tooling.deploy import bootstrap, buckets, cleanup, destruction, stack
 from tooling.errors import PlanShownError, RefusedError
 from tooling.local import rehearsal
 
@@ -157,6 +157,83 @@ class TestAdopt:
         assert set(actions.values()) == {"import"}
         assert len(actions) > 30
         assert bootstrap.has_resources(lost.paths.state)
+
+
+class TestDestroyEverything:
+    """The last tests: nothing is left after them."""
+
+    OLD_BUCKET, FOREIGN_BUCKET = "signwatch-old-trailbucket-1", "signwatch-my-trailbucket-2"
+
+    def run(self, deployment: LocalDeployment, listener: Listener) -> None:
+        destruction.destroy_everything(
+            deployment.as_owner(),
+            deployment.settings,
+            deployment.paths,
+            display=listener.stack(),
+        )
+
+    def buckets(self, deployment: LocalDeployment) -> list[str]:
+        """The names of all buckets of the account."""
+        response = deployment.as_owner().client("s3").list_buckets()
+        return [bucket["Name"] for bucket in response["Buckets"]]
+
+    def fill(self, deployment: LocalDeployment) -> str:
+        """Add records, an allowance, a log bucket of before, somebody else's; return the key."""
+        aws = deployment.as_owner()
+        s3, outputs = aws.client("s3"), stack.outputs(aws, deployment.settings)
+        for name in (self.OLD_BUCKET, self.FOREIGN_BUCKET):
+            s3.create_bucket(Bucket=name)
+        tag = {"Key": "signwatch:prefix", "Value": "signwatch"}
+        s3.put_bucket_tagging(Bucket=self.OLD_BUCKET, Tagging={"TagSet": [tag]})
+        for body in (b"one version", b"another"):
+            s3.put_object(Bucket=outputs["TrailBucketName"], Key="record", Body=body)
+        name = "/signwatch/networks/x"
+        aws.client("ssm").put_parameter(Name=name, Value="{}", Type="String")
+        secret = aws.client("secretsmanager").describe_secret(SecretId=outputs["TwilioSecretArn"])
+        return str(secret["KmsKeyId"]).rpartition("/")[2]
+
+    def test_all_of_it_goes_after_one_question_even_if_a_run_was_interrupted(
+        self, deployment: LocalDeployment
+    ) -> None:
+        key_id = self.fill(deployment)
+        trail_bucket = stack.outputs(deployment.as_owner(), deployment.settings)["TrailBucketName"]
+        before = self.buckets(deployment)
+        listener = Listener(answer=stop(PlanShownError()))
+        with pytest.raises(PlanShownError):
+            self.run(deployment, listener)
+        assert listener.questions == ["Type the prefix (signwatch) to delete all of it:"]
+        plan = listener.text()
+        for part in (trail_bucket, self.OLD_BUCKET, key_id, "signwatch-access-logs-", "1 allow"):
+            assert part in plan
+        assert self.FOREIGN_BUCKET not in plan
+        assert self.buckets(deployment) == before
+
+        interrupted = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            self.run(deployment, interrupted)
+        owner = deployment.as_owner()
+        assert stack.describe(owner, "signwatch") is None
+        self.run(deployment, Listener())
+        assert self.buckets(deployment) == [self.FOREIGN_BUCKET]
+        key = owner.client("kms").describe_key(KeyId=key_id)["KeyMetadata"]
+        assert key["KeyState"] == "PendingDeletion"
+        roles = owner.client("iam").list_roles()["Roles"]
+        assert [role for role in roles if role["RoleName"].startswith("signwatch")] == []
+        options = {"Path": "/signwatch", "Recursive": True}
+        assert owner.client("ssm").get_parameters_by_path(**options)["Parameters"] == []
+        last = Listener()
+        self.run(deployment, last)
+        assert last.lines[-1] == f"Nothing of signwatch is left in account {ACCOUNT}."
+        assert last.questions == []
+
+
+class Interrupted(Listener):
+    """A person who presses Ctrl-C when the second bucket of the bootstrap is emptied."""
+
+    def announce(self, text: str) -> None:
+        super().announce(text)
+        if text.startswith("emptying signwatch-artifacts"):
+            raise KeyboardInterrupt
 
 
 def key_of(digest: str) -> str:

@@ -42,7 +42,13 @@ exit 1"""
 class TestMachine:
     @pytest.mark.parametrize(
         "command_line",
-        [on_account("bootstrap"), ("demo",), ("test",), ("test", "--unit", "--terraform")],
+        [
+            on_account("bootstrap"),
+            on_account("destroy", "--everything"),
+            ("demo",),
+            ("test",),
+            ("test", "--unit", "--terraform"),
+        ],
         ids=" ".join,
     )
     def test_missing_terraform_is_refused(
@@ -63,7 +69,11 @@ class TestMachine:
         )
         assert aws.actions == []
 
-    @pytest.mark.parametrize("command_line", [on_account("bootstrap"), ("demo",)], ids=" ".join)
+    @pytest.mark.parametrize(
+        "command_line",
+        [on_account("bootstrap"), on_account("destroy", "--everything"), ("demo",)],
+        ids=" ".join,
+    )
     def test_terraform_that_is_too_old_is_refused_before_any_write(
         self, aws: Aws, run: Run, tmp_path: Path, command_line: tuple[str, ...]
     ) -> None:

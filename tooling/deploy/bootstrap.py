@@ -91,14 +91,17 @@ def resolve_variables(settings: Settings, aws: Account) -> dict[str, Any]:
     settings trust nobody by name, the caller is trusted.
     Raises RefusedError when the caller is the root user, or a role whose ARN IAM does not return.
     """
-    variables = dict(settings.bootstrap)
-    variables["account_id"] = settings.account
-    variables["region"] = settings.region
-    variables["prefix"] = settings.prefix
+    variables = make_variables(settings)
     permission_sets = variables.get("sso_permission_set_names")
     if not permission_sets and not variables.get("trusted_principal_arns"):
         variables |= _trust_caller(aws)
     return variables
+
+
+def make_variables(settings: Settings) -> dict[str, Any]:
+    """Return the Terraform variables that the settings give, by name."""
+    target = {"region": settings.region, "prefix": settings.prefix}
+    return {**settings.bootstrap, "account_id": settings.account, **target}
 
 
 def _trust_caller(aws: Account) -> dict[str, list[str]]:
@@ -162,7 +165,7 @@ def apply(
     FailedError when Terraform fails.
     """
     if not adopt:
-        _refuse_lost_state(settings, aws, paths)
+        refuse_lost_state(settings, aws, paths)
     variables = resolve_variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
@@ -205,7 +208,7 @@ def list_changes(plan: Mapping[str, Any]) -> list[Change]:
     return changes
 
 
-def _refuse_lost_state(settings: Settings, aws: Account, paths: TerraformPaths) -> None:
+def refuse_lost_state(settings: Settings, aws: Account, paths: TerraformPaths) -> None:
     """Raise RefusedError if the account has the contract and this machine no state of it.
 
     Terraform would plan to create everything again, and fail at the first name that is taken.

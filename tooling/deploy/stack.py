@@ -173,7 +173,7 @@ def deploy(
             " must be deleted first."
         )
         display.approve("Delete it?")
-        _delete(aws, live, role_arn=None, display=display)
+        delete(aws, live, role_arn=None, display=display)
         live, live_parameters = None, {}  # from here on it is a first deploy
     for line in parameters.list_differences(live_parameters, values):
         display.announce(line)
@@ -213,8 +213,10 @@ def destroy(
     refuse_foreign(settings, live)
     for line in _describe_loss(live):
         display.announce(line)
+    command = invocation.spell("destroy", "--everything")
+    display.announce(f"The bootstrap's buckets and roles stay too. To remove all of it: {command}")
     display.approve(f"Type the prefix ({settings.prefix}) to delete its stack:")
-    _delete(aws, live, bootstrap.service_role_arn, display)
+    delete(aws, live, bootstrap.service_role_arn, display)
 
 
 def _describe_loss(live: LiveStack) -> list[str]:
@@ -411,7 +413,7 @@ def _discard(
         cloudformation.delete_stack(StackName=change_set.stack_id)
 
 
-def _delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display) -> None:
+def delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display) -> None:
     """Delete the stack, wait for the end, and announce what is left in the account.
 
     CloudFormation acts as the role ``role_arn``; None means the one that the stack was made with.

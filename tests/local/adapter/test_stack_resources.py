@@ -101,6 +101,14 @@ def test_function_name_in_use_fails(stacks: Stacks, code: dict[str, str]) -> Non
     assert live["Configuration"]["State"] == "Active"
 
 
+def test_a_bucket_has_its_own_tags_and_those_of_the_stack(stacks: Stacks) -> None:
+    bucket = resource("AWS::S3::Bucket", BucketName="tagged", Tags=[{"Key": "a", "Value": "1"}])
+    stacks.create({"Bucket": bucket}, Tags=[{"Key": "b", "Value": "2"}])
+    response = stacks.account.client("s3").get_bucket_tagging(Bucket="tagged")
+    tags = {tag["Key"]: tag["Value"] for tag in response["TagSet"]}
+    assert {"a": "1", "b": "2", "aws:cloudformation:logical-id": "Bucket"}.items() <= tags.items()
+
+
 def test_ref_of_a_secret_is_its_arn(stacks: Stacks) -> None:
     """CloudFormation template reference, AWS::SecretsManager::Secret, return values."""
     secret = resource("AWS::SecretsManager::Secret", Description="one")

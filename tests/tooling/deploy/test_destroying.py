@@ -33,7 +33,7 @@ REMOVE_KEY = (
     f"aws kms schedule-key-deletion --region {REGION} --key-id key-1 --pending-window-in-days 7"
 )
 
-LINES_BEFORE = 4  # that say what is deleted and what stays
+LINES_BEFORE = 5  # that say what is deleted and what stays
 
 
 class TestDestroy:
@@ -51,6 +51,8 @@ class TestDestroy:
         text = deployed.listener.text()
         assert "Twilio secret, which cannot be restored" in text
         assert "1.00 USD for the key, and 0.023 USD for each GB" in text
+        assert "The bootstrap's buckets and roles stay too" in text
+        assert "inv destroy --everything" in text.replace("invoke", "inv")
         assert deployed.cloudformation.calls == [
             (
                 "update_termination_protection",

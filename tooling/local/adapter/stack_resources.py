@@ -57,7 +57,8 @@ def install() -> None:
     - Rule: the emulator checks neither pattern, bus nor targets on a create; here they are checked
       as by PutRule and PutTargets
     - QueuePolicy: the emulator ignores a queue given by AWS's own URL; here it is found, or fails
-    - Bucket: the emulator deletes it with its content; here deleting one that is not empty fails
+    - Bucket: the emulator deletes it with its content and drops its tags and those of the stack;
+      here deleting one that is not empty fails, and it has the tags
     """
     for kind, (key, is_taken) in _NAMED_TYPES.items():
         _check_before_create(kind, _name_check(kind, key, is_taken))
@@ -70,6 +71,8 @@ def install() -> None:
     _check_before_create("AWS::Events::Rule", _check_rule)
     _accept_aws_queue_urls()
     _refuse_to_delete_full_buckets()
+    provisioners._STACK_TAG_PROPERTY["AWS::S3::Bucket"] = ("Tags", "list")
+    _run_after("AWS::S3::Bucket", _tag_bucket)
 
 
 def _check_before_create(kind: str, check: Check) -> None:
@@ -105,6 +108,11 @@ def _run_after(kind: str, complete: Callable[[str, Properties], None]) -> None:
         return physical_id, attributes
 
     HANDLERS[kind] |= {"create": create, "update": update}
+
+
+def _tag_bucket(name: str, properties: Properties) -> None:
+    """Give the bucket the tags of its properties, among which the stack's are by now."""
+    s3._bucket_tags[name] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags") or []}
 
 
 def _name_check(kind: str, key: str, is_taken: Callable[[str], bool]) -> Check:
