@@ -162,6 +162,7 @@ data "aws_iam_policy_document" "deploy" {
       "cloudformation:DescribeStackResources",
       "cloudformation:DescribeStacks",
       "cloudformation:ExecuteChangeSet",
+      "cloudformation:ListChangeSets",
       "cloudformation:TagResource",
       "cloudformation:UpdateTerminationProtection",
     ]

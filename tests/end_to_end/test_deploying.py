@@ -248,6 +248,7 @@ def test_plan_alone_leaves_no_stack_and_no_change_set(bootstrapped: LocalDeploym
         bootstrapped.deploy(artifacts, listener.stack())
     assert listener.changes
     assert listener.questions == ["Execute this change set on stack signwatch?"]
+    assert {key.partition("/")[0] for key in uploads(listener)} & {"function", "layer"} == set()
     assert stack.describe(aws, "signwatch") is None
     deploy(bootstrapped)
     bootstrapped = replace(bootstrapped, settings=with_label(bootstrapped, "another"))

@@ -17,7 +17,7 @@ from tests.support import second_looks
 from tests.support.listener import Listener, confirm_all
 from tests.support.sign_ins import CASES
 from tooling.deploy import bootstrap, stack
-from tooling.errors import RefusedError
+from tooling.errors import PlanShownError, RefusedError
 from tooling.local import rehearsal
 from tooling.local.demo import SIGN_INS
 from tooling.operate import drift, networks
@@ -77,6 +77,7 @@ def run(
 ) -> Run:
     with bootstrap_account(ACCOUNT, label="") as deployment:
         deployment.as_owner().client("iam").create_account_alias(AccountAlias="acme-prod")
+        show_plan_of_first_deploy(deployment)
         deploy(deployment)
         live = stack.describe(deployment.as_owner(), "signwatch")
         assert live
@@ -107,6 +108,19 @@ def deploy(deployment: LocalDeployment) -> None:
     deployment.deploy(
         rehearsal.build_artifacts(deployment.settings.root, Listener().announce), Listener().stack()
     )
+
+
+def show_plan_of_first_deploy(deployment: LocalDeployment) -> None:
+    """Make the change set of a first deploy; it is deleted with its empty stack."""
+
+    def stop() -> None:
+        raise PlanShownError
+
+    listener = Listener(answer=stop)
+    artifacts = rehearsal.build_artifacts(deployment.settings.root, listener.announce)
+    with pytest.raises(PlanShownError):
+        deployment.deploy(artifacts, listener.stack())
+    assert stack.describe(deployment.as_owner(), "signwatch") is None
 
 
 def try_to_deploy_without_nested_stack(checkout: LocalDeployment) -> None:

@@ -141,6 +141,7 @@ class CloudFormation:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     operation_events: list[dict[str, Any]] = field(default_factory=list)
+    other_change_sets: list[dict[str, Any]] = field(default_factory=list)  # of somebody else
 
     def call_names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -167,7 +168,11 @@ class CloudFormation:
         return {"Id": "change-set", "StackId": STACK_ID}
 
     def describe_change_set(self, **_: Any) -> dict[str, Any]:
-        return {"Status": "CREATE_COMPLETE"}
+        is_deleted = "delete_change_set" in self.call_names()
+        return {"Status": "DELETE_COMPLETE" if is_deleted else "CREATE_COMPLETE"}
+
+    def list_change_sets(self, **_: Any) -> dict[str, Any]:
+        return {"Summaries": self.other_change_sets}
 
     def delete_change_set(self, **request: Any) -> None:
         self.calls.append(("delete_change_set", request))

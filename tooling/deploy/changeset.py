@@ -80,6 +80,11 @@ class ChangeSet:
     changes: tuple[Change, ...]
     hidden_reason: str = ""
 
+    @property
+    def address(self) -> Address:
+        """The arguments that name this change set in a request."""
+        return {"ChangeSetName": self.arn, "StackName": self.stack_id}
+
 
 class FailedChangeSetError(FailedError):
     """AWS accepted the request and then could not create the change set."""
@@ -139,6 +144,26 @@ def refuse_hidden_changes(change_set: ChangeSet, kind: str, *, allow_hidden: boo
         raise RefusedError("change set", what, remedy)
 
 
+def delete(cloudformation: Any, address: Address) -> None:
+    """Delete a change set, and wait at most 2 minutes until its nested ones are deleted too.
+
+    A change set that AWS is still creating cannot be deleted, and is left: AWS deletes it when
+    another change set of the stack is executed.
+    """
+    try:
+        cloudformation.delete_change_set(**address)
+        _poll(
+            lambda: cloudformation.describe_change_set(**address),
+            lambda description: description["Status"] in DELETING_STATUSES,
+            MAX_NESTED_WAIT_SECONDS,
+        )
+    except ClientError as error:
+        code = error.response["Error"]["Code"]  # it may have a suffix, such as "Exception"
+        is_deleted_or_busy = code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus"))
+        if not is_deleted_or_busy:
+            raise
+
+
 def _is_loss(change: Change) -> bool:
     """Return whether the resource is certain to be removed or replaced."""
     return change.action == "Remove" or change.replacement == "yes"
@@ -188,11 +213,11 @@ def _wait_and_read(cloudformation: Any, request: Request, arn: str, stack_id: st
         ]
         return ChangeSet(arn, stack_id, tuple(_list_changes(tree)), "; ".join(hidden_reasons))
     if _has_no_changes(description):
-        _delete_failed(cloudformation, address)
+        delete(cloudformation, address)
         return ChangeSet(arn, stack_id, changes=())
     tree = _wait_for_nested(cloudformation, address)
     reasons = _list_reasons(cloudformation, tree)
-    _delete_failed(cloudformation, address)
+    delete(cloudformation, address)
     what = f"the change set failed: {'; '.join(reasons)}"
     raise FailedChangeSetError(f"stack {request.stack}", what, _name_remedy())
 
@@ -263,26 +288,6 @@ def _read_reason(cloudformation: Any, description: Mapping[str, Any]) -> str:
         "StackName": description["StackId"],
     }
     return early_validation.explain(cloudformation, reason, **address)
-
-
-def _delete_failed(cloudformation: Any, address: Address) -> None:
-    """Delete a failed change set, and wait at most 2 minutes until its nested ones are deleted too.
-
-    A change set that AWS is still creating cannot be deleted, and is left: AWS deletes it when
-    another change set of the stack is executed.
-    """
-    try:
-        cloudformation.delete_change_set(**address)
-        _poll(
-            lambda: cloudformation.describe_change_set(**address),
-            lambda description: description["Status"] in DELETING_STATUSES,
-            MAX_NESTED_WAIT_SECONDS,
-        )
-    except ClientError as error:
-        code = error.response["Error"]["Code"]  # it may have a suffix, such as "Exception"
-        is_deleted_or_busy = code.startswith(("ChangeSetNotFound", "InvalidChangeSetStatus"))
-        if not is_deleted_or_busy:
-            raise
 
 
 def _list_changes(tree: Mapping[str, Any]) -> list[Change]:

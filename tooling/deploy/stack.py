@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import invocation, parameters
-from tooling.deploy import archive, changeset, early_validation, leftovers, upload
+from tooling.deploy import changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
 
@@ -78,14 +78,6 @@ class LiveStack:
     parameters: dict[str, str]
     outputs: dict[str, str]
     tags: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Uploaded:
-    """The values of DEPLOY_PARAMETERS, and how many files were not in the buckets yet."""
-
-    deploy_values: dict[str, str]
-    new_files: int
 
 
 class InterruptedWatchError(UnknownStateError):
@@ -146,8 +138,8 @@ def deploy(
 ) -> dict[str, str]:
     """Deploy this checkout with the settings; return the stack's outputs.
 
-    ``display.approve`` is called before the stack changes. The files that were uploaded until then
-    stay in the buckets, for the next deploy.
+    ``display.approve`` is called before the stack changes. If it raises, the change set is deleted;
+    uploaded templates stay for the next deploy, and zips are not uploaded yet.
     Raises RefusedError before any change of the stack, FailedError with the cause,
     UnknownStateError when the operation goes on and its state cannot be read.
     """
@@ -156,11 +148,9 @@ def deploy(
         _refuse_unusable(settings, live)
     live_parameters = live.parameters if live else {}
     values = _resolve_values(aws, settings, live_parameters, display)
-    uploaded = _upload(
-        aws, settings, bootstrap, artifacts, live_parameters, announce=display.announce
-    )
-    values |= uploaded.deploy_values
-    is_unchanged = live_parameters == values and not uploaded.new_files
+    files = upload.find_missing(aws, settings, bootstrap, artifacts, live_parameters)
+    values |= files.deploy_values
+    is_unchanged = live_parameters == values and not files.missing_templates + files.missing_zips
     if live and live.status in HEALTHY_STATUSES and is_unchanged:
         display.announce(
             f"Nothing changed: stack {settings.stack} already runs this version with these"
@@ -177,14 +167,26 @@ def deploy(
         live, live_parameters = None, {}  # from here on it is a first deploy
     for line in parameters.list_differences(live_parameters, values):
         display.announce(line)
+    upload.upload(aws, files.missing_templates, announce=display.announce)
     request = _make_request(settings, bootstrap, values, live)
-    _execute(
-        aws,
-        request,
-        display,
-        allow_replace=allow_replace,
-        allow_hidden_changes=allow_hidden_changes,
-    )
+    display.announce(f"change set for stack {request.stack} ({request.kind.lower()})")
+    change_set = changeset.create(aws.client("cloudformation"), request, announce=display.announce)
+    if not change_set.changes:
+        display.announce(f"Nothing changed: AWS sees no difference in stack {request.stack}.")
+        if files.missing_zips:  # those of the live stack, which a rollback would need
+            display.approve("Upload the live zips, which the bucket lacks?")
+            upload.upload(aws, files.missing_zips, announce=display.announce)
+        return outputs(aws, settings)
+    display.show_changes(change_set.changes)
+    try:
+        changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
+        changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
+        display.approve(f"Execute this change set on stack {request.stack}?")
+    except (RefusedError, PlanShownError, KeyboardInterrupt):
+        _discard(aws, request.stack, change_set, is_first=live is None)
+        raise
+    upload.upload(aws, files.missing_zips, announce=display.announce)
+    _execute(aws, request, change_set, display)
     if live_parameters.get("AlertEmail") != values["AlertEmail"]:
         display.announce(
             f"AWS mails a confirmation to {values['AlertEmail']}: click its link, or no e-mail"
@@ -265,44 +267,6 @@ def _read_account_alias(aws: Account, announce: Callable[[str], None]) -> str:
     return str(aliases[0])[:ACCOUNT_LABEL_MAX_CHARS] if aliases else ""
 
 
-def _upload(
-    aws: Account,
-    settings: Settings,
-    bootstrap: Bootstrap,
-    artifacts: Artifacts,
-    live_parameters: Mapping[str, str],
-    *,
-    announce: Callable[[str], None],
-) -> _Uploaded:
-    """Upload the templates and zips that are not in the buckets yet.
-
-    Raises FailedError when a template or zip in the bucket is not what its key names.
-    """
-    template_files = sorted((settings.root / "cfn").glob("*.yaml"))
-    digest = archive.digest((path.name, path.read_bytes()) for path in template_files)
-    files = [
-        upload.File(path, bootstrap.template_bucket_name, f"{digest}/{path.name}")
-        for path in template_files
-    ]
-    values = {
-        "NamePrefix": settings.prefix,
-        "HomeRegion": settings.region,
-        "TemplateBucketName": bootstrap.template_bucket_name,
-        "TemplateDigest": digest,
-        "ArtifactBucketName": bootstrap.artifact_bucket_name,
-        "AccessLogBucketName": bootstrap.access_log_bucket_name,
-        "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
-        "ServiceRoleArn": bootstrap.service_role_arn,
-    }
-    bucket = bootstrap.artifact_bucket_name
-    for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
-        key = upload.choose_key(aws, bucket, artifact.key, live_parameters.get(parameter, ""))
-        values[parameter] = key
-        if key == str(artifact.key):
-            files.append(upload.File(artifact.path, bucket, key))
-    return _Uploaded(values, new_files=upload.upload(aws, files, announce=announce))
-
-
 def _refuse_unusable(settings: Settings, live: LiveStack) -> None:
     """Raise an error if a deploy cannot change the stack.
 
@@ -356,33 +320,14 @@ def _make_request(
 
 
 def _execute(
-    aws: Account,
-    request: changeset.Request,
-    display: Display,
-    *,
-    allow_replace: bool,
-    allow_hidden_changes: bool,
+    aws: Account, request: changeset.Request, change_set: changeset.ChangeSet, display: Display
 ) -> None:
-    """Create the change set, show it, and execute it if it is approved; wait for its end.
+    """Execute the change set, wait for its end, and announce the leftovers.
 
-    A new stack is protected from deletion first. At the end, the leftovers are announced.
-    Raises RefusedError if a flag is needed to allow it, FailedError with the cause.
+    A new stack is protected from deletion first. Raises FailedError with the cause.
     """
     cloudformation = aws.client("cloudformation")
     where = f"stack {request.stack}"
-    display.announce(f"change set for {where} ({request.kind.lower()})")
-    change_set = changeset.create(cloudformation, request, announce=display.announce)
-    if not change_set.changes:
-        display.announce(f"Nothing changed: AWS sees no difference in {where}.")
-        return
-    display.show_changes(change_set.changes)
-    try:
-        changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
-        changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
-        display.approve(f"Execute this change set on {where}?")
-    except (RefusedError, PlanShownError, KeyboardInterrupt):
-        _discard(cloudformation, change_set, request)
-        raise
     if request.kind == "CREATE":
         cloudformation.update_termination_protection(
             StackName=change_set.stack_id, EnableTerminationProtection=True
@@ -390,9 +335,7 @@ def _execute(
     operation = StackOperation(cloudformation, change_set.stack_id, display.show_event)
     operation.skip_earlier_events()
     cloudformation.execute_change_set(
-        ChangeSetName=change_set.arn,
-        StackName=change_set.stack_id,
-        ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}",
+        **change_set.address, ClientRequestToken=f"deploy-{uuid.uuid4().hex[:12]}"
     )
     stop_command = ""  # shown if the user interrupts
     if request.kind == "UPDATE":  # AWS cannot stop the creation of a stack
@@ -404,13 +347,28 @@ def _execute(
         raise _make_failure(operation, status, where)
 
 
-def _discard(
-    cloudformation: Any, change_set: changeset.ChangeSet, request: changeset.Request
-) -> None:
-    """Delete a change set that is not executed, and the empty stack that was made for it."""
-    cloudformation.delete_change_set(ChangeSetName=change_set.arn, StackName=change_set.stack_id)
-    if request.kind == "CREATE":  # the stack has nothing but this change set
+def _discard(aws: Account, stack: str, change_set: changeset.ChangeSet, *, is_first: bool) -> None:
+    """Delete a change set that is not executed, of the stack called ``stack``.
+
+    That of a first deploy also made an empty stack. It is deleted too, unless somebody else has
+    made a change set of it in the meantime.
+    """
+    cloudformation = aws.client("cloudformation")
+    changeset.delete(cloudformation, change_set.address)
+    if is_first and not _has_change_sets(cloudformation, stack):
         cloudformation.delete_stack(StackName=change_set.stack_id)
+        StackOperation(cloudformation, change_set.stack_id, lambda _: None).wait()
+
+
+def _has_change_sets(cloudformation: Any, stack: str) -> bool:
+    """Return whether the stack has a change set, or may have one.
+
+    The deploy role of an older bootstrap may not list them.
+    """
+    try:
+        return bool(cloudformation.list_change_sets(StackName=stack)["Summaries"])
+    except ClientError:
+        return True
 
 
 def delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display) -> None:

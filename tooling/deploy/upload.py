@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from tooling.deploy import archive
 from tooling.deploy.package import PLAIN, ArtifactKey
 from tooling.errors import FailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tooling.deploy.account import Account
+    from tooling.deploy.bootstrap import Bootstrap
+    from tooling.deploy.package import Artifacts
+    from tooling.settings import Settings
 
 NOT_FOUND_CODES = ("404", "NoSuchKey", "NotFound")
 ALREADY_EXISTS_CODES = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
@@ -42,23 +46,81 @@ class File:
         return base64.b64encode(sha256.digest()).decode()
 
 
-def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], None]) -> int:
-    """Upload the files that are not in their bucket yet; return how many.
+@dataclass(frozen=True)
+class DeploymentFiles:
+    """The files of one deploy that are not in their buckets yet, and the parameters they give.
+
+    ``deploy_values`` has the value of each of DEPLOY_PARAMETERS.
+    """
+
+    deploy_values: dict[str, str]
+    missing_templates: tuple[File, ...]  # CloudFormation reads these for the change set
+    missing_zips: tuple[File, ...]  # it reads these when it executes the change set
+
+
+def find_missing(
+    aws: Account,
+    settings: Settings,
+    bootstrap: Bootstrap,
+    artifacts: Artifacts,
+    live_parameters: Mapping[str, str],
+) -> DeploymentFiles:
+    """Return which templates and zips are not in the buckets yet; write nothing.
+
+    Raises FailedError when a template or zip in the bucket is not what its key names.
+    """
+    template_paths = sorted((settings.root / "cfn").glob("*.yaml"))
+    digest = archive.digest((path.name, path.read_bytes()) for path in template_paths)
+    templates = [
+        File(path, bootstrap.template_bucket_name, f"{digest}/{path.name}")
+        for path in template_paths
+    ]
+    values = {
+        "NamePrefix": settings.prefix,
+        "HomeRegion": settings.region,
+        "TemplateBucketName": bootstrap.template_bucket_name,
+        "TemplateDigest": digest,
+        "ArtifactBucketName": bootstrap.artifact_bucket_name,
+        "AccessLogBucketName": bootstrap.access_log_bucket_name,
+        "BoundaryPolicyArn": bootstrap.boundary_policy_arn,
+        "ServiceRoleArn": bootstrap.service_role_arn,
+    }
+    zips = []
+    bucket = bootstrap.artifact_bucket_name
+    for parameter, artifact in (("CodeKey", artifacts.code), ("LayerKey", artifacts.layer)):
+        key = choose_key(aws, bucket, artifact.key, live_parameters.get(parameter, ""))
+        values[parameter] = key
+        if key == str(artifact.key):
+            zips.append(File(artifact.path, bucket, key))
+    return DeploymentFiles(values, _select_missing(aws, templates), _select_missing(aws, zips))
+
+
+def _select_missing(aws: Account, files: Iterable[File]) -> tuple[File, ...]:
+    """Return the files that are not in their bucket yet.
 
     Raises FailedError if an object under one of the keys has another content.
     """
     s3 = aws.client("s3")
-    count = 0
+    missing = []
     for file in files:
         stored_checksum = _read_checksum(s3, aws.account, file.bucket, file.key)
         if stored_checksum is None:
-            size_kib = file.path.stat().st_size / 1024
-            announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
-            _put(s3, aws.account, file)
-            count += 1
+            missing.append(file)
         elif stored_checksum != file.compute_checksum():
             raise _make_changed_object_error(file.bucket, file.key)
-    return count
+    return tuple(missing)
+
+
+def upload(aws: Account, missing: Sequence[File], *, announce: Callable[[str], None]) -> None:
+    """Upload the files, unless another deploy has just done so.
+
+    Raises FailedError if there is now an object with another content under one of the keys.
+    """
+    s3 = aws.client("s3")
+    for file in missing:
+        size_kib = file.path.stat().st_size / 1024
+        announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
+        _put(s3, aws.account, file)
 
 
 def choose_key(aws: Account, bucket: str, built: ArtifactKey, live_key: str) -> str:

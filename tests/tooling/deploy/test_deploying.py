@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.aws import REGION, STACK_ID, checksum, event
+from tests.support.aws import REGION, STACK_ID, checksum, client_error, event
 from tests.support.deployment import (
     CONTRACT,
     DIGEST,
@@ -21,7 +21,10 @@ from tests.support.repository import ROOT
 from tooling import parameters, templates
 from tooling.deploy import archive, changeset, stack
 from tooling.deploy.package import Artifacts
-from tooling.errors import FailedError, RefusedError
+from tooling.errors import FailedError, PlanShownError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEMPLATE_FILES = sorted((ROOT / "cfn").glob("*.yaml"))
 
@@ -97,17 +100,23 @@ class TestFirstDeploy:
         assert values["HomeRegion"] == REGION
         assert "" not in {values[name] for name in parameters.DEPLOY_PARAMETERS}
 
-    def test_templates_and_zips_are_uploaded_before_the_change_set(
+    def test_templates_are_uploaded_for_the_change_set_and_zips_once_it_is_approved(
         self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         counts: list[int] = []
-        create = deployment.cloudformation.create_change_set
+        cloudformation = deployment.cloudformation
 
-        def create_and_count(**request: Any) -> dict[str, Any]:
-            counts.append(len(deployment.s3.uploads))
-            return create(**request)
+        def count_before(name: str) -> None:
+            call = getattr(cloudformation, name)
 
-        monkeypatch.setattr(deployment.cloudformation, "create_change_set", create_and_count)
+            def count_and_call(**request: Any) -> Any:
+                counts.append(len(deployment.s3.uploads))
+                return call(**request)
+
+            monkeypatch.setattr(cloudformation, name, count_and_call)
+
+        count_before("create_change_set")
+        count_before("execute_change_set")
         deployment.deploy()
         uploads = deployment.s3.uploads
         names = {(request["Bucket"], request["Key"].partition("/")[2]) for request in uploads[:-2]}
@@ -116,7 +125,7 @@ class TestFirstDeploy:
             ("artifacts", str(deployment.artifacts.code.key)),
             ("artifacts", str(deployment.artifacts.layer.key)),
         ]
-        assert counts == [len(TEMPLATE_FILES) + 2]
+        assert counts == [len(TEMPLATE_FILES), len(TEMPLATE_FILES) + 2]
 
     def test_stored_zip_with_byte_code_is_deployed_and_the_plain_one_not_uploaded(
         self, deployment: FakeDeployment
@@ -187,6 +196,84 @@ class TestNothingChanged:
         last_line = deployed.listener.lines[-1]
         assert last_line == "Nothing changed: AWS sees no difference in stack signwatch."
         assert deployed.cloudformation.call_names() == ["create_change_set"]
+
+
+def stop_with(error: BaseException) -> Callable[[], None]:
+    """Return an answer that stops the task with this error."""
+
+    def answer() -> None:
+        raise error
+
+    return answer
+
+
+DECLINED = RefusedError("deploy", "was not confirmed", "answer y")
+
+
+class TestQuestion:
+    @pytest.mark.parametrize("end", [DECLINED, PlanShownError(), KeyboardInterrupt()], ids=repr)
+    def test_first_deploy_that_is_not_approved_leaves_only_templates(
+        self, deployment: FakeDeployment, end: BaseException
+    ) -> None:
+        deployment.listener.answer = stop_with(end)
+        with pytest.raises(type(end)):
+            deployment.deploy()
+        assert deployment.listener.changes
+        assert deployment.cloudformation.call_names() == [
+            "create_change_set",
+            "delete_change_set",
+            "delete_stack",
+        ]
+        assert {request["Bucket"] for request in deployment.s3.uploads} == {"templates"}
+
+    def test_empty_stack_with_a_change_set_of_somebody_else_is_not_deleted(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.listener.answer = stop_with(DECLINED)
+        deployment.cloudformation.other_change_sets = [{"ChangeSetId": "another"}]
+        with pytest.raises(RefusedError, match="was not confirmed"):
+            deployment.deploy()
+        assert "delete_stack" not in deployment.cloudformation.call_names()
+
+    def test_empty_stack_stays_when_the_role_may_not_list_change_sets(
+        self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def deny(**_: Any) -> None:
+            raise client_error("AccessDenied")
+
+        monkeypatch.setattr(deployment.cloudformation, "list_change_sets", deny)
+        deployment.listener.answer = stop_with(DECLINED)
+        with pytest.raises(RefusedError, match="was not confirmed"):
+            deployment.deploy()
+        assert "delete_stack" not in deployment.cloudformation.call_names()
+
+    def test_live_zip_that_the_bucket_lacks_is_uploaded_after_a_question(
+        self, deployed: FakeDeployment
+    ) -> None:
+        del deployed.s3.checksums["artifacts", str(deployed.artifacts.code.key)]
+        deployed.cloudformation.changes = []
+        deployed.deploy()
+        assert deployed.listener.questions == ["Upload the live zips, which the bucket lacks?"]
+        assert [request["Bucket"] for request in deployed.s3.uploads] == ["artifacts"]
+
+    def test_empty_stack_that_was_there_before_is_not_deleted(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.cloudformation.stack = stack_in("REVIEW_IN_PROGRESS", tags=[])
+        deployment.listener.answer = stop_with(DECLINED)
+        with pytest.raises(RefusedError, match="was not confirmed"):
+            deployment.deploy()
+        assert "delete_stack" not in deployment.cloudformation.call_names()
+
+    def test_failed_first_deploy_is_deleted_only_after_a_question(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.cloudformation.stack = stack_in("ROLLBACK_COMPLETE")
+        deployment.listener.answer = stop_with(DECLINED)
+        with pytest.raises(RefusedError, match="was not confirmed"):
+            deployment.deploy()
+        assert deployment.cloudformation.calls == []
+        assert deployment.s3.uploads == []
 
 
 class TestUpdate:

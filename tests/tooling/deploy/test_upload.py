@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.aws import ACCOUNT, S3, account, checksum, client_error
 from tooling.deploy.package import ArtifactKey
-from tooling.deploy.upload import File, choose_key, upload
+from tooling.deploy.upload import File, _select_missing, choose_key, upload
 from tooling.errors import FailedError
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ def file(tmp_path: Path) -> File:
 
 
 def run(s3: S3, *files: File) -> tuple[int, list[str]]:
+    """Upload the files that are missing; return how many, and the lines shown."""
     lines: list[str] = []
-    return upload(account(s3=s3), files, announce=lines.append), lines
+    missing = _select_missing(account(s3=s3), files)
+    upload(account(s3=s3), missing, announce=lines.append)
+    return len(missing), lines
 
 
 class TestUpload:
