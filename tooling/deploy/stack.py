@@ -27,6 +27,7 @@ from tooling import invocation, parameters
 from tooling.deploy import archive, changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -368,7 +369,7 @@ def _execute(
     """
     cloudformation = aws.client("cloudformation")
     where = f"stack {request.stack}"
-    display.announce(f"change set for {where} ({request.kind.lower()})")
+    display.announce(Ongoing(f"change set for {where} ({request.kind.lower()})"))
     change_set = changeset.create(cloudformation, request, announce=display.announce)
     if not change_set.changes:
         display.announce(f"Nothing changed: AWS sees no difference in {where}.")

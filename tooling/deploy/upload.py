@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from tooling.deploy.package import PLAIN, ArtifactKey
 from tooling.errors import FailedError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def upload(aws: Account, files: Sequence[File], *, announce: Callable[[str], Non
         stored_checksum = _read_checksum(s3, aws.account, file.bucket, file.key)
         if stored_checksum is None:
             size_kib = file.path.stat().st_size / 1024
-            announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
+            announce(Ongoing(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}"))
             _put(s3, aws.account, file)
             count += 1
         elif stored_checksum != file.compute_checksum():
