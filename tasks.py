@@ -178,8 +178,10 @@ def drift(_c: Context, target: Target) -> None:
     from tooling.operate import drift
 
     opened = open_account(target)
-    report = drift.detect(opened.aws, opened.settings, announce=_make_screen().announce)
-    show_result(report.format_lines(), passed=not report.drifts)
+    screen = _make_screen()
+    report = drift.detect(opened.aws, opened.settings, announce=screen.announce)
+    screen.print_table(drift.COLUMNS, report.format_rows())
+    show_result([report.format_totals()], passed=not report.drifts)
 
 
 SECRET_HELP = {
@@ -253,12 +255,12 @@ def show_networks(_c: Context, target: Target) -> None:
 
     Exits with status 1 if an entry is unusable.
     """
-    from tooling.operate import networks
+    from tooling.operate import network_list, networks
 
     opened = open_account(target)
     lists = networks.load(opened.aws, opened.settings)
-    lines = networks.format_lists(lists, time.time())
-    show_result(lines, passed=networks.has_only_usable_entries(lists))
+    network_list.show(lists, time.time(), _make_screen())
+    show_result([], passed=networks.has_only_usable_entries(lists))
 
 
 ALLOW_HELP = {
@@ -439,8 +441,11 @@ def _scan(*, fast: bool = False, only: str | None = None) -> None:
     from tooling.checks import scan
 
     tools = scan.choose_tools(only, fast=fast)
-    report = scan.run(ROOT, ROOT / "dist", announce=_make_screen().announce, tools=tools)
-    show_result(report.format_lines(), passed=report.passed)
+    screen = _make_screen()
+    report = scan.run(ROOT, ROOT / "dist", announce=screen.announce, tools=tools)
+    show_result(report.format_findings())
+    screen.print_table(scan.COLUMNS, report.format_rows())
+    show_result([], passed=report.passed)
 
 
 TEST_HELP = {

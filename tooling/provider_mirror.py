@@ -26,6 +26,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from tooling.errors import RefusedError
+from tooling.progress import Ongoing
 from tooling.terraform import (
     MIRROR_VARIABLE,
     clean_environment,
@@ -317,7 +318,7 @@ def _download(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if provider.is_in(mirror):
             return
-        announce(f"Terraform downloads its AWS provider once, into {DOWNLOADED_MIRROR} ...")
+        announce(Ongoing(f"Terraform downloads its AWS provider once, into {DOWNLOADED_MIRROR}"))
         mirror.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="terraform-init-", dir=mirror.parent) as name:
             folder = Path(name)

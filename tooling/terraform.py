@@ -8,22 +8,25 @@ Terraform remembers what it has created.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tooling import invocation
 from tooling.errors import FailedError, RefusedError, ToolError
+from tooling.progress import Ongoing
 from tooling.signals import delay_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # The environment variable with the path of a folder that Terraform's providers are taken from.
 MIRROR_VARIABLE = "SIGNWATCH_PROVIDER_MIRROR"
@@ -39,6 +42,10 @@ BOUND = re.compile(r">=\s*(?P<version>[0-9]+(\.[0-9]+)*)")  # in required_versio
 REFUSED_BY_AWS = "operation error "
 # Exit codes of terraform plan -detailed-exitcode, by whether it would change anything.
 UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE = 0, 2
+# Lines of terraform plan and apply that say that one resource is done. They only serve the line of
+# progress: in other words of a later Terraform, it would have no counts.
+REFRESHED_LINE = re.compile(r": (Refreshing state\.\.\.|Read complete after )")
+APPLIED_LINE = re.compile(r": (Creation|Modifications|Destruction) complete after ")
 
 
 class UnreadableFileError(RefusedError):
@@ -117,16 +124,23 @@ class Terraform:
     """A copy of a Terraform configuration in ``folder``, whose state is the file ``state``.
 
     Terraform is started with the variables in ``environment``, without the user's own for it.
-    Methods raise FailedError or RefusedError if Terraform fails (see ``_explain_failure``).
+    ``announce`` shows what it does, with the number of resources that are done. Methods raise
+    FailedError or RefusedError if Terraform fails (see ``_explain_failure``).
     """
 
     folder: Path
     state: Path
     environment: Mapping[str, str]
+    announce: Callable[[str], None] = lambda _: None
 
     @classmethod
     def prepare(
-        cls, source: Path, folder: Path, state: Path, environment: Mapping[str, str]
+        cls,
+        source: Path,
+        folder: Path,
+        state: Path,
+        environment: Mapping[str, str],
+        announce: Callable[[str], None] = lambda _: None,
     ) -> Terraform:
         """Copy the .tf files of ``source`` to ``folder``, in place of what an older run left there.
 
@@ -142,7 +156,7 @@ class Terraform:
         quoted_path = json.dumps(str(state.resolve()))  # a string of HCL is quoted as in JSON
         backend = f'terraform {{\n  backend "local" {{\n    path = {quoted_path}\n  }}\n}}\n'
         (folder / "backend_override.tf").write_text(backend)
-        return cls(folder, state, environment)
+        return cls(folder, state, environment, announce)
 
     def init(self) -> None:
         """Run ``terraform init``, which installs the provider. Raises RefusedError on failure.
@@ -160,6 +174,7 @@ class Terraform:
             # A plugin cache in the user's configuration may be what the mirror links to; Terraform
             # refuses to copy a folder to itself.
             variables["TF_CLI_CONFIG_FILE"] = os.devnull
+        self.announce(Ongoing("terraform init"))
         self._run("init", *options, variables=variables)
 
     def list_resources(self) -> list[dict[str, Any]]:
@@ -182,31 +197,55 @@ class Terraform:
         options = ["-input=false", "-no-color", "-detailed-exitcode", "-out=run.plan"]
         if destroy:
             options.append("-destroy")
+        self.announce(Ongoing("terraform plan"))
         process = self._run(
-            "plan", *options, success_codes=(UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE)
+            "plan",
+            *options,
+            success_codes=(UNCHANGED_EXIT_CODE, CHANGED_EXIT_CODE),
+            show_line=self._count(REFRESHED_LINE, "terraform plan", "{} resources read"),
         )
         if process.returncode == UNCHANGED_EXIT_CODE:
             return None
         plan: dict[str, Any] = json.loads(self._run("show", "-json", "run.plan").stdout)
         return plan
 
-    def apply(self) -> None:
-        """Apply the plan that ``plan`` made."""
+    def apply(self, change_count: int | None = None) -> None:
+        """Apply the plan that ``plan`` made; it changes ``change_count`` resources, if known."""
         invocation.mark_written()
-        self._run("apply", "-input=false", "-no-color", "run.plan")
+        self.announce(Ongoing("terraform apply"))
+        total = f" of {change_count}" if change_count else ""
+        count = self._count(APPLIED_LINE, "terraform apply", f"{{}}{total} resources")
+        self._run("apply", "-input=false", "-no-color", "run.plan", show_line=count)
+
+    def _count(self, pattern: re.Pattern[str], subject: str, detail: str) -> Callable[[str], None]:
+        """Return a function that takes Terraform's lines and announces how many match so far.
+
+        ``detail`` has "{}" for the number.
+        """
+        numbers = itertools.count(1)
+
+        def count(line: str) -> None:
+            """Announce one more if the line matches."""
+            if pattern.search(line):
+                self.announce(Ongoing(subject, detail.format(next(numbers))))
+
+        return count
 
     def _run(
         self,
         *arguments: str,
         success_codes: tuple[int, ...] = (0,),
         variables: Mapping[str, str] | None = None,
+        show_line: Callable[[str], None] = lambda _: None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a terraform command with ``variables`` added to its environment.
 
+        ``show_line`` gets each line of its output at once.
         Raises FailedError or RefusedError for an exit code that is not in ``success_codes``.
         """
         environment = {**clean_environment(self.environment), **(variables or {})}
-        process = _run_to_end([require_program(), *arguments], self.folder, environment)
+        command = [require_program(), *arguments]
+        process = _run_to_end(command, self.folder, environment, show_line)
         if process.returncode not in success_codes:
             output = (process.stderr or process.stdout).strip()
             raise _explain_failure(arguments[0], output)
@@ -214,37 +253,49 @@ class Terraform:
 
 
 def _run_to_end(
-    command: list[str], folder: Path, environment: Mapping[str, str]
+    command: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    show_line: Callable[[str], None],
 ) -> subprocess.CompletedProcess[str]:
-    """Run Terraform to its end. On Ctrl-C, interrupt it once, and wait while it saves its state.
+    """Run Terraform to its end, and show each line of its output.
+
+    On Ctrl-C, interrupt it once, and wait while it saves its state.
 
     Terraform has its own process group, so that the terminal does not send it the Ctrl-C as well:
     after a second interrupt it stops without saving its state.
     """
     process: subprocess.Popen[str] | None = None
-    try:
-        with delay_signals():  # a Ctrl-C in between would leave a process that nobody waits for
-            process = _start_process(command, folder, environment)
-        stdout, stderr = process.communicate()
-    except KeyboardInterrupt:
-        if process:
-            process.send_signal(signal.SIGINT)
-            process.communicate()
-        raise
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    lines = []
+    with tempfile.TemporaryFile("w+") as errors:  # not a pipe, which would have to be read as well
+        try:
+            with delay_signals():  # a Ctrl-C in between would leave a process nobody waits for
+                process = _start_process(command, folder, environment, errors)
+            for line in process.stdout or ():
+                lines.append(line)
+                show_line(line)
+            process.communicate()  # closes its output and waits for its end
+        except KeyboardInterrupt:
+            if process:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
+            raise
+        errors.seek(0)
+        stderr = errors.read()
+    return subprocess.CompletedProcess(command, process.returncode, "".join(lines), stderr)
 
 
 def _start_process(
-    command: list[str], folder: Path, environment: Mapping[str, str]
+    command: list[str], folder: Path, environment: Mapping[str, str], errors: IO[str]
 ) -> subprocess.Popen[str]:
-    """Start Terraform in a process group of its own; its output is read later."""
+    """Start Terraform in a process group of its own; its errors go to the file ``errors``."""
     return subprocess.Popen(
         command,
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         process_group=0,
     )

@@ -172,7 +172,11 @@ class TestCodes:
 
         def run_scan(*_: Any, **__: Any) -> Any:
             parts.ran.append("scan")
-            return SimpleNamespace(passed=parts.scan, format_lines=lambda: ["a row"])
+            return SimpleNamespace(
+                passed=parts.scan,
+                format_findings=lambda: ["a finding"],
+                format_rows=lambda: [("mypy", "0", "1", "0", "strict")],
+            )
 
         def run_tests(*_: Any, parts: set[str], **__: Any) -> int:
             ran.append(sorted(parts))
@@ -187,7 +191,11 @@ class TestCodes:
         self, run: Run, parts: SimpleNamespace
     ) -> None:
         parts.scan = False
-        assert run("scan") == (1, "a row\n", "")
+        code, out, err = run("scan")
+        finding, columns, row = out.splitlines()
+        assert (code, finding, err) == (1, "a finding", "")
+        assert columns.split() == list(scan.COLUMNS)
+        assert row.split() == ["mypy", "0", "1", "0", "strict"]
 
     def test_unknown_tool_is_refused_with_the_names_of_all_tools(self, run: Run) -> None:
         expect(

@@ -383,6 +383,38 @@ class TestWithTerraform:
         text = (ROOT / page).read_text(encoding="utf-8")
         assert "state rm" in text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
+    def test_an_apply_tells_how_many_resources_are_done_while_it_runs(self, tmp_path: Path) -> None:
+        """The slow resource waits for what is announced of the other one."""
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "main.tf").write_text(
+            'resource "terraform_data" "fast" {}\n'
+            'resource "terraform_data" "slow" {\n  depends_on = [terraform_data.fast]\n'
+            '  provisioner "local-exec" {\n'
+            '    command = "for _ in $(seq 100); do [ -e seen ] && exit; sleep 0.1; done; exit 1"\n'
+            "  }\n}\n"
+        )
+        folder, lines = tmp_path / "run", list[str]()
+
+        def announce(line: str) -> None:
+            lines.append(line)
+            if line == "terraform apply: 1 of 2 resources ...":
+                (folder / "seen").touch()
+
+        source, state = tmp_path / "source", tmp_path / "x.tfstate"
+        run = Terraform.prepare(source, folder, state, clean_environment(), announce)
+        run.init()
+        run.plan({})
+        run.apply(2)
+        assert lines == [
+            "terraform init ...",
+            "terraform plan ...",
+            "terraform apply ...",
+            "terraform apply: 1 of 2 resources ...",
+            "terraform apply: 2 of 2 resources ...",
+        ]
+        run.plan({})
+        assert lines[-1] == "terraform plan: 2 resources read ..."
+
     def test_a_signal_leaves_created_resources_in_the_state(self, tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
         (tmp_path / "source" / "main.tf").write_text(

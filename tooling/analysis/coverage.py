@@ -24,6 +24,7 @@ from signwatch.detection.verdict import judge
 from tooling import templates
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
 from tooling.errors import FailedError, RefusedError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,7 @@ FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every te
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 # All addresses in the examples are in these networks (RFC 5737 and 3849, for documentation).
 EXAMPLE_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"
-COLUMNS = ("sign-in path", "certainty", "rule", "class", "unrecognised", "recognised", "Region")
+COLUMNS = ("sign-in path", "rule", "class", "unrecognised", "recognised", "Region")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class SignInPath:
     regions: tuple[str, ...]  # where AWS records it: "us-east-1", or in words "the console's"
     certainty: str  # "documented" by AWS, or "inferred"
     event: Mapping[str, Any]  # an example of its event, as EventBridge delivers it
+
+    @property
+    def mark(self) -> str:
+        """What follows its name in the table: it is marked unless AWS documents it."""
+        return "" if self.certainty == "documented" else f" ({self.certainty})"
 
     @property
     def is_read_only(self) -> bool:
@@ -108,8 +114,7 @@ class Row:
         if not rules:
             rules = "none" if self.is_required else "-"
         return (
-            self.path.name,
-            self.path.certainty,
+            self.path.name + self.path.mark,
             rules,
             self.class_name,
             self.unrecognised,
@@ -275,7 +280,7 @@ def run(
     """
     paths, rules = load_paths(), load_rules(folder)
     counts = f"{len(paths)} paths, {len(rules)} rules"
-    screen.announce(f"asking EventBridge of {account_label}: {counts} ...")
+    screen.announce(Ongoing(f"asking EventBridge of {account_label}: {counts}"))
     with eventbridge as client:
         rows = build_rows(paths, rules, make_matcher(client))
     is_red = [row.is_lost for row in rows]

@@ -84,6 +84,7 @@ def run(
         if uses_terraform:
             mirror = prepare_provider(root, Path(folder), environment, announce)
             environment[MIRROR_VARIABLE] = str(mirror)
+            announce("pytest, two tests at a time")  # pytest itself shows how far it is
             for name in ("local", "runtime", "scan"):
                 ensure(name, root)
         process = subprocess.run([*command, *extra], cwd=root, env=environment, check=False)
@@ -103,8 +104,7 @@ def prepare_provider(
     source_mirror = provider_mirror.ensure(root, environment, announce=announce)
     variables = {**environment, MIRROR_VARIABLE: str(source_mirror)}
     configuration, state = root / "terraform-bootstrap", folder / "terraform.tfstate"
-    terraform = Terraform.prepare(configuration, folder / "terraform", state, variables)
-    announce("terraform init")
+    terraform = Terraform.prepare(configuration, folder / "terraform", state, variables, announce)
     terraform.init()
     return terraform.folder / ".terraform" / "providers"
 

@@ -56,7 +56,7 @@ def plan_imports(
     imports = list_imports(plan, iam_arn)
     while True:
         _write_imports(terraform, imports)
-        announce(f"terraform plan, with the import of {len(imports)} resources")
+        announce(f"plan again, with the import of {len(imports)} resources")
         try:
             return terraform.plan(variables)
         except ToolError as error:

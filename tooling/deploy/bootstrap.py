@@ -169,10 +169,9 @@ def apply(
     variables = resolve_variables(settings, aws)
     announce(f"The deploy role may be assumed by: {', '.join(_list_trusted(variables))}")
     source = settings.root / "terraform-bootstrap"
-    terraform = Terraform.prepare(source, paths.folder, paths.state, aws.make_environment())
-    announce("terraform init")
+    environment = aws.make_environment()
+    terraform = Terraform.prepare(source, paths.folder, paths.state, environment, announce)
     terraform.init()
-    announce("terraform plan")
     plan = terraform.plan(variables)
     if plan and adopt:
         plan = adoption.plan_imports(
@@ -186,8 +185,7 @@ def apply(
     if not allow_replace:
         _refuse_loss(changes)
     approve(f"Make these {len(changes)} changes in account {settings.account}?")
-    announce("terraform apply")
-    terraform.apply()
+    terraform.apply(len(changes))
     return outputs(aws, settings.prefix)
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from tooling import templates
 from tooling.deploy import archive, layer
 from tooling.errors import RefusedError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ def _build_layer(folder: Path, dist: Path, target: Target, announce: Announce) -
 
     def add_files(scratch: Path, tree: Path) -> None:
         """Put the layer's packages into ``tree``; pip uses ``scratch``."""
-        announce("layer: installing the pins of layer/requirements.txt")
+        announce(Ongoing("layer: installing the pins of layer/requirements.txt"))
         layer.build(requirements, target.version, scratch, tree)
 
     inputs = layer.read_inputs(requirements)
@@ -213,7 +214,7 @@ def _reuse_or_build(
         add_files(Path(folder) / "scratch", tree)
         if target.interpreter:
             if announce:
-                announce(f"{kind}: compiling for Python {target.version}")
+                announce(Ongoing(f"{kind}: compiling for Python {target.version}"))
             archive.compile_tree(target.interpreter, tree, mount_path)
         new_zip = Path(folder) / "new.zip"
         archive.write(tree, new_zip)

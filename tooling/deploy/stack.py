@@ -27,6 +27,7 @@ from tooling import invocation, parameters
 from tooling.deploy import changeset, early_validation, leftovers, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -169,7 +170,7 @@ def deploy(
         display.announce(line)
     upload.upload(aws, files.missing_templates, announce=display.announce)
     request = _make_request(settings, bootstrap, values, live)
-    display.announce(f"change set for stack {request.stack} ({request.kind.lower()})")
+    display.announce(Ongoing(f"change set for stack {request.stack} ({request.kind.lower()})"))
     change_set = changeset.create(aws.client("cloudformation"), request, announce=display.announce)
     if not change_set.changes:
         display.announce(f"Nothing changed: AWS sees no difference in stack {request.stack}.")

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from tooling.deploy import archive
 from tooling.deploy.package import PLAIN, ArtifactKey
 from tooling.errors import FailedError
+from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -119,7 +120,7 @@ def upload(aws: Account, missing: Sequence[File], *, announce: Callable[[str], N
     s3 = aws.client("s3")
     for file in missing:
         size_kib = file.path.stat().st_size / 1024
-        announce(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}")
+        announce(Ongoing(f"uploading {file.key} ({size_kib:.0f} KiB) to {file.bucket}"))
         _put(s3, aws.account, file)
 
 

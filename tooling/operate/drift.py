@@ -18,6 +18,8 @@ from tooling import invocation
 from tooling.deploy import stack
 from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, UnknownStateError
+from tooling.progress import Ongoing
+from tooling.terminal.untrusted import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0  # between two polls
 DETECTION_TIMEOUT_SECONDS = 900.0  # for one stack
 DRIFTED_STATUSES = ("MODIFIED", "DELETED")
+COLUMNS = ("drift", "resource", "kind", "difference")
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,15 @@ class Drift:
     status: str  # MODIFIED or DELETED
     differences: tuple[str, ...]  # a line for each property; none if the resource was deleted
 
-    def format_lines(self) -> list[str]:
-        """Return the lines to print."""
+    def format_rows(self) -> list[tuple[str, ...]]:
+        """Return a row of COLUMNS for each difference, or one if the resource was deleted.
+
+        Whoever changed the resource chose the values, so they are escaped.
+        """
+        cells = (self.status.lower(), f"{self.stack}.{self.resource}", self.kind)
         return [
-            f"{self.status.lower()}: {self.stack}.{self.resource} ({self.kind})",
-            *[f"  {difference}" for difference in self.differences],
+            (*cells, escape_unprintable(difference, max_chars=len(difference)))
+            for difference in self.differences or ("",)
         ]
 
 
@@ -55,11 +62,14 @@ class DriftReport:
     drifts: tuple[Drift, ...]
     compared_count: int  # how many resources AWS compared
 
-    def format_lines(self) -> list[str]:
-        """Return the lines to print: each drift, then the totals."""
-        lines = [line for drift in self.drifts for line in drift.format_lines()]
+    def format_rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of the table, with a cell for each of COLUMNS."""
+        return [row for drift in self.drifts for row in drift.format_rows()]
+
+    def format_totals(self) -> str:
+        """Return the line below the table."""
         differing = f"{len(self.drifts)} differ from what was deployed"
-        return [*lines, f"{self.compared_count} resources compared, {differing}."]
+        return f"{self.compared_count} resources compared, {differing}."
 
 
 def detect(
@@ -80,7 +90,7 @@ def detect(
     drifts: list[Drift] = []
     compared_count = 0
     for stack_name in _list_stack_names(cloudformation, settings.stack):
-        announce(f"comparing stack {stack_name} ...")
+        announce(Ongoing(f"comparing stack {stack_name}"))
         _run_detection(cloudformation, stack_name, sleep)
         for resource in _list_compared_resources(cloudformation, stack_name):
             compared_count += 1

@@ -24,7 +24,7 @@ from signwatch.detection import allowance
 from signwatch.detection import networks as recognition
 from tooling.deploy import stack
 from tooling.errors import RefusedError
-from tooling.invocation import spell, spell_program
+from tooling.invocation import spell
 from tooling.terminal import untrusted
 
 if TYPE_CHECKING:
@@ -340,27 +340,6 @@ def delete(aws: Account, path: str) -> None:
             raise
 
 
-def format_lists(networks: RecognisedNetworks, now: float) -> list[str]:
-    """Return both lists as lines to print; entries that recognise nothing are marked."""
-    known_lines = []
-    unusable = recognition.parse_list(networks.known).unusable
-    for entry in recognition.split_list(networks.known):
-        mark = "  UNUSABLE, recognises nothing" if entry in unusable else ""
-        known_lines.append(f"  {untrusted.escape_unprintable(entry)}{mark}")
-    allowance_lines = [
-        f"  {format_allowance(stored, now)}"
-        for stored in sorted(networks.allowances, key=_expiry_sort_key)
-    ]
-    lines = [f"KnownNetworks, changed by {spell_program()} deploy:", *(known_lines or ["  none"])]
-    lines += [f"Allowances, changed {WHEN_EFFECTIVE}:", *(allowance_lines or ["  none"])]
-    if not networks.has_allowance_support:
-        remedy = f"run {spell('bootstrap')} and {spell('deploy')}"
-        lines.append(f"  The deployed function is too old to read allowances: {remedy}.")
-    endpoints = ", ".join(networks.endpoints) or "none, so no private address is recognised"
-    endpoints = untrusted.escape_unprintable(endpoints, LONG_VALUE_MAX_CHARS)
-    return [*lines, f"VPC endpoints that allow private addresses: {endpoints}"]
-
-
 def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     """Return whether every entry of both lists can recognise something."""
     if recognition.parse_list(networks.known).unusable:
@@ -368,7 +347,7 @@ def has_only_usable_entries(networks: RecognisedNetworks) -> bool:
     return all(stored.allowance is not None for stored in networks.allowances)
 
 
-def _expiry_sort_key(stored: StoredAllowance) -> float:
+def expiry_sort_key(stored: StoredAllowance) -> float:
     """Return the sort key: unusable entries first, then by expiry, those without expiry last."""
     if stored.allowance is None:
         return float("-inf")
@@ -388,10 +367,10 @@ def format_allowance(stored: StoredAllowance, now: float) -> str:
     who = "for everybody"
     if allowed.who:
         who = f"for {untrusted.escape_unprintable(allowed.who)} alone"
-    return f"{allowed.cidr}  {label}  {who}  {_format_expiry(allowed, now)}  id {shown_id}"
+    return f"{allowed.cidr}  {label}  {who}  {format_expiry(allowed, now)}  id {shown_id}"
 
 
-def _format_expiry(allowed: Allowance, now: float) -> str:
+def format_expiry(allowed: Allowance, now: float) -> str:
     """Return how long it is valid: "forever", or "until 2026-11-24T10:12:31Z, in 3 d 4 h"."""
     if allowed.expires is None:
         return "forever"

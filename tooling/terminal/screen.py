@@ -1,4 +1,7 @@
-"""Prints lines, tables and live events with rich; plain text where there is no terminal."""
+"""Prints lines, tables and live events with rich; plain text where there is no terminal.
+
+A screen is as wide as the terminal. Elsewhere, as in a pipe, it has COLUMNS columns, else 100.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from tooling.deploy.stack import Display
-from tooling.terminal import job_summary
+from tooling.progress import Ongoing
+from tooling.terminal import job_summary, table
+from tooling.terminal.live_line import LIVE_LINE, discard_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rich.console import RenderableType
+
     from tooling.deploy import bootstrap, changeset
     from tooling.deploy.stack_events import StackEvent
 
-WIDTH_WITHOUT_TERMINAL = 120
+WIDTH_WITHOUT_TERMINAL, MIN_WIDTH = 100, 40
 STEP_CHARS = 80  # for the title of a step, before its duration
 ALERT_WIDTH = 100  # for a text message and an e-mail side by side
+STATUS_WIDTH = 27  # of the column with the status of a stack event
+WAITING = Ongoing("waiting for CloudFormation", is_kept=False)
 ACTION_MARKS = {  # action of Terraform or CloudFormation -> the mark that stands before its line
     "create": "+",
     "Add": "+",
@@ -46,7 +54,7 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing any more, and let the task go on."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 class Screen:
@@ -57,15 +65,21 @@ class Screen:
         if sys.stdout.isatty():
             self.rich: Console = _Console(highlight=False, soft_wrap=True)
         else:
-            self.rich = _Console(width=WIDTH_WITHOUT_TERMINAL, soft_wrap=True)
+            width = _read_width(os.environ.get("COLUMNS", ""))
+            self.rich = _Console(
+                width=width, force_terminal=False, color_system=None, soft_wrap=True
+            )
 
     def announce(self, text: str) -> None:
-        """Print one line immediately."""
-        self.rich.print(Text(text))
+        """Print one line immediately. An Ongoing one shows its seconds until the next line."""
+        if isinstance(text, Ongoing):
+            LIVE_LINE.show(text)
+        else:
+            self._print_line(Text(text))
 
     def print_heading(self, text: str) -> None:
         """Print the title of a step."""
-        self.rich.print(f"\n[bold]{escape(text)}[/bold]")
+        self._print_line(Text(f"\n{text}", style="bold"))
 
     def print_plan(self, changes: Sequence[bootstrap.Change]) -> None:
         """Print the changes that Terraform is going to make."""
@@ -87,29 +101,44 @@ class Screen:
         job_summary.add_table("Change set", columns, rows)
 
     def print_event(self, event: StackEvent) -> None:
-        """Print one event of a stack operation; a failure in red and with its reason."""
-        line = f"  {event.status:<28} {event.stack}.{event.resource}"
-        if event.status.endswith("_FAILED"):
-            self.rich.print(Text(f"{line}  {event.reason}", style="red"))
-        else:
-            self.rich.print(Text(line, style="dim"))
+        """Print one event of a stack operation; a failure in red and with its reason.
+
+        Until the next line, a line of progress fills the pause.
+        """
+        has_failed = event.status.endswith("_FAILED")
+        resource = f"{event.stack}.{event.resource}"
+        if has_failed:
+            resource += f"  {event.reason}"
+        lines = table.format_pair(
+            event.status,
+            resource,
+            self.rich.width,
+            name_width=STATUS_WIDTH,
+            indent=table.INDENT,
+        )
+        self._print_line(Text("\n".join(lines), style="red" if has_failed else "dim"))
+        LIVE_LINE.show(WAITING)
 
     def print_pairs(self, values: Mapping[str, str]) -> None:
-        """Print names and values in two columns."""
-        width = max(map(len, values), default=0)
+        """Print names and values in two columns; a value that does not fit is below its name.
+
+        In a pipe each pair is one line, so that a program can read it.
+        """
+        name_width = max(map(len, values), default=0)
+        width = self.rich.width if self.rich.is_terminal else sys.maxsize
         for name, value in values.items():
-            self.announce(f"{name:<{width}}  {value}")
+            for line in table.format_pair(name, value, width, name_width=name_width):
+                self._print_line(Text(line))
 
     def print_table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[str]], is_red: Sequence[bool]
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        is_red: Sequence[bool] | None = None,
     ) -> None:
         """Print a table without cutting any cell. ``is_red`` says for each row if it is red."""
-        lines = [columns, *rows]
-        styles = ["bold", *("red" if row_is_red else "" for row_is_red in is_red)]
-        widths = [max(map(len, column_cells)) for column_cells in zip(*lines, strict=True)]
-        for cells, style in zip(lines, styles, strict=True):
-            padded_cells = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
-            self.rich.print(Text("  ".join(padded_cells).rstrip(), style=style))
+        styles = ["red" if row_is_red else "" for row_is_red in is_red or [False] * len(rows)]
+        self._print_laid_out(columns, rows, styles)
 
     def print_alert(self, text: str, email: str) -> None:
         """Print a text message in a box as wide as a phone's screen, and the e-mail beside it.
@@ -127,7 +156,7 @@ class Screen:
         else:
             for box in boxes:
                 grid.add_row(box)
-        self.rich.print(grid, soft_wrap=False)  # the boxes wrap; soft wrapping would cut them
+        self._print_boxes(grid)
 
     @contextmanager
     def show_step(self, title: str) -> Iterator[Callable[[str], None]]:
@@ -136,6 +165,7 @@ class Screen:
         Yield a function that says what the step does now. On a terminal the line shows that and
         turns; elsewhere it ends when the step does.
         """
+        LIVE_LINE.end()
         start = time.monotonic()
         is_terminal = self.rich.is_terminal
         try:
@@ -161,10 +191,35 @@ class Screen:
 
     def _print_changes(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table of changes. The first cell of a row is its mark, which gives its colour."""
-        table = Table(box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            mark = row[0]
-            table.add_row(*map(escape, row), style=MARK_COLOURS.get(mark))
-        self.rich.print(table)
+        self._print_laid_out(columns, rows, [MARK_COLOURS.get(row[0], "") for row in rows])
+
+    def _print_laid_out(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
+    ) -> None:
+        """Print a table; ``styles`` has rich's style for each row."""
+        LIVE_LINE.end()  # also before an empty table: a question may follow
+        for part in table.lay_out(columns, rows, self.rich.width, styles):
+            if isinstance(part, Text):
+                self._print_line(part)
+            else:
+                self._print_boxes(part)
+
+    def _print_line(self, line: Text) -> None:
+        """Print a line and leave it to the terminal to wrap it."""
+        LIVE_LINE.end()
+        self.rich.print(line)
+
+    def _print_boxes(self, renderable: RenderableType) -> None:
+        """Print what rich itself wraps, without the spaces at the ends of lines."""
+        LIVE_LINE.end()
+        with self.rich.capture() as capture:
+            self.rich.print(renderable, soft_wrap=False)
+        for line in capture.get().splitlines():
+            self.rich.print(Text.from_ansi(line.rstrip()))
+
+
+def _read_width(columns: str) -> int:
+    """Return the width that the variable COLUMNS asks for; without a usable one, the default."""
+    if columns.isascii() and columns.isdigit() and int(columns) >= MIN_WIDTH:
+        return int(columns)
+    return WIDTH_WITHOUT_TERMINAL

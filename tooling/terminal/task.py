@@ -26,6 +26,7 @@ from tooling.errors import (
     ToolError,
     UnknownStateError,
 )
+from tooling.terminal.live_line import end_live_line
 from tooling.terminal.target import STACK_HELP, SWITCHES
 from tooling.terminal.untrusted import escape_unprintable
 
@@ -79,7 +80,7 @@ def task(
         def run(context: invoke.Context, **flags: Any) -> None:
             """Call the function; turn its errors into a message and an exit code."""
             given = {flag: flags.get(flag) for flag in invocation.TARGET_FLAGS}
-            with map_errors(task_name, given):
+            with map_errors(task_name, given), end_live_line():
                 call_function(context, flags)
 
         run.__signature__ = signature  # type: ignore[attr-defined] # Invoke reads the flags from it

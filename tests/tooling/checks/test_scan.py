@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -30,14 +32,14 @@ class TestReport:
         assert not Report((GOOD, BAD)).passed
         assert not Report(()).passed
 
-    def test_findings_come_before_the_table(self) -> None:
-        findings, *table = Report((GOOD, BAD)).format_lines()
-        assert findings == "--- mypy\nx.py:1: error: <wrong>\ny.py:2: error"
-        assert [line.split()[:4] for line in table] == [
-            ["tool", "passed", "failed", "skipped"],
-            ["ruff", "1", "0", "0"],
-            ["mypy", "0", "2", "0"],
+    def test_the_report_has_the_findings_and_a_row_for_each_tool(self) -> None:
+        report = Report((GOOD, BAD))
+        assert report.format_findings() == ["--- mypy\nx.py:1: error: <wrong>\ny.py:2: error"]
+        assert report.format_rows() == [
+            ("ruff", "1", "0", "0", "Python"),
+            ("mypy", "0", "2", "0", "strict"),
         ]
+        assert len(scan.COLUMNS) == len(report.format_rows()[0])
 
     def test_junit_has_a_case_for_each_tool(self) -> None:
         suite = ElementTree.fromstring(Report((GOOD, BAD)).to_junit())  # noqa: S314 - our own XML
@@ -78,8 +80,38 @@ class TestRun:
             ("b", 1, (), 3),
         ]
         assert report.passed
-        assert lines == ["scanning: a, b ..."]
+        assert lines[0] == "scanning, two tools at a time: a, b"
+        assert {"  " + line.split()[0] for line in lines if line.endswith(" s  passed")} == {
+            "  a",
+            "  b",
+        }
         assert b'name="a"' in (tmp_path / "scan" / "junit.xml").read_bytes()
+
+    def test_each_tool_has_a_line_as_it_ends_while_the_others_run(self, tmp_path: Path) -> None:
+        lines: list[str] = []
+        has_shown_fast = threading.Event()
+
+        def announce(line: str) -> None:
+            lines.append(line)
+            if line.startswith("  fast"):
+                has_shown_fast.set()
+
+        def run_slow(_: Workspace) -> Outcome:
+            return Outcome(int(has_shown_fast.wait(10)), findings=("bad",))
+
+        tools = [
+            Tool("slow", "x", run_slow, fast=True),
+            Tool("fast", "y", lambda _: Outcome(1), fast=True),
+        ]
+        report = scan.run(ROOT, tmp_path, announce=announce, tools=tools)
+        assert report.results[0].passed == 1, "it ended before the line of the fast one"
+        ended = [line for line in lines if line.startswith("  ")]
+        assert [re.sub(r" +[\d.]+ s", "", line) for line in ended] == [
+            "  fast  passed",
+            "  slow  1 failed",
+        ]
+        after_fast = lines[lines.index(ended[0]) + 1]
+        assert after_fast == "running slow: 1 of 2 tools have ended ..."
 
     def test_one_failed_tool_fails_the_scan(self, tmp_path: Path) -> None:
         tools = [

@@ -118,7 +118,7 @@ def test_terraform_init_runs_once_before_the_tests(tmp_path: Path) -> None:
     mirror = test_run.prepare_provider(ROOT, tmp_path, dict(os.environ), listener.announce)
     assert mirror.is_relative_to(tmp_path)
     assert Provider.read(ROOT, os.environ).is_in(mirror)
-    assert listener.lines[-1] == "terraform init"
+    assert listener.lines[-1] == "terraform init ..."
 
 
 @pytest.mark.parametrize("code", [0, 1, 5])

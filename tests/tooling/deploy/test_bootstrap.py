@@ -217,7 +217,8 @@ class FakeTerraform:
         self.variables = variables
         return self.planned
 
-    def apply(self) -> None:
+    def apply(self, change_count: int) -> None:
+        assert change_count == len(bootstrap.list_changes(self.planned or {}))
         self.commands.append("apply")
 
 
@@ -298,7 +299,7 @@ class TestApply:
     ) -> None:
         terraform = FakeTerraform(None)
         self.run(monkeypatch, terraform)
-        source, folder, state, environment = terraform.prepared
+        source, folder, state, environment, _announce = terraform.prepared
         assert source == Path("checkout/terraform-bootstrap")
         assert TerraformPaths(folder, state) == TerraformPaths.for_settings(
             settings(Path("checkout"))

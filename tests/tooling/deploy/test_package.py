@@ -252,8 +252,8 @@ class TestLayer:
         monkeypatch.setattr(archive, "compile_tree", lambda *_: None)
         package.build(root, root / "dist", announce=lines.append, runtime=RUNNING_RUNTIME)
         assert lines == [
-            "layer: installing the pins of layer/requirements.txt",
-            f"layer: compiling for Python {RUNNING_VERSION}",
+            "layer: installing the pins of layer/requirements.txt ...",
+            f"layer: compiling for Python {RUNNING_VERSION} ...",
         ]
 
 

@@ -100,12 +100,25 @@ def test_drift_on_any_page_is_reported_with_both_values(cloudformation: CloudFor
         resource("MODIFIED", PropertyDifferences=[difference]),
         resource("DELETED", "AWS::SNS::Topic", "Topic"),
     ]
-    assert detect(cloudformation).format_lines() == [
-        "modified: signwatch-grandchild-1.Rule (AWS::Events::Rule)",
-        "  /State: DISABLED, not ENABLED",
-        "deleted: signwatch-grandchild-1.Topic (AWS::SNS::Topic)",
-        "4 resources compared, 2 differ from what was deployed.",
+    report = detect(cloudformation)
+    rule, topic = "signwatch-grandchild-1.Rule", "signwatch-grandchild-1.Topic"
+    assert report.format_rows() == [
+        ("modified", rule, "AWS::Events::Rule", "/State: DISABLED, not ENABLED"),
+        ("deleted", topic, "AWS::SNS::Topic", ""),
     ]
+    totals = "4 resources compared, 2 differ from what was deployed."
+    assert report.format_totals() == totals
+
+
+def test_control_characters_in_a_changed_value_are_escaped_and_nothing_is_cut(
+    cloudformation: CloudFormation,
+) -> None:
+    value = "\x1b[2J" + "x" * 500
+    difference = {"PropertyPath": "/Name", "ExpectedValue": "a", "ActualValue": value}
+    cloudformation.resources["signwatch"] = [resource("MODIFIED", PropertyDifferences=[difference])]
+    ((*_, shown),) = detect(cloudformation).format_rows()
+    assert shown.isprintable()
+    assert "x" * 500 in shown
 
 
 def test_nested_stacks_and_unchecked_resources_are_not_counted(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
+from rich.console import Console
 
 from signwatch.detection import allowance
 from signwatch.detection import networks as recognition
@@ -25,8 +27,9 @@ from tests.support.aws import (
 from tests.support.listener import confirm_all
 from tests.support.refusals import refusal_of
 from tooling.errors import RefusedError
-from tooling.operate import networks
+from tooling.operate import network_list, networks
 from tooling.settings import Settings
+from tooling.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from tooling.deploy.account import Account
     from tooling.operate.networks import RecognisedNetworks
 
+NO_ENDPOINT = "none, so no private address is recognised"
 NOW = 1_795_687_200.0  # 2026-11-26T10:00:00Z
 DAY = 24 * 3600
 SETTINGS = Settings(account=ACCOUNT, region=REGION, prefix="signwatch")
@@ -80,25 +84,36 @@ def load(*allowances: Allowance, **more: Any) -> RecognisedNetworks:
     return networks.load(account_with(*allowances, **more), SETTINGS)
 
 
+def show_lists(lists: RecognisedNetworks) -> list[str]:
+    """Return the lines that ``networks`` shows on a wide screen."""
+    screen = Screen()
+    screen.rich = Console(width=300, file=io.StringIO(), soft_wrap=True)
+    network_list.show(lists, NOW, screen)
+    return cast("io.StringIO", screen.rich.file).getvalue().splitlines()
+
+
 class TestList:
     def test_both_lists_are_shown_and_allowances_in_order_of_expiry(self) -> None:
         until = "until 2026-11-29T10:00:00Z, in 3 d 0 h"
         expired = "EXPIRED at 2026-11-26T10:00:00Z, recognises nothing"
         loaded = load(LAB, HOTEL, EXPIRED)
-        assert networks.format_lists(loaded, NOW) == [
-            "KnownNetworks, changed by ./inv deploy:",
-            "  203.0.113.0/24",
-            "  10.0.0.0/8",
-            "Allowances, changed within a minute, without a deploy:",
-            f"  192.0.2.0/24  fair  for everybody  {expired}  id {EXPIRED.name}",
-            f"  198.51.100.7/32  hotel in Oslo  for Anaya alone  {until}  id {HOTEL.name}",
-            f"  2001:db8::/48  lab  for everybody  forever  id {LAB.name}",
-            "VPC endpoints that allow private addresses: none, so no private address is recognised",
+        shown = show_lists(loaded)
+        assert [re.split(" {2,}", line) for line in shown] == [
+            ["KnownNetworks, changed by ./inv deploy:"],
+            ["network"],
+            ["203.0.113.0/24"],
+            ["10.0.0.0/8"],
+            ["Allowances, changed within a minute, without a deploy:"],
+            ["network", "label", "for", "valid", "id"],
+            ["192.0.2.0/24", "fair", "everybody", expired, EXPIRED.name],
+            ["198.51.100.7/32", "hotel in Oslo", "Anaya", until, HOTEL.name],
+            ["2001:db8::/48", "lab", "everybody", "forever", LAB.name],
+            [f"VPC endpoints that allow private addresses: {NO_ENDPOINT}"],
         ]
         assert networks.has_only_usable_entries(loaded)
 
     def test_empty_lists_are_shown_as_none(self) -> None:
-        lines = networks.format_lists(load(parameters={}), NOW)
+        lines = show_lists(load(parameters={}))
         assert lines.count("  none") == 2
         remedy = "run ./inv bootstrap and ./inv deploy"
         assert f"  The deployed function is too old to read allowances: {remedy}." in lines
@@ -107,9 +122,11 @@ class TestList:
     def test_a_wide_range_that_is_stored_is_marked_and_recognises_nothing(self, cidr: str) -> None:
         entry = {"cidr": cidr, "label": "all", "who": None, "expires": None, "wide": True}
         loaded = load(everywhere=json.dumps(entry))
-        (line,) = [line for line in networks.format_lists(loaded, NOW) if cidr in line]
-        assert line.startswith(f"  UNUSABLE, recognises nothing: '{cidr}' is wider than /")
-        assert line.endswith("id everywhere")
+        (line,) = [line for line in show_lists(loaded) if cidr in line]
+        problem, shown_id = re.split(" {2,}", line)[1:]
+        assert line.startswith("UNUSABLE  ")
+        assert problem.startswith(f"recognises nothing: '{cidr}' is wider than /")
+        assert shown_id == "everywhere"
         assert not networks.has_only_usable_entries(loaded)
         assert not networks.check_address(loaded, "16.0.0.7", None, NOW).is_recognised
         assert not networks.check_address(loaded, "2001:db8::7", None, NOW).is_recognised
@@ -121,13 +138,13 @@ class TestList:
         self, known: str, more: dict[str, str]
     ) -> None:
         loaded = load(LAB, parameters={**KNOWN, "KnownNetworks": known}, **more)
-        assert sum("UNUSABLE" in line for line in networks.format_lists(loaded, NOW)) == 1
+        assert sum("UNUSABLE" in line for line in show_lists(loaded)) == 1
         assert not networks.has_only_usable_entries(loaded)
 
     def test_control_characters_in_stored_text_are_escaped(self) -> None:
         strange = {"cidr": "\x1b[31m\u202e", "label": "x", "who": None, "expires": None}
         loaded = load(**{"x\x1b": json.dumps(strange)})
-        assert all(line.isprintable() for line in networks.format_lists(loaded, NOW))
+        assert all(line.isprintable() for line in show_lists(loaded))
 
     @pytest.mark.parametrize(
         ("seconds", "text"),
@@ -135,7 +152,7 @@ class TestList:
     )
     def test_the_time_left_is_shown_in_its_two_largest_units(self, seconds: int, text: str) -> None:
         loaded = load(allowance.make("192.0.2.7", "x", expires=int(NOW) + seconds))
-        assert any(text in line for line in networks.format_lists(loaded, NOW))
+        assert any(text in line for line in show_lists(loaded))
 
 
 class TestParseDuration:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore import exceptions
-from invoke import Exit
+from invoke import Context, Exit
 
 from tests.support.aws import client_error
 from tests.support.refusals import refusal_of
@@ -16,7 +16,9 @@ from tooling import invocation
 from tooling.deploy import stack
 from tooling.environment import BrokenEnvironmentError
 from tooling.errors import FailedError, RefusedError, UnknownStateError
+from tooling.progress import Ongoing
 from tooling.terminal import task
+from tooling.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,19 @@ def end_with(error: BaseException) -> Iterator[pytest.ExceptionInfo[Exit]]:
     with pytest.raises(Exit) as exit_info, task.map_errors("deploy"):
         raise error
     yield exit_info
+
+
+def test_a_line_of_progress_has_ended_when_an_error_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_context: Context) -> None:
+        """Fail while something goes on."""
+        Screen().announce(Ongoing("work"))
+        raise FailedError(*TEXTS)
+
+    with pytest.raises(Exit):
+        task.task(writes=False, help={})(fail)(Context())
+    assert capsys.readouterr() == ("work ...\n", "invoke fail: here: is wrong\nTry: fix it\n")
 
 
 @pytest.mark.parametrize(
