@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tooling.local.emulator import Emulator
     from tooling.local.twilio_server import TwilioServer
 
+pytest.register_assert_rewrite("tests.support.command_line")  # its asserts then show their values
 SLOW_MARKS = ("terraform", "scan", "end_to_end", "local")
 TERRAFORM_MARKS = ("terraform", "end_to_end", "local")
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")

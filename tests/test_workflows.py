@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
+from invoke import Exit
 
 from tests.support import repository
 from tests.support.repository import ROOT
@@ -101,10 +102,14 @@ class TestTasks:
         assert len(job.tasks) == 1
         assert set(job.tasks) <= set(collection().task_names)
 
-    def test_an_unknown_task_or_flag_is_refused(self) -> None:
-        for command in ("./inv no-such-task", "./inv test --no-such-flag"):
-            with pytest.raises(Exception, match="no-such"):
-                parse(command)
+    @pytest.mark.parametrize("command", ["./inv no-such-task", "./inv test --no-such-flag"])
+    def test_an_unknown_task_or_flag_is_refused(
+        self, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(Exit) as end:
+            parse(command)
+        assert end.value.code == 2
+        assert "no-such" in capsys.readouterr().err
 
     @every_job
     def test_no_command_contains_an_expression(self, job: Job) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.command_line import Aws, Run, TaskEnd
 
-pytest.register_assert_rewrite("tests.support.command_line")  # its asserts then show their values
 # Every task reads the Terraform files.
 load_defaults_once = functools.cache(terraform.load_defaults)
 
