@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
-# The source roots of tooling and of signwatch, and the data of the function's layer. They come
-# last: a file of the checkout called copy.py must not take the place of a module of Python.
-sys.path += [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
+# The source roots of tooling and of signwatch. They come last: a file of the checkout called
+# copy.py must not take the place of a module of Python.
+sys.path += [str(ROOT), str(ROOT / "lambda")]
 
 # ruff: noqa: E402 - the source roots must be known first
 from tooling import invocation

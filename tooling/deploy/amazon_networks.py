@@ -10,12 +10,15 @@ of addresses. The version, and the checksum of its archive, stand in layer/READM
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import runpy
 import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signwatch.detection import aws_addresses
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -45,6 +48,27 @@ those of AWS, merged.
 RANGES = """\\
 '''
 FOOTER = '"""\n'
+
+
+def is_aws_address(source: str) -> bool:
+    """Return whether ``source`` is an address in the list of this checkout, as the function does.
+
+    Raises RefusedError if the list is missing or damaged.
+    """
+    return aws_addresses.contains(load_ranges(TARGET), source)
+
+
+@functools.lru_cache(maxsize=1)
+def load_ranges(path: Path) -> aws_addresses.AddressRanges:
+    """Return the ranges in the module at ``path``.
+
+    Raises RefusedError if it is missing or damaged.
+    """
+    try:
+        return aws_addresses.parse_ranges(runpy.run_path(str(path))["RANGES"])
+    except Exception as error:
+        what = f"is no list of AWS's address ranges: {error}"
+        raise RefusedError(str(path), what, "restore the file with git") from error
 
 
 def merge_rows(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,46 +1,41 @@
-"""Says whether an address belongs to the networks of AWS itself.
+"""Says whether an address is in a list of AWS's own address ranges.
 
-The list of ranges is a module of the Lambda layer, because few events need it: layer/README.md says
-where it comes from. It has the machines of AWS's customers (EC2) too, which the same networks
-announce.
+The list is handed in: enrichment/aws_ranges opens it. It has the machines of AWS's customers (EC2)
+too.
 """
 
-import functools
-import importlib
 from bisect import bisect_right
+from typing import NamedTuple
 
 from signwatch.detection.networks import pack_address
 
-LIST_MODULE = "amazon_networks"
+
+class AddressRanges(NamedTuple):
+    """Ranges in ascending order and without overlap: ``firsts[i]`` to ``lasts[i]``."""
+
+    firsts: tuple[bytes, ...]
+    lasts: tuple[bytes, ...]
 
 
-def is_aws_address(source: str) -> bool:
-    """Return whether ``source`` is one address, and in a network of AWS.
+def parse_ranges(text: str) -> AddressRanges:
+    """Parse lines such as "3.0.0.0 3.255.255.255", in ascending order, IPv4 before IPv6.
 
-    Without a usable list, no address is: then what AWS's backends do is reported.
+    Raises ValueError if there is no line, or one that is damaged or out of order.
     """
+    keys = [_make_key(address) for line in text.splitlines() for address in line.split()]
+    if not keys or len(keys) % 2 or keys != sorted(keys):
+        raise ValueError("the ranges are incomplete or out of order")
+    return AddressRanges(tuple(keys[::2]), tuple(keys[1::2]))
+
+
+def contains(ranges: AddressRanges, source: str) -> bool:
+    """Return whether ``source`` is one address, and in one of the ranges."""
     try:
         key = _make_key(source)
     except ValueError:
         return False
-    firsts, lasts = _load_ranges()
-    position = bisect_right(firsts, key) - 1  # the only range that can contain it
-    return position >= 0 and key <= lasts[position]
-
-
-@functools.lru_cache(maxsize=1)
-def _load_ranges() -> tuple[list[bytes], list[bytes]]:
-    """Return the first and the last addresses of all ranges, in order; empty if unusable."""
-    firsts, lasts = [], []
-    try:
-        text = importlib.import_module(LIST_MODULE).RANGES
-        for line in text.splitlines():
-            first, last = map(_make_key, line.split())
-            firsts.append(first)
-            lasts.append(last)
-    except Exception:  # noqa: BLE001 - a missing or damaged list must not stop an alert
-        return [], []
-    return firsts, lasts
+    position = bisect_right(ranges.firsts, key) - 1  # the only range that can contain it
+    return position >= 0 and key <= ranges.lasts[position]
 
 
 def _make_key(text: str) -> bytes:

@@ -57,3 +57,17 @@ def test_list_of_the_repository_is_in_order_and_without_overlap() -> None:
         addresses = [int(end) for pair in ranges if pair[0].version == version for end in pair]
         assert addresses == sorted(addresses)
     assert [first.version for first, _ in ranges] == sorted(first.version for first, _ in ranges)
+
+
+class TestCheckout:
+    def test_its_list_is_the_one_that_explain_asks(self) -> None:
+        assert amazon_networks.is_aws_address("3.5.140.7")
+        assert not amazon_networks.is_aws_address("203.0.113.10")
+
+    @pytest.mark.parametrize("text", [None, "", "RANGES = 7", "RANGES = '3.5.140.0'", "RANGES ="])
+    def test_missing_or_damaged_list_is_refused(self, tmp_path: Path, text: str | None) -> None:
+        path = tmp_path / "ranges.py"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(RefusedError, match="is no list of AWS's address ranges"):
+            amazon_networks.load_ranges(path)
