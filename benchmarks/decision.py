@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
 
 from signwatch.detection import networks, signin, verdict  # noqa: E402 - needs the source roots
 from tests.support.sign_ins import CASES  # noqa: E402 - needs the source roots
-from tooling.deploy.amazon_networks import is_aws_address  # noqa: E402 - needs the source roots
+from tooling.deploy.aws_ranges import is_aws_address  # noqa: E402 - needs the source roots
 
 ROUNDS = 400
 REPEATS = 7

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from signwatch.detection import sign_in_paths, signin
 from tests.support.repository import ROOT
-from tooling.deploy.amazon_networks import is_aws_address
+from tooling.deploy.aws_ranges import is_aws_address
 
 if TYPE_CHECKING:
     import random

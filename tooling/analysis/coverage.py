@@ -23,7 +23,7 @@ from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
 from tooling import templates
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
-from tooling.deploy.amazon_networks import is_aws_address
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from signwatch.detection.verdict import (
 )
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
-from tooling.deploy.amazon_networks import is_aws_address
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch.detection.record import open_record
 from signwatch.detection.signin import SignIn, Unreadable, read
-from tooling.deploy.amazon_networks import is_aws_address
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 from tooling.invocation import spell
 from tooling.terminal.untrusted import escape_unprintable

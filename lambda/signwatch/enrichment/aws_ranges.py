@@ -7,9 +7,9 @@ import functools
 import importlib
 
 from signwatch import log
-from signwatch.detection.aws_addresses import AddressRanges, contains, parse_ranges
+from signwatch.detection import networks
 
-LIST_MODULE = "amazon_networks"
+LIST_MODULE = "aws_ranges"
 
 
 def is_aws_address(source: str, now: float) -> bool:
@@ -22,10 +22,10 @@ def is_aws_address(source: str, now: float) -> bool:
     except Exception as error:  # noqa: BLE001 - a missing or damaged list must not stop an alert
         log.write_failure("AWS address ranges", error, now)
         return False
-    return contains(ranges, source)
+    return networks.recognises(ranges, source)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_ranges() -> AddressRanges:
+def _load_ranges() -> networks.Networks:
     """Return the ranges in the list. Raises any exception if it is missing or damaged."""
-    return parse_ranges(importlib.import_module(LIST_MODULE).RANGES)
+    return networks.parse_lines(importlib.import_module(LIST_MODULE).RANGES)

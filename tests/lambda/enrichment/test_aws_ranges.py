@@ -117,10 +117,37 @@ def test_call_is_texted_or_noted_as_the_owner_says(
     assert world.secrets.calls == ["get_secret_value"]  # a text needs the secret
 
 
+@pytest.mark.parametrize(
+    ("source", "is_aws"),
+    [
+        ("3.5.140.0", True),
+        ("::ffff:3.5.140.7", True),
+        ("2600:1f18::1", True),
+        ("2600:1F18:0:0:0:0:0:1", True),
+        ("203.0.113.10", False),
+        ("2001:db8::1", False),
+        ("10.0.0.1", False),
+        (" 3.5.140.7", False),
+        ("3.5.140.7:443", False),
+        ("3.5.140.7, 3.5.140.8", False),
+        ("2600:1f18::1%eth0", False),
+        ("3.5.140.7.example.com", False),
+        ("", False),
+    ],
+)
+def test_only_one_address_in_the_list_is_of_aws(source: str, *, is_aws: bool) -> None:
+    assert aws_ranges.is_aws_address(source, 0.0) is is_aws
+
+
 class TestDamagedList:
     @pytest.mark.parametrize(
         "module",
-        [None, SimpleNamespace(), SimpleNamespace(RANGES=""), SimpleNamespace(RANGES="3.5.140.0")],
+        [
+            None,
+            SimpleNamespace(),
+            SimpleNamespace(RANGES=""),
+            SimpleNamespace(RANGES="3.5.140.0/22 3.8"),
+        ],
         ids=["no module", "no ranges", "empty", "damaged"],
     )
     @pytest.mark.parametrize("name", CALLS)

@@ -16,7 +16,7 @@ from tests.support.emulator import EmulatorAccount
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT, blocks
 from tooling.analysis import coverage
-from tooling.deploy.amazon_networks import is_aws_address
+from tooling.deploy.aws_ranges import is_aws_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
