@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from invoke import Collection, Context, Exit
 
 ROOT = Path(__file__).resolve().parent
-# The source roots of tooling and of signwatch, and the data of the function's layer. They come
-# last: a file of the checkout called copy.py must not take the place of a module of Python.
-sys.path += [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
+# The source roots of tooling and of signwatch. They come last: a file of the checkout called
+# copy.py must not take the place of a module of Python.
+sys.path += [str(ROOT), str(ROOT / "lambda")]
 
 # ruff: noqa: E402 - the source roots must be known first
 from tooling import invocation
@@ -346,6 +346,30 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
     show_result(result.lines, passed=result.is_recognised)
 
 
+REFRESH_HELP = {
+    "version": "the version of the package to take; default: the newest",
+    "check": "write nothing; exit with status 1 if the list is not that of the locked package; "
+    "default: off",
+}
+
+
+@task(name="networks.refresh", writes=True, help=REFRESH_HELP)
+def refresh_networks(_c: Context, version: str | None = None, check: bool = False) -> None:
+    """Update the list of AWS's own addresses in this checkout; the next deploy takes it.
+
+    It comes from a package on pip's index, and is locked by version and hash. No account is needed.
+    """
+    from tooling.deploy import aws_ranges
+
+    announce = _make_screen().announce
+    aws_ranges.refuse_version_with_check(version, check=check)
+    if check:
+        result = aws_ranges.check(ROOT, announce)
+        show_result(result.lines, passed=result.is_unchanged)
+    else:
+        show_result(aws_ranges.refresh(ROOT, version, announce).lines)
+
+
 FORGET_HELP = {"who": "the whole name of the person or role; default: none, it is required"}
 
 
@@ -625,6 +649,7 @@ networks.add_task(show_networks, name="list", default=True)
 networks.add_task(allow_network)
 networks.add_task(revoke_network)
 networks.add_task(check_network)
+networks.add_task(refresh_networks)
 # ./inv lists the tasks in this order, below these headings.
 GROUPS = {
     "Set up": (bootstrap, deploy, secret, signin_test, outputs),

@@ -19,10 +19,11 @@ from statistics import fmean, median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda")]
 
 from signwatch.detection import networks, signin, verdict  # noqa: E402 - needs the source roots
 from tests.support.sign_ins import CASES  # noqa: E402 - needs the source roots
+from tooling.deploy.aws_ranges import is_aws_address  # noqa: E402 - needs the source roots
 
 ROUNDS = 400
 REPEATS = 7
@@ -57,7 +58,7 @@ def measure_once(records: list[str], known: networks.Networks) -> float:
     parse_seconds = time.perf_counter() - start
     start = time.perf_counter()
     for event in events:
-        reading = signin.read(event)
+        reading = signin.read(event, is_aws_address)
         recognised = False
         if isinstance(reading, signin.SignIn):
             recognised = networks.recognises(known, reading.source)

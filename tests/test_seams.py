@@ -70,6 +70,7 @@ ONE_MODULE_ALONE = {
     "tooling.terminal.positionals": {"invoke"},  # types alone
     "tooling.terminal.program": {"invoke"},  # Invoke's program
     "tooling.analysis.record_cutter": {"msgspec"},
+    "tooling.deploy.aws_ranges": {"msgspec"},
     "tooling.deploy.phone_numbers": {"phonenumbers"},
     "tooling.deploy.twilio_api": {"twilio"},
 }

@@ -33,7 +33,7 @@ TARGET_FLAGS = {
 FLAGS_OF_TASKS: dict[str, tuple[str, ...]] = {
     "coverage": ("profile", "account", "region", "config"),
     "explain": ("config",),
-    **dict.fromkeys(("package", "scan", "test", "check", "demo"), ()),
+    **dict.fromkeys(("package", "networks.refresh", "scan", "test", "check", "demo"), ()),
 }
 
 

@@ -11,6 +11,7 @@ of each is compared with that of the other.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
@@ -60,7 +61,7 @@ def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[Parse
     The event of a right password is also put into the queue, which delivers it again 15 minutes
     later. At that second look, the sign-in that should have followed is searched for.
     """
-    parsed_event = read(event)
+    parsed_event = read(event, functools.partial(_is_aws_address, now))
     if isinstance(parsed_event, Step) and parsed_event.is_right_password:
         from signwatch.enrichment.second_look import enqueue
 
@@ -76,6 +77,13 @@ def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[Parse
         if queued_event is not None:
             return recheck(queued_event, now, dependencies, is_recognised), True
     return parsed_event, False
+
+
+def _is_aws_address(now: float, source: str) -> bool:
+    """Return whether a source is one of AWS's own addresses; few events ask."""
+    from signwatch.enrichment.aws_ranges import is_aws_address
+
+    return is_aws_address(source, now)
 
 
 def _hold_back(

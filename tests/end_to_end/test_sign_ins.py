@@ -304,6 +304,22 @@ def test_token_that_is_refreshed_elsewhere_is_mailed_once(
     assert len(mailbox.take_messages()) == 1
 
 
+def test_what_a_person_does_in_the_portals_place_is_mailed_once(
+    filled: LocalDeployment, mailbox: Queue
+) -> None:
+    """The function finds the list of AWS's own addresses in its layer."""
+    record = CASES["identity-center-opens-an-account-by-saml"]["event"]
+    record = with_user(record, uuid.uuid4().hex)
+    of_aws, first, second = (
+        sign_in(filled, record, sourceIPAddress=source)
+        for source in ("3.5.140.7", "198.51.100.48", "198.51.100.49")
+    )
+    assert (of_aws.decision["verdict"], of_aws.texts) == ("ignored", ())
+    assert (first.decision["verdict"], first.texts) == ("alert", ())
+    assert (second.decision["verdict"], second.texts) == ("note", ())
+    assert len(mailbox.take_messages()) == 1
+
+
 def with_user(event: dict[str, Any], user: str) -> dict[str, Any]:
     """Return a copy of the event whose identity is this user."""
     event = copy.deepcopy(event)

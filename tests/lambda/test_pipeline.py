@@ -10,10 +10,9 @@ import pytest
 
 from signwatch.alerting import message
 from signwatch.alerting.delivery import DeliveryError
-from signwatch.detection.signin import read
 from signwatch.pipeline import process
 from tests.support.dependencies import FIRST, SECOND, TWILIO_SECRET, World
-from tests.support.sign_ins import CASES, NETWORKS, event, mutant
+from tests.support.sign_ins import CASES, NETWORKS, event, mutant, read
 
 if TYPE_CHECKING:
     from tests.support.twilio import Twilio

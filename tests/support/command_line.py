@@ -43,7 +43,7 @@ ACCOUNT_TASKS = (
 )
 WRITING_TASKS = (
     *("bootstrap", "package", "deploy", "secret", "clean", "destroy"),
-    *("networks.allow", "networks.revoke", "forget", "demo"),
+    *("networks.allow", "networks.revoke", "networks.refresh", "forget", "demo"),
 )
 # Writing tasks that ask before they write. "secret" has questions of its own.
 ASKING_TASKS = (

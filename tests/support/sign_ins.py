@@ -6,8 +6,9 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from signwatch.detection import sign_in_paths
+from signwatch.detection import sign_in_paths, signin
 from tests.support.repository import ROOT
+from tooling.deploy.aws_ranges import is_aws_address
 
 if TYPE_CHECKING:
     import random
@@ -33,6 +34,11 @@ ODD_VALUES: tuple[Any, ...] = (
 def event(name: str) -> Any:
     """Return a copy of a case's event."""
     return copy.deepcopy(CASES[name]["event"])
+
+
+def read(record: object) -> signin.ParsedEvent:
+    """Read a record with the list of AWS's own addresses, as the function does."""
+    return signin.read(record, is_aws_address)
 
 
 def mutant(rng: random.Random) -> Any:

@@ -106,6 +106,10 @@ class TestMachine:
                 "in use",
             )
 
+    def test_only_the_locked_version_of_the_list_can_be_checked(self, run: Run) -> None:
+        end = run("networks.refresh", "--check", "--version=1.0")
+        expect(end, 2, "networks.refresh", "--version: only the locked version can be checked")
+
     @pytest.mark.parametrize("port", ["http", "70000", "-1"])
     def test_invalid_port_is_refused(self, run: Run, port: str) -> None:
         expect(run("demo", f"--port={port}"), 2, "demo", f"--port {port}: cannot be used")

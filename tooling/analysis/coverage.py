@@ -23,6 +23,7 @@ from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
 from tooling import templates
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 from tooling.progress import Ongoing
 
@@ -221,7 +222,7 @@ def build_rows(paths: Sequence[SignInPath], rules: Sequence[Rule], matches: Matc
 
 def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row:
     """Judge the example event of a path as the function does, and match each rule against it."""
-    parsed_event = read(path.event)
+    parsed_event = read(path.event, is_aws_address)
     # approved_elsewhere=False: a device code was used from the address where it was approved.
     unrecognised = judge(parsed_event, recognised=False, approved_elsewhere=False)
     is_recognised = _can_be_recognised(parsed_event)

@@ -32,6 +32,7 @@ from signwatch.detection.verdict import (
 )
 from tooling.analysis import record_files
 from tooling.analysis.explain_report import ExplainedRecord, Report, Streams
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def choose_criteria(parameters: Mapping[str, str], networks: str | None) -> Crit
 
 def explain(record: record_files.FileRecord, criteria: Criteria) -> ExplainedRecord:
     """Judge one record as the function does if there is no other; compose the text of an alert."""
-    parsed_event = read(record.value)
+    parsed_event = read(record.value, is_aws_address)
     verdict = _judge(parsed_event, criteria)
     if isinstance(parsed_event, Step) and parsed_event.is_right_password:
         # The password was right. If no sign-in follows, the function judges this record as an

@@ -125,7 +125,7 @@ def parse_count(text: str | None) -> int:
 def fuzz(root: Path, count: int) -> int:
     """Run the fuzzer on ``count`` records and return its exit code, 1 if it has findings."""
     command = [sys.executable, "-m", "tests.support.fuzzing", str(count)]
-    source_roots = os.pathsep.join((str(root), str(root / "lambda"), str(root / "layer" / "data")))
+    source_roots = os.pathsep.join((str(root), str(root / "lambda")))
     with tempfile.TemporaryDirectory(prefix="signwatch-fuzz-") as folder:
         environment = {**_make_environment(folder), "PYTHONPATH": source_roots}
         return subprocess.run(command, cwd=root, env=environment, check=False).returncode

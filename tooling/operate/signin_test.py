@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from signwatch.detection.record import open_record
 from signwatch.detection.signin import SignIn, Unreadable, read
+from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 from tooling.invocation import spell
 from tooling.terminal.untrusted import escape_unprintable
@@ -62,7 +63,9 @@ class FollowedSignIn:
     @property
     def is_sign_in(self) -> bool:
         """Return whether the event is a sign-in, readable or not, and no step or other event."""
-        return self.record is not None and isinstance(read(self.record), (SignIn, Unreadable))
+        if self.record is None:
+            return False
+        return isinstance(read(self.record, is_aws_address), (SignIn, Unreadable))
 
     @property
     def alerts(self) -> bool:

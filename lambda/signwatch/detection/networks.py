@@ -82,6 +82,17 @@ def parse_list_strictly(text: str) -> tuple[Network, ...]:
     return tuple(parse_network(entry) for entry in split_list(text))
 
 
+def parse_lines(text: str) -> Networks:
+    """Parse a list with one network a line, such as that of AWS's own ranges.
+
+    Raises ValueError if it is empty, or for the first unusable line.
+    """
+    usable = [parse_network(line) for line in text.split()]
+    if not usable:
+        raise ValueError("the list is empty")
+    return build_networks(usable)
+
+
 def parse_network(entry: str) -> Network:
     """Parse one entry.
 

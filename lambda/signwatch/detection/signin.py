@@ -17,6 +17,7 @@ Guide, "Understanding sign-in events" and "CloudTrail use cases"; the sources in
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from signwatch.detection.networks import name_site
@@ -203,15 +204,23 @@ class Unreadable(NamedTuple):
 
 
 ParsedEvent = SignIn | Step | NotASignIn | Unreadable  # the result of read
+IsAwsAddress = Callable[[str], bool]
 
 
-def read(event: object) -> ParsedEvent:
+def know_no_aws_address(_source: str) -> bool:
+    """Return False: without a list of AWS's addresses, any address counts as a person's."""
+    return False
+
+
+def read(event: object, is_aws_address: IsAwsAddress = know_no_aws_address) -> ParsedEvent:
     """Parse an EventBridge event or a bare CloudTrail record.
 
+    ``is_aws_address`` says whether a source is one of AWS's own addresses. It is asked only about
+    what the backend of Identity Center does and a person can do too.
     Never raises: an event that cannot be parsed is returned as Unreadable.
     """
     try:
-        return _read_record(open_record(event))
+        return _read_record(open_record(event), is_aws_address)
     except Exception as error:  # noqa: BLE001 - any error in here must cause an alert
         reason = f"reading it failed ({type(error).__name__})"
         empty_record = Record(envelope={}, detail={}, user={}, extra={})
@@ -249,7 +258,7 @@ def read_unfinished(event: object) -> SignIn:
     )
 
 
-def _read_record(record: Record) -> ParsedEvent:
+def _read_record(record: Record, is_aws_address: IsAwsAddress) -> ParsedEvent:
     """Parse any record: find the path that it is on, and return what it is there."""
     detail_type = record.envelope.get("detail-type")
     if isinstance(detail_type, str) and detail_type.lower() == ANOMALY_TYPE:
@@ -266,10 +275,12 @@ def _read_record(record: Record) -> ParsedEvent:
             return _read_other_event(service, event_name, record)
     if path.kind not in AMBIGUOUS_KINDS:  # as most sign-ins, so this comes first
         return _read_sign_in(path, record, grant="")
-    return _read_ambiguous_event(path, record)
+    return _read_ambiguous_event(path, record, is_aws_address)
 
 
-def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
+def _read_ambiguous_event(
+    path: SignInPath, record: Record, is_aws_address: IsAwsAddress
+) -> ParsedEvent:
     """Parse a record whose names leave open whether it is a step, or on which path it is.
 
     Its content decides. ``path`` is the one that its names stand for.
@@ -280,7 +291,7 @@ def _read_ambiguous_event(path: SignInPath, record: Record) -> ParsedEvent:
         path = _find_path_by_content(path, record)
     # An application's refreshed token is no step: a person did not run a command to get it.
     if step_reason and path is not APPLICATION:
-        if _is_session_use(path, record):
+        if _is_session_use(path, record, is_aws_address):
             return _read_session_use(path, record)
         return _make_step(record, step_reason, is_right_password=path is FACTOR_PATH)
     if path.kind == AWS_LOGIN_KIND:
@@ -459,7 +470,7 @@ def _read_grant(record: Record) -> str:
     return ""
 
 
-def _is_session_use(path: SignInPath, record: Record) -> bool:
+def _is_session_use(path: SignInPath, record: Record, is_aws_address: IsAwsAddress) -> bool:
     """Return whether a step is a session use: one that a person made, with success.
 
     The backend of Identity Center takes a role by SAML and makes a console link when somebody opens
@@ -473,8 +484,6 @@ def _is_session_use(path: SignInPath, record: Record) -> bool:
         return False
     if path.kind in TOKEN_KINDS or _read_vpc_endpoint(record) or _has_older_session(record):
         return True
-    from signwatch.detection.aws_addresses import is_aws_address  # few events need the list
-
     return not is_aws_address(record.source)
 
 

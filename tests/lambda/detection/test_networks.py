@@ -188,6 +188,17 @@ def test_unusable_entry_is_refused_with_a_sentence_before_it_is_stored(entry: st
         networks.parse_list_strictly(f"203.0.113.0/24,{entry}")
 
 
+def test_list_of_lines_is_the_list_of_its_networks() -> None:
+    lines = networks.parse_lines("203.0.113.0/24\n2001:db8::/32\n")
+    assert lines == networks.parse_list("203.0.113.0/24, 2001:db8::/32")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "203.0.113.0/24\n198.51.100", "203.0.113.0/24\n::/0"])
+def test_list_of_lines_is_refused_as_a_whole(text: str) -> None:
+    with pytest.raises(ValueError, match=r"the list is empty|is not an address|is wider than"):
+        networks.parse_lines(text)
+
+
 def test_address_between_two_known_ones_is_not_recognised() -> None:
     for known, between in (
         ("203.0.113.4, 203.0.113.6", "203.0.113.5"),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from signwatch.detection import aws_addresses, networks, sign_in_paths, signin
-from tests.support.sign_ins import ALL_PATHS, CASES, event, mutant
+from signwatch.detection import networks, sign_in_paths, signin
+from tests.support.sign_ins import ALL_PATHS, CASES, event, mutant, read
 
 ANAYA_ID = "544894e8-80c1-707f-60e3-3ba6510dfac1"
 ENDPOINT, STRANGE_ENDPOINT = "vpce-0123456789abcdef0", "vpce-0fedcba9876543210"
@@ -34,7 +32,7 @@ def read_sign_in(record: Any) -> signin.SignIn:
 def test_case_is_read_as_expected(name: str) -> None:
     expected = dict(CASES[name]["expected"])
     del expected["anywhere"], expected["recognised"]  # the verdicts
-    reading = signin.read(event(name))
+    reading = read(event(name))
     assert type(reading).__name__ == expected.pop("class")
     assert {field: getattr(reading, field) for field in expected} == expected
 
@@ -420,7 +418,7 @@ def test_user_agent_changes_nothing(agent: str) -> None:
     ],
 )
 def test_step_and_unreadable_record_say_why(name: str, reason: str) -> None:
-    reading = signin.read(event(name))
+    reading = read(event(name))
     assert isinstance(reading, signin.Step | signin.Unreadable)
     assert reading.reason == reason
 
@@ -970,9 +968,9 @@ def test_outcome_is_read_under_the_name_of_the_event_alone(
 )
 def test_only_a_role_below_the_reserved_path_is_a_step_of_the_portal(arn: str) -> None:
     changed = event("identity-center-opens-an-account-by-saml")
-    assert isinstance(signin.read(changed), signin.Step)
+    assert isinstance(read(changed), signin.Step)
     changed["detail"]["requestParameters"]["roleArn"] = arn
-    assert isinstance(signin.read(changed), signin.SignIn)
+    assert isinstance(read(changed), signin.SignIn)
 
 
 @pytest.mark.parametrize("grant", ["refresh_token", "REFRESH_TOKEN"])
@@ -998,6 +996,10 @@ REFRESHES = ["command-line-refreshes-its-token", "aws-login-refreshes-its-token"
 PORTAL_CALLS = [
     "identity-center-opens-an-account-by-saml",
     "identity-center-prepares-a-console-session",
+]
+STRANGERS_CALLS = [
+    "identity-center-role-is-taken-by-a-stranger",
+    "identity-center-console-link-is-made-by-a-stranger",
 ]
 
 
@@ -1049,16 +1051,13 @@ def test_call_that_the_portal_cannot_have_made_is_a_session_use(
 ) -> None:
     changed = event(name)
     changed["detail"] |= change
-    reading = signin.read(changed)
+    reading = read(changed)
     assert isinstance(reading, signin.SignIn)
     assert (reading.kind, reading.outcome) == ("session-use", "success")
     assert reading.what.endswith("with Identity Center")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["identity-center-opens-an-account-by-saml", "identity-center-prepares-a-console-session"],
-)
+@pytest.mark.parametrize("name", PORTAL_CALLS)
 @pytest.mark.parametrize(
     ("source", "is_step"),
     [
@@ -1079,29 +1078,36 @@ def test_call_is_the_portals_only_from_an_address_of_aws(
     """Whatever user agent it names: anybody can copy that of AWS's backend."""
     changed = event(name)
     changed["detail"]["sourceIPAddress"] = source
-    assert isinstance(signin.read(changed), signin.Step) is is_step
+    assert isinstance(read(changed), signin.Step) is is_step
 
 
-@pytest.mark.parametrize("text", [None, "", "3.5.140.0", "a b", "3.5.140.0 3.5.143.255\nx y"])
-def test_without_a_usable_list_no_address_is_of_aws(
-    monkeypatch: pytest.MonkeyPatch, text: str | None
-) -> None:
-    ranges = SimpleNamespace(**{} if text is None else {"RANGES": text})
-    monkeypatch.setitem(sys.modules, aws_addresses.LIST_MODULE, ranges)
-    aws_addresses._load_ranges.cache_clear()
-    try:
-        assert not aws_addresses.is_aws_address("3.5.140.7")
-    finally:
-        aws_addresses._load_ranges.cache_clear()
+@pytest.mark.parametrize("name", PORTAL_CALLS)
+def test_without_a_list_a_call_in_the_portals_place_is_a_persons(name: str) -> None:
+    reading = signin.read(event(name))
+    assert isinstance(reading, signin.SignIn)
+    assert reading.kind == "session-use"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_calls_in_the_portals_place_are_looked_up(name: str) -> None:
+    """The list is opened for few events, so other ones must not ask."""
+    asked = []
+
+    def is_aws_address(source: str) -> bool:
+        asked.append(source)
+        return False
+
+    signin.read(event(name), is_aws_address)
+    assert len(asked) == (name in (*PORTAL_CALLS, *STRANGERS_CALLS))
 
 
 def test_console_link_without_a_time_is_a_step() -> None:
     changed = event("identity-center-prepares-a-console-session")
     session = changed["detail"]["userIdentity"]["sessionContext"]
     session["attributes"] = {"creationDate": "2026-11-19T22:00:00Z"}
-    assert isinstance(signin.read(changed), signin.SignIn)
+    assert isinstance(read(changed), signin.SignIn)
     changed["time"] = changed["detail"]["eventTime"] = "soon"
-    assert isinstance(signin.read(changed), signin.Step)
+    assert isinstance(read(changed), signin.Step)
 
 
 @pytest.mark.parametrize(
@@ -1121,7 +1127,7 @@ def test_console_link_with_an_older_role_session_is_a_session_use(
     changed = event("identity-center-prepares-a-console-session")
     session = changed["detail"]["userIdentity"]["sessionContext"]
     session["attributes"] = {"creationDate": created_at, "mfaAuthenticated": "false"}
-    assert isinstance(signin.read(changed), signin.Step) is is_portal
+    assert isinstance(read(changed), signin.Step) is is_portal
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from signwatch.detection import networks, signin, verdict
-from tests.support.sign_ins import ALL_PATHS, CASES, NETWORKS, event, mutant
+from tests.support.sign_ins import ALL_PATHS, CASES, NETWORKS, event, mutant, read
 
 KNOWN_NETWORKS = {place: networks.parse_list(text) for place, text in NETWORKS.items()}
 ALL_CAUSE_NAMES = tuple(map(verdict.format_cause, verdict.CAUSES))
@@ -26,7 +26,7 @@ def judge(
     record: object, place: str, *, approved_elsewhere: bool = False, off: tuple[str, ...] = ()
 ) -> verdict.Verdict:
     """Read and judge a record with the recognised networks of a place."""
-    reading = signin.read(record)
+    reading = read(record)
     recognised = is_recognised(reading, place)
     return verdict.judge(
         reading, recognised=recognised, approved_elsewhere=approved_elsewhere, off=off

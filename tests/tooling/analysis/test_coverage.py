@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from signwatch.detection import aws_addresses, networks, sign_in_paths, signin
+from signwatch.detection import networks, sign_in_paths, signin
 from signwatch.detection.record import open_record
 from tests.support.emulator import EmulatorAccount
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT, blocks
 from tooling.analysis import coverage
+from tooling.deploy.aws_ranges import is_aws_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,7 @@ class TestPaths:
             "portal: console session prepared",
         )
         assert networks.recognises(known, source) is not is_of_portal
-        assert aws_addresses.is_aws_address(source) is is_of_portal
+        assert is_aws_address(source) is is_of_portal
 
 
 class TestRuleState:

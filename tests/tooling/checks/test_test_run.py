@@ -186,7 +186,7 @@ def test_fuzzer_gets_all_source_roots_and_its_count(recorder: Recorder) -> None:
     assert test_run.fuzz(ROOT, 20) == 1
     assert recorder.command[1:] == ["-m", "tests.support.fuzzing", "20"]
     source_roots = recorder.options["env"]["PYTHONPATH"].split(":")
-    assert source_roots == [str(ROOT), str(ROOT / "lambda"), str(ROOT / "layer" / "data")]
+    assert source_roots == [str(ROOT), str(ROOT / "lambda")]
 
 
 def test_every_mark_is_excluded_from_the_unit_tests() -> None:

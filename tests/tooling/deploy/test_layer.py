@@ -232,11 +232,11 @@ with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
 assert response.status_code == 201, response
 assert response.text == "Basic dXNlcjpwYXNzd29yZA== To=%2B15005550009", response.text
 sys.path.insert(0, sys.argv[2])
-from signwatch.detection.aws_addresses import is_aws_address
-assert is_aws_address("3.5.140.7")
+from signwatch.enrichment.aws_ranges import is_aws_address
+assert is_aws_address("3.5.140.7", 0.0)
 zoneinfo.reset_tzpath(())
 zoneinfo.ZoneInfo("Europe/Oslo")
-packages = "amazon_networks twilio requests urllib3 certifi idna tzdata".split()
+packages = "aws_ranges twilio requests urllib3 certifi idna tzdata".split()
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] in packages:
         assert module.__file__.startswith(layer), (name, module.__file__)

@@ -244,7 +244,7 @@ class TestLayer:
     ) -> None:
         artifacts = build_plain(root)
         assert pip.versions == [read_runtime(ROOT / "cfn" / "lambda.yaml").removeprefix("python")]
-        names = ["python/amazon_networks.py", "python/twilio/__init__.py"]
+        names = ["python/aws_ranges.py", "python/twilio/__init__.py"]
         assert names_in(artifacts.layer.path) == names
 
     def test_each_step_is_announced(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,3 +236,19 @@ def test_missing_rights_are_named(clock: FakeClock) -> None:
     aws = account(logs=DeniedLogs(clock), sns=Topic("arn:x"))
     with pytest.raises(FailedError, match="logs:FilterLogEvents"):
         signin_test.run(aws, OUTPUTS, 1, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_sign_in"),
+    [
+        ("iam-user-signs-in-with-mfa", True),
+        ("identity-center-role-is-taken-by-a-stranger", True),
+        ("identity-center-opens-an-account-by-saml", False),
+        ("identity-center-prepares-a-console-session", False),
+        ("second-factor-is-asked-for", False),
+    ],
+)
+def test_step_of_the_portal_is_no_sign_in_to_follow(name: str, *, is_sign_in: bool) -> None:
+    followed = signin_test.FollowedSignIn("event-1", record=event(name))
+    assert followed.is_sign_in is is_sign_in
+    assert not signin_test.FollowedSignIn("event-1").is_sign_in
