@@ -200,7 +200,7 @@ def secret(
     trial_text: bool = False,
     unchecked: bool = False,
 ) -> None:
-    """Store the Twilio secret, typed or as JSON from stdin, after Twilio has checked it.
+    """Store the Twilio secret, typed or JSON from stdin, after Twilio has checked it.
 
     Only the API key's secret is typed unseen.
     """
