@@ -200,7 +200,7 @@ def secret(
     trial_text: bool = False,
     unchecked: bool = False,
 ) -> None:
-    """Store the Twilio secret, typed or JSON from stdin, after Twilio has checked it.
+    """Store the Twilio secret, typed or as JSON from stdin, once Twilio has checked it.
 
     Only the API key's secret is typed unseen.
     """
@@ -347,27 +347,27 @@ def check_network(_c: Context, target: Target, address: str = "", who: str | Non
 
 
 REFRESH_HELP = {
-    "version": "the version of the package to take; default: the newest",
+    "release": "the release of the package to take; default: the newest",
     "check": "write nothing; exit with status 1 if the list is not that of the locked package; "
     "default: off",
 }
 
 
 @task(name="networks.refresh", writes=True, help=REFRESH_HELP)
-def refresh_networks(_c: Context, version: str | None = None, check: bool = False) -> None:
-    """Update the list of AWS's own addresses in this checkout; the next deploy takes it.
+def refresh_networks(_c: Context, release: str | None = None, check: bool = False) -> None:
+    """Update this checkout's list of AWS's own addresses.
 
-    It comes from a package on pip's index, and is locked by version and hash. No account is needed.
+    It comes from a package on pip's index, which is locked by hash. No account is needed.
     """
     from tooling.deploy import aws_ranges
 
     announce = _make_screen().announce
-    aws_ranges.refuse_version_with_check(version, check=check)
+    aws_ranges.refuse_release_with_check(release, check=check)
     if check:
         result = aws_ranges.check(ROOT, announce)
         show_result(result.lines, passed=result.is_unchanged)
     else:
-        show_result(aws_ranges.refresh(ROOT, version, announce).lines)
+        show_result(aws_ranges.refresh(ROOT, release, announce).lines)
 
 
 FORGET_HELP = {"who": "the whole name of the person or role; default: none, it is required"}

@@ -106,9 +106,9 @@ class TestMachine:
                 "in use",
             )
 
-    def test_only_the_locked_version_of_the_list_can_be_checked(self, run: Run) -> None:
-        end = run("networks.refresh", "--check", "--version=1.0")
-        expect(end, 2, "networks.refresh", "--version: only the locked version can be checked")
+    def test_only_the_locked_release_of_the_list_can_be_checked(self, run: Run) -> None:
+        end = run("networks.refresh", "--check", "--release=1.0")
+        expect(end, 2, "networks.refresh", "--release: only the locked release can be checked")
 
     @pytest.mark.parametrize("port", ["http", "70000", "-1"])
     def test_invalid_port_is_refused(self, run: Run, port: str) -> None:

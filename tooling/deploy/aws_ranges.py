@@ -92,19 +92,19 @@ def load_ranges(path: Path) -> networks.Networks:
         raise RefusedError(str(path), what, "restore the file with git") from error
 
 
-def refuse_version_with_check(version: str | None, *, check: bool) -> None:
-    """Raise RefusedError for a version to check: only the locked one can be checked."""
-    if version and check:
-        what = "only the locked version can be checked"
-        raise RefusedError("--version", what, "give --version or --check, not both")
+def refuse_release_with_check(release: str | None, *, check: bool) -> None:
+    """Raise RefusedError for a release to check: only the locked one can be checked."""
+    if release and check:
+        what = "only the locked release can be checked"
+        raise RefusedError("--release", what, "give --release or --check, not both")
 
 
-def refresh(root: Path, version: str | None, announce: Callable[[str], None]) -> Refresh:
-    """Take a version of the package, the newest by default; write its lock and the list.
+def refresh(root: Path, release: str | None, announce: Callable[[str], None]) -> Refresh:
+    """Take a release of the package, the newest by default; write its lock and the list.
 
     Raises RefusedError if pip cannot get it, or if what it holds is not a list of AWS's ranges.
     """
-    requirement = f"{PACKAGE}=={version}" if version else PACKAGE
+    requirement = f"{PACKAGE}=={release}" if release else PACKAGE
     announce(f"asking pip for {requirement}")
     lock = LOCK_HEADER + _resolve(requirement)
     made = _make_list(lock, announce)
@@ -158,7 +158,7 @@ def _resolve(requirement: str) -> str:
     process = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if process.returncode:
         what = f"pip found no wheel:\n{process.stderr.strip()}"
-        raise RefusedError(requirement, what, "check the version, and that pip reaches its index")
+        raise RefusedError(requirement, what, "check the release, and that pip reaches its index")
     (item,) = json.loads(process.stdout)["install"]
     sha256 = item["download_info"]["archive_info"]["hashes"]["sha256"]
     return f"{PACKAGE}=={item['metadata']['version']} --hash=sha256:{sha256}\n"
@@ -193,7 +193,7 @@ def format_list(package: Path, version: str) -> str:
         date = str(datetime.date.fromisoformat(database.version))
     except (OSError, EOFError, zlib.error, ValueError) as error:  # msgspec's are ValueErrors
         what = f"holds no list of AWS's address ranges: {error}"
-        raise RefusedError(PACKAGE, what, "take another version with --version") from error
+        raise RefusedError(PACKAGE, what, "take another one with --release") from error
     docstring = LIST_DOCSTRING.format(date=date, package=PACKAGE, version=version)
     return docstring + LIST_START + "\n".join(ranges) + "\n" + LIST_END
 

@@ -231,8 +231,8 @@ def test_checkout_without_a_lock_is_refused(tmp_path: Path) -> None:
         aws_ranges.check(tmp_path, lambda _: None)
 
 
-def test_version_cannot_be_checked() -> None:
-    aws_ranges.refuse_version_with_check("1.0", check=False)
-    aws_ranges.refuse_version_with_check(None, check=True)
+def test_release_cannot_be_checked() -> None:
+    aws_ranges.refuse_release_with_check("1.0", check=False)
+    aws_ranges.refuse_release_with_check(None, check=True)
     with pytest.raises(RefusedError, match="not both"):
-        aws_ranges.refuse_version_with_check("1.0", check=True)
+        aws_ranges.refuse_release_with_check("1.0", check=True)

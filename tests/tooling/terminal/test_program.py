@@ -229,7 +229,7 @@ class TestCompletion:
         [
             (
                 "./inv networks.",
-                {f"networks.{name}" for name in ("allow", "check", "list", "revoke")},
+                {f"networks.{name}" for name in ("allow", "check", "list", "refresh", "revoke")},
             ),
             ("./inv --ver", {"--version"}),
             # Nothing, so that bash offers files:
