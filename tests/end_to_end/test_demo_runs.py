@@ -56,7 +56,7 @@ OWN_RECORD = (
 
 def start(folder: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     folder.mkdir()
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**os.environ, "TMPDIR": str(folder), "COLUMNS": "100"}
     return subprocess.Popen(
         [*wrapper, str(ROOT / "inv"), "demo", *flags],
         cwd=folder,
