@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tooling.deploy.account import Account
     from tooling.settings import Settings
 
-UNCONFIRMED = "PendingConfirmation"  # SNS API Reference, ListSubscriptionsByTopic
+UNCONFIRMED = "PendingConfirmation"  # in place of an ARN: SNS API, ListSubscriptionsByTopic
 
 
 def list_open_points(aws: Account, settings: Settings, outputs: Mapping[str, str]) -> list[str]:
@@ -37,6 +37,16 @@ def list_open_points(aws: Account, settings: Settings, outputs: Mapping[str, str
     return ["Still open:", *(f"  - {point}" for point in points)]
 
 
+def list_subscription_arns(aws: Account, topic_arn: str) -> list[str]:
+    """Return the ARN of each subscription to the topic; UNCONFIRMED for one not confirmed yet."""
+    pages = aws.client("sns").get_paginator("list_subscriptions_by_topic")
+    return [
+        subscription["SubscriptionArn"]
+        for page in pages.paginate(TopicArn=topic_arn)
+        for subscription in page["Subscriptions"]
+    ]
+
+
 def _run_check(name: str, check: Callable[[], str]) -> str:
     """Return what a check found; if it fails, a sentence that says so."""
     try:
@@ -47,12 +57,7 @@ def _run_check(name: str, check: Callable[[], str]) -> str:
 
 def _check_email(aws: Account, outputs: Mapping[str, str]) -> str:
     """Return what is wrong with the e-mail's subscription; empty if an address has confirmed it."""
-    pages = aws.client("sns").get_paginator("list_subscriptions_by_topic")
-    arns = [
-        subscription["SubscriptionArn"]
-        for page in pages.paginate(TopicArn=outputs["AlertTopicArn"])
-        for subscription in page["Subscriptions"]
-    ]
+    arns = list_subscription_arns(aws, outputs["AlertTopicArn"])
     if not arns:
         command = spell("deploy", "--set", "AlertEmail=you@example.com")
         return f"no address gets the e-mails: {command}"

@@ -8,8 +8,7 @@ of the Regions that record sign-ins says where the sign-in was recorded.
 Requests are made with the person's own rights: logs:FilterLogEvents, sns:ListSubscriptionsByTopic
 and cloudtrail:LookupEvents.
 
-Facts: CloudTrail API Reference, LookupEvents (two requests a second, one attribute each); Amazon
-SNS API Reference, ListSubscriptionsByTopic ("PendingConfirmation" in place of an ARN).
+Facts: CloudTrail API Reference, LookupEvents (two requests a second, one attribute each).
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from signwatch.detection.signin import SignIn, Unreadable, read
 from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
 from tooling.invocation import spell
+from tooling.operate import open_points
 from tooling.terminal.untrusted import escape_unprintable
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ HISTORY_EVENT_NAMES = ("ConsoleLogin", "UserAuthentication", "CreateToken", "Aut
 # Beside the home Region: docs/alerts.md, "Regions"
 HISTORY_REGIONS = ("us-east-1", "us-east-2", "eu-north-1", "ap-southeast-2")
 HISTORY_PAUSE_SECONDS = 0.5
-UNCONFIRMED = "PendingConfirmation"
 
 
 class Clock(NamedTuple):
@@ -232,7 +231,8 @@ def run(
 
     clock = clock or Clock()
     try:
-        has_confirmed_email = _has_confirmed_email(aws, outputs["AlertTopicArn"])
+        subscriptions = open_points.list_subscription_arns(aws, outputs["AlertTopicArn"])
+        has_confirmed_email = any(arn != open_points.UNCONFIRMED for arn in subscriptions)
         watch = _Watch(aws, outputs, announce, clock.now(), has_confirmed_email)
         watch.skip_earlier()  # before the person is asked, so that missing rights show at once
         if simulate:
@@ -256,16 +256,6 @@ def _ask_to_sign_in(aws: Account, minutes: int) -> str:
         "  in the browser, at https://console.aws.amazon.com or your portal, or\n"
         "  with the AWS CLI: aws sso login, aws login\n"
         f"Waiting up to {minutes} minutes. AWS usually needs one or two. Ctrl-C ends the wait."
-    )
-
-
-def _has_confirmed_email(aws: Account, topic_arn: str) -> bool:
-    """Return whether an address has confirmed its subscription to the topic."""
-    pages = aws.client("sns").get_paginator("list_subscriptions_by_topic")
-    return any(
-        subscription["SubscriptionArn"] != UNCONFIRMED
-        for page in pages.paginate(TopicArn=topic_arn)
-        for subscription in page["Subscriptions"]
     )
 
 

@@ -185,12 +185,12 @@ def test_a_column_is_never_squeezed_until_it_cannot_be_read(
 
 def test_numbers_are_on_the_right_of_their_column() -> None:
     (made,) = table.lay_out(("tool", "seconds"), [("a", "1.5"), ("b", "12.0")], 80)
-    assert [column.justify for column in made.columns] == ["left", "right"]  # type: ignore[union-attr]
+    assert [column.justify for column in made.columns] == ["left", "right"]  # type: ignore[union-attr] # it is a table
 
 
 def test_a_column_without_a_cell_is_left_out_and_so_is_a_table_without_rows() -> None:
     (made,) = table.lay_out(("a", "b"), [("1", "")], 80)
-    assert len(made.columns) == 1  # type: ignore[union-attr]
+    assert len(made.columns) == 1  # type: ignore[union-attr] # it is a table
     assert list(table.lay_out(("a", "b"), [], 80)) == []
 
 
