@@ -293,7 +293,7 @@ def allow_network(
     settings = load_settings(target)
     now = time.time()
     seconds = networks.parse_duration(for_)
-    cidr = cidr or networks.offer_own_address(sys.stdin)
+    cidr = cidr or networks.offer_own_address(_make_screen().announce, is_asked=not yes)
     allowance = networks.make_allowance(cidr, label, who, seconds, now)
     opened = open_account(target, settings)
     show_result(networks.allow(opened.aws, settings, allowance, now, approval.confirm))

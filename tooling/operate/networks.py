@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -178,29 +178,24 @@ def find_own_address() -> str:
 
 
 def offer_own_address(
-    stdin: TextIO,
+    announce: Callable[[str], None],
     *,
-    ask: Callable[[str], str] = input,
+    is_asked: bool,
     find_address: Callable[[], str] = find_own_address,
 ) -> str:
-    """Ask the user whether to allow their public address, and return it if they do.
+    """Return the user's public address, which is announced; the task asks before it allows it.
 
-    Raises RefusedError if there is no terminal or no public address, or if the answer is not yes.
+    ``is_asked`` is False if no question follows (--yes): a script cannot see whose address it is.
+    Raises RefusedError then, and if there is no public address.
     """
-    if not stdin.isatty():
-        what = "is missing, and there is no terminal to ask at"
+    if not is_asked:
+        what = "is missing, and with --yes nobody is asked whether your address is meant"
         raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
     address = find_address()
     if not _is_address(address) or recognition.is_private(address):
         what = f"did not return a public address ({untrusted.escape_unprintable(address)})"
         raise RefusedError(ADDRESS_SERVICE, what, GIVE_CIDR_REMEDY)
-    try:
-        answer = ask(f"Your address is {address}, according to {ADDRESS_SERVICE}. Allow it? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        what = "is missing, and the offered address was declined"
-        raise RefusedError("--cidr", what, GIVE_CIDR_REMEDY)
+    announce(f"Your address is {address}, according to {ADDRESS_SERVICE}.")
     return address
 
 

@@ -197,52 +197,31 @@ class TestMakeAllowance:
         assert "\x1b" not in message
 
 
-def offer(answer: str = "y", address: str = "198.51.100.7") -> str:
-    return networks.offer_own_address(
-        Terminal(), ask=lambda _: answer, find_address=lambda: address
-    )
+def offer(address: str) -> str:
+    return networks.offer_own_address(lambda _: None, is_asked=True, find_address=lambda: address)
 
 
 class TestOfferOwnAddress:
-    def test_the_public_address_is_offered_and_returned(self) -> None:
-        questions: list[str] = []
-
-        def accept(question: str) -> str:
-            questions.append(question)
-            return " Y "
-
+    def test_the_public_address_is_announced_and_returned(self) -> None:
+        lines: list[str] = []
         address = "198.51.100.7"
-        assert (
-            networks.offer_own_address(Terminal(), ask=accept, find_address=lambda: address)
-            == address
+        found = networks.offer_own_address(
+            lines.append, is_asked=True, find_address=lambda: address
         )
-        assert address in questions[0]
+        assert found == address
+        assert lines == [f"Your address is {address}, according to {networks.ADDRESS_SERVICE}."]
 
-    @pytest.mark.parametrize("answer", ["", "n", "no", "yess"])
-    def test_any_answer_but_yes_declines(self, answer: str) -> None:
-        assert "was declined" in refusal_of(lambda: offer(answer))
-
-    def test_the_end_of_the_input_declines(self) -> None:
-        def end_of_input(_: str) -> str:
-            raise EOFError
-
-        assert "was declined" in refusal_of(
-            lambda: networks.offer_own_address(
-                Terminal(), ask=end_of_input, find_address=lambda: "198.51.100.7"
-            )
-        )
-
-    def test_nothing_is_asked_without_a_terminal(self) -> None:
+    def test_no_address_is_taken_if_nobody_is_asked(self) -> None:
         def fail(*_: str) -> str:
             raise AssertionError
 
-        assert "no terminal" in refusal_of(
-            lambda: networks.offer_own_address(io.StringIO(), ask=fail, find_address=fail)
+        assert "with --yes nobody is asked" in refusal_of(
+            lambda: networks.offer_own_address(lambda _: None, is_asked=False, find_address=fail)
         )
 
     @pytest.mark.parametrize("address", ["10.0.0.1", "<html>\x1b", "", "198.51.100.7 198.51.100.8"])
     def test_only_a_public_address_is_offered(self, address: str) -> None:
-        message = refusal_of(lambda: offer(address=address))
+        message = refusal_of(lambda: offer(address))
         assert "did not return a public address" in message
         assert "\x1b" not in message
 
