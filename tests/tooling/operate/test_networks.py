@@ -50,13 +50,6 @@ LAB = allowance.make("2001:db8::/48", "lab")
 EXPIRED = allowance.make("192.0.2.0/24", "fair", expires=int(NOW))
 
 
-class Terminal(io.StringIO):
-    """Standard input with a person at it."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def account_with(
     *allowances: Allowance, parameters: dict[str, str] = KNOWN, **more: str
 ) -> Account:
