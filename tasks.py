@@ -264,7 +264,8 @@ def show_networks(_c: Context, target: Target) -> None:
 
 
 ALLOW_HELP = {
-    "cidr": "the range or address; default: your present public address, if you confirm it",
+    "cidr": "the range or address, required with --yes; "
+    "default: your present public address, if you confirm it",
     "for_": "how long: 90m, 12h, 3d, 2w, or forever; default: 7d",
     "who": "the one person or role that it is for: "
     "the whole name, as in the text or in CloudTrail; default: everybody",

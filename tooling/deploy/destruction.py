@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from signwatch.detection.allowance import PARAMETER_FOLDER
 from tooling.deploy import bootstrap, buckets, stack
 from tooling.deploy.stack import PREFIX_TAG
+from tooling.progress import Ongoing
 from tooling.terraform import Terraform
 
 if TYPE_CHECKING:
@@ -78,12 +80,10 @@ def destroy_everything(
     if live:
         stack.refuse_busy(settings, live)
         stack.refuse_foreign(settings, live)
-    terraform = Terraform.prepare(
-        settings.root / "terraform-bootstrap", paths.folder, paths.state, aws.make_environment()
-    )
+    source, environment = settings.root / "terraform-bootstrap", aws.make_environment()
+    terraform = Terraform.prepare(source, paths.folder, paths.state, environment, announce)
     has_bootstrap = bootstrap.has_resources(paths.state)
     if has_bootstrap:
-        announce("terraform init")
         terraform.init()
     remains = Remains(
         live,
@@ -113,7 +113,7 @@ def destroy_everything(
 def _list_allowances(aws: Account, prefix: str) -> list[str]:
     """Return the names of the parameters that hold allowances of networks."""
     paginator = aws.client("ssm").get_paginator("get_parameters_by_path")
-    pages = paginator.paginate(Path=f"/{prefix}/networks", Recursive=False)
+    pages = paginator.paginate(Path=f"/{prefix}/{PARAMETER_FOLDER}", Recursive=False)
     return [item["Name"] for page in pages for item in page["Parameters"]]
 
 
@@ -223,7 +223,7 @@ def _delete_bucket(aws: Account, name: str, announce: Callable[[str], None]) -> 
 
 def _empty(aws: Account, name: str, announce: Callable[[str], None]) -> None:
     """Delete all versions of all objects in a bucket."""
-    announce(f"emptying {name}")
+    announce(Ongoing(f"emptying {name}"))
     versions = buckets.list_versions(aws, name)
     count = buckets.delete_versions(aws, name, versions, announce=announce)
     announce(f"  {count:,} versions deleted")
@@ -258,7 +258,5 @@ def _destroy_bootstrap(
         _empty(aws, name, announce)
     for address in remains.list_providers():
         terraform.forget(address)
-    announce("terraform plan -destroy")
     if terraform.plan(bootstrap.make_variables(settings), destroy=True):
-        announce("terraform apply")
         terraform.apply()
