@@ -119,7 +119,7 @@ CLIENT_KEYS = ("redirect_uri", "redirectUri", "client_id", "clientId")  # in thi
 URL_HOST_PATTERN = r"[A-Za-z][\w+.-]*://(?:[^/?#\\]*@)?(\[[^\]]*\]|[^/?#\\:@]+)"
 ACCOUNT_ID_LENGTH = 12  # digits
 # Identity Center creates its roles under a path that is reserved for AWS.
-IDENTITY_CENTER_ROLE_ARN_PATTERN = r"arn:[a-z-]+:iam::\d{12}:role/aws-reserved/sso\.amazonaws\.com/"
+IDENTITY_CENTER_ROLE_START = "role/aws-reserved/sso.amazonaws.com/"
 AWS_SERVICE_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
 # The portal makes a console link with a role session that it opened in the same click.
 PORTAL_SESSION_MAX_SECONDS = 120
@@ -376,9 +376,8 @@ def _make_sign_in(
     if identity == IDENTITY_CENTER:
         user_id, identity_store_id = _read_identity_center_ids(record)
     role, target_account = _read_role(path, identity, record)
-    # Positional arguments, in the order of SignIn's fields: keywords, and SignIn(...), take longer.
-    return SignIn.__new__(
-        SignIn,
+    # In the order of SignIn's fields: SignIn(...) would make read slower.
+    values = (
         record.event_id,
         record.name or get_string(record.envelope, "detail-type"),
         kind,
@@ -400,6 +399,7 @@ def _make_sign_in(
         _read_origin_account(path, record),
         _read_client(record) if path is APPLICATION else "",
     )
+    return tuple.__new__(SignIn, values)
 
 
 def _make_unreadable(record: Record, reason: str, path: SignInPath = CONSOLE_PATH) -> Unreadable:
@@ -448,8 +448,7 @@ def _find_step_reason(path: SignInPath, record: Record, grant: str) -> str:
         role_arn = get_string(record.get_object("requestParameters"), "roleArn")
     else:  # a console link
         role_arn = _read_session_role_arn(record)
-    is_by_identity_center = re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn)
-    return "Identity Center opened an account" if is_by_identity_center else ""
+    return "Identity Center opened an account" if _is_identity_center_role(role_arn) else ""
 
 
 def _find_token_step_reason(path: SignInPath, record: Record, grant: str) -> str:
@@ -463,10 +462,10 @@ def _find_token_step_reason(path: SignInPath, record: Record, grant: str) -> str
 
 def _read_grant(record: Record) -> str:
     """Return how a token was obtained: a value of GRANT_BY_TYPE; empty if that is not known."""
-    for fields in filter(None, (record.get_object("requestParameters"), record.extra)):
-        for key in ("grantType", "grant_type"):
-            if grant_type := get_string(fields, key):
-                return GRANT_BY_TYPE.get(grant_type.lower(), "")
+    for fields in (record.get_object("requestParameters"), record.extra):
+        grant_type = get_string(fields, "grantType") or get_string(fields, "grant_type")
+        if grant_type:
+            return GRANT_BY_TYPE.get(grant_type.lower(), "")
     return ""
 
 
@@ -501,8 +500,10 @@ def _has_older_session(record: Record) -> bool:
     AWS STS records when it was opened, so nobody can forge that. Without a time, return False.
     """
     session = as_object(record.user.get("sessionContext"))
-    opened_at = parse_time(get_string(as_object(session.get("attributes")), "creationDate"))
-    event_time = parse_time(record.time)
+    creation_date = get_string(as_object(session.get("attributes")), "creationDate")
+    if not creation_date:
+        return False
+    opened_at, event_time = parse_time(creation_date), parse_time(record.time)
     if opened_at is None or event_time is None:
         return False
     return (event_time - opened_at).total_seconds() >= PORTAL_SESSION_MAX_SECONDS
@@ -757,6 +758,14 @@ def _read_arn_account(arn: str) -> str:
     return parts[4] if len(parts) == 6 else ""  # noqa: PLR2004 - the parts of an ARN
 
 
+def _is_identity_center_role(arn: str) -> bool:
+    """Return whether ``arn`` is that of a role that Identity Center made, with its path."""
+    parts = arn.split(":", 5)  # "arn", partition, service, Region, account, resource
+    if len(parts) != 6 or not parts[5].startswith(IDENTITY_CENTER_ROLE_START):  # noqa: PLR2004
+        return False
+    return parts[0] == "arn" and parts[2:4] == ["iam", ""] and _is_account_id(parts[4])
+
+
 def _read_session_role_arn(record: Record) -> str:
     """Return the ARN, with its path, of the role whose session this is; empty for other users."""
     session = as_object(record.user.get("sessionContext"))
@@ -775,10 +784,8 @@ def _describe(path: SignInPath, identity: str, record: Record, grant: str) -> st
         return f"{path.what} ({grant})"
     if path.what:
         return path.what
-    if identity == "federated":
-        role_arn = _read_session_role_arn(record)
-        if re.match(IDENTITY_CENTER_ROLE_ARN_PATTERN, role_arn):
-            return WHAT_BY_IDENTITY[IDENTITY_CENTER]
+    if identity == "federated" and _is_identity_center_role(_read_session_role_arn(record)):
+        return WHAT_BY_IDENTITY[IDENTITY_CENTER]
     return WHAT_BY_IDENTITY.get(identity, "Console sign-in")
 
 
@@ -793,8 +800,11 @@ def _read_vpc_endpoint(record: Record) -> str:
     # One search of all keys is faster than a comparison of each, and few records have this one.
     if not endpoint and (not extra or ENDPOINT_KEY not in "\n".join(extra).lower()):
         return ""
-    others = [value for key, value in extra.items() if key.lower() == ENDPOINT_KEY]
-    values = [value for value in (endpoint, *others) if value]
+    values = [value for key, value in extra.items() if value and key.lower() == ENDPOINT_KEY]
+    if endpoint:
+        values.append(endpoint)
+    if not values:  # AWS Sign-In writes an empty one
+        return ""
     ids = {value.strip() if isinstance(value, str) else UNREADABLE_ENDPOINT for value in values}
     ids.discard("")  # of a value that was only whitespace
     return " and ".join(sorted(ids))
