@@ -198,7 +198,7 @@ def _explain_by_class(error: Exception, profile: Profile) -> Explanation:
 
 def _explain_refusal(error: Exception, profile: Profile) -> Explanation:
     """Return what an error means with which AWS refused the credentials."""
-    source = find_source(profile)
+    source = find_credential_source(profile)
     what = f"were refused by AWS ({error})"
     if _is_clock_wrong(error):
         remedy = "set the clock of this machine: AWS accepts signatures of the last minutes alone"
@@ -225,7 +225,7 @@ def _explain_connection(error: Exception, profile: Profile) -> Explanation:
     if explanation := explain_bad_setting(profile):
         return explanation
     if "Invalid header value" in str(error):
-        source = find_source(profile)
+        source = find_credential_source(profile)
         return Explanation(source.where, "hold a line break or a space", source.remedy)
     remedy = "check the network and the Region"
     if _is_any(error, ("SSLError",)):
@@ -293,7 +293,7 @@ def _explain_source(error: Exception, profile: Profile) -> Explanation:
     """Return that the source of the credentials gave none, with the reason."""
     if isinstance(error, EOFError):
         return explain_missing_terminal(profile)
-    source = find_source(profile)
+    source = find_credential_source(profile)
     what = f"gave no usable credentials ({_describe(error)})"
     return Explanation(source.where, what, source.remedy)
 
@@ -317,11 +317,14 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def find_source(profile: Profile) -> CredentialSource:
-    """Return what the credentials are read from, by the options of the profile and its source."""
+def find_credential_source(profile: Profile) -> CredentialSource:
+    """Return what the credentials of a profile are read from.
+
+    The options of its source profile decide, which is the profile itself if it names no other.
+    """
     if profile.uses_environment:
         return ENVIRONMENT_SOURCE
-    source = profile.find_source()
+    source = profile.find_source_profile()
     container = [name for name in aws_profile.CONTAINER_VARIABLES if name in os.environ]
     if not source.options and container:
         remedy = f"correct {container[0]}, or unset it and give --profile NAME"

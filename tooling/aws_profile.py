@@ -52,7 +52,7 @@ class Profile:
         """Whether keys in the environment are used in place of the profile."""
         return not self.is_chosen and KEY_VARIABLE in os.environ
 
-    def find_source(self) -> Profile:
+    def find_source_profile(self) -> Profile:
         """Return the profile whose credentials are used: its own, or that of ``source_profile``."""
         return self.source or self
 

@@ -208,7 +208,10 @@ def require_variables(settings: Settings) -> None:
 
 
 def _check_repository(name: object, where: str) -> None:
-    """Raise RefusedError for a GitHub repository that is not written ORG/REPO; "" means none."""
+    """Raise RefusedError for a GitHub repository that is not written ORG/REPO; "" means none.
+
+    A name that is no string is refused later, by its type.
+    """
     if not isinstance(name, str) or not name or REPOSITORY.fullmatch(name):
         return
     match = REPOSITORY_IN_URL.search(name.strip())

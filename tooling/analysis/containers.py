@@ -191,7 +191,7 @@ def _decode_detail(event: dict[str, Any]) -> dict[str, Any]:
     if not event["detail"].lstrip().startswith("{"):
         return event
     try:
-        detail = documents.decode_only_document(event["detail"])
+        detail = documents.decode_single_document(event["detail"])
     except DecodeError:
         return event
     return {**event, "detail": detail}
@@ -290,7 +290,7 @@ def _unwrap_text(text: str, key: str, depth: int) -> Iterator[Found]:
         yield NotARecord()
         return
     try:
-        value = documents.decode_only_document(text)
+        value = documents.decode_single_document(text)
     except DecodeError as error:
         place = documents.format_place(text, error.offset)
         yield BrokenContent(key, place, error.problem, error.remedy)

@@ -206,7 +206,7 @@ def _is_json_object_line(line: str) -> bool:
     if not line.strip().startswith("{"):
         return False
     try:
-        json_object = decode_only_document(line)
+        json_object = decode_single_document(line)
     except DecodeError:
         return False
     return bool(json_object)
@@ -255,8 +255,8 @@ def _may_be_fragment(value: object) -> bool:
     return not isinstance(value, (dict, list))
 
 
-def decode_only_document(text: str) -> object:
-    """Return the one document in ``text``. Raises DecodeError unless there is exactly one."""
+def decode_single_document(text: str) -> object:
+    """Return the document on a line of JSON. Raises DecodeError unless it holds exactly one."""
     value, next_position = _decode_json(text, 0)
     if next_position < len(text):
         raise DecodeError(next_position, "something follows the JSON on this line")

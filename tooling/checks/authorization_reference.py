@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = re.compile(r"\$\{[^}]*\}")  # of an ARN format or a condition key: ${Account}, ${TagKey}
-NAME = "\0"  # a third wildcard, for the first pattern: some characters, at least one, and no colon
+# A third wildcard, for the first pattern: some characters, at least one, and no colon.
+ANY_NAME = "\0"
 ARN_FIELDS = 5  # colons before the resource: arn, partition, service, Region, account
 # The keys of every request, whatever the action (IAM user guide, "AWS global condition context
 # keys"). Those for tags are missing, since each action lists its own.
@@ -212,10 +213,10 @@ def can_match(arn_format: str, arn: str) -> bool:
 def _to_pattern(format_field: str) -> str:
     """Return one field of an ARN format as a pattern: only its last variable may hold a colon.
 
-    "log-group:${Group}:log-stream:${Stream}" -> "log-group:<NAME>:log-stream:?*"
+    "log-group:${Group}:log-stream:${Stream}" -> "log-group:<ANY_NAME>:log-stream:?*"
     """
     *before_variables, end = VARIABLE.split(format_field)  # the texts around the variables
-    return f"{NAME.join(before_variables)}?*{end}" if before_variables else end
+    return f"{ANY_NAME.join(before_variables)}?*{end}" if before_variables else end
 
 
 def covers_all(arn_format: str, arn: str) -> bool:
@@ -232,17 +233,17 @@ def covers_all(arn_format: str, arn: str) -> bool:
 def patterns_overlap(first: str, second: str) -> bool:
     """Return whether some text matches both patterns.
 
-    ``*`` and ``?`` are wildcards; in ``first`` so is NAME.
+    ``*`` and ``?`` are wildcards; in ``first`` so is ANY_NAME.
     """
 
     @functools.cache
     def rests_overlap(i: int, j: int) -> bool:
-        """Return the same about the rests of the patterns from these indexes on."""
+        """Return whether some text matches both patterns from these indexes on."""
         if i == len(first) or j == len(second):
             return set(first[i:] + second[j:]) <= {"*"}
         if "*" in (first[i], second[j]):  # it ends here, or takes what the other has here
             return rests_overlap(i + 1, j) or rests_overlap(i, j + 1)
-        if first[i] == NAME:  # it takes what the other has here, and may end after it
+        if first[i] == ANY_NAME:  # it takes what the other has here, and may end after it
             return second[j] != ":" and (rests_overlap(i, j + 1) or rests_overlap(i + 1, j + 1))
         can_be_same = first[i] == second[j] or "?" in (first[i], second[j])
         return can_be_same and rests_overlap(i + 1, j + 1)

@@ -285,7 +285,7 @@ def collect_stacks(stacks: Mapping[str, Stack]) -> Collection:
         for logical_id, resource in stack.resources.items():
             name = f"{stack_name}.{logical_id}"
             if resource["Type"] == "AWS::IAM::Role":
-                properties = names.fill_in(resource["Properties"])
+                properties = names.replace_placeholders(resource["Properties"])
                 roles.append(_make_role(name, properties))
                 policies.append(_make_trust_policy(name, properties))
             else:
@@ -322,7 +322,7 @@ def _find_resource_policies(
     for document in filter(None, map(parse_policy, walk(properties))):
         for reference in references:
             arn = reference if reference.startswith("arn:") else names.arns.get(reference, "")
-            yield Policy(name, names.fill_in(document), arn)
+            yield Policy(name, names.replace_placeholders(document), arn)
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class _GeneratedNames:
     refs: Mapping[str, str]
     arns: Mapping[str, str]
 
-    def fill_in(self, document: Mapping[str, Any]) -> dict[str, Any]:
+    def replace_placeholders(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return the document with names and ARNs in place of its placeholders."""
         return dict(json.loads(PLACEHOLDER.sub(self._find_name, json.dumps(document))))
 
@@ -348,7 +348,10 @@ class _GeneratedNames:
 
 
 def _generate_names(stacks: Mapping[str, Stack]) -> _GeneratedNames:
-    """Return the names of all resources in the stacks whose type is in GENERATED_NAMES."""
+    """Return the names of all resources in the stacks whose type is in GENERATED_NAMES.
+
+    An ARN is found by the placeholder, and by what Ref gives, which stands where one is replaced.
+    """
     refs: dict[str, str] = {}
     arns: dict[str, str] = {}
     for stack in stacks.values():

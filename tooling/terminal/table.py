@@ -33,8 +33,9 @@ def lay_out(
 ) -> Iterator[RenderableType]:
     """Yield what to print of a table on a screen of ``width`` columns.
 
-    Columns without any cell are left out, and so is a table without rows. One without a name at
-    the beginning has marks, such as "+". ``styles`` has rich's style for each row.
+    A column whose cells are all empty is left out. A table without rows prints nothing. If the
+    first column has no name, its cells are marks, such as "+". ``styles`` has rich's style for each
+    row.
     """
     if not rows:
         return

@@ -163,7 +163,7 @@ class SignIn(NamedTuple):
 
     @property
     def site(self) -> str:
-        """The network of one site that it came from (networks.name_site), and the VPC endpoint."""
+        """Where it came from: the network of a home or an office, and the VPC endpoint."""
         return f"{name_site(self.source)}#{self.vpc_endpoint}"
 
 
@@ -216,7 +216,7 @@ def read(event: object, is_aws_address: IsAwsAddress = know_no_aws_address) -> P
     """Parse an EventBridge event or a bare CloudTrail record.
 
     ``is_aws_address`` says whether a source is one of AWS's own addresses. It is asked only about
-    what the backend of Identity Center does and a person can do too.
+    events that may come from the backend of Identity Center or from a person.
     Never raises: an event that cannot be parsed is returned as Unreadable.
     """
     try:
