@@ -798,7 +798,7 @@ def _read_vpc_endpoint(record: Record) -> str:
     endpoint = record.detail.get("vpcEndpointId")
     extra = record.extra
     # One search of all keys is faster than a comparison of each, and few records have this one.
-    if not endpoint and (not extra or ENDPOINT_KEY not in "\n".join(extra).lower()):
+    if not endpoint and ENDPOINT_KEY not in "\n".join(extra).lower():
         return ""
     values = [value for key, value in extra.items() if value and key.lower() == ENDPOINT_KEY]
     if endpoint:
