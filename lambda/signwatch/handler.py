@@ -10,8 +10,8 @@ from signwatch.pipeline import process
 from signwatch.settings import Settings
 
 
-def handler(event: object, context: Any) -> dict[str, str]:
-    """Judge one event and send an alert if needed. Raises any error, so that Lambda retries."""
+def handler(event: object, context: Any) -> dict[str, Any]:
+    """Judge each event and send an alert if needed. Raises any error, so that Lambda retries."""
     settings = Settings.load(os.environ)
     dependencies = Dependencies.make(settings, context)
     return process(event, dependencies)

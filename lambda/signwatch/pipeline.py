@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from signwatch import log
 from signwatch.detection import networks
+from signwatch.detection.envelope import SECOND_LOOK, Delivery, unwrap
 from signwatch.detection.record import parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import (
@@ -31,15 +32,55 @@ from signwatch.detection.verdict import Verdict, judge, mark_held_back
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
+MIN_SECONDS_FOR_ALERT = 35.0  # until the timeout; the texts of one alert may take 30
 
-def process(event: object, dependencies: Dependencies) -> dict[str, str]:
-    """Process one event, including the alert if it needs one.
 
-    Return ``{"event_id": "...", "verdict": "alert"}``, with any Verdict.level in place of "alert".
-    Raises DeliveryError if an alert has not reached everybody yet, so that Lambda retries.
+def process(event: object, dependencies: Dependencies) -> dict[str, Any]:
+    """Process what Lambda hands over, each event in it by itself, including the alerts.
+
+    Return ``{"event_id": "...", "verdict": "alert"}``, with any Verdict.level in place of "alert";
+    for a batch ``{"decisions": [...]}`` with one of these for each event. Raises DeliveryError if
+    an alert has not reached everybody yet, so that Lambda retries.
+    """
+    deliveries = unwrap(event)
+    if len(deliveries) == 1:
+        return _process_delivery(deliveries[0], dependencies)
+    return {"decisions": _process_batch(deliveries, dependencies)}
+
+
+def _process_batch(deliveries: list[Delivery], dependencies: Dependencies) -> list[dict[str, Any]]:
+    """Process each event of a batch; the failure of one does not stop the others.
+
+    Then raise an error if one failed, so that Lambda retries the batch; the ledger knows which
+    alerts are out. The batch begins at another event each time, so that one that takes long or
+    fails cannot keep the others from their turn. Stop if too little time is left for an alert.
     """
     now = dependencies.clock()
-    parsed_event, is_second_look = _parse(event, now, dependencies)
+    start = int(now) % len(deliveries) if deliveries else 0
+    decisions: list[dict[str, Any]] = []
+    errors: list[Exception] = []
+    for delivery in deliveries[start:] + deliveries[:start]:
+        if dependencies.seconds_left() < MIN_SECONDS_FOR_ALERT:
+            errors.append(TimeoutError("the rest of the batch is left for a retry"))
+            break
+        try:
+            decisions.append(_process_delivery(delivery, dependencies))
+        except Exception as error:  # noqa: BLE001 - raised below, once all have had their turn
+            log.write_failure("batch", error, now)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return decisions
+
+
+def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[str, Any]:
+    """Process one event: read it, judge it, log the decision and send an alert if needed.
+
+    Return and raise as process does.
+    """
+    now = dependencies.clock()
+    is_second_look = delivery.kind == SECOND_LOOK
+    parsed_event = _parse(delivery.event, now, dependencies, is_second_look=is_second_look)
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
@@ -47,7 +88,7 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
         parsed_event, now, dependencies, recognised=bool(recognised_by)
     )
     if verdict.is_pending and not is_second_look:
-        verdict = _hold_back(event, parsed_event, verdict, now, dependencies)
+        verdict = _hold_back(delivery.event, parsed_event, verdict, now, dependencies)
     delay_seconds = _compute_delay_seconds(parsed_event, now)
     _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
@@ -55,28 +96,28 @@ def process(event: object, dependencies: Dependencies) -> dict[str, str]:
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
-def _parse(event: object, now: float, dependencies: Dependencies) -> tuple[ParsedEvent, bool]:
-    """Parse an event; return its parsed form, and whether it came from the queue: a second look.
+def _parse(
+    event: object, now: float, dependencies: Dependencies, *, is_second_look: bool
+) -> ParsedEvent:
+    """Parse an event; put that of a right password into the queue with a delay.
 
-    The event of a right password is also put into the queue, which delivers it again 15 minutes
-    later. At that second look, the sign-in that should have followed is searched for.
+    15 minutes later the queue delivers it again. At that second look, the sign-in that should have
+    followed is searched for.
     """
-    parsed_event = read(event, functools.partial(_is_aws_address, now))
-    if isinstance(parsed_event, Step) and parsed_event.is_right_password:
-        from signwatch.enrichment.second_look import enqueue
-
-        return enqueue(event, parsed_event, now, dependencies), False
-    if isinstance(parsed_event, Unreadable):  # as a delivery of the queue is too
-        from signwatch.enrichment.second_look import recheck, unwrap
+    if is_second_look:
+        from signwatch.enrichment.second_look import recheck
 
         def is_recognised(sign_in: SignIn) -> bool:
             """Return whether the source of a sign-in is recognised."""
             return bool(_find_recognition(sign_in, now, dependencies))
 
-        queued_event = unwrap(event)
-        if queued_event is not None:
-            return recheck(queued_event, now, dependencies, is_recognised), True
-    return parsed_event, False
+        return recheck(event, now, dependencies, is_recognised)
+    parsed_event = read(event, functools.partial(_is_aws_address, now))
+    if isinstance(parsed_event, Step) and parsed_event.is_right_password:
+        from signwatch.enrichment.second_look import enqueue
+
+        return enqueue(event, parsed_event, now, dependencies)
+    return parsed_event
 
 
 def _is_aws_address(now: float, source: str) -> bool:

@@ -26,6 +26,7 @@ MODULES = {  # all that a recognised sign-in needs
     "signwatch",
     "signwatch.dependencies",
     "signwatch.detection",
+    "signwatch.detection.envelope",
     "signwatch.detection.networks",
     "signwatch.detection.record",
     "signwatch.detection.sign_in_paths",

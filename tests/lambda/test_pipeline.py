@@ -11,6 +11,7 @@ import pytest
 from signwatch.alerting import message
 from signwatch.alerting.delivery import DeliveryError
 from signwatch.pipeline import process
+from tests.support.deliveries import trail_batch
 from tests.support.dependencies import FIRST, SECOND, TWILIO_SECRET, World
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant, read
 
@@ -267,3 +268,58 @@ def test_no_mutant_raises_and_each_alert_is_emailed(
         result = process(mutant(chance), world.dependencies(known_networks=NETWORKS["recognised"]))
         assert decision(capsys)["verdict"] == result["verdict"]
         assert len(world.topic.emails) == int(result["verdict"] == "alert")
+
+
+class TestBatch:
+    def records(self, count: int) -> list[dict[str, Any]]:
+        sign_in = event("root-signs-in-without-mfa")["detail"]
+        return [{**sign_in, "eventID": f"id-{number}"} for number in range(count)]
+
+    def test_each_record_of_a_trail_batch_alerts_once(self, world: World, twilio: Twilio) -> None:
+        dependencies = world.dependencies(twilio_base_url=twilio.url)
+        batch = trail_batch(*map(json.dumps, self.records(3)))
+        for _ in range(2):
+            decisions = process(batch, dependencies)["decisions"]
+            assert sorted(decision["event_id"] for decision in decisions) == [
+                "id-0",
+                "id-1",
+                "id-2",
+            ]
+        assert len(world.topic.emails) == 3
+
+    def test_control_message_makes_no_decision(self, world: World) -> None:
+        batch = trail_batch("", kind="CONTROL_MESSAGE")
+        assert process(batch, world.dependencies()) == {"decisions": []}
+
+    def test_failure_of_one_does_not_stop_the_others(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.secrets.text = None
+        compose = message.compose
+
+        def fail_for_the_second(sign_in: Any, *args: Any, **kwargs: Any) -> Any:
+            if sign_in.event_id == "id-1":
+                raise KeyError
+            return compose(sign_in, *args, **kwargs)
+
+        monkeypatch.setattr(message, "compose", fail_for_the_second)
+        batch = trail_batch(*map(json.dumps, self.records(4)))
+        for emails in (3, 3):  # the retry sends nothing again
+            with pytest.raises(KeyError):
+                process(batch, world.dependencies())
+            assert len(world.topic.emails) == emails
+        assert capsys.readouterr().out.count('"problem": "batch", "error": "KeyError"') == 2
+        monkeypatch.undo()
+        process(batch, world.dependencies())
+        assert len(world.topic.emails) == 4
+
+    def test_batch_stops_before_the_timeout_and_goes_on_elsewhere(self, world: World) -> None:
+        world.secrets.text = None
+        batch = trail_batch(*map(json.dumps, self.records(3)))
+        for second in range(3):
+            world.now += 1
+            seconds_left = iter((60.0, 30.0))
+            world.seconds_left = lambda left=seconds_left: next(left)  # type: ignore[misc]
+            with pytest.raises(TimeoutError):
+                process(batch, world.dependencies())
+            assert len(world.topic.emails) == second + 1

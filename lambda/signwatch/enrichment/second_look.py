@@ -11,9 +11,8 @@ In the names, ``step_event`` is the event of a right password, and ``unfinished_
 is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
 A workflow is one attempt to sign in to Identity Center; its events share an AuthWorkflowID.
 
-Sources: Amazon SQS API reference, SendMessage; Lambda developer guide, "Using Lambda with Amazon
-SQS"; CloudWatch Logs API reference, FilterLogEvents; IAM Identity Center User Guide
-(AuthWorkflowID).
+Sources: Amazon SQS API reference, SendMessage; CloudWatch Logs API reference, FilterLogEvents; IAM
+Identity Center User Guide (AuthWorkflowID).
 """
 
 from __future__ import annotations
@@ -66,27 +65,6 @@ def try_to_queue(event: object, event_id: str, now: float, dependencies: Depende
     return True
 
 
-def unwrap(event: object) -> object | None:
-    """Return the queued event if Lambda's ``event`` is a delivery of the queue, else None.
-
-    A delivery looks like ``{"Records": [{"eventSource": "aws:sqs", "body": "<event as JSON>"}]}``.
-    If its body holds no event, return an empty one, which is read as Unreadable and causes an
-    alert. Raises ValueError for a delivery of several messages: all but the first would be lost,
-    and the event source mapping never makes one.
-    """
-    records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list) or not records:
-        return None
-    if not all(map(_is_sqs_message, records)):
-        return None
-    (message,) = records  # Python raises ValueError if there are several
-    try:
-        queued_event: object = json.loads(message["body"])
-    except (KeyError, TypeError, ValueError):
-        return {}
-    return {} if queued_event is None else queued_event
-
-
 def recheck(
     event: object, now: float, dependencies: Dependencies, is_recognised: Callable[[SignIn], bool]
 ) -> ParsedEvent:
@@ -107,11 +85,6 @@ def recheck(
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
         log.write_failure("second look", error, now, event_id=unfinished_sign_in.event_id)
     return unfinished_sign_in
-
-
-def _is_sqs_message(record: object) -> bool:
-    """Return whether this is one message in a delivery of an SQS queue."""
-    return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
 
 
 def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> Iterator[object]:
