@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from signwatch import log
 from signwatch.detection import networks
-from signwatch.detection.envelope import SECOND_LOOK, Delivery, unwrap
+from signwatch.detection.envelope import SECOND_LOOK, TRAIL, Delivery, unwrap
 from signwatch.detection.record import parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import (
@@ -79,6 +79,9 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
     Return and raise as process does.
     """
     now = dependencies.clock()
+    if delivery.queued_at:
+        age_seconds = max(0.0, now - delivery.queued_at)
+        log.write({"via": delivery.via}, {"RetryAgeSeconds": age_seconds}, now)
     is_second_look = delivery.kind == SECOND_LOOK
     parsed_event = _parse(delivery.event, now, dependencies, is_second_look=is_second_look)
     recognised_by = ""
@@ -90,9 +93,9 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
     if verdict.is_pending and not is_second_look:
         verdict = _hold_back(delivery.event, parsed_event, verdict, now, dependencies)
     delay_seconds = _compute_delay_seconds(parsed_event, now)
-    _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies)
+    _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies, delivery)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
-        _send_alert(parsed_event, verdict, delay_seconds, now, dependencies)
+        _send_alert(parsed_event, verdict, delay_seconds, now, dependencies, via=delivery.via)
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
 
 
@@ -221,14 +224,20 @@ def _log_decision(
     recognised_by: str,
     now: float,
     dependencies: Dependencies,
+    delivery: Delivery,
 ) -> None:
-    """Write the one log line of this event. ``delay_seconds`` is None if unknown."""
+    """Write the log line of this decision. ``delay_seconds`` is None if unknown.
+
+    Each event counts once, although it comes by the bus and by the trail: an alert when the ledger
+    records it (_count_alert), any other decision when the bus, or a queue in its place, brings it.
+    """
     kind = type(parsed_event).__name__
     if isinstance(parsed_event, SignIn):
         kind = parsed_event.what
     values: dict[str, Any] = {
         "level": "WARNING" if verdict.level == "alert" else "INFO",
         "event_id": parsed_event.event_id,
+        "via": delivery.via,
         "kind": kind,
         # Step and NotASignIn have neither of these two fields.
         "who": getattr(parsed_event, "who", ""),
@@ -247,10 +256,28 @@ def _log_decision(
         values["recognised_by"] = recognised_by
     if isinstance(parsed_event, SignIn) and parsed_event.vpc_endpoint:
         values["vpc_endpoint"] = parsed_event.vpc_endpoint
+    is_counted = verdict.level != "alert" and delivery.is_first_count
+    metrics = _make_metrics(delay_seconds) if is_counted else {}
+    log.write(values, metrics, now, dimensions={"Verdict": verdict.level})
+
+
+def _make_metrics(delay_seconds: int | None) -> dict[str, float]:
+    """Return the metrics of an event that counts."""
     metrics = {"SignIns": 1.0}
     if delay_seconds is not None:
         metrics["DelaySeconds"] = float(delay_seconds)
-    log.write(values, metrics, now, dimensions={"Verdict": verdict.level})
+    return metrics
+
+
+def _count_alert(event_id: str, via: str, delay_seconds: int | None, now: float) -> None:
+    """Count an alert that the ledger did not have; RecoveredSignIns if only the trail brought it.
+
+    "Only" is true of this moment: the bus may still bring the event, which is then a repeat.
+    """
+    values = {"level": "INFO", "event_id": event_id, "via": via}
+    log.write(values, _make_metrics(delay_seconds), now, dimensions={"Verdict": "alert"})
+    if via == TRAIL:
+        log.write(values, {"RecoveredSignIns": 1.0}, now)
 
 
 def _send_alert(
@@ -259,6 +286,8 @@ def _send_alert(
     delay_seconds: int | None,
     now: float,
     dependencies: Dependencies,
+    *,
+    via: str,
 ) -> None:
     """Compose and deliver an alert, then record whether it reached somebody.
 
@@ -285,7 +314,13 @@ def _send_alert(
             known_networks=_list_recognised_networks(sign_in, sign_in_to_show, now, dependencies),
         )
         ledger_key = f"{sign_in.account}#{sign_in.event_id}" if sign_in.event_id else ""
-        deliver(message, ledger_key, dependencies, send_text=verdict.send_text)
+        deliver(
+            message,
+            ledger_key,
+            dependencies,
+            send_text=verdict.send_text,
+            on_first=lambda: _count_alert(sign_in.event_id, via, delay_seconds, now),
+        )
         reached_somebody = True  # deliver raises DeliveryError if a channel must be retried
     except DeliveryError as error:
         reached_somebody = error.reached_somebody

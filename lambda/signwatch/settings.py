@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     allowed_vpc_endpoint_ids: tuple[str, ...]
     second_look_queue_url: str
     raw_event_log_group_name: str
+    trail_log_group_name: str  # empty if the trail has none
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:

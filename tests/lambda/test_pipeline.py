@@ -11,7 +11,7 @@ import pytest
 from signwatch.alerting import message
 from signwatch.alerting.delivery import DeliveryError
 from signwatch.pipeline import process
-from tests.support.deliveries import trail_batch
+from tests.support.deliveries import queue_delivery, trail_batch
 from tests.support.dependencies import FIRST, SECOND, TWILIO_SECRET, World
 from tests.support.sign_ins import CASES, NETWORKS, event, mutant, read
 
@@ -268,6 +268,94 @@ def test_no_mutant_raises_and_each_alert_is_emailed(
         result = process(mutant(chance), world.dependencies(known_networks=NETWORKS["recognised"]))
         assert decision(capsys)["verdict"] == result["verdict"]
         assert len(world.topic.emails) == int(result["verdict"] == "alert")
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the metrics that were counted since the last call."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = ("SignIns", "RecoveredSignIns")
+    return [
+        f"{name} {line.get('Verdict', '')}".strip()
+        for line in lines
+        for name in names
+        if name in line
+    ]
+
+
+class TestCounting:
+    BUS = event("iam-user-signs-in-without-mfa")
+    TRAIL = trail_batch(json.dumps(BUS["detail"]))
+    FAILED = queue_delivery(BUS, "failed-events")
+    UNDELIVERED = queue_delivery(BUS, "undelivered-events")
+
+    @pytest.mark.parametrize(
+        ("ways", "counted"),
+        [
+            ([BUS, TRAIL], ["SignIns alert"]),
+            ([TRAIL, BUS], ["SignIns alert", "RecoveredSignIns"]),
+            ([TRAIL, TRAIL, FAILED], ["SignIns alert", "RecoveredSignIns"]),
+            ([UNDELIVERED, TRAIL], ["SignIns alert"]),
+        ],
+    )
+    def test_alert_counts_once_whichever_way_comes_first(
+        self,
+        world: World,
+        capsys: pytest.CaptureFixture[str],
+        ways: list[Any],
+        counted: list[str],
+    ) -> None:
+        world.secrets.text = None
+        for way in ways:
+            assert process(way, world.dependencies())["verdict"] == "alert"
+        assert metrics(capsys) == counted
+        assert len(world.topic.emails) == 1
+
+    def test_alert_that_fails_at_first_counts_once(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.secrets.text = None
+        world.topic.fails = {"publish"}
+        for way in (self.BUS, self.TRAIL):
+            with pytest.raises(DeliveryError):
+                process(way, world.dependencies())
+        world.topic.fails = set()
+        process(self.FAILED, world.dependencies())
+        assert metrics(capsys) == ["SignIns alert"]
+
+    def test_decision_without_an_alert_is_counted_by_the_bus_and_logged_with_its_way(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        recognised = event("iam-user-signs-in-with-mfa")
+        trail = trail_batch(json.dumps(recognised["detail"]))
+        known = world.dependencies(known_networks=NETWORKS["recognised"])
+        for way, via, counts in (
+            (recognised, "bus", True),
+            (trail, "trail", False),
+            (queue_delivery(recognised, "undelivered-events"), "queue", True),
+            (queue_delivery(trail, "failed-events"), "trail", False),
+            (queue_delivery(recognised, "second-looks"), "later", False),
+        ):
+            process(way, known)
+            line = decision(capsys)
+            assert (line["via"], line["verdict"]) == (via, "recognised")
+            assert ("SignIns" in line) is ("DelaySeconds" in line) is counts
+        assert world.clients == []
+
+
+@pytest.mark.parametrize("queue", ["failed-events", "undelivered-events", "second-looks"])
+def test_age_of_an_event_that_a_queue_brings_back_is_measured(
+    world: World, capsys: pytest.CaptureFixture[str], queue: str
+) -> None:
+    """CloudWatch's own metric leaves out a message that was received three times."""
+    world.topic.fails = {"publish"}
+    world.secrets.text = None
+    attributes = {"SentTimestamp": str(int((world.now - 1801) * 1000))}
+    sign_in = event("root-signs-in-without-mfa")
+    with pytest.raises(DeliveryError):
+        process(queue_delivery(sign_in, queue, attributes=attributes), world.dependencies())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ages = [line["RetryAgeSeconds"] for line in lines if "RetryAgeSeconds" in line]
+    assert ages == ([] if queue == "second-looks" else [1801.0])
 
 
 class TestBatch:

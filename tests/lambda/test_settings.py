@@ -20,6 +20,7 @@ KEYS = (
     "ALLOWED_VPC_ENDPOINT_IDS",
     "SECOND_LOOK_QUEUE_URL",
     "RAW_EVENT_LOG_GROUP_NAME",
+    "TRAIL_LOG_GROUP_NAME",
 )
 LISTS = ("alert_off", "alert_on", "allowed_vpc_endpoint_ids")
 

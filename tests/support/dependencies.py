@@ -196,19 +196,22 @@ class Queue(Client):
 
 @dataclass
 class Logs(Client):
-    """CloudWatch Logs with one group; each line, the raw copy of an event, is a page of its own."""
+    """CloudWatch Logs with raw copies and a trail's group; each line is a page of its own."""
 
     raw_copies: list[Any] = field(default_factory=list)
+    trail_records: list[Any] = field(default_factory=list)
     request: dict[str, Any] = field(default_factory=dict)
 
     def filter_log_events(self, **request: Any) -> dict[str, Any]:
         self.call("filter_log_events")
         position = int(request.pop("nextToken", "0"))
         self.request = request
-        lines = [json.dumps(copy) for copy in self.raw_copies[position : position + 1]]
+        is_raw_group = request["logGroupName"] == SETTINGS.raw_event_log_group_name
+        group = self.raw_copies if is_raw_group else self.trail_records
+        lines = [json.dumps(copy) for copy in group[position : position + 1]]
         matches = [{"message": line} for line in lines if request["filterPattern"] in line]
         page: dict[str, Any] = {"events": matches}
-        if position + 1 < len(self.raw_copies):
+        if position + 1 < len(group):
             page["nextToken"] = str(position + 1)
         return page
 

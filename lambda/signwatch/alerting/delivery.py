@@ -48,14 +48,22 @@ NO_TEXTS_WANTED = TextReport()  # for an alert by e-mail only
 
 
 def deliver(
-    message: Message, key: str, dependencies: Dependencies, *, send_text: bool = True
+    message: Message,
+    key: str,
+    dependencies: Dependencies,
+    *,
+    send_text: bool = True,
+    on_first: Callable[[], None] = lambda: None,
 ) -> None:
     """Send the texts and the e-mail, except to the channels that already have the alert.
 
     ``key`` is the alert's key in the ledger, empty for an event without an id. If ``send_text`` is
-    false, only the e-mail is sent. Raises DeliveryError if a retry may help.
+    false, only the e-mail is sent. ``on_first`` is called if the ledger did not have the alert, so
+    that it is counted once. Raises DeliveryError if a retry may help.
     """
     ledger = _SafeLedger(key, dependencies)
+    if ledger.entry.is_first:
+        on_first()
     if ledger.entry.finished:
         return
     report = _try_texts(message, ledger, dependencies) if send_text else NO_TEXTS_WANTED

@@ -16,6 +16,7 @@ class Entry(NamedTuple):
 
     channels: frozenset[str] = frozenset()  # those that received the alert
     finished: bool = False  # nothing is left to send or to retry
+    is_first: bool = True  # no earlier delivery of the event recorded it
 
 
 class Ledger(NamedTuple):
@@ -63,7 +64,7 @@ class Ledger(NamedTuple):
         item = response.get("Item", {})
         channels = frozenset(item.get("channels", {}).get("M", {}))
         state = item.get("state", {}).get("S")
-        return Entry(channels, finished=state == "done")
+        return Entry(channels, finished=state == "done", is_first=False)
 
     def _update(self, expression: str, name: str, state: str) -> None:
         """Update the entry by a DynamoDB expression.

@@ -40,6 +40,7 @@ class Delivery(NamedTuple):
     event: object  # an EventBridge event or a bare record; the content of a later message
     via: str = BUS
     kind: str = ""  # one of LATER_KINDS, or RAW_COPY
+    queued_at: float = 0.0  # when a queue that brings it back got it, in seconds since 1970
 
     @property
     def is_first_count(self) -> bool:
@@ -67,7 +68,21 @@ def _is_queue_message(message: object) -> bool:
 def _unwrap_queue_message(message: dict[str, Any]) -> list[Delivery]:
     """Return the deliveries in one message; several if it holds a batch of the trail."""
     arn = str(message.get("eventSourceARN", ""))
-    is_returning = arn.endswith(RETURNING_QUEUE_SUFFIXES)
+    if not arn.endswith(RETURNING_QUEUE_SUFFIXES):
+        return _unwrap_body(message, is_returning=False)
+    try:
+        queued_at = int(message["attributes"]["SentTimestamp"]) / 1000
+    except (KeyError, TypeError, ValueError):
+        queued_at = 0.0
+    deliveries = _unwrap_body(message, is_returning=True)
+    return [delivery._replace(queued_at=queued_at) for delivery in deliveries]
+
+
+def _unwrap_body(message: dict[str, Any], *, is_returning: bool) -> list[Delivery]:
+    """Return the deliveries in the body of a message.
+
+    ``is_returning`` says that its queue brings events back.
+    """
     try:
         body = json.loads(message["body"])
     except (KeyError, TypeError, ValueError, RecursionError):

@@ -10,6 +10,10 @@ If the table cannot be read, the alert is sent unchanged. Terms:
   nothing new at the site (network of a home, a hotel) where the person last signed in.
 - A claim holds back other alerts with the same deduplication key while one of them is delivered. If
   that one reaches somebody, the claim becomes a report, which suppresses them for a day.
+
+An event comes twice, by the bus and by the trail, in any order, and the second may be minutes late.
+So what is stored is compared by the events' own times, and the second one changes no answer: the
+stored answer, or the event's own entry, is used again.
 """
 
 from __future__ import annotations
@@ -38,12 +42,14 @@ if TYPE_CHECKING:
 CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
 # The longest session that Identity Center allows (User Guide, "Set session duration").
 SESSION_SECONDS = 90 * DAY_SECONDS
+ANSWER_SECONDS = 14 * DAY_SECONDS  # no queue keeps an event for longer
+MAX_STORED_SIGN_INS = 20  # of one person, within a day
 REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
 RECOGNISED_WORD = "recognised"  # in the string of a StoredSignIn
 
 
 class StoredSignIn(NamedTuple):
-    """When and where a device code was used, or a portal sign-in was made.
+    """When and where a device code or a console link was used, or a sign-in was made.
 
     The table stores it as the string "1795000000 digest recognised". The last word is missing if
     the address was not recognised.
@@ -67,10 +73,23 @@ class StoredSignIn(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """How the address of a device code and that of the portal sign-in that approved it compare."""
+    """How the address of a device code and that of the portal sign-in that approved it compare.
+
+    The table stores it as the string "True False".
+    """
 
     is_elsewhere: bool | None  # they differ; None if that is unknown; False if only one is stored
     both_addresses_recognised: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the string that the table stores."""
+        is_elsewhere, both_addresses_recognised = text.split()
+        value = None if is_elsewhere == "None" else is_elsewhere == "True"
+        return cls(value, both_addresses_recognised == "True")
+
+    def __str__(self) -> str:
+        return f"{self.is_elsewhere} {self.both_addresses_recognised}"
 
 
 def compare_approval(
@@ -79,36 +98,49 @@ def compare_approval(
     """Return whether a device code was used from another address than it was approved from.
 
     ``sign_in`` is the use of the code, or the portal sign-in; their events may arrive in any order.
-    ``recognised`` says whether its source is. The answer is unknown if the record has no user id,
-    or if the table cannot be read. It is no if the other of the two is not stored. A portal session
-    can last for weeks, but its address is stored for a day; an older one cannot be compared.
+    The second of them gets the answer; a repeated event gets the same answer again, so that one
+    pair is one alert. ``recognised`` says whether its source is. The answer is unknown if the
+    record has no user id, or if the table cannot be read. It is no if the other of the two is not
+    stored. A portal session can last for weeks, but its address is stored for a day; an older one
+    cannot be compared.
     """
     if not sign_in.user_id:
         return Approval(None)
+    answer_key = f"{sign_in.account}#approval-answer#{sign_in.event_id}"
     try:
         state = _open_state(dependencies)
+        if answer := state.get(answer_key, now):
+            return Approval.parse(answer)
         stored_form = _make_stored_form(sign_in, now, recognised=recognised)
         if sign_in.kind == IDENTITY_CENTER:
-            return _compare_portal_sign_in(sign_in, stored_form, now, state)
-        return _compare_device_code(sign_in, stored_form, now, state)
+            approval = _compare_portal_sign_in(sign_in, stored_form, now, state)
+        else:
+            approval = _compare_device_code(sign_in, stored_form, now, state)
     except Exception as error:  # noqa: BLE001 - whatever fails, the alert must be sent
         log.write_failure("state", error, now, event_id=sign_in.event_id)
         return Approval(None)
+    if sign_in.event_id:
+        _try_to_put(state, answer_key, str(approval), ANSWER_SECONDS, sign_in, now)
+    return approval
 
 
 def _compare_portal_sign_in(
     sign_in: SignIn, portal: StoredSignIn, now: float, state: State
 ) -> Approval:
-    """Store a portal sign-in; compare its address with that of a device code used after it.
+    """Store a portal sign-in; compare its address with those of the device codes used after it.
 
-    The code's event may arrive before that of the portal sign-in; then the code is stored already.
-    A code that was used before this portal sign-in was approved by an earlier one.
+    A code that was used before it, or after the next portal sign-in, was approved by another.
     """
-    _store_latest(_make_portal_key(sign_in), portal, now, DAY_SECONDS, state)
-    device_code = _get_stored(_make_device_code_key(sign_in), now, state)
-    if device_code is None or device_code.seconds < portal.seconds:
-        return Approval(is_elsewhere=False)
-    return _compare_addresses(device_code, portal)
+    portals = _store_recent(_make_portal_key(sign_in), portal, now, state)
+    later = [other.seconds for other in portals if other.seconds > portal.seconds]
+    codes = [
+        code
+        for code in _get_recent(_make_device_code_key(sign_in), now, state)
+        if portal.seconds <= code.seconds and not (later and code.seconds >= min(later))
+    ]
+    elsewhere = [code for code in codes if code.address_digest != portal.address_digest]
+    all_recognised = portal.recognised and all(code.recognised for code in elsewhere)
+    return Approval(bool(elsewhere), all_recognised)
 
 
 def _compare_device_code(
@@ -116,31 +148,27 @@ def _compare_device_code(
 ) -> Approval:
     """Store the use of a device code; compare its address with that of the portal sign-in before.
 
-    The answer is unknown if a later portal sign-in is stored: it may have replaced the one before,
-    if this event is a retry.
+    The answer is unknown if only later portal sign-ins are stored. Of several in one second, any
+    may have approved the code.
     """
-    _store_latest(_make_device_code_key(sign_in), device_code, now, WINDOW_SECONDS, state)
-    portal = _get_stored(_make_portal_key(sign_in), now, state)
-    if portal is None:
-        return Approval(is_elsewhere=False)
-    if portal.seconds > device_code.seconds:
-        return Approval(is_elsewhere=None)
-    return _compare_addresses(portal, device_code)
-
-
-def _compare_addresses(first: StoredSignIn, second: StoredSignIn) -> Approval:
-    """Return whether the two addresses differ, and whether both are recognised."""
-    is_elsewhere = first.address_digest != second.address_digest
-    return Approval(is_elsewhere, first.recognised and second.recognised)
+    _store_recent(_make_device_code_key(sign_in), device_code, now, state)
+    portals = _get_recent(_make_portal_key(sign_in), now, state)
+    earlier = [portal for portal in portals if portal.seconds <= device_code.seconds]
+    if not earlier:
+        return Approval(is_elsewhere=None if portals else False)
+    last = [portal for portal in earlier if portal.seconds == earlier[-1].seconds]
+    is_elsewhere = device_code.address_digest not in [portal.address_digest for portal in last]
+    both_recognised = device_code.recognised and all(portal.recognised for portal in last)
+    return Approval(is_elsewhere, both_recognised)
 
 
 def _make_portal_key(sign_in: SignIn) -> str:
-    """Return the key under which the user's last portal sign-in is stored."""
+    """Return the key under which the user's recent portal sign-ins are stored."""
     return f"{sign_in.account}#approval#{sign_in.user_id}"
 
 
 def _make_device_code_key(sign_in: SignIn) -> str:
-    """Return the key under which the user's last device code is stored."""
+    """Return the key under which the user's recent device codes are stored."""
     return f"{sign_in.account}#device-code#{sign_in.user_id}"
 
 
@@ -151,19 +179,23 @@ def _make_stored_form(sign_in: SignIn, now: float, *, recognised: bool) -> Store
     return StoredSignIn(seconds, digest(str(address)), recognised)
 
 
-def _get_stored(key: str, now: float, state: State) -> StoredSignIn | None:
-    """Return the sign-in under ``key``; None if there is none or it has expired."""
-    text = state.get(key, now)
-    return StoredSignIn.parse(text) if text else None
+def _get_recent(key: str, now: float, state: State) -> list[StoredSignIn]:
+    """Return the recent sign-ins under ``key``, the earliest first; expired ones do not count."""
+    return [StoredSignIn.parse(text) for text in state.get(key, now).split(",") if text]
 
 
-def _store_latest(
-    key: str, sign_in: StoredSignIn, now: float, storage_seconds: int, state: State
-) -> None:
-    """Store a sign-in under ``key``, unless a later one is stored there."""
-    stored = _get_stored(key, now, state)
-    if stored is None or stored.seconds <= sign_in.seconds:
-        state.put(key, str(sign_in), now, storage_seconds)
+def _store_recent(key: str, sign_in: StoredSignIn, now: float, state: State) -> list[StoredSignIn]:
+    """Add a sign-in to the recent ones under ``key``, unless it is one of them; return them all.
+
+    Those that are a day older than the last one are dropped.
+    """
+    recent = _get_recent(key, now, state)
+    if sign_in not in recent:
+        recent = sorted([*recent, sign_in])[-MAX_STORED_SIGN_INS:]
+        start = recent[-1].seconds - DAY_SECONDS
+        recent = [stored for stored in recent if stored.seconds > start]
+        state.put(key, ",".join(map(str, recent)), now, DAY_SECONDS)
+    return recent
 
 
 def apply_correlation(
@@ -181,8 +213,8 @@ def apply_correlation(
     try:
         state = _open_state(dependencies)
         if isinstance(sign_in, SignIn) and sign_in.kind == SESSION_USE:
-            site_digest = state.get(_make_last_sign_in_key(sign_in), now)
-            if site_digest == digest(sign_in.site):
+            last = _get_recent(_make_last_sign_in_key(sign_in), now, state)
+            if last and last[0].address_digest == digest(sign_in.site):
                 return mark_site_of_last_sign_in(verdict)
         if verdict.deduplication_key:
             return _deduplicate(verdict, sign_in, now, state)
@@ -213,12 +245,13 @@ def record_alert(
         _store_last_sign_in(sign_in, now, dependencies)
     if not (verdict.deduplication_key and sign_in.event_id):
         return
-    value, seconds = sign_in.event_id, 0  # a claim of 0 seconds has expired
-    if reached_somebody:
-        value, seconds = f"{sign_in.event_id}{REPORTED}", DAY_SECONDS
     try:
         state = _open_state(dependencies)
-        state.put(verdict.deduplication_key, value, now, seconds)
+        reported = f"{sign_in.event_id}{REPORTED}"
+        if not reached_somebody:
+            state.put(verdict.deduplication_key, sign_in.event_id, now, 0)  # has expired at once
+        elif state.get(verdict.deduplication_key, now) != reported:  # a repeat prolongs nothing
+            state.put(verdict.deduplication_key, reported, now, DAY_SECONDS)
     except Exception as error:  # noqa: BLE001 - then the next alert like it is sent too
         log.write_failure("state", error, now, event_id=sign_in.event_id)
 
@@ -237,13 +270,20 @@ def _has_opened_session(verdict: Verdict, sign_in: SignIn) -> bool:
 
 
 def _store_last_sign_in(sign_in: SignIn, now: float, dependencies: Dependencies) -> None:
-    """Store a digest of the site that somebody signed in from. Never raises."""
+    """Store a digest of the site that somebody last signed in from. Never raises."""
     try:
-        state = _open_state(dependencies)
-        site_digest = digest(sign_in.site)
-        state.put(_make_last_sign_in_key(sign_in), site_digest, now, SESSION_SECONDS)
+        state, key = _open_state(dependencies), _make_last_sign_in_key(sign_in)
+        stored_form = _make_stored_site(sign_in, now)
+        stored = _get_recent(key, now, state)
+        if not stored or stored[0].seconds <= stored_form.seconds:
+            state.put(key, str(stored_form), now, SESSION_SECONDS)
     except Exception as error:  # noqa: BLE001 - then the use of the session is mailed
         log.write_failure("state", error, now, event_id=sign_in.event_id)
+
+
+def _make_stored_site(sign_in: SignIn, now: float) -> StoredSignIn:
+    """Return the time and the site of a sign-in in the form that is stored and compared."""
+    return StoredSignIn(_read_event_seconds(sign_in, now), digest(sign_in.site), recognised=False)
 
 
 def _make_last_sign_in_key(sign_in: SignIn) -> str:
@@ -295,14 +335,17 @@ def _apply_console_link(
 ) -> Verdict:
     """Store a console link, or mark a console sign-in that follows a link of the same person.
 
-    ``sign_in`` is either of the two. Follows: within WINDOW_SECONDS, for which a link is stored.
+    ``sign_in`` is either of the two. Follows: within WINDOW_SECONDS.
     """
     key = f"{sign_in.account}#link#{sign_in.who}"
+    seconds = _read_event_seconds(sign_in, now)
     is_new_link = verdict.grouped == "linked"  # judge groups only console links so
     if is_new_link:
-        state.put(key, sign_in.event_id, now, WINDOW_SECONDS)
+        link = StoredSignIn(seconds, digest(sign_in.source), recognised=False)
+        _store_recent(key, link, now, state)
         return verdict
-    has_recent_link = bool(state.get(key, now))
+    links = _get_recent(key, now, state)
+    has_recent_link = any(0 <= seconds - link.seconds < WINDOW_SECONDS for link in links)
     return mark_linked(verdict) if has_recent_link else verdict
 
 
@@ -310,6 +353,16 @@ def _read_event_seconds(sign_in: SignIn | Unreadable, now: float) -> int:
     """Return the event's own time in seconds since 1970; now if it cannot be read."""
     event_time = parse_time(sign_in.time)
     return int(event_time.timestamp()) if event_time else int(now)
+
+
+def _try_to_put(
+    state: State, key: str, value: str, storage_seconds: int, sign_in: SignIn, now: float
+) -> None:
+    """Store ``value`` under ``key``; only log a failure."""
+    try:
+        state.put(key, value, now, storage_seconds)
+    except Exception as error:  # noqa: BLE001 - then a repeated event is compared again
+        log.write_failure("state", error, now, event_id=sign_in.event_id)
 
 
 def _open_state(dependencies: Dependencies) -> State:

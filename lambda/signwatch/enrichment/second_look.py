@@ -2,10 +2,14 @@
 
 A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
 may know the password. The event of the right password is therefore put into an SQS queue, which
-delivers it to the function again 15 minutes later. The sign-in is then searched for in a log group
-with raw copies of all events. It counts only if it is the same person's, from the same source, or
-if both sources are recognised. If the search fails, the event is judged as if no sign-in had
-followed: as an unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
+delivers it to the function again 15 minutes later. The sign-in is then searched for in the log
+group with raw copies of the bus's events, and, if it is not there, in the trail's, which has what
+the bus lost. It counts only if it is the same person's, from the same source, or if both sources
+are recognised. If the search fails, the event is judged as if no sign-in had followed: as an
+unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
+
+An event that both ways brought has two second looks. If one found the sign-in, the other does not
+search again; the ledger keeps two that found none from sending two alerts.
 
 In the names, ``step_event`` is the event of a right password, and ``unfinished_sign_in`` is what it
 is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
@@ -25,6 +29,7 @@ from signwatch.detection.networks import pack_address
 from signwatch.detection.record import get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, TRANSFER_WEB_APP, WORKSPACES
 from signwatch.detection.signin import ParsedEvent, SignIn, Step, read, read_unfinished
+from signwatch.enrichment.state import DAY_SECONDS, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,21 +82,65 @@ def recheck(
     if not (isinstance(parsed_event, Step) and parsed_event.is_right_password):
         return parsed_event
     unfinished_sign_in = read_unfinished(event)
+    if _has_been_found(parsed_event, now, dependencies):
+        return parsed_event._replace(reason=FOLLOWED)
     try:
-        for candidate_event in _find_candidates(unfinished_sign_in, dependencies):
-            sign_in = _read_completing_sign_in(candidate_event, unfinished_sign_in, event)
-            if sign_in and _has_same_source(sign_in, unfinished_sign_in, is_recognised):
-                return parsed_event._replace(reason=FOLLOWED)
+        if _find_sign_in(event, unfinished_sign_in, dependencies, is_recognised):
+            _store_found(parsed_event, now, dependencies)
+            return parsed_event._replace(reason=FOLLOWED)
     except Exception as error:  # noqa: BLE001 - whatever fails, the event counts as unfinished
         log.write_failure("second look", error, now, event_id=unfinished_sign_in.event_id)
     return unfinished_sign_in
 
 
-def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> Iterator[object]:
-    """Yield the events from the log group that may be the sign-in after ``unfinished_sign_in``.
+def _has_been_found(step: Step, now: float, dependencies: Dependencies) -> bool:
+    """Return whether an earlier second look found the sign-in after this step. Never raises."""
+    try:
+        return bool(step.event_id and _open_state(dependencies).get(_make_key(step), now))
+    except Exception as error:  # noqa: BLE001 - then the sign-in is searched for
+        log.write_failure("state", error, now, event_id=step.event_id)
+        return False
 
-    Yield nothing if it has no readable time. Raises TimeoutError if too little time is left until
-    Lambda's timeout. At most SEARCH_MAX_PAGES are read.
+
+def _store_found(step: Step, now: float, dependencies: Dependencies) -> None:
+    """Record that the sign-in after this step was found. Never raises."""
+    try:
+        _open_state(dependencies).put(_make_key(step), FOLLOWED, now, DAY_SECONDS)
+    except Exception as error:  # noqa: BLE001 - then the other second look searches again
+        log.write_failure("state", error, now, event_id=step.event_id)
+
+
+def _make_key(step: Step) -> str:
+    """Return the key under which it is stored that a sign-in followed this step."""
+    return f"{step.account}#followed#{step.event_id}"
+
+
+def _open_state(dependencies: Dependencies) -> State:
+    """Return the state in the ledger's table, read with short timeouts."""
+    dynamodb = dependencies.client("dynamodb", quick=True)
+    return State(dynamodb, dependencies.settings.ledger_table_name)
+
+
+def _find_sign_in(
+    event: object,
+    unfinished_sign_in: SignIn,
+    dependencies: Dependencies,
+    is_recognised: Callable[[SignIn], bool],
+) -> bool:
+    """Return whether the sign-in after the right password ``event`` is in one of the log groups."""
+    for candidate_event in _find_candidates(unfinished_sign_in, dependencies):
+        sign_in = _read_completing_sign_in(candidate_event, unfinished_sign_in, event)
+        if sign_in and _has_same_source(sign_in, unfinished_sign_in, is_recognised):
+            return True
+    return False
+
+
+def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> Iterator[object]:
+    """Yield the events from the log groups that may be the sign-in after ``unfinished_sign_in``.
+
+    The raw copies come first: they are few. The trail's group has every management event of the
+    account, as bare records. Yield nothing if the step has no readable time. Raises TimeoutError if
+    too little time is left until Lambda's timeout.
     """
     start = parse_time(unfinished_sign_in.time)
     if start is None:
@@ -99,10 +148,24 @@ def _find_candidates(unfinished_sign_in: SignIn, dependencies: Dependencies) -> 
     event_name = "ConsoleLogin"
     if unfinished_sign_in.identity == IDENTITY_CENTER:
         event_name = "UserAuthentication"
+    settings = dependencies.settings
+    for group in (settings.raw_event_log_group_name, settings.trail_log_group_name):
+        if group:
+            start_ms = int(start.timestamp() - SEARCH_MARGIN_SECONDS) * 1000
+            yield from _search(group, event_name, start_ms, dependencies)
+
+
+def _search(
+    group: str, event_name: str, start_ms: int, dependencies: Dependencies
+) -> Iterator[object]:
+    """Yield the events of a log group that contain ``event_name``, from SEARCH_MAX_PAGES pages.
+
+    ``start_ms`` is in milliseconds since 1970. Raises TimeoutError as _find_candidates does.
+    """
     logs = dependencies.client("logs")
     request: dict[str, Any] = {
-        "logGroupName": dependencies.settings.raw_event_log_group_name,
-        "startTime": int(start.timestamp() - SEARCH_MARGIN_SECONDS) * 1000,
+        "logGroupName": group,
+        "startTime": start_ms,
         "filterPattern": event_name,  # events that contain this word
     }
     for _ in range(SEARCH_MAX_PAGES):

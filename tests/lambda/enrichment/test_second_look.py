@@ -9,6 +9,7 @@ import pytest
 
 from signwatch.detection import signin
 from signwatch.pipeline import process
+from tests.support.deliveries import trail_batch
 from tests.support.sign_ins import NETWORKS, event
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class TestRightPassword:
         line = decide(world, queue_delivery(step(name)), capsys)
         assert (line["kind"], line["verdict"]) == ("Step", "ignored")
         assert line["reasons"] == ["step: a sign-in followed"]
-        assert world.clients == ["logs"]
+        assert world.clients == ["dynamodb", "logs", "dynamodb"]
 
     def test_event_is_noted_if_no_sign_in_followed(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
@@ -272,6 +273,51 @@ class TestRightPassword:
         world.seconds_left = lambda: 41.0 - len(world.logs.calls)
         assert look_again(world, step(name)) == "note"
         assert len(world.logs.calls) == 2
+
+
+class TestTrail:
+    TRAIL_GROUP = "/aws/cloudtrail/signwatch"
+
+    def test_sign_in_that_the_bus_lost_is_found_in_the_trails_group(self, world: World) -> None:
+        world.logs.trail_records = [step(CONSOLE)["detail"], success(CONSOLE)["detail"]]
+        verdict = look_again(world, step(CONSOLE), trail_log_group_name=self.TRAIL_GROUP)
+        assert verdict == "ignored"
+        assert world.logs.request["logGroupName"] == self.TRAIL_GROUP
+
+    def test_trails_group_is_not_searched_if_the_raw_copies_have_the_sign_in(
+        self, world: World
+    ) -> None:
+        world.logs.raw_copies = [success(CONSOLE)]
+        look_again(world, step(CONSOLE), trail_log_group_name=self.TRAIL_GROUP)
+        assert world.logs.calls == ["filter_log_events"]
+
+    def test_bare_record_of_a_right_password_is_queued_and_looked_at(self, world: World) -> None:
+        batch = trail_batch(json.dumps(step(CONSOLE)["detail"]))
+        process(batch, world.dependencies())
+        ((queued, _delay),) = world.queue.messages
+        world.logs.raw_copies = [success(CONSOLE)]
+        assert look_again(world, queued) == "ignored"
+
+    @pytest.mark.parametrize("fault", ["", "get_item", "put_item"])
+    def test_second_search_that_fails_does_not_undo_the_first(
+        self, world: World, fault: str
+    ) -> None:
+        """Both ways brought the right password; a fault of the table makes the second search."""
+        world.logs.raw_copies = [success(CONSOLE)]
+        world.table.fails = {fault}
+        record = step(CONSOLE)
+        record["detail"]["sourceIPAddress"] = world.logs.raw_copies[0]["detail"]["sourceIPAddress"]
+        assert look_again(world, record) == "ignored"
+        world.logs.fails = {"filter_log_events"} if not fault else set()
+        assert look_again(world, record["detail"]) == "ignored"
+        assert len(world.logs.calls) == (1 if not fault else 2)
+
+    def test_two_second_looks_send_one_alert(self, world: World) -> None:
+        world.secrets.text = None
+        record = step(CONSOLE)
+        record["detail"]["sourceIPAddress"] = ABROAD
+        assert look_again(world, record) == look_again(world, record["detail"]) == "alert"
+        assert len(world.topic.emails) == 1
 
 
 class TestPerson:
