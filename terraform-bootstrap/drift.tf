@@ -148,7 +148,7 @@ data "aws_iam_policy_document" "drift" {
   }
   statement {
     sid       = "ReadTheLogGroups"
-    actions   = ["logs:GetDataProtectionPolicy"]
+    actions   = ["logs:DescribeSubscriptionFilters", "logs:GetDataProtectionPolicy"]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }
   statement {

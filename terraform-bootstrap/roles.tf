@@ -316,9 +316,12 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
   }
   statement {
-    sid       = "RawEvents"
-    actions   = ["logs:FilterLogEvents"]
-    resources = ["${local.log_group_arn}:/aws/events/${var.prefix}:*"]
+    sid     = "RecordedEvents"
+    actions = ["logs:FilterLogEvents"]
+    resources = [
+      "${local.log_group_arn}:/aws/events/${var.prefix}:*",
+      "${local.log_group_arn}:/aws/cloudtrail/${var.prefix}:*",
+    ]
   }
   statement {
     # The keys of the ledger and the secret.

@@ -119,8 +119,11 @@ data "aws_iam_policy_document" "service_resources" {
       "logs:CreateLogGroup",
       "logs:DeleteLogGroup",
       "logs:DeleteRetentionPolicy",
+      "logs:DeleteSubscriptionFilter",
+      "logs:DescribeSubscriptionFilters",
       "logs:GetDataProtectionPolicy",
       "logs:PutRetentionPolicy",
+      "logs:PutSubscriptionFilter",
     ]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }

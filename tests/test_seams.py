@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from signwatch import settings as function_settings
+from signwatch.detection import envelope
 from tests.support.repository import ROOT, files
 from tooling import environment, parameters, templates, terraform
 from tooling.deploy import bootstrap
@@ -385,6 +386,19 @@ class TestJoints:
             expected = {key: {"Ref": name} for key, name in parameters.items() if name in declared}
             assert expected
             assert {key: variables[key] for key in expected} == expected
+
+    def test_the_trails_filter_has_the_names_of_the_rules(self) -> None:
+        patterns = [rule["EventPattern"] for rule in resources("eventbridge", "AWS::Events::Rule")]
+        names = [name for each in patterns for name in each.get("detail", {}).get("eventName", [])]
+        (subscription,) = resources("cloudtrail", "AWS::Logs::SubscriptionFilter")
+        terms = " || ".join(f"($.eventName = {name})" for name in names)
+        assert subscription["FilterPattern"] == f"{{ {terms} }}"
+
+    def test_the_queues_that_bring_events_back_have_the_names_that_the_function_reads(self) -> None:
+        queues = resources("foundation", "AWS::SQS::Queue")
+        passed = children()["foundation"]
+        names = [passed[queue["QueueName"]["Ref"]]["Fn::Sub"] for queue in queues]
+        assert names == ["${NamePrefix}" + suffix for suffix in envelope.RETURNING_QUEUE_SUFFIXES]
 
     def test_the_runtime_is_the_same_everywhere(self) -> None:
         runtimes = {body["Runtime"] for body in functions()}

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 ALARM, STACK, TOPIC = "AWS::CloudWatch::Alarm", "AWS::CloudFormation::Stack", "AWS::SNS::Topic"
 HEARTBEAT_METRIC = "Heartbeat"
-MESSAGE_COUNT_METRIC = "ApproximateNumberOfMessagesVisible"
 MESSAGE_AGE_METRIC = "ApproximateAgeOfOldestMessage"
+# Of each try of an event from a queue. SQS's own metric leaves out a message that was received
+# three times (Amazon SQS Developer Guide, "Available CloudWatch metrics").
+RETRY_AGE_METRIC = "RetryAgeSeconds"
 ALARM_PERIOD_SECONDS = 60
 MESSAGE_AGE_MAX_SECONDS = 3600  # longest wait in a queue from which the function reads
+RETRY_AGE_MAX_SECONDS = 1800  # for the alarm that an alert waits
+LOSS_MAX_SECONDS = 12 * 86_400  # for the one that it will be lost; no queue keeps it beyond 14 days
 
 
 class Metric(NamedTuple):
@@ -59,10 +63,11 @@ def alarm_goes_off_at_once(alarm: Resource, _installation: Installation) -> bool
     """An alarm goes off within a minute of a failure, or once a message has waited for an hour."""
     settings = alarm.properties
     metric = settings["MetricName"]
-    threshold_max = MESSAGE_AGE_MAX_SECONDS if metric == MESSAGE_AGE_METRIC else 1
+    maxima = {MESSAGE_AGE_METRIC: MESSAGE_AGE_MAX_SECONDS, RETRY_AGE_METRIC: LOSS_MAX_SECONDS}
+    threshold_max = maxima.get(metric, 1)
     is_prompt = (
         settings["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-        and settings["EvaluationPeriods"] == 1
+        and settings.get("DatapointsToAlarm", settings["EvaluationPeriods"]) == 1
         and settings["Period"] == ALARM_PERIOD_SECONDS
         and 1 <= settings["Threshold"] <= threshold_max
         and settings["Statistic"] in ("Sum", "Maximum")
@@ -85,6 +90,18 @@ def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> 
     return all(any(_watches(metric, alarm) for alarm in alarms) for metric in metrics)
 
 
+@policy("CKV_SIGNWATCH_87", STACK)
+def waiting_alert_has_alarms(_stack: Resource, installation: Installation) -> bool:
+    """An alert that keeps failing has two alarms: within half an hour, and before it is lost."""
+    thresholds = sorted(
+        alarm["Threshold"]
+        for alarm in installation.properties_of(ALARM)
+        if _watches(Metric("Signwatch", RETRY_AGE_METRIC, {}), alarm)
+    )
+    waits, *_, lost = thresholds  # ValueError if there are fewer than two
+    return waits <= RETRY_AGE_MAX_SECONDS < lost <= LOSS_MAX_SECONDS
+
+
 @policy("CKV_SIGNWATCH_86", ALARM)
 def alarm_sets_no_unit(alarm: Resource, _installation: Installation) -> bool:
     """An alarm sets no unit: with another unit than the metric's, the alarm sees no data."""
@@ -100,9 +117,9 @@ def _failure_metrics(installation: Installation) -> list[Metric]:
         names = ("Errors", "Throttles", "DeadLetterErrors")
         metrics += [Metric("AWS/Lambda", name, dimensions) for name in names]
     for queue in installation.properties_of("AWS::SQS::Queue"):
-        # In a queue with a redrive policy, only a message that waits for long is a failure.
-        name = MESSAGE_AGE_METRIC if "RedrivePolicy" in queue else MESSAGE_COUNT_METRIC
-        metrics.append(Metric("AWS/SQS", name, {"QueueName": str(queue["QueueName"])}))
+        # The function reads each queue, so only a message that waits for long is a failure.
+        dimensions = {"QueueName": str(queue["QueueName"])}
+        metrics.append(Metric("AWS/SQS", MESSAGE_AGE_METRIC, dimensions))
     for rule in installation.resources_of("AWS::Events::Rule"):
         dimensions = {"RuleName": rule.reference}
         metrics.append(Metric("AWS/Events", "FailedInvocations", dimensions))

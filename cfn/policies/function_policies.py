@@ -39,7 +39,9 @@ COMPLETE_LOG_LEVELS = ("TRACE", "DEBUG", "INFO")  # a line without a level count
 # Twilio's address, with or without an edge and a Region.
 TWILIO_URL = re.compile(r"https://api(\.[a-z0-9-]+){0,2}\.twilio\.com")
 ALERT_SUPPRESSING_KEYS = ("KNOWN_NETWORKS", "ALERT_OFF")
-RECEIVE_ACTIONS = ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+RECEIVE_ACTIONS = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+VISIBILITY_TIMEOUTS = 6  # of the function, at least (Lambda, "Using Lambda with Amazon SQS")
+DEFAULT_VISIBILITY = 30  # seconds, of a queue
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 SECRET_LOCATION = re.compile(r"(arn|name)$", re.IGNORECASE)
 
@@ -185,10 +187,36 @@ def function_has_layer(function: Resource, installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_53", FUNCTION)
 def second_looks_reach_function(function: Resource, installation: Installation) -> bool:
-    """An enabled mapping passes each second look from its queue to the function, one at a time."""
+    """An enabled mapping passes each second look to the function; a failed one leaves the queue."""
     url = _environment(function).get("SECOND_LOOK_QUEUE_URL")
     queue = installation.find_by_reference(QUEUE, url)
-    is_mapped = any(
+    actions = [f"sqs:{action}" for action in ("SendMessage", *RECEIVE_ACTIONS)]
+    is_mapped = _is_mapped(function, queue, installation) and "RedrivePolicy" in queue.properties
+    return is_mapped and _role_allows(function, installation, queue.arn, actions)
+
+
+@policy("CKV_SIGNWATCH_55", FUNCTION)
+def queued_events_come_back(function: Resource, installation: Installation) -> bool:
+    """Each queue of failed or undelivered events hands them to the function until it succeeds."""
+    # Those without a redrive policy; a message that fails comes back by the visibility timeout.
+    queues = [
+        queue
+        for queue in installation.resources_of(QUEUE)
+        if "RedrivePolicy" not in queue.properties
+    ]
+    visibility_min = VISIBILITY_TIMEOUTS * int(function.properties["Timeout"])
+    actions = [f"sqs:{action}" for action in RECEIVE_ACTIONS]
+    return all(
+        _is_mapped(function, queue, installation)
+        and int(queue.properties.get("VisibilityTimeout", DEFAULT_VISIBILITY)) >= visibility_min
+        and _role_allows(function, installation, queue.arn, actions)
+        for queue in queues
+    )
+
+
+def _is_mapped(function: Resource, queue: Resource, installation: Installation) -> bool:
+    """Return whether an enabled mapping passes each message of the queue, one at a time."""
+    return any(
         mapping["FunctionName"] in (function.reference, function.arn)
         and mapping["EventSourceArn"] == queue.arn
         and mapping.get("BatchSize", DEFAULT_BATCH_SIZE) == 1
@@ -196,8 +224,6 @@ def second_looks_reach_function(function: Resource, installation: Installation) 
         and "FilterCriteria" not in mapping
         for mapping in installation.properties_of("AWS::Lambda::EventSourceMapping")
     )
-    actions = [f"sqs:{action}" for action in RECEIVE_ACTIONS]
-    return is_mapped and _role_allows(function, installation, queue.arn, actions)
 
 
 @policy("CKV_SIGNWATCH_54", FUNCTION)

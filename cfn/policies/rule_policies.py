@@ -172,7 +172,9 @@ def permission_names_rule(permission: Resource, _installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_30", PERMISSION)
 def permission_has_no_other_condition(permission: Resource, _installation: Installation) -> bool:
-    """A permission has no condition but its rule; EventBridge sends no account, for example."""
+    """A rule's permission has no condition but the rule; EventBridge sends no account."""
+    if permission.properties.get("Principal") != EVENTBRIDGE:
+        return True
     return set(permission.properties) <= {"FunctionName", "Action", "Principal", "SourceArn"}
 
 

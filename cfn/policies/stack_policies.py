@@ -41,8 +41,9 @@ NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-# Logical ids: the log group repeats what the trail's bucket holds; only the trail uses the role.
-OPTIONAL_RESOURCES = ("TrailLogGroup", "TrailRole")
+# Logical ids: the trail's log group, and what hangs on it. Without it there is one way less.
+OPTIONAL_RESOURCES = ("TrailLogGroup", "TrailRole", "TrailFilter", "TrailFilterPermission")
+OPTIONAL_CONDITION = "HasLogGroup"
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -62,8 +63,9 @@ ROLE_USERS = (
 
 @policy("CKV_SIGNWATCH_100", "*")
 def resource_has_no_condition(resource: Resource, _installation: Installation) -> bool:
-    """Every resource is created whatever the parameters, except those the alerts do not need."""
-    return "Condition" not in resource.body or resource.name in OPTIONAL_RESOURCES
+    """Every resource is created whatever the parameters, except the trail's log group."""
+    is_optional = resource.name in OPTIONAL_RESOURCES
+    return resource.body.get("Condition") in ([None, OPTIONAL_CONDITION] if is_optional else [None])
 
 
 @policy("CKV_SIGNWATCH_101", *ACCESS_POLICIES)

@@ -8,6 +8,7 @@ A policy about the installation as a whole runs for each of its nested stacks.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from policy_base import (
@@ -18,10 +19,16 @@ from policy_base import (
     policy,
     value_if_present,
 )
+from rule_policies import SIGN_IN_EVENTS
 
 if TYPE_CHECKING:
     from installation import Installation, Resource
 
+FILTER, PERMISSION = "AWS::Logs::SubscriptionFilter", "AWS::Lambda::Permission"
+FUNCTION = "AWS::Lambda::Function"
+# { ($.eventName = ConsoleLogin) || ... }, of at most 1,024 characters (PutSubscriptionFilter)
+FILTER_TERM = re.compile(r"\(\$\.eventName = (\w+)\)")
+FILTER_MAX_CHARS = 1024
 TRAIL, BUCKET, BUCKET_POLICY = "AWS::CloudTrail::Trail", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"
 CLOUDTRAIL = "cloudtrail.amazonaws.com"
 OLD_VERSIONS_MIN_DAYS = 90
@@ -157,3 +164,46 @@ def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -
         if bucket_policy.properties["Bucket"] == bucket
     }
     return bucket_policy_names <= set(as_list(trail.body.get("DependsOn")))
+
+
+@policy("CKV_SIGNWATCH_14", TRAIL)
+def trail_hands_sign_ins_to_function(trail: Resource, installation: Installation) -> bool:
+    """A filter on the trail's log group hands every kind of sign-in to the function."""
+    names = {name for names in SIGN_IN_EVENTS.values() for name in names}
+    return any(
+        subscription["DestinationArn"] in installation.arns_of(FUNCTION)
+        and _is_group_of(trail, subscription["LogGroupName"], installation)
+        and names <= _read_names(subscription["FilterPattern"])
+        for subscription in installation.properties_of(FILTER)
+    )
+
+
+@policy("CKV_SIGNWATCH_15", TRAIL)
+def log_group_is_allowed_to_invoke(trail: Resource, installation: Installation) -> bool:
+    """A permission allows the trail's log group, and no other, to invoke the function."""
+    group = value_if_present(trail.properties["CloudWatchLogsLogGroupArn"])
+    functions = installation.resources_of(FUNCTION)
+    names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
+    return any(
+        permission.get("Action") == "lambda:InvokeFunction"
+        and permission["FunctionName"] in names_and_arns
+        and permission.get("SourceArn") == group  # which ends in ":*"
+        and permission.get("SourceAccount", "${AWS::AccountId}") == "${AWS::AccountId}"
+        for permission in installation.properties_of(PERMISSION)
+        if permission.get("Principal") == "logs.amazonaws.com"
+    )
+
+
+def _is_group_of(trail: Resource, name: str, installation: Installation) -> bool:
+    """Return whether ``name`` is that of the trail's log group."""
+    arn = value_if_present(trail.properties["CloudWatchLogsLogGroupArn"])
+    return installation.find_by_arn("AWS::Logs::LogGroup", arn).reference == name
+
+
+def _read_names(pattern: str) -> set[str]:
+    """Return the event names of a filter pattern; none if it has another form, or is too long."""
+    terms = pattern.removeprefix("{ ").removesuffix(" }").split(" || ")
+    matches = [FILTER_TERM.fullmatch(term) for term in terms]
+    if len(pattern) > FILTER_MAX_CHARS or pattern != "{ " + " || ".join(terms) + " }":
+        return set()
+    return {match[1] for match in matches if match} if all(matches) else set()

@@ -18,20 +18,20 @@ FUNCTION_DIMENSION = {"FunctionName": "signwatch-function"}
 CONSOLE_RULE = {"RuleName": "signwatch-console-sign-in"}
 IDENTITY_CENTER_RULE = {"RuleName": "signwatch-identity-center-sign-in"}
 ANOMALY_RULE = {"RuleName": "signwatch-sign-in-anomaly"}
-MESSAGE_COUNT, MESSAGE_AGE = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
+MESSAGE_AGE, RETRY_AGE = "ApproximateAgeOfOldestMessage", "RetryAgeSeconds"
 EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-function-errors": ("AWS/Lambda", "Errors", "Sum", FUNCTION_DIMENSION),
     "signwatch-function-throttles": ("AWS/Lambda", "Throttles", "Sum", FUNCTION_DIMENSION),
     "signwatch-dead-letter-errors": ("AWS/Lambda", "DeadLetterErrors", "Sum", FUNCTION_DIMENSION),
     "signwatch-failed-events": (
         "AWS/SQS",
-        MESSAGE_COUNT,
+        MESSAGE_AGE,
         "Maximum",
         {"QueueName": "signwatch-failed-events"},
     ),
     "signwatch-undelivered-events": (
         "AWS/SQS",
-        MESSAGE_COUNT,
+        MESSAGE_AGE,
         "Maximum",
         {"QueueName": "signwatch-undelivered-events"},
     ),
@@ -54,10 +54,24 @@ EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
         "Sum",
         ANOMALY_RULE,
     ),
+    "signwatch-alert-waits": ("Signwatch", RETRY_AGE, "Maximum", {}),
+    "signwatch-alert-will-be-lost": ("Signwatch", RETRY_AGE, "Maximum", {}),
     "signwatch-text-failures": ("Signwatch", "TextsFailed", "Sum", {}),
 }
-QUEUE_ALARMS = {"FailedEventsAlarm", "UndeliveredEventsAlarm", "SecondLooksAlarm"}
-MESSAGE_AGE_MAX_SECONDS = 3600  # 15 minutes of delay, and three tries of six minutes each
+AGE_THRESHOLDS = {  # in seconds
+    "SecondLooksAlarm": 3600,  # 15 minutes of delay, and three tries of six minutes each
+    "FailedEventsAlarm": 1800,
+    "UndeliveredEventsAlarm": 1800,
+    "AlertWaitsAlarm": 1800,
+    "AlertWillBeLostAlarm": 10 * 86400,
+}
+# These go on from one try of an event to the next, which comes after 15 minutes.
+LASTING_ALARMS = {
+    "FunctionErrorsAlarm",
+    "TextFailuresAlarm",
+    "AlertWaitsAlarm",
+    "AlertWillBeLostAlarm",
+}
 
 
 def alarm_metrics(**changes: str) -> dict[str, tuple[str, str, str, dict[str, str]]]:
@@ -98,8 +112,9 @@ def test_resources_of_the_metrics_exist() -> None:
     }
 
 
-def test_function_logs_the_metric_of_failed_texts() -> None:
-    namespace, metric, _, _ = EXPECTED_METRICS["signwatch-text-failures"]
+@pytest.mark.parametrize("alarm", ["signwatch-text-failures", "signwatch-alert-waits"])
+def test_function_logs_the_metric(alarm: str) -> None:
+    namespace, metric, _, _ = EXPECTED_METRICS[alarm]
     sources = " ".join(path.read_text() for path in (ROOT / "lambda" / "signwatch").rglob("*.py"))
     assert namespace == log.NAMESPACE
     assert f'"{metric}"' in sources
@@ -111,16 +126,19 @@ class TestAlarm:
         assert ALARMS[alarm]["AlarmActions"] == [TOPIC_ARN]
         assert ALARMS[alarm].get("ActionsEnabled", True) is True
 
-    def test_only_queue_alarms_notify_when_the_alarm_ends(self, alarm: str) -> None:
-        assert ALARMS[alarm].get("OKActions", []) == ([TOPIC_ARN] if alarm in QUEUE_ALARMS else [])
+    def test_only_alarms_on_an_age_notify_when_they_end(self, alarm: str) -> None:
+        assert ALARMS[alarm].get("OKActions", []) == (
+            [TOPIC_ARN] if alarm in AGE_THRESHOLDS else []
+        )
 
     def test_one_failure_within_a_minute_is_enough(self, alarm: str) -> None:
         body = ALARMS[alarm]
-        threshold = MESSAGE_AGE_MAX_SECONDS if body["MetricName"] == MESSAGE_AGE else 1
-        assert (body["Period"], body["EvaluationPeriods"]) == (60, 1)
-        assert body["Threshold"] == threshold
+        lasting = {"EvaluationPeriods": 20, "DatapointsToAlarm": 1}
+        expected = lasting if alarm in LASTING_ALARMS else {"EvaluationPeriods": 1}
+        assert {key: body[key] for key in lasting if key in body} == expected
+        assert body["Period"] == 60
+        assert body["Threshold"] == AGE_THRESHOLDS.get(alarm, 1)
         assert body["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-        assert "DatapointsToAlarm" not in body
 
     def test_missing_data_is_no_alarm(self, alarm: str) -> None:
         assert ALARMS[alarm]["TreatMissingData"] == "notBreaching"

@@ -48,10 +48,36 @@ class TestTrail:
             "CloudWatchLogsRoleArn",
         }
         left_out = set(CLOUDTRAIL_STACK.resources) - set(stack.resources)
-        assert left_out == {"TrailLogGroup", "TrailRole"}
+        assert left_out == {"TrailLogGroup", "TrailRole", "TrailFilter", "TrailFilterPermission"}
 
     def test_it_waits_for_the_bucket_policy(self) -> None:
         assert CLOUDTRAIL_STACK.resources["Trail"]["DependsOn"] == "TrailBucketPolicy"
+
+
+class TestFilter:
+    GROUP = "/aws/cloudtrail/signwatch"
+    FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:signwatch-function"
+
+    def test_it_hands_the_trails_sign_ins_to_the_function(self) -> None:
+        subscription = CLOUDTRAIL_STACK.properties("TrailFilter")
+        assert subscription["LogGroupName"] == self.GROUP
+        assert subscription["DestinationArn"] == self.FUNCTION_ARN
+        assert len(subscription["FilterPattern"]) <= 1024  # PutSubscriptionFilter
+        assert set(subscription) == {
+            "LogGroupName",
+            "DestinationArn",
+            "FilterPattern",
+        }
+
+    def test_the_log_group_alone_invokes_the_function_from_the_start(self) -> None:
+        assert CLOUDTRAIL_STACK.resources["TrailFilter"]["DependsOn"] == "TrailFilterPermission"
+        assert CLOUDTRAIL_STACK.properties("TrailFilterPermission") == {
+            "FunctionName": self.FUNCTION_ARN,
+            "Action": "lambda:InvokeFunction",
+            "Principal": "logs.amazonaws.com",
+            "SourceArn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{self.GROUP}:*",
+            "SourceAccount": ACCOUNT,
+        }
 
 
 class TestBucketPolicy:

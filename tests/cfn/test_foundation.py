@@ -147,6 +147,7 @@ class TestQueues:
                 "QueueName": queue["QueueName"],
                 "SqsManagedSseEnabled": True,
                 "MessageRetentionPeriod": 14 * 24 * 3600,
+                "VisibilityTimeout": 900,  # no redrive policy: tried until it succeeds
             }
 
     def test_failed_events_queue_needs_tls(self) -> None:

@@ -20,6 +20,7 @@ REGION_AND_ACCOUNT = f"{REGION}:{ACCOUNT}"
 LEDGER_ARN = f"arn:aws:dynamodb:{REGION_AND_ACCOUNT}:table/signwatch-ledger"
 TOPIC_ARN = f"arn:aws:sns:{REGION_AND_ACCOUNT}:signwatch-alerts"
 FAILED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-failed-events"
+UNDELIVERED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-undelivered-events"
 SECOND_LOOK_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-second-looks"
 NO_KEY_ARN = f"arn:aws:kms:{REGION_AND_ACCOUNT}:key/none"  # in place of Identity Center's
 PERMISSIONS = {  # all actions of the role, each with its resource
@@ -48,6 +49,15 @@ PERMISSIONS = {  # all actions of the role, each with its resource
     (
         "logs:FilterLogEvents",
         f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch:*",
+    ),
+    (
+        "logs:FilterLogEvents",
+        f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/cloudtrail/signwatch:*",
+    ),
+    *(
+        (f"sqs:{action}", queue)
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        for queue in (FAILED_QUEUE_ARN, UNDELIVERED_QUEUE_ARN)
     ),
     ("kms:Decrypt", "<MainKey.Arn>"),
     ("kms:Decrypt", NO_KEY_ARN),
@@ -100,26 +110,38 @@ class TestFunction:
         assert function["ReservedConcurrentExecutions"] == "5"
 
 
+def make_mapping(queue_arn: str) -> dict[str, Any]:
+    return {
+        "FunctionName": "signwatch-function",
+        "EventSourceArn": queue_arn,
+        "Enabled": True,
+        "BatchSize": 1,
+        "ScalingConfig": {"MaximumConcurrency": 2},
+    }
+
+
+class TestReturningQueues:
+    @pytest.mark.parametrize("name", ["FailedEvents", "UndeliveredEvents"])
+    def test_function_gets_one_message_at_a_time_until_it_succeeds(self, name: str) -> None:
+        queue = installation()["foundation"].properties(f"{name}Queue")
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue['QueueName']}"
+        assert LAMBDA_STACK.properties(f"{name}Mapping") == make_mapping(arn)
+        assert queue["VisibilityTimeout"] == 15 * 60 >= 6 * FUNCTION["Timeout"]
+
+
 class TestSecondLooks:
     QUEUE = LAMBDA_STACK.properties("SecondLookQueue")
 
     def test_function_gets_one_message_at_a_time(self) -> None:
-        (mapping,) = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
-        assert mapping == {
-            "FunctionName": "signwatch-function",
-            "EventSourceArn": SECOND_LOOK_QUEUE_ARN,
-            "Enabled": True,
-            "BatchSize": 1,
-            "ScalingConfig": {"MaximumConcurrency": 2},
-        }
+        assert LAMBDA_STACK.properties("SecondLookMapping") == make_mapping(SECOND_LOOK_QUEUE_ARN)
 
-    def test_reserved_concurrency_is_never_less_than_the_mappings(self) -> None:
+    def test_reserved_concurrency_leaves_one_for_the_sign_ins(self) -> None:
         """Lambda refuses a mapping that may use more than the function (scaling configuration)."""
-        (mapping,) = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
+        mappings = LAMBDA_STACK.of_type("AWS::Lambda::EventSourceMapping").values()
         pattern = load("parent")["Parameters"]["ReservedConcurrency"]["AllowedPattern"]
         values = [number for number in range(1100) if re.fullmatch(pattern, str(number))]
-        least = mapping["ScalingConfig"]["MaximumConcurrency"]
-        assert values == [0, *range(least, 1001)]
+        used = sum(mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings)
+        assert values == [0, *range(used + 1, 1001)]
 
     def test_message_that_fails_three_times_goes_to_the_failed_events(self) -> None:
         assert self.QUEUE["RedrivePolicy"] == {
@@ -181,7 +203,12 @@ class TestEnvironment:
                 f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-second-looks"
             ),
             "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
+            "TRAIL_LOG_GROUP_NAME": "/aws/cloudtrail/signwatch",
         }
+
+    def test_it_names_no_log_group_of_the_trail_if_there_is_none(self) -> None:
+        function = installation(TrailLogGroupMode="none")["lambda"].properties("Function")
+        assert function["Environment"]["Variables"]["TRAIL_LOG_GROUP_NAME"] == ""
 
     def test_the_longest_allowed_values_fit(self) -> None:
         declared = load("parent")["Parameters"]

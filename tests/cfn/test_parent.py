@@ -65,8 +65,8 @@ class TestChildren:
     def test_parent_has_only_its_five_children(self) -> None:
         order = [
             "FoundationStack",
-            "CloudtrailStack",
             "LambdaStack",
+            "CloudtrailStack",
             "EventbridgeStack",
             "AlarmsStack",
         ]
@@ -170,7 +170,7 @@ class TestParameters:
                 "IdentityStoreKeyArn",
                 f"arn:aws-us-gov:kms:us-gov-west-1:{ACCOUNT}:key/mrk-{'a' * 32}",
             ),
-            ("ReservedConcurrency", "2"),
+            ("ReservedConcurrency", "7"),
             ("ReservedConcurrency", "10"),
             ("ReservedConcurrency", "999"),
             ("ReservedConcurrency", "1000"),
@@ -221,6 +221,7 @@ class TestParameters:
             ("IdentityStoreKeyArn", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/identity-center"),
             ("IdentityStoreKeyArn", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/*"),
             ("ReservedConcurrency", "1"),
+            ("ReservedConcurrency", "6"),
             ("ReservedConcurrency", "02"),
             ("ReservedConcurrency", "1001"),
             ("ReservedConcurrency", "-2"),

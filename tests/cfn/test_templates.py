@@ -67,6 +67,7 @@ TYPES_WITHOUT_NAME = {  # their name property is another resource's, or made fro
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",
+    "AWS::Logs::SubscriptionFilter",
 }
 RETAINED = {"MainKey", "TrailBucket"}
 SKIPPED_CHECKS = {  # by resource

@@ -43,7 +43,7 @@ REQUIRED_VALUES = {  # of the parameters without a default, such as a deploy pas
 OPTIONAL_VALUES = {  # values other than the default that switch every condition
     "EventBusName": "own",
     "IdentityStoreKeyArn": f"arn:aws:kms:{REGION}:444455556666:key/{32 * '0'}",
-    "ReservedConcurrency": "2",
+    "ReservedConcurrency": "7",
     "TrailLogGroupMode": "none",
 }
 # The ARN of a resource, without "arn:aws:". The fields in braces are properties of the resource,
