@@ -21,6 +21,7 @@ PARTS = (
     "async_invocation",
     "lambda_functions",
     "event_source_mapping",
+    "subscription_filters",
     "trail_resource",
     "stack_resources",
     "drift_detection",

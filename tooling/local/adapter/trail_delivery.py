@@ -23,18 +23,24 @@ from ministack.services import cloudtrail, eventbridge, s3
 from tooling.local.adapter.event_bus import dispatch
 from tooling.local.adapter.log_streams import append_to_log_stream
 from tooling.local.adapter.permissions import is_role_allowed, is_service_allowed
+from tooling.local.adapter.subscription_filters import delay_seconds
 
 NO_TRAIL = "no trail logs in this account and Region"
+# About as late as on AWS ("Sending events to CloudWatch Logs"), for subscription filters alone.
+TRAIL_DELAY_SECONDS = 300.0
 
 
 def deliver(event: dict[str, Any]) -> dict[str, Any]:
     """Emit a whole EventBridge event in the account and Region that it names.
 
     An event "via CloudTrail" needs a logging trail of its Region or of all Regions; its detail is
-    the CloudTrail record. Returns ``delivered``, the ``reason`` if it is not, and ``trails``: the
-    ARNs of the trails that recorded it.
+    the CloudTrail record. For tests, ``event["emulator"]`` may have ``{"bus": False}``, with which
+    the bus loses the event, and ``{"trail_delay_seconds": 0}``. Returns ``delivered``, the
+    ``reason`` if it is not, and ``trails``: the ARNs of the trails that recorded it.
     """
     account, region = str(event["account"]), str(event["region"])
+    options = event.pop("emulator", {})
+    delay_seconds.set(float(options.get("trail_delay_seconds", TRAIL_DELAY_SECONDS)))
     with request_scope(account, region):
         pin_request_origin("127.0.0.1", secure_transport=True)  # sets aws:SecureTransport
         eventbridge._ensure_default_bus()
@@ -45,7 +51,8 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
             if not trails:
                 return {"delivered": False, "reason": NO_TRAIL, "trails": []}
             _write_record(event["detail"], trails, account, region)
-        _emit(event, account, region)
+        if options.get("bus", True):
+            _emit(event, account, region)
     return {"delivered": True, "reason": "", "trails": [trail["TrailARN"] for trail in trails]}
 
 
