@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import second_looks
-from tests.support.emulator import subscribe_mailbox
+from tests.support.emulator import policy, subscribe_mailbox
 from tests.support.listener import Listener, confirm_all
 from tests.support.sign_ins import CASES
 from tests.support.typing_person import run_on_terminal
@@ -378,6 +378,97 @@ def test_event_delivered_twice_leads_to_one_text(
 
     assert filled.wait_until(later_decisions)
     assert len(twilio_server.messages) == before + 1
+
+
+BY_TRAIL = {"bus": False, "trail_delay_seconds": 0}
+BY_BUS: dict[str, Any] = {}  # and by the trail minutes later
+
+
+def send(deployment: LocalDeployment, event: dict[str, Any], way: dict[str, Any]) -> None:
+    """Let an event come one way, and wait for one more decision."""
+    decisions = count_decisions(deployment, event)
+    deployment.emulator.send([{**event, "emulator": way}])
+    assert deployment.wait_until(lambda: [1] * (count_decisions(deployment, event) > decisions)), (
+        "no decision"
+    )
+
+
+def count_decisions(deployment: LocalDeployment, event: dict[str, Any]) -> int:
+    lines = [line for line in deployment.log_lines() if event["detail"]["eventID"] in line]
+    return sum('"verdict"' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "ways", [[BY_TRAIL], [BY_BUS, BY_TRAIL], [BY_TRAIL, BY_BUS]], ids=["lost", "bus", "trail"]
+)
+def test_sign_in_leads_to_one_text_whichever_way_brings_it_first(
+    filled: LocalDeployment, twilio_server: TwilioServer, ways: list[dict[str, Any]]
+) -> None:
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, filled.settings.region)
+    before = len(twilio_server.messages)
+    for way in ways:
+        send(filled, event, way)
+        assert filled.wait_until(lambda: twilio_server.messages[before:])
+    assert len(twilio_server.messages) == before + 1
+    recovered = [line for line in filled.log_lines() if event["detail"]["eventID"] in line]
+    assert any("RecoveredSignIns" in line for line in recovered) is (ways[0] is BY_TRAIL)
+
+
+def test_event_whose_rule_lost_its_permission_still_leads_to_a_text(
+    filled: LocalDeployment, twilio_server: TwilioServer
+) -> None:
+    aws, before = filled.as_owner().client("lambda"), len(twilio_server.messages)
+    name = f"{filled.settings.prefix}-function"
+    statements = json.loads(aws.get_policy(FunctionName=name)["Policy"])["Statement"]
+    (lost,) = [each for each in statements if "console-sign-in" in str(each.get("Condition"))]
+    aws.remove_permission(FunctionName=name, StatementId=lost["Sid"])
+    try:
+        event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, filled.settings.region)
+        send(filled, event, BY_BUS)
+        assert filled.wait_until(lambda: twilio_server.messages[before:])
+    finally:
+        source_arn = lost["Condition"]["ArnLike"]["AWS:SourceArn"]
+        aws.add_permission(
+            FunctionName=name,
+            StatementId=lost["Sid"],
+            Action="lambda:InvokeFunction",
+            Principal="events.amazonaws.com",
+            SourceArn=source_arn,
+        )
+    lines = [line for line in filled.log_lines() if event["detail"]["eventID"] in line]
+    assert any('"via": "queue"' in line for line in lines)
+
+
+def test_alert_that_fails_is_tried_again_from_its_queue_until_it_is_out(
+    filled: LocalDeployment, mailbox: Queue, twilio_server: TwilioServer
+) -> None:
+    """The quarter of an hour from try to try is shortened to a second."""
+    aws, prefix = filled.as_owner(), filled.settings.prefix
+    sqs, iam = aws.client("sqs"), aws.client("iam")
+    url = sqs.get_queue_url(QueueName=f"{prefix}-failed-events")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    no_email = {"RoleName": f"{prefix}-function", "PolicyName": "no-email"}
+    deny = {"Effect": "Deny", "Action": "sns:Publish", "Resource": "*"}
+    iam.put_role_policy(**no_email, PolicyDocument=policy(deny))
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, filled.settings.region)
+    before = len(twilio_server.messages)
+    try:
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+        assert filled.wait_until(lambda: [1] * (count_decisions(filled, event) >= 2))
+        assert mailbox.take_messages() == []
+    finally:
+        iam.delete_role_policy(**no_email)
+    assert len(filled.wait_until(mailbox.take_messages)) == 1
+    assert filled.wait_until(lambda: [1] * (count_messages(sqs, url) == 0))
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "900"})
+    assert len(twilio_server.messages) == before + 1
+
+
+def count_messages(sqs: Any, url: str) -> int:
+    """Return the number of messages in a queue, those in flight among them."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return sum(int(number) for number in answer["Attributes"].values())
 
 
 def test_function_runs_from_the_built_zips_on_the_aws_client(filled: LocalDeployment) -> None:
