@@ -1,4 +1,6 @@
-"""``invoke coverage``: shows each sign-in path and whether a rule sends its event to the function.
+"""``invoke coverage``: shows each sign-in path, and how its event reaches the function.
+
+There are two ways: a rule sends it, and the filter on the trail's log group hands it on.
 
 A sign-in path is one way to sign in; ``sign_in_paths.json`` has them, each with an example of its
 event. A rule of EventBridge sends the events that its pattern matches to its targets; the templates
@@ -22,6 +24,7 @@ from signwatch.detection.record import as_object
 from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
 from tooling import templates
+from tooling.analysis import trail_filter
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
 from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
@@ -43,7 +46,7 @@ FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every te
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 # All addresses in the examples are in these networks (RFC 5737 and 3849, for documentation).
 EXAMPLE_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"
-COLUMNS = ("sign-in path", "rule", "class", "unrecognised", "recognised", "Region")
+COLUMNS = ("sign-in path", "rule", "trail", "class", "unrecognised", "recognised", "Region")
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,15 @@ class Row:
         """Whether the function needs the event (``is_required``) and no rule sends it."""
         return self.is_required and not self.rules
 
-    def format_cells(self) -> tuple[str, ...]:
-        """Return one cell for each of COLUMNS."""
+    def format_cells(self, trail_names: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """Return one cell for each of COLUMNS; ``trail_names`` are those of the trail's filter."""
         rules = ", ".join(self.rules) or "; ".join(self.disabled_rules)
         if not rules:
             rules = "none" if self.is_required else "-"
         return (
             self.path.name + self.path.mark,
             rules,
+            trail_filter.format_cell(self.path.event, trail_names, is_required=self.is_required),
             self.class_name,
             self.unrecognised,
             self.recognised,
@@ -277,15 +281,25 @@ def run(
 
     ``eventbridge`` yields a boto3 client. ``account_label`` says where its requests go:
     "account 111122223333" or "the local AWS emulator".
-    Raises RefusedError as ``load_rules`` does, FailedError if a required event is lost.
+    Raises RefusedError as ``load_rules`` does, FailedError if a required event is lost, or if the
+    trail's filter lacks it: the trail is the second way, for what the bus loses.
     """
     paths, rules = load_paths(), load_rules(folder)
     counts = f"{len(paths)} paths, {len(rules)} rules"
     screen.announce(Ongoing(f"asking EventBridge of {account_label}: {counts}"))
     with eventbridge as client:
         rows = build_rows(paths, rules, make_matcher(client))
-    is_red = [row.is_lost for row in rows]
-    screen.print_table(COLUMNS, [row.format_cells() for row in rows], is_red)
+    names = trail_filter.load_names(folder)
+    cells = [row.format_cells(names) for row in rows]
+    lost_by_trail = [
+        row.path.name for row, line in zip(rows, cells, strict=True) if line[2] == "none"
+    ]
+    is_red = [row.is_lost or row.path.name in lost_by_trail for row in rows]
+    screen.print_table(COLUMNS, cells, is_red)
+    by_trail = sum(
+        line[2] == "yes" for row, line in zip(rows, cells, strict=True) if row.is_required
+    )
+    screen.announce(f"by the trail, some minutes later: {by_trail}/{by_trail + len(lost_by_trail)}")
     required = sum(row.is_required for row in rows)
     lost_rows = [row for row in rows if row.is_lost]  # a lost row is always a required one
     covered = required - len(lost_rows)
@@ -298,3 +312,4 @@ def run(
         what = f"{len(lost_rows)} of {required} sign-in paths do not reach the function: "
         remedy = f"widen a pattern, or set the rule's state to {ENABLED_WITH_READS}"
         raise FailedError(str(folder), what + "; ".join(causes), remedy)
+    trail_filter.refuse_losses(folder, lost_by_trail, names)

@@ -16,7 +16,7 @@ from signwatch.detection.record import open_record
 from tests.support.emulator import EmulatorAccount
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT, blocks
-from tooling.analysis import coverage
+from tooling.analysis import coverage, trail_filter
 from tooling.deploy.aws_ranges import is_aws_address
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class TestRow:
         lost = row(ROOT_USER, WITH_READS, "SwitchRole")
         assert lost.is_lost
         verdicts = ("alert high", "alert high")
-        assert lost.format_cells() == (ROOT_USER, "none", "sign-in", *verdicts, "us-east-1")
+        assert lost.format_cells() == (ROOT_USER, "none", "none", "sign-in", *verdicts, "us-east-1")
 
     def test_a_path_whose_record_aws_does_not_document_is_marked(self) -> None:
         name = "console: role session goes on"
@@ -154,14 +154,22 @@ class TestRow:
     )
     def test_an_event_that_is_no_sign_in_is_not_required(self, name: str, class_name: str) -> None:
         assert not row(name).is_lost
-        assert row(name).format_cells()[1:5] == ("-", class_name, "ignored", "ignored")
+        assert row(name).format_cells()[1:6] == ("-", "-", class_name, "ignored", "ignored")
 
     @pytest.mark.parametrize(
         "name", ["console: second factor asked for", "Identity Center: factor right"]
     )
     def test_a_step_that_the_function_looks_at_twice_is_required(self, name: str) -> None:
         assert row(name).is_lost
-        assert row(name).format_cells()[1:3] == ("none", "step")
+        assert row(name).format_cells()[1:4] == ("none", "none", "step")
+
+    def test_the_trail_hands_on_the_names_of_its_filter(self) -> None:
+        names = frozenset({"ConsoleLogin"})
+        assert row(ROOT_USER).format_cells(names)[2] == "yes"
+        assert row(ROLE_KEYS).format_cells(names)[2] == "none"
+
+    def test_the_anomaly_alert_of_aws_is_in_no_trail(self) -> None:
+        assert row(ANOMALY).format_cells()[2] == "-"
 
     def test_a_failed_sign_in_is_required(self) -> None:
         lost = row("Identity Center: factor wrong")
@@ -169,6 +177,36 @@ class TestRow:
 
     def test_a_rule_without_a_pattern_matches_nothing(self) -> None:
         assert row_with({}, ROOT_USER).is_lost
+
+
+class TestTrailFilter:
+    FILTER = """
+Resources:
+  Filter:
+    Type: AWS::Logs::SubscriptionFilter
+    Properties:
+      DestinationArn: !Ref FunctionArn
+      FilterPattern: "{ ($.eventName = ConsoleLogin) || ($.eventName = CheckMfa) }"
+"""
+
+    @pytest.mark.parametrize(
+        ("old", "new", "names"),
+        [
+            ("", "", {"ConsoleLogin", "CheckMfa"}),
+            (" || ($.eventName = CheckMfa)", "", {"ConsoleLogin"}),
+            ("||", "&&", set()),
+            ("($.eventName = CheckMfa)", "CheckMfa", set()),
+            ("{ ", "", set()),
+            ("!Ref FunctionArn", "!Ref StreamArn", set()),
+            ("AWS::Logs::SubscriptionFilter", "AWS::Logs::MetricFilter", set()),
+        ],
+    )
+    def test_its_names_are_those_of_its_conditions(
+        self, tmp_path: Path, old: str, new: str, names: set[str]
+    ) -> None:
+        assert old in self.FILTER
+        (tmp_path / "a.yaml").write_text(self.FILTER.replace(old, new, 1) if old else self.FILTER)
+        assert trail_filter.load_names(tmp_path) == names
 
 
 class TestLoadRules:
@@ -280,6 +318,24 @@ class TestTask:
         assert f"{ROLE_KEYS} (IdentityCenterSignInRule is ENABLED)" in process.stderr
         assert ROOT_USER not in process.stderr
 
+    @pytest.mark.parametrize(
+        ("old", "new", "lost", "count"),
+        [
+            (" || ($.eventName = GetRoleCredentials)", "", ROLE_KEYS, 1),
+            ("AWS::Logs::SubscriptionFilter", "AWS::Logs::MetricFilter", ROOT_USER, 37),
+        ],
+        ids=["a name is missing", "no filter"],
+    )
+    def test_a_path_without_a_way_by_the_trail_is_a_finding(
+        self, aws: EmulatorAccount, tmp_path: Path, old: str, new: str, lost: str, count: int
+    ) -> None:
+        templates = copy_templates(tmp_path, old, new, "cloudtrail.yaml")
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        assert process.returncode == 1
+        assert f"{count} sign-in paths have no way by the trail" in process.stderr
+        assert lost in process.stderr
+        assert f"by the trail, some minutes later: {37 - count}/37" in process.stdout
+
     def test_a_lost_path_is_in_the_table_and_missing_from_the_total(
         self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
@@ -287,20 +343,20 @@ class TestTask:
         process = run_in_process(tmp_path, {"--templates": str(templates)}, aws, width="160")
         lines = process.stdout.splitlines()
         (line,) = [line for line in lines if line.startswith(ROLE_KEYS)]
-        assert line.removeprefix(ROLE_KEYS).split()[:2] == ["none", "sign-in"]
+        assert line.removeprefix(ROLE_KEYS).split()[:3] == ["none", "yes", "sign-in"]
         rows = coverage.build_rows(list(PATHS.values()), [], matches_name)
         required = sum(row.is_required for row in rows)
         total = f"{required - 1}/{required}"
         assert lines[-1] == f"coverage {total} sign-in paths reach the function"
 
 
-def copy_templates(tmp_path: Path, old: str, new: str) -> Path:
-    """Copy the templates, edit the rules, and return the folder of the copy."""
+def copy_templates(tmp_path: Path, old: str, new: str, file: str = "eventbridge.yaml") -> Path:
+    """Copy the templates, edit one of them, and return the folder of the copy."""
     templates = tmp_path / "templates"
     shutil.copytree(ROOT / "cfn", templates, ignore=shutil.ignore_patterns("policies"))
-    text = (templates / "eventbridge.yaml").read_text()
+    text = (templates / file).read_text()
     assert old in text
-    (templates / "eventbridge.yaml").write_text(text.replace(old, new))
+    (templates / file).write_text(text.replace(old, new))
     return templates
 
 
