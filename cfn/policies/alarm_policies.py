@@ -94,7 +94,7 @@ def every_failure_has_an_alarm(_stack: Resource, installation: Installation) -> 
 def waiting_alert_has_alarms(_stack: Resource, installation: Installation) -> bool:
     """An alert that keeps failing has two alarms: within half an hour, and before it is lost."""
     thresholds = sorted(
-        alarm["Threshold"]
+        int(alarm["Threshold"])
         for alarm in installation.properties_of(ALARM)
         if _watches(Metric("Signwatch", RETRY_AGE_METRIC, {}), alarm)
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from signwatch import dependencies, handler
+from tests.support.deliveries import trail_batch
 from tests.support.repository import ROOT
 from tests.support.sign_ins import RECOGNISED, event
 
@@ -40,18 +41,22 @@ MODULES = {  # all that a recognised sign-in needs
 UNUSED = {"boto3", "botocore", "twilio", "requests", "dataclasses", "hashlib", "unicodedata"}
 
 
-def test_recognised_sign_in_loads_only_what_it_uses() -> None:
+@pytest.mark.parametrize("via", ["bus", "trail"])
+def test_recognised_sign_in_loads_only_what_it_uses(via: str) -> None:
     sign_in = event("iam-user-signs-in-with-mfa")
-    command = [sys.executable, "-I", "-B", "-c", PROGRAM, str(ROOT / "lambda"), json.dumps(sign_in)]
+    handed_over = trail_batch(json.dumps(sign_in["detail"])) if via == "trail" else sign_in
+    text = json.dumps(handed_over)
+    command = [sys.executable, "-I", "-B", "-c", PROGRAM, str(ROOT / "lambda"), text]
     process = subprocess.run(
         command, env={"KNOWN_NETWORKS": RECOGNISED}, capture_output=True, text=True, check=True
     )
     decision, last_line = (json.loads(line) for line in process.stdout.splitlines())
     result, modules = last_line
     assert result == {"event_id": sign_in["detail"]["eventID"], "verdict": "recognised"}
-    assert decision["verdict"] == "recognised"
+    assert (decision["verdict"], decision["via"]) == ("recognised", via)
     assert {name for name in modules if name.split(".")[0] == "signwatch"} == MODULES
     assert not UNUSED & set(modules)
+    assert ("zlib" in modules) is (via == "trail")
 
 
 def test_error_is_raised_so_that_lambda_retries(
