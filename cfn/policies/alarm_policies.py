@@ -22,7 +22,7 @@ MESSAGE_AGE_METRIC = "ApproximateAgeOfOldestMessage"
 # three times (Amazon SQS Developer Guide, "Available CloudWatch metrics").
 RETRY_AGE_METRIC = "RetryAgeSeconds"
 ALARM_PERIOD_SECONDS = 60
-MESSAGE_AGE_MAX_SECONDS = 3600  # longest wait in a queue from which the function reads
+MESSAGE_AGE_MAX_SECONDS = 10800  # longest wait in a queue from which the function reads
 RETRY_AGE_MAX_SECONDS = 1800  # for the alarm that an alert waits
 LOSS_MAX_SECONDS = 12 * 86_400  # for the one that it will be lost; no queue keeps it beyond 14 days
 
@@ -60,7 +60,7 @@ def alarm_is_allowed_to_publish(alarm: Resource, installation: Installation) -> 
 
 @policy("CKV_SIGNWATCH_83", ALARM)
 def alarm_goes_off_at_once(alarm: Resource, _installation: Installation) -> bool:
-    """An alarm goes off within a minute of a failure, or once a message has waited for an hour."""
+    """An alarm goes off within a minute of a failure, or once a message waited for three hours."""
     settings = alarm.properties
     metric = settings["MetricName"]
     maxima = {MESSAGE_AGE_METRIC: MESSAGE_AGE_MAX_SECONDS, RETRY_AGE_METRIC: LOSS_MAX_SECONDS}

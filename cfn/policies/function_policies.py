@@ -186,9 +186,9 @@ def function_has_layer(function: Resource, installation: Installation) -> bool:
 
 
 @policy("CKV_SIGNWATCH_53", FUNCTION)
-def second_looks_reach_function(function: Resource, installation: Installation) -> bool:
-    """An enabled mapping passes each second look to the function; a failed one leaves the queue."""
-    url = _environment(function).get("SECOND_LOOK_QUEUE_URL")
+def later_messages_reach_function(function: Resource, installation: Installation) -> bool:
+    """A mapping passes each message of the queue later on; a failed one leaves the queue."""
+    url = _environment(function).get("LATER_QUEUE_URL")
     queue = installation.find_by_reference(QUEUE, url)
     actions = [f"sqs:{action}" for action in ("SendMessage", *RECEIVE_ACTIONS)]
     is_mapped = _is_mapped(function, queue, installation) and "RedrivePolicy" in queue.properties

@@ -23,7 +23,7 @@ QUEUE_DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 30  # of a queue that sets no Visibil
 LOG_RETENTION_MIN_DAYS = 30
 EVENT_MAX_BYTES = 262144  # the largest event of EventBridge
 QUEUE_DEFAULT_MAX_BYTES = 262144  # what a queue takes at least if it sets no MaximumMessageSize
-RETRIES_MAX_SECONDS = 3600  # the alarm on a queue's oldest message goes off after this time
+RETRIES_MAX_SECONDS = 10800  # the alarm on a queue's oldest message goes off after this time
 EXPIRY_ATTRIBUTE = "expires_at"  # the function writes it to each item
 
 
@@ -117,7 +117,7 @@ def account_administers_key(key: Resource, _installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_72", QUEUE)
 def queue_gives_up_in_time(queue: Resource, _installation: Installation) -> bool:
-    """A queue's redrive policy moves a failing message to another queue within an hour."""
+    """A queue's redrive policy moves a failing message to another queue within three hours."""
     redrive = queue.properties.get("RedrivePolicy")
     if redrive is None:
         return True

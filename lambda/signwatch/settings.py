@@ -23,7 +23,7 @@ class Settings(NamedTuple):
     twilio_base_url: str
     ledger_table_name: str
     allowed_vpc_endpoint_ids: tuple[str, ...]
-    second_look_queue_url: str
+    later_queue_url: str
     raw_event_log_group_name: str
     trail_log_group_name: str  # empty if the trail has none
 

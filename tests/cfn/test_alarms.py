@@ -35,11 +35,11 @@ EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
         "Maximum",
         {"QueueName": "signwatch-undelivered-events"},
     ),
-    "signwatch-second-looks": (
+    "signwatch-later": (
         "AWS/SQS",
         MESSAGE_AGE,
         "Maximum",
-        {"QueueName": "signwatch-second-looks"},
+        {"QueueName": "signwatch-later"},
     ),
     "signwatch-console-rule-failures": ("AWS/Events", "FailedInvocations", "Sum", CONSOLE_RULE),
     "signwatch-identity-center-rule-failures": (
@@ -59,7 +59,7 @@ EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-text-failures": ("Signwatch", "TextsFailed", "Sum", {}),
 }
 AGE_THRESHOLDS = {  # in seconds
-    "SecondLooksAlarm": 3600,  # 15 minutes of delay, and three tries of six minutes each
+    "LaterAlarm": 10800,  # 15 minutes of delay, and ten tries of 15 minutes each
     "FailedEventsAlarm": 1800,
     "UndeliveredEventsAlarm": 1800,
     "AlertWaitsAlarm": 1800,

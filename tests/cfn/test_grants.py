@@ -51,7 +51,7 @@ def test_policies_of_every_stack_are_collected() -> None:
         "cloudtrail.TrailRole",
         "cloudtrail.TrailRole.logs",
         "lambda.Role.alerts",
-        "lambda.SecondLookQueuePolicy",
+        "lambda.LaterQueuePolicy",
         "eventbridge.RawEventLogPolicy",
         "eventbridge.UndeliveredEventsQueuePolicy",
     }

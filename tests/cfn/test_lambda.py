@@ -21,7 +21,7 @@ LEDGER_ARN = f"arn:aws:dynamodb:{REGION_AND_ACCOUNT}:table/signwatch-ledger"
 TOPIC_ARN = f"arn:aws:sns:{REGION_AND_ACCOUNT}:signwatch-alerts"
 FAILED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-failed-events"
 UNDELIVERED_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-undelivered-events"
-SECOND_LOOK_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-second-looks"
+LATER_QUEUE_ARN = f"arn:aws:sqs:{REGION_AND_ACCOUNT}:signwatch-later"
 NO_KEY_ARN = f"arn:aws:kms:{REGION_AND_ACCOUNT}:key/none"  # in place of Identity Center's
 PERMISSIONS = {  # all actions of the role, each with its resource
     (
@@ -42,10 +42,10 @@ PERMISSIONS = {  # all actions of the role, each with its resource
     ("identitystore:DescribeUser", "arn:aws:identitystore:::user/*"),
     ("sns:Publish", TOPIC_ARN),
     ("sqs:SendMessage", FAILED_QUEUE_ARN),
-    ("sqs:SendMessage", SECOND_LOOK_QUEUE_ARN),
-    ("sqs:ReceiveMessage", SECOND_LOOK_QUEUE_ARN),
-    ("sqs:DeleteMessage", SECOND_LOOK_QUEUE_ARN),
-    ("sqs:GetQueueAttributes", SECOND_LOOK_QUEUE_ARN),
+    ("sqs:SendMessage", LATER_QUEUE_ARN),
+    ("sqs:ReceiveMessage", LATER_QUEUE_ARN),
+    ("sqs:DeleteMessage", LATER_QUEUE_ARN),
+    ("sqs:GetQueueAttributes", LATER_QUEUE_ARN),
     (
         "logs:FilterLogEvents",
         f"arn:aws:logs:{REGION_AND_ACCOUNT}:log-group:/aws/events/signwatch:*",
@@ -129,11 +129,11 @@ class TestReturningQueues:
         assert queue["VisibilityTimeout"] == 15 * 60 >= 6 * FUNCTION["Timeout"]
 
 
-class TestSecondLooks:
-    QUEUE = LAMBDA_STACK.properties("SecondLookQueue")
+class TestLater:
+    QUEUE = LAMBDA_STACK.properties("LaterQueue")
 
     def test_function_gets_one_message_at_a_time(self) -> None:
-        assert LAMBDA_STACK.properties("SecondLookMapping") == make_mapping(SECOND_LOOK_QUEUE_ARN)
+        assert LAMBDA_STACK.properties("LaterMapping") == make_mapping(LATER_QUEUE_ARN)
 
     def test_reserved_concurrency_leaves_one_for_the_sign_ins(self) -> None:
         """Lambda refuses a mapping that may use more than the function (scaling configuration)."""
@@ -143,15 +143,15 @@ class TestSecondLooks:
         used = sum(mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings)
         assert values == [0, *range(used + 1, 1001)]
 
-    def test_message_that_fails_three_times_goes_to_the_failed_events(self) -> None:
+    def test_message_that_fails_ten_times_goes_to_the_failed_events(self) -> None:
         assert self.QUEUE["RedrivePolicy"] == {
             "deadLetterTargetArn": FAILED_QUEUE_ARN,
-            "maxReceiveCount": 3,
+            "maxReceiveCount": 10,
         }
 
-    def test_visibility_timeout_is_six_times_the_functions_timeout(self) -> None:
-        """Lambda developer guide, "Using Lambda with Amazon SQS"."""
-        assert self.QUEUE["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
+    def test_visibility_timeout_is_a_quarter_of_an_hour(self) -> None:
+        """At least six times the function's timeout (Lambda, "Using Lambda with Amazon SQS")."""
+        assert self.QUEUE["VisibilityTimeout"] == 15 * 60 >= 6 * FUNCTION["Timeout"]
 
     def test_it_is_encrypted_by_sqs_and_keeps_messages_for_14_days(self) -> None:
         assert self.QUEUE["SqsManagedSseEnabled"] is True
@@ -159,16 +159,16 @@ class TestSecondLooks:
 
     def test_its_policy_only_requires_tls(self) -> None:
         (policy,) = LAMBDA_STACK.of_type("AWS::SQS::QueuePolicy").values()
-        assert policy["Queues"] == ["<SecondLookQueue>"]
+        assert policy["Queues"] == ["<LaterQueue>"]
         (statement,) = statements(policy["PolicyDocument"])
         assert (statement["Effect"], statement["Action"], statement["Resource"]) == (
             "Deny",
             ["sqs:*"],
-            [SECOND_LOOK_QUEUE_ARN],
+            [LATER_QUEUE_ARN],
         )
 
     def test_function_sends_to_this_queue(self) -> None:
-        url = FUNCTION["Environment"]["Variables"]["SECOND_LOOK_QUEUE_URL"]
+        url = FUNCTION["Environment"]["Variables"]["LATER_QUEUE_URL"]
         assert url.rpartition("/")[2] == self.QUEUE["QueueName"]
 
 
@@ -199,9 +199,7 @@ class TestEnvironment:
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
             "TWILIO_BASE_URL": "https://api.twilio.com",
             "LEDGER_TABLE_NAME": "signwatch-ledger",
-            "SECOND_LOOK_QUEUE_URL": (
-                f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-second-looks"
-            ),
+            "LATER_QUEUE_URL": (f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/signwatch-later"),
             "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
             "TRAIL_LOG_GROUP_NAME": "/aws/cloudtrail/signwatch",
         }

@@ -58,7 +58,7 @@ PHYSICAL_NAMES = {  # by resource type; other types get a name from AWS
     "AWS::SNS::Topic": {"signwatch-alerts"},
     "AWS::SQS::Queue": {
         "signwatch-failed-events",
-        "signwatch-second-looks",
+        "signwatch-later",
         "signwatch-undelivered-events",
     },
 }
@@ -74,7 +74,7 @@ SKIPPED_CHECKS = {  # by resource
     "AlertTopic": {"CKV_AWS_26"},
     "Function": {"CKV_AWS_117", "CKV_AWS_173"},
     "FailedEventsQueue": {"CKV_AWS_27"},
-    "SecondLookQueue": {"CKV_AWS_27"},
+    "LaterQueue": {"CKV_AWS_27"},
     "UndeliveredEventsQueue": {"CKV_AWS_27"},
     "LogGroup": {"CKV_AWS_158"},
     "RawEventLogGroup": {"CKV_AWS_158"},

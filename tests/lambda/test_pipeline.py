@@ -333,7 +333,7 @@ class TestCounting:
             (trail, "trail", False),
             (queue_delivery(recognised, "undelivered-events"), "queue", True),
             (queue_delivery(trail, "failed-events"), "trail", False),
-            (queue_delivery(recognised, "second-looks"), "later", False),
+            (queue_delivery(recognised, "later"), "later", False),
         ):
             process(way, known)
             line = decision(capsys)
@@ -342,7 +342,7 @@ class TestCounting:
         assert world.clients == []
 
 
-@pytest.mark.parametrize("queue", ["failed-events", "undelivered-events", "second-looks"])
+@pytest.mark.parametrize("queue", ["failed-events", "undelivered-events", "later"])
 def test_age_of_an_event_that_a_queue_brings_back_is_measured(
     world: World, capsys: pytest.CaptureFixture[str], queue: str
 ) -> None:
@@ -355,7 +355,7 @@ def test_age_of_an_event_that_a_queue_brings_back_is_measured(
         process(queue_delivery(sign_in, queue, attributes=attributes), world.dependencies())
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     ages = [line["RetryAgeSeconds"] for line in lines if "RetryAgeSeconds" in line]
-    assert ages == ([] if queue == "second-looks" else [1801.0])
+    assert ages == ([] if queue == "later" else [1801.0])
 
 
 class TestBatch:

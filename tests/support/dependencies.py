@@ -37,9 +37,7 @@ ENVIRONMENT = {
     "TWILIO_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:111122223333:secret:signwatch-twilio",
     "TWILIO_BASE_URL": "http://127.0.0.1:9",  # nothing listens on the discard port
     "LEDGER_TABLE_NAME": "signwatch-ledger",
-    "SECOND_LOOK_QUEUE_URL": (
-        "https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-second-looks"
-    ),
+    "LATER_QUEUE_URL": ("https://sqs.us-east-1.amazonaws.com/111122223333/signwatch-later"),
     "RAW_EVENT_LOG_GROUP_NAME": "/aws/events/signwatch",
 }
 SETTINGS = Settings.load(ENVIRONMENT)
@@ -184,14 +182,18 @@ class IdentityStores(Client):
 
 @dataclass
 class Queue(Client):
-    """SQS with one queue: the messages in it, and the delay of each in seconds."""
+    """SQS with one queue: the kind, the content and the delay in seconds of each message."""
 
-    messages: list[tuple[Any, int]] = field(default_factory=list)
+    messages: list[tuple[str, Any, int]] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
 
     def send_message(self, **request: Any) -> None:
         self.call("send_message")
-        assert request["QueueUrl"] == SETTINGS.second_look_queue_url
-        self.messages.append((json.loads(request["MessageBody"]), request["DelaySeconds"]))
+        assert request["QueueUrl"] == SETTINGS.later_queue_url
+        self.bodies.append(request["MessageBody"])
+        body = json.loads(request["MessageBody"])
+        assert body.keys() == {"later", "content"}
+        self.messages.append((body["later"], body["content"], request["DelaySeconds"]))
 
 
 @dataclass

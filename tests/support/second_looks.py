@@ -1,4 +1,4 @@
-"""The queue of the second looks on the deployed stacks, and how to skip its delay."""
+"""The queue ``later`` on the deployed stacks, and how to skip its delay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def count_delayed(deployment: LocalDeployment) -> int:
 
 def redeliver(deployment: LocalDeployment, event: Mapping[str, Any]) -> dict[str, Any]:
     """Queue an event that has one decision, without a delay; return the second decision."""
-    body = json.dumps(event)
+    body = json.dumps({"later": "second-look", "content": event})
     deployment.as_owner().client("sqs").send_message(
         QueueUrl=_queue_url(deployment), MessageBody=body
     )
@@ -38,6 +38,6 @@ def redeliver(deployment: LocalDeployment, event: Mapping[str, Any]) -> dict[str
 
 
 def _queue_url(deployment: LocalDeployment) -> str:
-    name = f"{deployment.settings.prefix}-second-looks"
+    name = f"{deployment.settings.prefix}-later"
     response = deployment.as_owner().client("sqs").get_queue_url(QueueName=name)
     return str(response["QueueUrl"])

@@ -1,9 +1,9 @@
 """The second look: whether a sign-in followed a right password within 15 minutes.
 
 A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
-may know the password. The event of the right password is therefore put into an SQS queue, which
-delivers it to the function again 15 minutes later. The sign-in is then searched for in the log
-group with raw copies of the bus's events, and, if it is not there, in the trail's, which has what
+may know the password. The event of the right password is therefore put into the queue ``later``,
+which delivers it to the function again 15 minutes later. The sign-in is then searched for in the
+log group with raw copies of the bus's events, and, if it is not there, in the trail's, which has what
 the bus lost. It counts only if it is the same person's, from the same source, or if both sources
 are recognised. If the search fails, the event is judged as if no sign-in had followed: as an
 unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
@@ -15,8 +15,8 @@ In the names, ``step_event`` is the event of a right password, and ``unfinished_
 is parsed to, in the form of a sign-in. A candidate is an event that may be the sign-in after it.
 A workflow is one attempt to sign in to Identity Center; its events share an AuthWorkflowID.
 
-Sources: Amazon SQS API reference, SendMessage; CloudWatch Logs API reference, FilterLogEvents; IAM
-Identity Center User Guide (AuthWorkflowID).
+Sources: CloudWatch Logs API reference, FilterLogEvents; IAM Identity Center User Guide
+(AuthWorkflowID).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from signwatch import log
+from signwatch import later, log
+from signwatch.detection.envelope import SECOND_LOOK
 from signwatch.detection.networks import pack_address
 from signwatch.detection.record import get_string, open_record, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, TRANSFER_WEB_APP, WORKSPACES
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from signwatch.dependencies import Dependencies
 
-DELAY_SECONDS = 15 * 60  # the longest delay that SQS allows (SendMessage, DelaySeconds)
+DELAY_SECONDS = later.MAX_DELAY_SECONDS
 SIGN_IN_WINDOW_SECONDS = DELAY_SECONDS  # from the right password to the sign-in that completes it
 SEARCH_MARGIN_SECONDS = 60  # a raw copy's time may be this much earlier than its record's
 SEARCH_MAX_PAGES = 20  # of raw copies, each page up to 1 MB
@@ -59,15 +60,7 @@ def enqueue(event: object, step: Step, now: float, dependencies: Dependencies) -
 
 def try_to_queue(event: object, event_id: str, now: float, dependencies: Dependencies) -> bool:
     """Queue an event, so that it is processed again in 15 minutes; return whether it is queued."""
-    queue_url = dependencies.settings.second_look_queue_url
-    try:
-        dependencies.client("sqs").send_message(
-            QueueUrl=queue_url, MessageBody=json.dumps(event), DelaySeconds=DELAY_SECONDS
-        )
-    except Exception as error:  # noqa: BLE001 - whatever fails, the event must be judged
-        log.write_failure("second look", error, now, event_id=event_id)
-        return False
-    return True
+    return later.enqueue(SECOND_LOOK, event, DELAY_SECONDS, now, dependencies, event_id=event_id)
 
 
 def recheck(

@@ -34,7 +34,7 @@ def test_event_that_a_queue_brings_back_is_its_body(queue: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("queue", ["second-looks", "later", "failed-events"])
+@pytest.mark.parametrize("queue", ["later", "failed-events"])
 @pytest.mark.parametrize("kind", envelope.LATER_KINDS)
 def test_later_message_says_its_kind(kind: str, queue: str) -> None:
     body = {"later": kind, "content": {"detail": RECORD}}
@@ -42,7 +42,7 @@ def test_later_message_says_its_kind(kind: str, queue: str) -> None:
 
 
 def test_bare_event_of_the_delayed_queue_is_a_second_look() -> None:
-    (delivery,) = unwrap(queue_delivery({"detail": RECORD}, "second-looks"))
+    (delivery,) = unwrap(queue_delivery({"detail": RECORD}, "later"))
     assert delivery == Delivery({"detail": RECORD}, "later", "second-look")
 
 

@@ -671,7 +671,7 @@ class TestAlertThatIsBeingDelivered:
         assert line["verdict"] == "note"
         assert line["reasons"][-1] == "being reported; looked at again in 15 minutes"
         assert world.topic.emails == []
-        assert world.queue.messages == [(without_mfa("event-2"), 900)]
+        assert world.queue.messages == [("second-look", without_mfa("event-2"), 900)]
 
     def test_claim_lasts_for_five_minutes(self, world: World) -> None:
         world.now += 299
@@ -685,7 +685,7 @@ class TestAlertThatIsBeingDelivered:
     ) -> None:
         process(without_mfa("event-2"), self.known(world))
         world.now += minutes * 60
-        body = json.dumps(world.queue.messages[0][0])
+        body = world.queue.bodies[0]
         delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
         assert process(delivery, self.known(world))["verdict"] == "alert"
         assert len(world.topic.emails) == 1
@@ -694,7 +694,7 @@ class TestAlertThatIsBeingDelivered:
     def test_it_is_a_note_when_it_comes_back_and_somebody_was_reached(self, world: World) -> None:
         process(without_mfa("event-2"), self.known(world))
         assert process(without_mfa("event-1"), self.known(world))["verdict"] == "alert"
-        body = json.dumps(world.queue.messages[0][0])
+        body = world.queue.bodies[0]
         delivery = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
         assert process(delivery, self.known(world))["verdict"] == "note"
         assert len(world.topic.emails) == 1

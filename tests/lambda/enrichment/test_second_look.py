@@ -39,7 +39,8 @@ def success(name: str, **detail: Any) -> Any:
 
 def queue_delivery(record: object) -> dict[str, Any]:
     """Return the event with which the queue's mapping calls the function."""
-    return {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": json.dumps(record)}]}
+    body = json.dumps({"later": "second-look", "content": record})
+    return {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": body}]}
 
 
 def decide(
@@ -65,7 +66,7 @@ class TestRightPassword:
         line = decide(world, step(name), capsys)
         assert (line["kind"], line["verdict"], line["level"]) == ("Step", "ignored", "INFO")
         assert line["reasons"][0].startswith("step: ")
-        assert world.queue.messages == [(step(name), 900)]
+        assert world.queue.messages == [("second-look", step(name), 900)]
 
     def test_right_password_is_noted_at_once_if_it_cannot_be_queued(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str
@@ -74,7 +75,7 @@ class TestRightPassword:
         process(step(name), world.dependencies(known_networks=NETWORKS["recognised"]))
         failure, decision = map(json.loads, capsys.readouterr().out.splitlines())
         assert (failure["problem"], failure["event_id"]) == (
-            "second look",
+            "second-look",
             step(name)["detail"]["eventID"],
         )
         assert decision["verdict"] == "note"
