@@ -5,8 +5,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from signwatch.settings import Settings
+from signwatch.time_limit import LimitedClient
 
 DEFAULT_SECONDS_LEFT = 60.0  # if the Lambda context does not provide it
+# For a whole call, from the look-up of the host's name to the last byte, retries included.
+CALL_SECONDS, QUICK_CALL_SECONDS = 5.0, 2.0
+SEARCH_CALL_SECONDS = 10.0  # a page of a log group takes long
 
 _clients: dict[tuple[str, str, bool], Any] = {}  # by get_client's arguments
 
@@ -40,8 +44,9 @@ class Dependencies(NamedTuple):
 def get_client(service: str, *, region: str = "", quick: bool = False) -> Any:
     """Return the AWS client of a service. It is cached, since making one takes long.
 
-    ``region`` is empty for the function's own Region. A ``quick`` client has short timeouts and
-    does not retry.
+    ``region`` is empty for the function's own Region. A ``quick`` client has short timeouts, does
+    not retry, and once late, fails at once for the rest of the invocation. A call that takes too
+    long raises TimeoutError.
     """
     key = (service, region, quick)
     if key not in _clients:
@@ -68,11 +73,14 @@ def _make_client(service: str, region: str, *, quick: bool) -> Any:
     from botocore.config import Config
 
     connect_seconds, read_seconds, attempts = 2, 5, 2
+    call_seconds = SEARCH_CALL_SECONDS if service == "logs" else CALL_SECONDS
     if quick:
         connect_seconds, read_seconds, attempts = 1, 1, 1
+        call_seconds = QUICK_CALL_SECONDS
     config = Config(
         connect_timeout=connect_seconds,
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    return boto3.client(service, region_name=region or None, config=config)
+    client = boto3.client(service, region_name=region or None, config=config)
+    return LimitedClient(client, call_seconds, gives_up=quick)

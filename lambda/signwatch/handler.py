@@ -14,4 +14,5 @@ def handler(event: object, context: Any) -> dict[str, Any]:
     """Judge each event and send an alert if needed. Raises any error, so that Lambda retries."""
     settings = Settings.load(os.environ)
     dependencies = Dependencies.make(settings, context)
-    return process(event, dependencies)
+    # Without the list, Lambda might not take the answer to a queue's message for success.
+    return {"batchItemFailures": [], **process(event, dependencies)}

@@ -14,9 +14,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from signwatch import log
+from signwatch import later, log
 from signwatch.detection import networks
-from signwatch.detection.envelope import SECOND_LOOK, TRAIL, Delivery, unwrap
+from signwatch.detection.envelope import SECOND_LOOK, TEXT_OUTCOME, TRAIL, Delivery, unwrap
 from signwatch.detection.record import parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import (
@@ -44,7 +44,10 @@ def process(event: object, dependencies: Dependencies) -> dict[str, Any]:
     """
     deliveries = unwrap(event)
     if len(deliveries) == 1:
-        return _process_delivery(deliveries[0], dependencies)
+        try:
+            return _process_delivery(deliveries[0], dependencies)
+        except later.NotYetError:
+            return later.keep(event)
     return {"decisions": _process_batch(deliveries, dependencies)}
 
 
@@ -78,6 +81,10 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
 
     Return and raise as process does.
     """
+    if delivery.kind == TEXT_OUTCOME:
+        from signwatch.alerting.follow_up import ask
+
+        return {"text": ask(delivery.event, dependencies)}
     now = dependencies.clock()
     if delivery.queued_at:
         age_seconds = max(0.0, now - delivery.queued_at)

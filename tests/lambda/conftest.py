@@ -35,9 +35,9 @@ def world() -> World:
 
 @pytest.fixture(autouse=True)
 def clear_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what an earlier test cached, and the pause between two attempts."""
+    """Take away what an earlier test cached, and the pauses between attempts."""
     monkeypatch.setattr(dependencies, "_clients", {})
     monkeypatch.setattr(identity_store, "_cache", {})
     monkeypatch.setattr(sms, "_cache", {})
     monkeypatch.setattr(allowance_store, "_cache", {})
-    monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(sms, "PAUSE_SECONDS", 0.0)

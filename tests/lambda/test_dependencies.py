@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 
 from signwatch import dependencies
 from signwatch.dependencies import Dependencies, get_client
+from tests.support import faulty_server
 from tests.support.dependencies import SETTINGS
 
 if TYPE_CHECKING:
@@ -107,6 +109,53 @@ def test_client_that_cannot_be_made_is_made_by_the_next_call(
         with pytest.raises(ZeroDivisionError):
             get_client("sns")
     assert get_client("sns").meta.service_model.service_name == "sns"
+
+
+def test_each_call_has_a_limit_by_the_clock_on_the_wall() -> None:
+    limits = (dependencies.CALL_SECONDS, dependencies.QUICK_CALL_SECONDS)
+    assert (*limits, dependencies.SEARCH_CALL_SECONDS) == (5.0, 2.0, 10.0)
+    seconds = {
+        (service, quick): get_client(service, quick=quick)._seconds
+        for service in ("sns", "logs")
+        for quick in (False, True)
+    }
+    assert seconds == {
+        ("sns", False): 5.0,
+        ("sns", True): 2.0,
+        ("logs", False): 10.0,
+        ("logs", True): 2.0,
+    }
+
+
+def test_call_whose_answer_trickles_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own timeouts begin again with each byte."""
+    monkeypatch.setattr(dependencies, "CALL_SECONDS", 0.3)
+    with faulty_server.start("trickling") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", server.url)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            get_client("sns").publish(TopicArn=SETTINGS.alert_topic_arn, Message="x")
+        assert time.monotonic() - start < 2
+
+
+def test_quick_client_that_was_late_fails_at_once_until_the_next_invocation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dependencies, "QUICK_CALL_SECONDS", 0.2)
+    with faulty_server.start("silent") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", server.url)
+
+        def publish() -> None:
+            client = get_client("sns", quick=True)
+            with pytest.raises(TimeoutError):
+                client.publish(TopicArn=SETTINGS.alert_topic_arn, Message="x")
+
+        for _ in range(3):
+            publish()
+        assert server.request_count == 1
+        Dependencies.make(SETTINGS, None)
+        publish()
+        assert server.request_count == 2
 
 
 def test_invocation_uses_no_connection_of_an_earlier_one(sns_server: SnsServer) -> None:

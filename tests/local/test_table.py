@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from signwatch.alerting.ledger import Entry, Ledger
+from signwatch.alerting.ledger import Channel, Entry, LeaseHeldError, Ledger
 from signwatch.enrichment.state import State
 from tests.support.dependencies import SETTINGS, Table
 from tests.support.emulator import EmulatorAccount
@@ -33,13 +33,17 @@ def dynamodb(request: pytest.FixtureRequest) -> Any:
 
 def test_ledger_records_channels_and_the_end(dynamodb: Any) -> None:
     ledger = Ledger(dynamodb, NAME, "111122223333#8a1edcc0")
-    assert ledger.claim(NOW) == Entry()
-    ledger.mark_delivered("email")
-    ledger.mark_delivered("text_0123456789ab")
-    channels = frozenset({"email", "text_0123456789ab"})
-    assert ledger.claim(NOW) == Entry(channels, finished=False)
+    assert ledger.claim(NOW) == Entry({})
+    channels = {"email": Channel("sent", NOW), "text_0123456789ab": Channel("failed", reason="x")}
+    for name, channel in channels.items():
+        ledger.put_channel(name, channel)
+    with pytest.raises(LeaseHeldError):
+        ledger.claim(NOW + 59)
+    assert ledger.claim(NOW + 60) == Entry(channels, is_first=False, tries=2)
+    with pytest.raises(LeaseHeldError):
+        ledger.claim(NOW + 119)
     ledger.finish()
-    assert ledger.claim(NOW) == Entry(channels, finished=True)
+    assert ledger.claim(NOW + 119) == Entry(channels, finished=True, is_first=False)
 
 
 def test_claim_holds_until_it_expires(dynamodb: Any) -> None:

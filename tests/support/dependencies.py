@@ -9,11 +9,14 @@ import copy
 import json
 import time
 from dataclasses import dataclass, field
+from threading import Lock
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from signwatch.dependencies import Dependencies
 from signwatch.detection import allowance
 from signwatch.settings import Settings
+from signwatch.time_limit import LimitedClient
 from tests.support import dynamodb
 
 if TYPE_CHECKING:
@@ -73,30 +76,32 @@ class Table(Client):
     """DynamoDB with one table, which evaluates the conditions and updates of its requests."""
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lock: Any = field(default_factory=Lock)
 
-    class exceptions:  # noqa: N801 - as boto3's client has it
-        ConditionalCheckFailedException = ConditionalCheckFailedException
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionalCheckFailedException)
 
     def put_item(self, **request: Any) -> None:
         self.call("put_item")
-        self._check_condition(request, request["Item"])
-        self.items[request["Item"]["alert"]["S"]] = request["Item"]
+        with self.lock:
+            self._check_condition(request, request["Item"])
+            self.items[request["Item"]["alert"]["S"]] = request["Item"]
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         self.call("get_item")
         assert request["TableName"] == SETTINGS.ledger_table_name
         assert request["ConsistentRead"] is True
-        item = self.items.get(request["Key"]["alert"]["S"])
+        item = copy.deepcopy(self.items.get(request["Key"]["alert"]["S"]))
         return {"Item": item} if item else {}
 
     def update_item(self, **request: Any) -> None:
         self.call("update_item")
         key = request["Key"]
-        self._check_condition(request, key)
-        item = copy.deepcopy(self.items.get(key["alert"]["S"], key))
         update = dynamodb.insert_names(request, "UpdateExpression")
-        dynamodb.apply_update(update, item, request["ExpressionAttributeValues"])
-        self.items[key["alert"]["S"]] = item
+        with self.lock:
+            self._check_condition(request, key)
+            item = copy.deepcopy(self.items.get(key["alert"]["S"], key))
+            dynamodb.apply_update(update, item, request["ExpressionAttributeValues"])
+            self.items[key["alert"]["S"]] = item
 
     def _check_condition(self, request: dict[str, Any], key: dict[str, Any]) -> None:
         assert request["TableName"] == SETTINGS.ledger_table_name
@@ -182,9 +187,10 @@ class IdentityStores(Client):
 
 @dataclass
 class Queue(Client):
-    """SQS with one queue: the kind, the content and the delay in seconds of each message."""
+    """SQS with one queue: the content and the delay in seconds of each message, and its kind."""
 
-    messages: list[tuple[str, Any, int]] = field(default_factory=list)
+    messages: list[tuple[Any, int]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
 
     def send_message(self, **request: Any) -> None:
@@ -193,7 +199,8 @@ class Queue(Client):
         self.bodies.append(request["MessageBody"])
         body = json.loads(request["MessageBody"])
         assert body.keys() == {"later", "content"}
-        self.messages.append((body["later"], body["content"], request["DelaySeconds"]))
+        self.kinds.append(body["later"])
+        self.messages.append((body["content"], request["DelaySeconds"]))
 
 
 @dataclass
@@ -234,6 +241,7 @@ class World:
     quick_clients: list[str] = field(default_factory=list)
     now: float = NOW
     seconds_left: Callable[[], float] = lambda: 60.0
+    call_seconds: float = 30.0  # for a call of a fake; the real limit is that of the real clients
 
     def client(self, service: str, *, region: str = "", quick: bool = False) -> Any:
         self.clients.append(service)
@@ -253,7 +261,7 @@ class World:
             "sqs": self.queue,
             "logs": self.logs,
         }
-        return clients[service]
+        return LimitedClient(clients[service], self.call_seconds)
 
     def dependencies(self, **changes: str) -> Dependencies:
         """Return dependencies; ``changes`` are settings as texts, as in the environment."""

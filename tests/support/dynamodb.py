@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 COMPARISONS = {"=": operator.eq, "<": operator.lt, "<=": operator.le}
-CLAUSE = re.compile(r"(?:SET ([\w.]+) =|ADD (\w+)) (:\w+)(?: |$)")
+CLAUSE = re.compile(r"(?:(?:SET|,) ([\w.]+) =|ADD (\w+)) (:\w+) ?")
 
 
 def insert_names(request: dict[str, Any], parameter: str) -> str:

@@ -63,6 +63,7 @@ class SimulatedFailure:
     retry_after: int | None = None
     delay_seconds: float = 0.0
     reset: bool = False
+    to: str = ""  # only a text to this number fails
 
 
 class ApiError(Exception):
@@ -120,16 +121,18 @@ class TwilioServer:
         delay_seconds: float = 0.0,
         reset: bool = False,
         times: int = 1,
+        to: str = "",
     ) -> None:
         """Simulate a failure of the next ``times`` requests of an authenticated client.
 
         Without ``status`` a request is served after ``delay_seconds``; with ``reset`` it is never
-        answered. Twilio's ``code`` is 20000 plus the status by default.
+        answered. With ``to``, only texts to this number fail. Twilio's ``code`` is 20000 plus the
+        status by default.
         """
         if code is None:
             code = 20_000 + (status or 0)
         message = message or f"Scripted failure {status}"
-        failure = SimulatedFailure(status, code, message, retry_after, delay_seconds, reset)
+        failure = SimulatedFailure(status, code, message, retry_after, delay_seconds, reset, to)
         with self._lock:
             self._failures += [failure] * times
 
@@ -162,13 +165,17 @@ class TwilioServer:
         is_other_account = user.startswith("AC") and user != account_sid
         return not is_other_account and self._credentials[user] == password
 
-    def take_failure(self) -> SimulatedFailure:
-        """Remove and return the failure to simulate for the next request.
+    def take_failure(self, to: str = "") -> SimulatedFailure:
+        """Remove and return the failure to simulate for the next request, a text to ``to``.
 
         If none is queued, return a SimulatedFailure that changes nothing.
         """
         with self._lock:
-            return self._failures.pop(0) if self._failures else SimulatedFailure()
+            for failure in self._failures:
+                if failure.to in ("", to):
+                    self._failures.remove(failure)
+                    return failure
+            return SimulatedFailure()
 
     def receive(self, account_sid: str, form: Mapping[str, str]) -> dict[str, Any]:
         """Store the message that ``form`` asks for and return it, with the keys of Twilio's answer.
@@ -369,7 +376,8 @@ class _Handler(BaseHTTPRequestHandler):
         twilio_server = self.server.twilio_server
         try:
             account_sid, sid = self._parse_path()
-            failure = twilio_server.take_failure()  # a failure that a test ordered, if any
+            to = form.get("To", "")
+            failure = twilio_server.take_failure(to)  # a failure that a test ordered, if any
             drops_connection = self._simulate(failure)
             if drops_connection:
                 self.close_connection = True

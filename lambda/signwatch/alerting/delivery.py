@@ -1,27 +1,41 @@
 """Delivers an alert by text and by e-mail, so that the failure of one does not stop the other.
 
-The e-mail and each recipient of texts are channels. The ledger, a DynamoDB table, records which of
-them have an alert. It is written after a delivery: a crash in between repeats a message, which is
-better than losing one.
+The e-mail and each recipient of texts are channels. The ledger, a DynamoDB table, records what
+became of an alert in each. It is written after a delivery: a crash in between repeats a message,
+which is better than losing one.
+
+The texts are sent side by side, the e-mail after them, because it says what became of them. Each
+step ends in time for the next. Altogether an alert takes 45 seconds at most: 5 each for the ledger,
+the secret, the e-mail, a mark and a message to the queue, and TEXTS_SECONDS.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 import warnings
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from signwatch import log
-from signwatch.alerting.ledger import Entry, Ledger
+from signwatch import later, log, time_limit
+from signwatch.alerting.ledger import Channel, Entry, LeaseHeldError, Ledger
+from signwatch.alerting.message import SUBJECT_MAX_CHARS
+from signwatch.detection.envelope import TEXT_OUTCOME
 from signwatch.detection.record import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from signwatch.alerting.message import Message
-    from signwatch.alerting.sms import Outcome, Secret
+    from signwatch.alerting.sms import Secret
     from signwatch.dependencies import Dependencies
 
 EMAIL = "email"
+TEXTS_SECONDS = 20.0  # for the texts to all recipients
+EMAIL_SECONDS = 20.0  # left after the texts for their marks, the e-mail and its mark
+OUTCOME_DELAY_SECONDS = 15 * 60  # then Twilio is asked what became of a text
+ANNOUNCED = "announced"  # reason in the e-mail's channel: it says that texts are tried again
 
 
 class DeliveryError(Exception):
@@ -36,10 +50,10 @@ class DeliveryError(Exception):
 
 
 class TextReport(NamedTuple):
-    """The result of sending the texts."""
+    """What became of the texts, after this invocation and all earlier ones."""
 
     sent_count: int = 0  # texts sent by this invocation
-    reached_recipients: int = 0  # those who have the text, from this or an earlier invocation
+    reached_recipients: int = 0  # those who have the text
     failures: tuple[str, ...] = ()  # one clause for each, such as "no text was sent: ..."
     can_retry: bool = False  # a retry may help
 
@@ -59,9 +73,11 @@ def deliver(
 
     ``key`` is the alert's key in the ledger, empty for an event without an id. If ``send_text`` is
     false, only the e-mail is sent. ``on_first`` is called if the ledger did not have the alert, so
-    that it is counted once. Raises DeliveryError if a retry may help.
+    that it is counted once. Raises DeliveryError if a retry may help, or while another invocation
+    delivers the alert.
     """
-    ledger = _SafeLedger(key, dependencies)
+    ledger = SafeLedger(key, dependencies)
+    ledger.claim()
     if ledger.entry.is_first:
         on_first()
     if ledger.entry.finished:
@@ -84,29 +100,49 @@ def format_channel(recipient: str) -> str:
     return f"text_{digest(recipient, length=12)}"
 
 
-class _SafeLedger:
-    """A Ledger that never raises: its errors are logged, so that they do not stop the alert."""
+class SafeLedger:
+    """A Ledger whose errors are logged, so that they do not stop the alert."""
 
     def __init__(self, key: str, dependencies: Dependencies) -> None:
+        self.key = key
         self.event_id = key.partition("#")[2]
         self.now = dependencies.clock()
-        self.entry = Entry()
+        self.entry = Entry({})
+        self._dependencies = dependencies
         self._ledger: Ledger | None = None  # None if it cannot be used
+
+    @property
+    def can_be_used(self) -> bool:
+        """Whether what is written is found again by the next invocation."""
+        return self._ledger is not None and bool(self.key)
+
+    def claim(self) -> None:
+        """Lease the alert's entry. Raises DeliveryError if another invocation has the lease."""
         try:
-            dynamodb = dependencies.client("dynamodb")
-            ledger = Ledger(dynamodb, dependencies.settings.ledger_table_name, key)
-            self.entry = ledger.claim(self.now)
-            self._ledger = ledger  # only after success: a second failure would waste time
+            self.entry = self._open().claim(self.now)
+        except LeaseHeldError:
+            reason = "another invocation is sending this alert"
+            raise DeliveryError(reason, reached_somebody=False) from None
         except Exception as error:  # noqa: BLE001 - a failed ledger must never stop an alert
+            self._ledger = None  # a second failure would waste time
             self.log_failure("ledger", error)
 
-    def has_delivered(self, channel: str) -> bool:
-        """Return whether an earlier invocation delivered the alert to ``channel``."""
-        return channel in self.entry.channels
+    def read(self) -> None:
+        """Read what became of the alert, without a lease."""
+        try:
+            self.entry = Entry(self._open().get_channels())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ledger = None
+            self.log_failure("ledger", error)
 
-    def mark_delivered(self, channel: str) -> None:
-        """Record that ``channel`` received the alert."""
-        self._write(lambda ledger: ledger.mark_delivered(channel))
+    def get(self, name: str) -> Channel:
+        """Return what became of the alert in a channel."""
+        return self.entry.channels.get(name, Channel())
+
+    def put(self, name: str, channel: Channel) -> None:
+        """Record what became of the alert in a channel."""
+        self.entry.channels[name] = channel
+        self._write(lambda ledger: ledger.put_channel(name, channel))
 
     def finish(self) -> None:
         """Record that nothing is left to send or to retry."""
@@ -115,6 +151,11 @@ class _SafeLedger:
     def log_failure(self, problem: str, error: Exception) -> None:
         """Log an error of this alert's delivery; ``problem`` names the part that failed."""
         log.write_failure(problem, error, self.now, event_id=self.event_id)
+
+    def _open(self) -> Ledger:
+        table = self._dependencies.settings.ledger_table_name
+        self._ledger = Ledger(self._dependencies.client("dynamodb"), table, self.key)
+        return self._ledger
 
     def _write(self, write: Callable[[Ledger], None]) -> None:
         """Call ``write`` with the ledger, unless it cannot be used; log the error if it fails."""
@@ -126,21 +167,120 @@ class _SafeLedger:
             self.log_failure("ledger", error)
             is_timeout = type(error).__name__.endswith("TimeoutError")
             if is_timeout:
-                self._ledger = None  # another wait would leave no time for a text or the e-mail
+                self._ledger = None  # another wait would leave no time for the e-mail
 
 
-def _try_texts(message: Message, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
+class _Credentials:
+    """The secret, which all recipients' threads share; it is read again once if Twilio refuses."""
+
+    def __init__(self, secret: Secret, dependencies: Dependencies) -> None:
+        self.secret = secret
+        self._dependencies = dependencies
+        self._lock, self._is_fresh = Lock(), False
+
+    def read_again(self) -> Secret:
+        """Return the secret as Secrets Manager has it; the present one if it cannot be read."""
+        from signwatch.alerting import sms
+
+        with self._lock:
+            if not self._is_fresh:
+                self._is_fresh = True
+                arn, now = self._dependencies.settings.twilio_secret_arn, self._dependencies.clock()
+                with contextlib.suppress(sms.NoSecretError):
+                    self.secret = sms.load_secret(
+                        self._dependencies.client, arn, now, prefer_cache=False
+                    )
+            return self.secret
+
+
+class _Texter(NamedTuple):
+    """Sends the text of one alert; each recipient is in a thread of its own."""
+
+    message: Message
+    credentials: _Credentials
+    ledger: SafeLedger
+    dependencies: Dependencies
+    deadline: float  # of time.monotonic
+    instead_of: str  # as in send_texts
+
+    def send(self, recipient: str, position: str) -> None:
+        """Send the text to one recipient and record what became of it. Never raises.
+
+        ``position`` is such as "1 of 2".
+        """
+        name = _name_channel(recipient, self.instead_of)
+        before = self.ledger.get(name)
+        try:
+            channel = self._send(recipient, before)
+        except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
+            self.ledger.log_failure("texts", error)
+            channel = before._replace(state="transient", reason=type(error).__name__)
+        self.ledger.put(name, channel)
+        if channel.has_alert and not self.instead_of:
+            self._ask_later(name, channel, position)
+
+    def _send(self, recipient: str, before: Channel) -> Channel:
+        """Send the text; if Twilio refuses the credentials, once more with those of today."""
+        from signwatch.alerting import sms
+
+        secret, base_url = self.credentials.secret, self.dependencies.settings.twilio_base_url
+        outcome = sms.send(secret, recipient, self.message.text, base_url, self.deadline)
+        if outcome.state == "credentials":
+            new_secret = self.credentials.read_again()
+            if new_secret != secret:
+                text = self.message.text
+                outcome = sms.send(new_secret, recipient, text, base_url, self.deadline)
+        is_unclear = outcome.state == "unclear"
+        state = "failed" if outcome.state == "credentials" else outcome.state
+        if outcome.may_be_sent and state == "transient":
+            state = "doubtful"
+        return Channel(
+            state,
+            int(self.dependencies.clock()),
+            outcome.sid,
+            outcome.reason,
+            before.tries + outcome.tries,
+            before.unclear + is_unclear,
+        )
+
+    def _ask_later(self, name: str, channel: Channel, position: str) -> None:
+        """Queue the question what became of the text; its content is that of follow_up."""
+        content = {
+            "key": self.ledger.key,
+            "channel": name,
+            "position": position,
+            "sid": channel.sid,
+            "sent_at": channel.at,
+            **self.message._asdict(),
+        }
+        later.enqueue(
+            TEXT_OUTCOME,
+            content,
+            OUTCOME_DELAY_SECONDS,
+            self.ledger.now,
+            self.dependencies,
+            event_id=self.ledger.event_id,
+        )
+
+
+def _try_texts(message: Message, ledger: SafeLedger, dependencies: Dependencies) -> TextReport:
     """Send the texts that are missing. Never raises, so that the e-mail is sent in any case."""
     try:
-        return _send_texts(message.text, ledger, dependencies)
+        return send_texts(message, ledger, dependencies)
     except Exception as error:  # noqa: BLE001 - including an ImportError if the layer is missing
         ledger.log_failure("texts", error)
-        failure = f"the texts failed ({type(error).__name__})"
+        failure = f"the texts failed, and are tried again ({type(error).__name__})"
         return TextReport(failures=(failure,), can_retry=True)
 
 
-def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> TextReport:
-    """Send the text to every recipient who does not have it; may raise anything."""
+def send_texts(
+    message: Message, ledger: SafeLedger, dependencies: Dependencies, *, instead_of: str = ""
+) -> TextReport:
+    """Send the text to every recipient who does not have it; may raise anything.
+
+    ``instead_of`` is the channel of a recipient whom the alert did not reach: then the text is for
+    the others, and about that.
+    """
     # Twilio's client imports requests, which warns that no package for guessing character sets is
     # installed. Twilio answers in UTF-8, and that package would take a tenth of a cold start.
     with warnings.catch_warnings(action="ignore"):
@@ -150,81 +290,120 @@ def _send_texts(text: str, ledger: _SafeLedger, dependencies: Dependencies) -> T
     try:
         secret = sms.load_secret(dependencies.client, arn, ledger.now)
     except sms.NoSecretError as error:
-        return TextReport(failures=(f"no text was sent: {error}",), can_retry=error.can_retry)
-    recipients = secret.recipients
-    sent_count, failures, can_retry = 0, [], False
-    for number, recipient in enumerate(recipients, 1):
-        channel = format_channel(recipient)
-        if ledger.has_delivered(channel):
-            continue
-        outcome, secret = _send_text(text, recipient, secret, dependencies)
-        if outcome.state == "accepted":
-            sent_count += 1
-            ledger.mark_delivered(channel)
-            continue
-        position = f"{number} of {len(recipients)}"  # no phone number in the log
-        failures.append(_describe_failure(outcome, position))
-        can_retry = can_retry or outcome.state == "transient"
-    reached_recipients = len(recipients) - len(failures)
-    return TextReport(sent_count, reached_recipients, tuple(failures), can_retry)
+        retry = ", and is tried again" if error.can_retry else ""
+        failure = f"no text was sent{retry}: {error}"
+        return TextReport(failures=(failure,), can_retry=error.can_retry)
+    count = len(secret.recipients)
+    positions = {
+        recipient: f"{number} of {count}"
+        for number, recipient in enumerate(secret.recipients, 1)
+        if not (instead_of and ledger.get(format_channel(recipient)).state == "failed")
+    }
+    channels = {each: _name_channel(each, instead_of) for each in positions}
+    missing = [each for each, name in channels.items() if not ledger.get(name).is_settled]
+    seconds = min(TEXTS_SECONDS, dependencies.seconds_left() - EMAIL_SECONDS)
+    texter = _Texter(
+        message,
+        _Credentials(secret, dependencies),
+        ledger,
+        dependencies,
+        time.monotonic() + seconds,
+        instead_of,
+    )
+    time_limit.call_side_by_side(
+        [
+            partial(texter.send, each, positions[each])
+            for each in _take_turns(missing, ledger.key, ledger.entry.tries)
+        ]
+    )
+    results = {positions[each]: ledger.get(name) for each, name in channels.items()}
+    report = _report(results, can_count=ledger.can_be_used)
+    return report._replace(sent_count=sum(ledger.get(channels[each]).has_alert for each in missing))
 
 
-def _describe_failure(outcome: Outcome, position: str) -> str:
+def _name_channel(recipient: str, instead_of: str) -> str:
+    """Return the name of a recipient's channel for an alert, or for a text about a lost one."""
+    name = format_channel(recipient)
+    return f"{instead_of}_{name}" if instead_of else name
+
+
+def _take_turns(recipients: Sequence[str], key: str, tries: int) -> list[str]:
+    """Return the recipients in an order that is another one for the next alert and the next try.
+
+    A sender's texts leave one after the other, so one of the recipients has to wait.
+    """
+    start = (sum(key.encode()) + tries) % len(recipients) if recipients else 0
+    return [*recipients[start:], *recipients[:start]]
+
+
+def _report(channels: dict[str, Channel], *, can_count: bool) -> TextReport:
+    """Return what became of the texts; ``channels`` are by position, such as "1 of 2".
+
+    No phone number is in the report, which is logged and mailed. ``can_count`` says that the ledger
+    counts how often a text may have been sent; without it, such a text is not tried again.
+    """
+    failures, can_retry = [], False
+    for position, channel in channels.items():
+        is_last_try = channel.is_settled or (channel.state == "unclear" and not can_count)
+        can_retry = can_retry or not is_last_try
+        if not channel.has_alert:
+            failures.append(_describe_failure(channel, position, is_last_try=is_last_try))
+    reached_recipients = len(channels) - len(failures)
+    return TextReport(0, reached_recipients, tuple(failures), can_retry)
+
+
+def _describe_failure(channel: Channel, position: str, *, is_last_try: bool) -> str:
     """Return a clause that says why a text was not sent, or may not have been.
 
     ``position`` is such as "1 of 2".
     """
-    what = "may not have been sent" if outcome.may_be_sent else "was not sent"
-    retry = ", and is tried again" if outcome.state == "transient" else ""
-    return f"the text to recipient {position} {what}{retry}: {outcome.reason}"
-
-
-def _send_text(
-    text: str, recipient: str, secret: Secret, dependencies: Dependencies
-) -> tuple[Outcome, Secret]:
-    """Send one text; return its outcome and the secret to use from now on.
-
-    If Twilio refuses the credentials, the secret is read again. If it has changed, the text is sent
-    with the new one.
-    """
-    from signwatch.alerting import sms
-
-    settings, seconds_left = dependencies.settings, dependencies.seconds_left
-    outcome = sms.send(secret, recipient, text, settings.twilio_base_url, seconds_left)
-    if outcome.state != "credentials":
-        return outcome, secret
-    arn, now = settings.twilio_secret_arn, dependencies.clock()
-    try:
-        new_secret = sms.load_secret(dependencies.client, arn, now, prefer_cache=False)
-    except sms.NoSecretError:
-        return outcome, secret
-    if new_secret != secret:
-        outcome = sms.send(new_secret, recipient, text, settings.twilio_base_url, seconds_left)
-    return outcome, new_secret
+    may_be_sent = channel.state in ("unclear", "doubtful")
+    what = "may not have been sent" if may_be_sent else "was not sent"
+    retry = "" if is_last_try else ", and is tried again"
+    return f"the text to recipient {position} {what}{retry}: {channel.reason}"
 
 
 def _send_email(
-    message: Message, report: TextReport, ledger: _SafeLedger, dependencies: Dependencies
+    message: Message, report: TextReport, ledger: SafeLedger, dependencies: Dependencies
 ) -> str:
-    """E-mail the alert and the failures of the texts.
+    """E-mail the alert and the failures of the texts; or later, how the announced texts ended.
 
     Return "sent", "failed", or "had" if an earlier invocation sent it. Never raises.
     """
-    if ledger.has_delivered(EMAIL):
+    before = ledger.get(EMAIL)
+    is_closing = before.has_alert and before.reason == ANNOUNCED and not report.can_retry
+    if before.has_alert and not is_closing:
         return "had"
-    body = message.body
-    if report.failures:
-        sentences = [failure[:1].upper() + failure[1:] + "." for failure in report.failures]
-        body = "\n".join([body, "", *sentences])
+    sentences = [failure[:1].upper() + failure[1:] + "." for failure in report.failures]
+    if is_closing:
+        is_complete = not sentences
+        summary = "All texts of this alert have now been sent."
+        if not is_complete:
+            summary = "No text of this alert is tried again."
+        subject, lines = f"Texts of: {message.subject}", [summary, *sentences, "", message.text]
+    else:
+        subject, lines = message.subject, [message.body]
+        if sentences:
+            lines += ["", *sentences]
+    if not publish(subject, "\n".join(lines), ledger, dependencies):
+        return "failed"
+    reason = ANNOUNCED if report.can_retry else ""
+    ledger.put(
+        EMAIL, Channel("sent", int(dependencies.clock()), reason=reason, tries=before.tries + 1)
+    )
+    return "sent"
+
+
+def publish(subject: str, body: str, ledger: SafeLedger, dependencies: Dependencies) -> bool:
+    """Send an e-mail to the topic's subscribers; return whether it was sent. Never raises."""
     topic = dependencies.settings.alert_topic_arn
     try:
         sns: Any = dependencies.client("sns")
-        sns.publish(TopicArn=topic, Subject=message.subject, Message=body)
+        sns.publish(TopicArn=topic, Subject=subject[:SUBJECT_MAX_CHARS], Message=body)
     except Exception as error:  # noqa: BLE001 - the caller raises after the outcome is logged
         ledger.log_failure("e-mail", error)
-        return "failed"
-    ledger.mark_delivered(EMAIL)
-    return "sent"
+        return False
+    return True
 
 
 def _log_delivery(

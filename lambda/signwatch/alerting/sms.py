@@ -5,48 +5,68 @@ modules that are not needed. Twilio's client has no timeout and does not retry; 
 both.
 
 Sources: Twilio docs, "Messages resource", "What is a String Identifier (SID)?", "Error and warning
-dictionary" (10001, 20003, 20005, 20006, 20008, 20403, 20429, 20500, 21211, 21408, 21610, 21611,
-21617, 70051, 90010) and "Twilio API best practices"; RFC 9110, sections 15.5.9 (408) and 15.6.4
-(503).
+dictionary" (the codes below) and "Twilio API best practices"; RFC 9110, sections 10.2.3
+(Retry-After), 15.5.9 (408) and 15.6.4 (503).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import random
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from signwatch import time_limit
 
-CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 3.0, 7.0
-EMAIL_SECONDS = 20.0  # left after the last attempt for the e-mail and the ledger
-MIN_SECONDS_FOR_ATTEMPT = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS + EMAIL_SECONDS
-RETRY_PAUSE_SECONDS = 0.5
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 3.0, 7.0  # for each address, and each piece
+ATTEMPT_SECONDS = 10.0  # for one whole request
+MIN_ATTEMPT_SECONDS = 4.0  # none starts with less time
+MAX_ATTEMPTS = 3  # of one text in one invocation
+PAUSE_SECONDS = 1.0  # the longest before the second attempt; it doubles before each further one
 SECRET_CACHE_SECONDS = 300.0
 NO_ANSWER = "Twilio did not answer in time"
 NO_MESSAGE_ID = "Twilio's answer names no message"
 # HTTP status codes
-UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 401, 408, 429
+OK, UNAUTHORIZED, REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 200, 401, 408, 429
 SERVER_ERROR, SERVICE_UNAVAILABLE = 500, 503
 # Twilio's error codes: too many requests, and the sender's queue is full. Both pass by themselves.
 TRANSIENT_ERROR_CODES = (20429, 21611)
 # Account not active (10001, 20005, 90010), authentication failed, no right, test credentials
 ACCOUNT_ERROR_CODES = (10001, 20003, 20005, 20006, 20008, 20403, 70051, 90010)
+MAX_RETRY_AFTER_DIGITS = 4
+ERROR_MEANINGS = {  # by Twilio's error code
+    21211: "the number is not valid",
+    21408: "texts to this country are not switched on",
+    21608: "a trial account texts verified numbers only",
+    21610: "the recipient answered STOP",
+    21614: "the number is not a mobile phone's",
+    30001: "the sender's queue is full",
+    30002: "the account is suspended",
+    30003: "the phone is switched off or out of reach",
+    30004: "the recipient or the carrier blocks the sender",
+    30005: "the number does not exist",
+    30006: "the number is a landline, or its carrier cannot be reached",
+    30007: "the carrier filtered the text as unwanted",
+    30008: "the carrier gave no reason",
+    30032: "the toll-free sender is not verified",
+    30034: "the US sender is not registered (A2P 10DLC)",
+}
 MIN_ERROR_CODE = 10_000  # a lower number in an answer is not an error code of Twilio's
 MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # GetSecretValue raises it for a secret that has no value yet.
 EMPTY_VALUE_ERROR_NAME = "ResourceNotFoundException"
 STRING_FIELDS = ("account_sid", "api_key_sid", "api_key_secret", "sender")
-# ValueError is our own, for a wrong base URL; the others are exceptions of requests.
-EXCEPTIONS_BEFORE_SENDING = ("ConnectTimeout", "ProxyError", "ValueError")
 NO_EDGE = {"TWILIO_EDGE": ""}  # replaces os.environ, where an edge would change the host
 
 
@@ -84,13 +104,23 @@ class NoSecretError(Exception):
 class Outcome(NamedTuple):
     """The outcome of one text.
 
-    Its state is "accepted" (Twilio will send the text), "credentials" (Twilio refused them),
-    "transient" (a retry may succeed) or "permanent" (a retry would fail too).
+    Its state is "sent" (Twilio accepted it), "credentials" (Twilio refused them), "transient" (a
+    retry may succeed), "unclear" (Twilio may have accepted it) or "failed" (a retry would too).
     """
 
     state: str
-    reason: str  # why it was not accepted
-    may_be_sent: bool = False  # Twilio may have accepted the text although its answer is missing
+    reason: str = ""  # why it was not accepted
+    may_be_sent: bool = False  # Twilio may have accepted the text all the same
+    sid: str = ""  # Twilio's id of an accepted text
+    retry_after_seconds: int = 0  # Twilio asks for this pause
+    tries: int = 1
+
+
+class TextStatus(NamedTuple):
+    """What became of a text that Twilio accepted."""
+
+    status: str  # Twilio's, such as "delivered"
+    reason: str = ""  # why it failed
 
 
 def load_secret(
@@ -141,72 +171,128 @@ def _is_nonempty_string(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def send(
-    secret: Secret, recipient: str, text: str, base_url: str, seconds_left: Callable[[], float]
-) -> Outcome:
-    """Send one text. After a transient failure, try once more. Never raises.
+def send(secret: Secret, recipient: str, text: str, base_url: str, deadline: float) -> Outcome:
+    """Send one text; try again after a transient failure. Never raises.
 
-    After a timeout, or an answer without a message id, Twilio probably sent the text, and a second
-    one would be a duplicate: this function does not try again, but Lambda's retry may. After a
-    server error or a broken connection, Twilio probably did not send it, and a duplicate is better
-    than no text: this function tries again. An attempt is made only if it leaves enough time for
-    the e-mail. ``seconds_left`` returns the time until Lambda's timeout.
+    No attempt ends after ``deadline``, a time of ``time.monotonic``. The pauses have full jitter
+    and are at least what Twilio asks for. If Twilio may have accepted the text, this function does
+    not try again.
     """
-    if seconds_left() < MIN_SECONDS_FOR_ATTEMPT:
-        return Outcome("transient", "there was no time left")
-    outcome = _send_once(secret, recipient, text, base_url)
-    if outcome.state != "transient" or outcome.reason in (NO_ANSWER, NO_MESSAGE_ID):
-        return outcome
-    if seconds_left() < MIN_SECONDS_FOR_ATTEMPT + RETRY_PAUSE_SECONDS:
-        return outcome
-    time.sleep(RETRY_PAUSE_SECONDS)
-    second_outcome = _send_once(secret, recipient, text, base_url)
-    if second_outcome.state == "accepted":
-        return second_outcome
-    # The first attempt may have sent it too, after a server error or a broken connection.
-    may_be_sent = outcome.may_be_sent or second_outcome.may_be_sent
-    return second_outcome._replace(may_be_sent=may_be_sent)
+    outcome, may_be_sent = Outcome("transient", "there was no time left", tries=0), False
+    for attempt in range(MAX_ATTEMPTS):
+        pause = float(outcome.retry_after_seconds)
+        if attempt:
+            pause += random.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1))  # noqa: S311 - no secret
+        seconds_left = deadline - time.monotonic() - pause
+        if seconds_left < MIN_ATTEMPT_SECONDS:
+            break
+        time.sleep(pause)
+        outcome = _send_once(secret, recipient, text, base_url, min(seconds_left, ATTEMPT_SECONDS))
+        may_be_sent |= outcome.may_be_sent
+        outcome = outcome._replace(tries=attempt + 1)
+        if outcome.state != "transient":
+            break
+    is_sent = outcome.state == "sent"
+    return outcome if is_sent else outcome._replace(may_be_sent=may_be_sent)
 
 
-def _send_once(secret: Secret, recipient: str, text: str, base_url: str) -> Outcome:
-    """Send one text in a single attempt. Never raises."""
+def find_status(secret: Secret, sid: str, base_url: str) -> TextStatus:
+    """Ask Twilio what became of a text. The status is empty if Twilio does not tell. Never raises.
+
+    A key that may only read and create messages may ask this.
+    """
+    ask = partial(_request, secret, "GET", f"/{sid}", base_url)
     try:
-        status, body = _post(secret, recipient, text, base_url)
-    except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
-        return _classify_exception(error)
+        status, body, _ = time_limit.call(ask, ATTEMPT_SECONDS)
+    except Exception as error:  # noqa: BLE001 - it is asked again later
+        return TextStatus("", f"Twilio could not be asked ({type(error).__name__})")
     answer = _parse_object(body)
-    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
-        if MESSAGE_SID.fullmatch(str(answer.get("sid"))):
-            return Outcome("accepted", "")
-        return Outcome("transient", NO_MESSAGE_ID, may_be_sent=True)
-    return classify(status, _read_error_code(answer))
+    code = answer.get("error_code")
+    if status != OK:
+        return TextStatus("", classify(status, _read_error_code(answer)).reason)
+    reason = _describe_error(code) if isinstance(code, int) else ""
+    return TextStatus(str(answer.get("status") or ""), reason)
 
 
-def _classify_exception(error: Exception) -> Outcome:
-    """Return the Outcome of a text whose request raised an exception of requests or our own."""
-    name = type(error).__name__
-    if name == "ReadTimeout":
-        return Outcome("transient", NO_ANSWER, may_be_sent=True)
-    if name in EXCEPTIONS_BEFORE_SENDING or _is_refused_connection(error):
-        return Outcome("transient", f"Twilio could not be reached ({name})")
-    return Outcome("transient", f"the connection to Twilio failed ({name})", may_be_sent=True)
-
-
-def _is_refused_connection(error: Exception) -> bool:
-    """Return whether no connection was made: urllib3's reason is in requests' ConnectionError."""
-    cause = error.args[0] if error.args else None
-    reason_class = type(getattr(cause, "reason", None))
-    return any(kind.__name__ == "NewConnectionError" for kind in reason_class.__mro__)
-
-
-def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int, str]:
-    """Ask Twilio to send a text; return the HTTP status and the body of the answer."""
+def _send_once(secret: Secret, recipient: str, text: str, base_url: str, seconds: float) -> Outcome:
+    """Send one text in a single attempt of at most ``seconds``. Never raises."""
     # A messaging service is a pool of numbers. An alphanumeric sender may begin with MG too.
     is_service = MESSAGING_SERVICE_SID.fullmatch(secret.sender)
     sender_field = "MessagingServiceSid" if is_service else "From"
-    message = {"To": recipient, sender_field: secret.sender, "Body": text}
-    url = f"{_read_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages.json"
+    form = {"To": recipient, sender_field: secret.sender, "Body": text}
+    body = _Body()
+    post = partial(_request, secret, "POST", "", base_url, form, body)
+    try:
+        status, answer_text, headers = time_limit.call(post, seconds)
+    except Exception as error:  # noqa: BLE001 - the other recipients and the e-mail follow
+        body.is_abandoned = True
+        return _classify_exception(error, has_begun=body.has_begun)
+    answer = _parse_object(answer_text)
+    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP status codes of success
+        sid = str(answer.get("sid"))
+        if MESSAGE_SID.fullmatch(sid):
+            return Outcome("sent", sid=sid)
+        return Outcome("unclear", NO_MESSAGE_ID, may_be_sent=True)
+    outcome = classify(status, _read_error_code(answer))
+    return outcome._replace(retry_after_seconds=_read_retry_after(headers))
+
+
+class _Body:
+    """The body of a request, which knows whether the request is on its way.
+
+    Once it is abandoned, a thread that was left behind cannot send it any more.
+    """
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.has_begun = self.is_abandoned = False
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the content to the connection, which is open by then."""
+        self.has_begun = True
+        if self.is_abandoned:
+            raise TimeoutError
+        yield self.content
+
+
+def _classify_exception(error: Exception, *, has_begun: bool) -> Outcome:
+    """Return the Outcome of a text whose request raised an exception.
+
+    ``has_begun`` says that Twilio may have received the request.
+    """
+    name = type(error).__name__
+    if not has_begun:
+        return Outcome("transient", f"Twilio could not be reached ({name})")
+    is_late = name in ("ReadTimeout", "TimeoutError")
+    reason = NO_ANSWER if is_late else f"the connection to Twilio failed ({name})"
+    return Outcome("unclear", reason, may_be_sent=True)
+
+
+def _request(
+    secret: Secret,
+    method: str,
+    path: str,
+    base_url: str,
+    form: dict[str, str] | None = None,
+    body: _Body | None = None,
+) -> tuple[int, str, Any]:
+    """Send a request to Twilio's Messages; return the answer's HTTP status, body and headers.
+
+    ``path`` comes after ".../Messages". ``body`` takes over the encoded ``form``.
+    """
+    messages = f"{_read_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages"
     logging.getLogger("twilio.http_client").setLevel(logging.WARNING)  # INFO logs account ids
+
+    def authenticate(request: Any) -> Any:
+        """Add the credentials to a prepared request, and let ``body`` take over its body."""
+        if body is not None:
+            body.content, request.body = request.body.encode(), body
+        request.prepare_auth((secret.api_key_sid, secret.api_key_secret))
+        return request
+
     http = TwilioHttpClient()
     http.timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)  # __init__ takes only one number
     client = Client(
@@ -216,11 +302,12 @@ def _post(secret: Secret, recipient: str, text: str, base_url: str) -> tuple[int
         http_client=http,
         environment=NO_EDGE,  # in place of os.environ, where an edge would change the host
     )
+    url = f"{messages}{path}.json"
     try:
-        response = client.request("POST", url, data=message)
+        response = client.request(method, url, data=form, auth=authenticate)
     finally:
         http.session.close()
-    return response.status_code, response.text
+    return response.status_code, response.text, response.headers
 
 
 def _read_origin(base_url: str) -> str:
@@ -254,6 +341,19 @@ def _read_error_code(answer: dict[str, Any]) -> int | None:
     return code if is_error_code else None
 
 
+def _read_retry_after(headers: Any) -> int:
+    """Return the seconds of an answer's Retry-After; 0 if it has none, or a date."""
+    value = str((headers or {}).get("Retry-After", ""))
+    is_number = value.isascii() and value.isdecimal() and len(value) <= MAX_RETRY_AFTER_DIGITS
+    return int(value) if is_number else 0
+
+
+def _describe_error(code: int | None) -> str:
+    """Return Twilio's error code, with its meaning if it is known."""
+    meaning = ERROR_MEANINGS.get(code or 0)
+    return f"error {code} ({meaning})" if meaning else f"error {code}"
+
+
 def classify(status: int, code: int | None) -> Outcome:
     """Return the Outcome of a text that was refused with an HTTP status.
 
@@ -261,7 +361,7 @@ def classify(status: int, code: int | None) -> Outcome:
     between, such as a firewall: that says nothing about the text. After a server error, Twilio may
     have sent the text (error 20500), except after 503.
     """
-    reason = f"Twilio answered {status}, error {code}"
+    reason = f"Twilio answered {status}, {_describe_error(code)}"
     if code is None:
         reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
     if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
@@ -271,4 +371,4 @@ def classify(status: int, code: int | None) -> Outcome:
         return Outcome("transient", reason)
     if status == UNAUTHORIZED or code in ACCOUNT_ERROR_CODES:
         return Outcome("credentials", reason)
-    return Outcome("permanent", reason)
+    return Outcome("failed", reason)

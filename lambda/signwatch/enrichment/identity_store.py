@@ -7,8 +7,7 @@ Guide, "CloudTrail use cases for IAM Identity Center"; Identity Store API Refere
 
 from __future__ import annotations
 
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from signwatch import log
 from signwatch.gsm7 import UNTRUSTED_TEXT_MAX_CHARS, is_symbol
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
     from signwatch.detection.signin import SignIn
 
-LOOKUP_TIMEOUT_SECONDS = 2.0  # for the whole call, from DNS to the last byte
-# No lookup starts if it could leave less time for the alert: 14 s for a ledger that hangs, 30 s for
-# the first text.
-DELIVERY_RESERVE_SECONDS = 44.0
+# A lookup takes QUICK_CALL_SECONDS at most. None starts if it could leave less than 44 s for the
+# alert: 5 each for a ledger and a secret that hang, 14 for the texts, 20 for the rest.
+MIN_SECONDS_FOR_LOOKUP = 46.0
 CACHE_MAX_NAMES = 500
 USER_NOT_FOUND = "ResourceNotFoundException"  # DescribeUser's error; it is not logged as a failure
 
@@ -48,10 +46,11 @@ def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
     Return "" if there is no time for the lookup, if it fails, or if the name has nothing to show.
     """
     try:
-        if dependencies.seconds_left() < LOOKUP_TIMEOUT_SECONDS + DELIVERY_RESERVE_SECONDS:
+        if dependencies.seconds_left() < MIN_SECONDS_FOR_LOOKUP:
             return ""
         client = dependencies.client("identitystore", region=sign_in.region, quick=True)
-        name = _describe_user(client, sign_in.identity_store_id, sign_in.user_id)
+        store, user = sign_in.identity_store_id, sign_in.user_id
+        name = str(client.describe_user(IdentityStoreId=store, UserId=user).get("UserName") or "")
     except Exception as error:  # noqa: BLE001 - the alert then shows the id
         if type(error).__name__ != USER_NOT_FOUND:
             log.write_failure("directory", error, dependencies.clock(), event_id=sign_in.event_id)
@@ -64,30 +63,3 @@ def _look_up_name(sign_in: SignIn, dependencies: Dependencies) -> str:
         del _cache[oldest]
     _cache[sign_in.identity_store_id, sign_in.user_id] = name
     return name
-
-
-def _describe_user(client: Any, identity_store_id: str, user_id: str) -> str:
-    """Return the user's name, "" if the user has none.
-
-    Raises what the client raises, or TimeoutError after LOOKUP_TIMEOUT_SECONDS. The call runs in a
-    thread, because the client has no timeout for a whole call: its own timeouts start again with
-    each address that it tries and each piece of the answer.
-    """
-    results: list[dict[str, Any] | Exception] = []  # empty until the call ends, then one item
-
-    def call() -> None:
-        """Append the response or the error to ``results``; runs in the thread."""
-        try:
-            results.append(client.describe_user(IdentityStoreId=identity_store_id, UserId=user_id))
-        except Exception as error:  # noqa: BLE001 - raised again by the waiting thread
-            results.append(error)
-
-    thread = Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(LOOKUP_TIMEOUT_SECONDS)
-    if not results:
-        raise TimeoutError
-    (result,) = results
-    if isinstance(result, Exception):
-        raise result
-    return str(result.get("UserName") or "")

@@ -3,10 +3,10 @@
 A right password is recorded before the second factor is asked for. If no sign-in follows, somebody
 may know the password. The event of the right password is therefore put into the queue ``later``,
 which delivers it to the function again 15 minutes later. The sign-in is then searched for in the
-log group with raw copies of the bus's events, and, if it is not there, in the trail's, which has what
-the bus lost. It counts only if it is the same person's, from the same source, or if both sources
-are recognised. If the search fails, the event is judged as if no sign-in had followed: as an
-unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
+log group with raw copies of the bus's events, and, if it is not there, in the trail's, which has
+what the bus lost. It counts only if it is the same person's, from the same source, or if both
+sources are recognised. If the search fails, the event is judged as if no sign-in had followed: as
+an unfinished sign-in. The queue also holds events whose alert is held back (pipeline).
 
 An event that both ways brought has two second looks. If one found the sign-in, the other does not
 search again; the ledger keeps two that found none from sending two alerts.

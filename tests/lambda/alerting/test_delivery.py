@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from signwatch.alerting import sms
+from signwatch.alerting import delivery, sms
 from signwatch.alerting.delivery import DeliveryError, deliver, format_channel
 from signwatch.alerting.message import Message
 from tests.support.dependencies import (
@@ -18,6 +20,7 @@ from tests.support.dependencies import (
     SECOND,
     SETTINGS,
     TWILIO_SECRET,
+    AccessDeniedError,
     World,
 )
 
@@ -29,8 +32,25 @@ KEY = "111122223333#8a1edcc0"
 UNSUBSCRIBED = "+15005550004"  # Twilio docs, "Test credentials"
 
 
-def send(world: World, twilio: Twilio, key: str = KEY) -> None:
-    deliver(MESSAGE, key, world.dependencies(twilio_base_url=twilio.url))
+def send(world: World, twilio: Twilio, key: str = KEY) -> bool:
+    """Deliver the alert; return whether it is counted as a new one."""
+    calls: list[None] = []
+    dependencies = world.dependencies(twilio_base_url=twilio.url)
+    deliver(MESSAGE, key, dependencies, on_first=lambda: calls.append(None))
+    return len(calls) == 1
+
+
+def retry(world: World, twilio: Twilio) -> None:
+    """Deliver the alert again, once the lease of the earlier invocation has ended."""
+    world.now += 60
+    send(world, twilio)
+
+
+def questions(world: World) -> list[dict[str, Any]]:
+    """Return the questions that were queued about texts."""
+    assert set(world.queue.kinds) <= {"text-outcome"}
+    assert {delay for _, delay in world.queue.messages} <= {900}
+    return [content for content, _ in world.queue.messages]
 
 
 def fill(world: World, **changes: Any) -> None:
@@ -54,7 +74,7 @@ class TestBothChannels:
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:
         send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert {message["body"] for message in twilio.messages} == {"the text"}
         assert world.topic.emails == [{"Subject": "the subject", "Message": "the body"}]
         (line,) = log_lines(capsys)
@@ -67,31 +87,79 @@ class TestBothChannels:
         send(world, twilio)
         item = world.table.items[KEY]
         assert item["state"] == {"S": "done"}
-        delivered = {
-            channel: {"S": "delivered"}
-            for channel in (format_channel(FIRST), format_channel(SECOND), "email")
+        state = {"state": {"S": "sent"}, "at": {"N": str(int(NOW))}, "tries": {"N": "1"}}
+        sids = {message["to"]: {"S": message["sid"]} for message in twilio.messages}
+        assert item["channels"]["M"] == {
+            format_channel(FIRST): {"M": {**state, "sid": sids[FIRST]}},
+            format_channel(SECOND): {"M": {**state, "sid": sids[SECOND]}},
+            "email": {"M": state},
         }
-        assert item["channels"] == {"M": delivered}
         assert format_channel(FIRST) == "text_4f7127bfa5e2"
         assert FIRST not in json.dumps(item)
+
+    def test_caller_is_told_whether_the_alert_is_new(self, world: World, twilio: Twilio) -> None:
+        assert send(world, twilio)
+        assert not send(world, twilio)
+        world.table.items.clear()
+        world.table.fails = {"put_item"}
+        assert send(world, twilio)
+
+    def test_what_became_of_each_text_is_asked_later(self, world: World, twilio: Twilio) -> None:
+        send(world, twilio)
+        by_position = {question.pop("position"): question for question in questions(world)}
+        sids = {message["to"]: message["sid"] for message in twilio.messages}
+        for position, recipient in (("1 of 2", FIRST), ("2 of 2", SECOND)):
+            assert by_position[position] == {
+                "key": KEY,
+                "channel": format_channel(recipient),
+                "sid": sids[recipient],
+                "sent_at": int(NOW),
+                "text": "the text",
+                "subject": "the subject",
+                "body": "the body",
+            }
+
+    def test_alert_is_sent_although_nothing_can_be_asked_later(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        world.queue.fails = {"send_message"}
+        send(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert world.table.items[KEY]["state"] == {"S": "done"}
+
+    def test_texts_do_not_wait_for_each_other(self, world: World, twilio: Twilio) -> None:
+        twilio.fail(delay_seconds=0.5, to=FIRST)
+        twilio.fail(delay_seconds=0.5, to=SECOND)
+        start = time.monotonic()
+        send(world, twilio)
+        assert time.monotonic() - start < 0.9
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_recipients_take_turns_in_being_first(self) -> None:
+        recipients = ["a", "b", "c"]
+        orders = {tuple(delivery._take_turns(recipients, KEY, tries)) for tries in range(1, 7)}
+        assert orders == {("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b")}
+        keys = [f"1#{n}" for n in range(9)]
+        assert {delivery._take_turns(recipients, key, 1)[0] for key in keys} == set(recipients)
+        assert delivery._take_turns([], KEY, 1) == []
 
     def test_text_is_sent_before_it_is_marked(self, world: World, twilio: Twilio) -> None:
         world.table.fails = {"update_item"}
         send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert world.table.items[KEY]["channels"] == {"M": {}}
 
     def test_repeated_event_sends_nothing_again(self, world: World, twilio: Twilio) -> None:
         for _ in range(3):
             send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
         assert world.secrets.calls == ["get_secret_value"]
 
     def test_event_without_an_id_is_sent_each_time(self, world: World, twilio: Twilio) -> None:
         for _ in range(2):
             send(world, twilio, key="")
-        assert twilio.recipients == [FIRST, SECOND] * 2
+        assert sorted(twilio.recipients) == [FIRST, FIRST, SECOND, SECOND]
         assert world.table.items == {}
 
 
@@ -99,24 +167,98 @@ class TestPartialFailure:
     def test_retry_texts_only_recipients_not_reached_before(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        twilio.fail(503, times=2)
+        twilio.fail(503, times=3, to=FIRST)
         with pytest.raises(
             DeliveryError, match="recipient 1 of 2 was not sent, and is tried again"
         ):
             send(world, twilio)
         assert twilio.recipients == [SECOND]
         assert metrics(capsys) == {"TextsSent": 1.0, "TextsFailed": 1.0}
-        send(world, twilio)
+        retry(world, twilio)
         assert twilio.recipients == [SECOND, FIRST]
         (line,) = log_lines(capsys)
-        assert (line["TextsSent"], line["delivery"], line["email"]) == (1.0, "complete", "had")
-        assert len(world.topic.emails) == 1
+        assert (line["TextsSent"], line["delivery"], line["email"]) == (1.0, "complete", "sent")
+
+    def test_email_that_announced_a_retry_is_closed_by_a_last_one(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(503, times=6, to=FIRST)
+        for _ in range(2):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+            assert len(world.topic.emails) == 1
+        for _ in range(2):
+            retry(world, twilio)
+        first, last = world.topic.emails
+        assert "recipient 1 of 2 was not sent, and is tried again" in first["Message"]
+        assert last["Subject"] == "Texts of: the subject"
+        assert last["Message"] == "All texts of this alert have now been sent.\n\nthe text"
+
+    def test_last_email_says_which_text_was_given_up_and_why(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(503, times=3, to=FIRST)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        twilio.fail(400, 30034, to=FIRST)
+        retry(world, twilio)
+        assert world.topic.emails[1]["Message"] == (
+            "No text of this alert is tried again.\n"
+            "The text to recipient 1 of 2 was not sent: Twilio answered 400, error 30034 "
+            "(the US sender is not registered (A2P 10DLC)).\n\nthe text"
+        )
+
+    def test_last_email_is_tried_again_if_it_fails(self, world: World, twilio: Twilio) -> None:
+        twilio.fail(503, times=3, to=FIRST)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        world.topic.fails = {"publish"}
+        with pytest.raises(DeliveryError, match="e-mail: failed"):
+            retry(world, twilio)
+        world.topic.fails = set()
+        retry(world, twilio)
+        assert len(world.topic.emails) == 2
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_text_that_may_have_been_sent_is_tried_twice_in_all(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(reset=True, times=5, to=FIRST)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        for _ in range(3):
+            retry(world, twilio)
+        failures_left = 0
+        while twilio.twilio_server.take_failure(FIRST).reset:
+            failures_left += 1
+        assert failures_left == 3
+        last_email = world.topic.emails[-1]["Message"]
+        assert "The text to recipient 1 of 2 may not have been sent: " in last_email
+        assert len(world.topic.emails) == 2
+
+    def test_outage_does_not_use_up_the_tries_of_a_text(self, world: World, twilio: Twilio) -> None:
+        twilio.fail(500, times=30, to=FIRST)
+        for _ in range(10):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_text_that_may_have_been_sent_is_not_repeated_without_the_ledger(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        """Nobody counts the tries then; the e-mail is out."""
+        world.missing = {"dynamodb"}
+        twilio.fail(reset=True, to=FIRST)
+        send(world, twilio)
+        (email,) = world.topic.emails
+        assert "recipient 1 of 2 may not have been sent: " in email["Message"]
 
     def test_text_that_may_have_been_sent_is_not_called_unsent(
         self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
-        twilio.fail(delay_seconds=30.0)
+        twilio.fail(delay_seconds=30.0, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
         (email,) = world.topic.emails
@@ -130,17 +272,17 @@ class TestPartialFailure:
     ) -> None:
         fill(world, recipients=[UNSUBSCRIBED, FIRST, SECOND])
         send(world, twilio)
-        send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
 
     def test_text_is_tried_again_although_a_later_one_failed_for_good(
         self, world: World, twilio: Twilio
     ) -> None:
         fill(world, recipients=[FIRST, UNSUBSCRIBED])
-        twilio.fail(503, times=2)
+        twilio.fail(503, times=3, to=FIRST)
         with pytest.raises(DeliveryError, match="recipient 1 of 2 was not sent, and is tried"):
             send(world, twilio)
-        send(world, twilio)
+        retry(world, twilio)
         assert twilio.recipients == [FIRST]
 
     def test_text_to_one_recipient_has_reached_somebody(self, world: World, twilio: Twilio) -> None:
@@ -159,7 +301,8 @@ class TestPartialFailure:
         (email,) = world.topic.emails
         assert email["Message"] == (
             "the body\n\n"
-            "The text to recipient 2 of 2 was not sent: Twilio answered 400, error 21610."
+            "The text to recipient 2 of 2 was not sent: Twilio answered 400, error 21610 "
+            "(the recipient answered STOP)."
         )
         assert metrics(capsys) == {"TextsSent": 1.0, "TextsFailed": 1.0}
         send(world, twilio)
@@ -171,27 +314,53 @@ class TestPartialFailure:
         with pytest.raises(DeliveryError, match="e-mail: failed"):
             send(world, twilio)
         world.topic.fails = set()
-        send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
 
     def test_other_marks_are_written_if_one_fails(self, world: World, twilio: Twilio) -> None:
         """Otherwise one error of the table would text everybody again on the next retry."""
-        twilio.fail(503, times=4)
-        with pytest.raises(DeliveryError):
-            send(world, twilio)
-        assert set(world.table.items[KEY]["channels"]["M"]) == {"email"}
-        update_item, world.table.fails = world.table.update_item, {"update_item"}
+        update_item = world.table.update_item
 
-        def fail_once(**request: Any) -> None:
-            try:
-                update_item(**request)
-            finally:
-                world.table.fails = set()
+        def fail_once(**_: Any) -> None:
+            world.table.update_item = update_item  # type: ignore[method-assign] # as below
+            raise AccessDeniedError
 
         world.table.update_item = fail_once  # type: ignore[method-assign] # only one call fails
         send(world, twilio)
-        assert set(world.table.items[KEY]["channels"]["M"]) == {"email", format_channel(SECOND)}
+        assert len(world.table.items[KEY]["channels"]["M"]) == 2
+
+
+class TestLease:
+    def test_two_deliveries_at_the_same_moment_send_once(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(delay_seconds=0.3, to=FIRST)
+        twilio.fail(delay_seconds=0.3, to=SECOND)
+        with ThreadPoolExecutor(8) as pool:
+            ends = [pool.submit(send, world, twilio) for _ in range(8)]
+        errors = [end.exception() for end in ends]
+        assert errors.count(None) == 1
+        texts = {str(error) for error in errors if error}
+        assert texts == {"another invocation is sending this alert"}
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert len(world.topic.emails) == 1
+
+    def test_killed_invocation_is_taken_over_after_the_lease(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        def die(*_: Any) -> None:
+            raise SystemExit
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(delivery, "_try_texts", die)
+            with pytest.raises(SystemExit):
+                send(world, twilio)
+        with pytest.raises(DeliveryError, match="another invocation"):
+            send(world, twilio)
+        assert twilio.recipients == []
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
 
 
 class TestFallback:
@@ -249,12 +418,15 @@ class TestFallback:
         world.missing = {"secretsmanager"} if fault == "no client" else set()
         with pytest.raises(DeliveryError, match="the secret could not be read"):
             send(world, twilio)
-        sentence = "No text was sent: the secret could not be read (AccessDeniedError)."
+        sentence = (
+            "No text was sent, and is tried again: "
+            "the secret could not be read (AccessDeniedError)."
+        )
         assert [email["Message"] for email in world.topic.emails] == [f"the body\n\n{sentence}"]
         world.secrets.fails, world.missing = set(), set()
-        send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
-        assert len(world.topic.emails) == 1
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert len(world.topic.emails) == 2  # the last one closes the first
 
     def test_rotated_credentials_are_read_again_once(self, world: World, twilio: Twilio) -> None:
         fill(world, api_key_secret="revoked")
@@ -265,7 +437,7 @@ class TestFallback:
         world.secrets.calls.clear()
         fill(world)
         send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert world.secrets.calls == ["get_secret_value"]
 
     def test_email_is_sent_if_the_credentials_are_revoked(
@@ -280,7 +452,7 @@ class TestFallback:
 
         monkeypatch.setattr(sms, "send", spy)
         send(world, twilio)
-        assert recipients == [FIRST, SECOND]  # the same credentials are not tried twice
+        assert sorted(recipients) == [FIRST, SECOND]  # the same credentials are not tried twice
         assert twilio.messages == []
         body = world.topic.emails[0]["Message"]
         assert "recipient 1 of 2 was not sent: Twilio answered 401" in body
@@ -315,7 +487,7 @@ class TestFallback:
     def test_email_is_sent_if_no_time_is_left_for_the_texts(
         self, world: World, twilio: Twilio
     ) -> None:
-        world.seconds_left = lambda: 16.0
+        world.seconds_left = lambda: 23.9
         with pytest.raises(DeliveryError, match="there was no time left"):
             send(world, twilio)
         assert twilio.messages == []
@@ -331,7 +503,7 @@ class TestFailures:
             world.table.items[KEY] = {"alert": {"S": KEY}}
         world.table.fails, world.missing = {fault}, {"dynamodb"} if fault == "no client" else set()
         send(world, twilio)
-        assert twilio.recipients == [FIRST, SECOND]
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
         problems = [line for line in log_lines(capsys) if line.get("problem")]
         marks = 4 if fault == "update_item" else 1  # the others fail once, before any mark
@@ -349,14 +521,14 @@ class TestFailures:
         works = {"dynamodb": ledger, "secretsmanager": secret, "sns": topic}
         world.missing = {name for name, is_up in works.items() if not is_up}
         if secret and not texts:
-            twilio.fail(500, times=4)
+            twilio.fail(500, times=6)
         if topic and secret and texts:
             send(world, twilio)
         else:
             with pytest.raises(DeliveryError):
                 send(world, twilio)
         assert len(world.topic.emails) == int(topic)
-        assert twilio.recipients == ([FIRST, SECOND] if secret and texts else [])
+        assert sorted(twilio.recipients) == ([FIRST, SECOND] if secret and texts else [])
 
 
 def test_hanging_ledger_is_waited_for_once(
@@ -373,8 +545,9 @@ def test_hanging_ledger_is_waited_for_once(
 
     monkeypatch.setattr(world.table, "update_item", hang)
     send(world, twilio)
-    assert marks == [format_channel(FIRST)]
-    assert twilio.recipients == [FIRST, SECOND]
+    assert 1 <= len(marks) <= 2  # those of the texts, side by side; none for the e-mail
+    assert set(marks) <= {format_channel(FIRST), format_channel(SECOND)}
+    assert sorted(twilio.recipients) == [FIRST, SECOND]
     assert len(world.topic.emails) == 1
 
 
@@ -382,7 +555,7 @@ def test_no_number_and_no_credential_is_in_the_log_or_an_error(
     world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(world, recipients=[FIRST, UNSUBSCRIBED, SECOND])
-    twilio.fail(503, times=2)
+    twilio.fail(503, times=3, to=FIRST)
     world.topic.fails = {"publish"}
     with pytest.raises(DeliveryError) as error:
         send(world, twilio)

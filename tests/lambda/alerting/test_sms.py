@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import urllib3
 
 from signwatch.alerting import sms
+from tests.support import faulty_server
 from tests.support.dependencies import FIRST, KEY_SECRET, NOW, SETTINGS, TWILIO_SECRET, World
 from tests.support.repository import ROOT
 
@@ -21,20 +26,19 @@ if TYPE_CHECKING:
 
 SECRET = sms.parse_secret(json.dumps(TWILIO_SECRET))
 ARN = SETTINGS.twilio_secret_arn
-ACCEPTED = sms.Outcome("accepted", "")
-RETRY_PAUSE_SECONDS = sms.RETRY_PAUSE_SECONDS  # which a fixture of every test takes away
+PAUSE_SECONDS = sms.PAUSE_SECONDS  # which a fixture of every test takes away
 
 
-def enough_seconds() -> float:
-    return 60.0
+def deadline(seconds: float = 60.0) -> float:
+    return time.monotonic() + seconds
 
 
 def send(twilio: Twilio, secret: sms.Secret = SECRET, recipient: str = FIRST) -> sms.Outcome:
-    return sms.send(secret, recipient, "hello", twilio.url, enough_seconds)
+    return sms.send(secret, recipient, "hello", twilio.url, deadline())
 
 
 def send_to(url: str) -> sms.Outcome:
-    return sms.send(SECRET, FIRST, "hello", url, enough_seconds)
+    return sms.send(SECRET, FIRST, "hello", url, deadline())
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> list[str]:
@@ -51,11 +55,11 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> list[str]
     return urls
 
 
-PROGRAM = """import json, sys
+PROGRAM = """import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from signwatch.alerting import sms
 secret, url = sms.parse_secret(sys.argv[2]), sys.argv[3]
-outcome = sms.send(secret, secret.recipients[0], "hello", url, lambda: 60.0)
+outcome = sms.send(secret, secret.recipients[0], "hello", url, time.monotonic() + 60)
 print(json.dumps([outcome.state, sorted(sys.modules)]))"""
 
 
@@ -69,7 +73,7 @@ def test_sending_imports_nothing_of_twilios_products(twilio: Twilio) -> None:
         check=True,
     )
     state, modules = json.loads(process.stdout)
-    assert state == "accepted"
+    assert state == "sent"
     assert [name for name in modules if name.startswith("twilio.rest")] == ["twilio.rest"]
 
 
@@ -152,8 +156,9 @@ class TestSecret:
 
 class TestSending:
     def test_text_goes_from_the_sender_to_the_recipient(self, twilio: Twilio) -> None:
-        assert send(twilio) == sms.Outcome("accepted", "")
+        outcome = send(twilio)
         (message,) = twilio.messages
+        assert outcome == sms.Outcome("sent", sid=message["sid"])
         assert (message["account_sid"], message["from"]) == (SECRET.account_sid, SECRET.sender)
         assert (message["to"], message["body"]) == (FIRST, "hello")
 
@@ -163,28 +168,38 @@ class TestSending:
         (message,) = twilio.messages
         assert (message["messaging_service_sid"], message["from"]) == (service, None)
 
-    @pytest.mark.parametrize("status", [429, 500, 503])
-    def test_transient_failure_is_retried_once(self, twilio: Twilio, status: int) -> None:
-        twilio.fail(status)
-        assert send(twilio) == ACCEPTED
-        twilio.fail(status, times=2)
-        reason = f"Twilio answered {status}, error {20_000 + status}"
-        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=status == 500)
+    @pytest.mark.parametrize(
+        ("status", "code"), [(408, 20408), (429, 20429), (500, 20500), (503, 20503), (400, 21611)]
+    )
+    def test_transient_failure_is_tried_three_times(
+        self, twilio: Twilio, status: int, code: int
+    ) -> None:
+        twilio.fail(status, code, times=2)
+        outcome = send(twilio)
+        assert (outcome.state, outcome.tries) == ("sent", 3)
+        twilio.fail(status, code, times=3)
+        reason = f"Twilio answered {status}, error {code}"
+        may_be_sent = status in (408, 500)
+        expected = sms.Outcome("transient", reason, may_be_sent=may_be_sent, tries=3)
+        assert send(twilio) == expected
         assert len(twilio.messages) == 1
 
-    def test_text_of_a_broken_connection_may_be_sent(self, twilio: Twilio) -> None:
-        twilio.fail(reset=True, times=2)
-        reason = "the connection to Twilio failed (ConnectionError)"
-        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
-
-    @pytest.mark.parametrize(("first", "second"), [(500, 503), (503, 500)])
-    def test_text_that_one_attempt_may_have_sent_may_be_sent(
-        self, twilio: Twilio, first: int, second: int
+    def test_text_of_a_broken_connection_may_be_sent_and_is_not_tried_again_at_once(
+        self, twilio: Twilio
     ) -> None:
-        twilio.fail(first)
-        twilio.fail(second)
-        reason = f"Twilio answered {second}, error {20_000 + second}"
-        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
+        twilio.fail(reset=True)
+        reason = "the connection to Twilio failed (ConnectionError)"
+        assert send(twilio) == sms.Outcome("unclear", reason, may_be_sent=True)
+        assert send(twilio).state == "sent"  # no scripted failure was left
+
+    @pytest.mark.parametrize("statuses", [(500, 503, 503), (503, 503, 500)])
+    def test_text_that_one_attempt_may_have_sent_may_be_sent(
+        self, twilio: Twilio, statuses: tuple[int, ...]
+    ) -> None:
+        for status in statuses:
+            twilio.fail(status)
+        reason = f"Twilio answered {status}, error {20_000 + status}"
+        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True, tries=3)
 
     @pytest.mark.parametrize("sender", ["MGuard", "MG 24", "MG" + "0" * 9])
     def test_sender_that_begins_with_mg_is_no_messaging_service(
@@ -193,20 +208,19 @@ class TestSending:
         bodies = []
 
         def refuse(_: Any, request: Any, **__: Any) -> None:
-            bodies.append(request.body)
+            bodies.append(request.body.content.decode())
             raise requests.ConnectionError
 
         monkeypatch.setattr(requests.Session, "send", refuse)
-        sms.send(
-            SECRET._replace(sender=sender), FIRST, "hello", "https://a.example", enough_seconds
-        )
+        secret = SECRET._replace(sender=sender)
+        sms.send(secret, FIRST, "hello", "https://a.example", deadline())
         assert all("From=MG" in body and "Service" not in body for body in bodies)
         assert bodies
 
     @pytest.mark.parametrize("url", [SETTINGS.twilio_base_url, "http://[::1]:9"])
     def test_refused_connection_is_transient(self, url: str) -> None:
-        outcome = send_to(url)
-        assert outcome == sms.Outcome("transient", "Twilio could not be reached (ConnectionError)")
+        reason = "Twilio could not be reached (ConnectionError)"
+        assert send_to(url) == sms.Outcome("transient", reason, tries=3)
 
     @pytest.mark.parametrize("name", ["ConnectTimeout", "ProxyError"])
     def test_text_that_could_not_leave_is_not_sent(
@@ -217,17 +231,39 @@ class TestSending:
 
         monkeypatch.setattr(requests.Session, "send", refuse)
         reason = f"Twilio could not be reached ({name})"
-        assert send_to("https://a.example") == sms.Outcome("transient", reason)
+        assert send_to("https://a.example") == sms.Outcome("transient", reason, tries=3)
 
-    def test_second_attempt_comes_half_a_second_later(
-        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("retry_after", [None, 3])
+    def test_pauses_have_full_jitter_and_are_what_twilio_asks_for_at_least(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch, retry_after: int | None
     ) -> None:
         pauses: list[float] = []
+        longest: list[float] = []
+
+        def draw(least: float, most: float) -> float:
+            longest.append(most)
+            assert least == 0
+            return most / 2
+
         monkeypatch.setattr(time, "sleep", pauses.append)
-        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
-        twilio.fail(503)
-        assert send(twilio).state == "accepted"
-        assert pauses == [0.5]
+        monkeypatch.setattr(random, "uniform", draw)
+        monkeypatch.setattr(sms, "PAUSE_SECONDS", PAUSE_SECONDS)
+        twilio.fail(429, retry_after=retry_after, times=2)
+        assert send(twilio).state == "sent"
+        assert longest == [1.0, 2.0]
+        asked = retry_after or 0
+        assert pauses == [0, asked + 0.5, asked + 1.0]
+
+    def test_pause_that_would_take_too_long_ends_the_attempts(self, twilio: Twilio) -> None:
+        twilio.fail(429, retry_after=57)
+        outcome = send(twilio)
+        assert (outcome.state, outcome.tries, outcome.retry_after_seconds) == ("transient", 1, 57)
+
+    @pytest.mark.parametrize(
+        "value", ["", "-1", "1.5", "99999", "٣", "Mon, 30 Nov 2026 10:00:00 GMT"]
+    )
+    def test_other_values_of_retry_after_are_ignored(self, value: str) -> None:
+        assert sms._read_retry_after({"Retry-After": value}) == 0
 
     def test_connection_is_closed_after_each_attempt(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
@@ -239,7 +275,7 @@ class TestSending:
 
         monkeypatch.setattr(requests.Session, "close", close)
         twilio.fail(503)
-        assert send(twilio) == ACCEPTED
+        assert send(twilio).state == "sent"
         assert len(closed) == 2
 
     def test_timeout_is_not_retried_at_once(
@@ -249,10 +285,10 @@ class TestSending:
         twilio.fail(delay_seconds=30.0)
         start = time.monotonic()
         reason = "Twilio did not answer in time"
-        assert send(twilio) == sms.Outcome("transient", reason, may_be_sent=True)
+        assert send(twilio) == sms.Outcome("unclear", reason, may_be_sent=True)
         assert time.monotonic() - start < 2
         monkeypatch.undo()
-        assert send(twilio).state == "accepted"  # no scripted failure was left
+        assert send(twilio).state == "sent"  # no scripted failure was left
 
     def test_every_request_has_both_timeouts(
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
@@ -271,9 +307,10 @@ class TestSending:
 
     def test_permanent_failure_is_not_retried(self, twilio: Twilio) -> None:
         outcome = send(twilio, recipient="+15005550004")
-        assert outcome == sms.Outcome("permanent", "Twilio answered 400, error 21610")
+        reason = "Twilio answered 400, error 21610 (the recipient answered STOP)"
+        assert outcome == sms.Outcome("failed", reason)
         twilio.fail(400, 21617)
-        assert send(twilio).state == "permanent"
+        assert send(twilio).state == "failed"
         assert twilio.messages == []
 
     def test_refused_credentials_have_a_state_of_their_own(self, twilio: Twilio) -> None:
@@ -283,11 +320,11 @@ class TestSending:
     @pytest.mark.parametrize(
         ("status", "code", "state", "may_be_sent"),
         [
-            (400, 21610, "permanent", False),
+            (400, 21610, "failed", False),
             (400, 21611, "transient", False),
             (400, 20429, "transient", False),
-            (404, 20404, "permanent", False),
-            (499, 21610, "permanent", False),
+            (404, 20404, "failed", False),
+            (499, 21610, "failed", False),
             # Without an error code, a server in between has answered.
             (302, None, "transient", False),
             (400, None, "transient", False),
@@ -306,7 +343,7 @@ class TestSending:
             (403, 20403, "credentials", False),
             (403, 70051, "credentials", False),
             (403, 90010, "credentials", False),
-            (403, 21408, "permanent", False),  # the country is not switched on
+            (403, 21408, "failed", False),  # the country is not switched on
             (403, None, "transient", False),  # a firewall in between
             (408, None, "transient", True),
             (429, None, "transient", False),
@@ -322,13 +359,14 @@ class TestSending:
     ) -> None:
         outcome = sms.classify(status, code)
         assert (outcome.state, outcome.may_be_sent) == (state, may_be_sent)
-        assert (f"Twilio answered {status}, error {code}" == outcome.reason) is (code is not None)
+        is_of_twilio = outcome.reason.startswith(f"Twilio answered {status}, error {code}")
+        assert is_of_twilio is (code is not None)
 
     @pytest.mark.parametrize(
         ("status", "body", "state", "error_code"),
         [
-            (400, '{"code": 21610}', "permanent", "21610"),
-            (400, '{"code": 10000}', "permanent", "10000"),
+            (400, '{"code": 21610}', "failed", "21610"),
+            (400, '{"code": 10000}', "failed", "10000"),
             (400, '{"code": 9999}', "transient", ""),
             (400, '{"code": "x\\ny"}', "transient", ""),
             (502, "<html>", "transient", ""),
@@ -336,7 +374,7 @@ class TestSending:
             (401, "", "transient", ""),
             (401, '{"code": 20003}', "credentials", "20003"),
             (403, "<html>", "transient", ""),
-            (403, '{"code": 21408}', "permanent", "21408"),
+            (403, '{"code": 21408}', "failed", "21408"),
             (404, "[21610]", "transient", ""),
             (404, "[" * 100_000, "transient", ""),
             (302, "", "transient", ""),
@@ -351,7 +389,7 @@ class TestSending:
         if error_code:
             reason = f"Twilio answered {status}, error {error_code}"
         outcome = send_to("https://api.twilio.com")
-        assert (outcome.state, outcome.reason) == (state, reason)
+        assert (outcome.state, outcome.reason.partition(" (")[0]) == (state, reason)
 
     @pytest.mark.parametrize(
         "body", ["", "{}", "<html>", "[]", "7", '{"sid": null}', '{"sid": "MG' + "0" * 32 + '"}']
@@ -362,16 +400,16 @@ class TestSending:
         urls = answer(monkeypatch, 201, body)
         reason = "Twilio's answer names no message"
         outcome = send_to("https://api.twilio.com")
-        assert outcome == sms.Outcome("transient", reason, may_be_sent=True)
+        assert outcome == sms.Outcome("unclear", reason, may_be_sent=True)
         assert len(urls) == 1  # it may have been sent, so that it is not tried again
 
     @pytest.mark.parametrize(
         ("status", "state"),
         [
             (199, "transient"),
-            (200, "accepted"),
-            (201, "accepted"),
-            (299, "accepted"),
+            (200, "sent"),
+            (201, "sent"),
+            (299, "sent"),
             (300, "transient"),
         ],
     )
@@ -381,26 +419,20 @@ class TestSending:
         answer(monkeypatch, status, json.dumps({"sid": "SM" + "0" * 32}))
         assert send_to("https://api.twilio.com").state == state
 
-    @pytest.mark.parametrize(
-        ("seconds", "outcome"),
-        [(29.9, sms.Outcome("transient", "there was no time left")), (30.0, ACCEPTED)],
-    )
-    def test_no_attempt_begins_without_time_for_the_email(
-        self, twilio: Twilio, seconds: float, outcome: sms.Outcome
+    @pytest.mark.parametrize(("seconds", "state"), [(3.9, "transient"), (4.5, "sent")])
+    def test_no_attempt_begins_without_time_for_it(
+        self, twilio: Twilio, seconds: float, state: str
     ) -> None:
-        assert sms.send(SECRET, FIRST, "hello", twilio.url, lambda: seconds) == outcome
-        assert len(twilio.messages) == int(outcome == ACCEPTED)
+        outcome = sms.send(SECRET, FIRST, "hello", twilio.url, deadline(seconds))
+        assert outcome.state == state
+        assert len(twilio.messages) == int(state == "sent")
+        if state == "transient":
+            assert outcome == sms.Outcome("transient", "there was no time left", tries=0)
 
-    @pytest.mark.parametrize(("seconds", "state"), [(30.4, "transient"), (30.5, "accepted")])
-    def test_no_retry_begins_without_time_for_the_email(
-        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
-    ) -> None:
-        monkeypatch.setattr(time, "sleep", lambda _: None)
-        monkeypatch.setattr(sms, "RETRY_PAUSE_SECONDS", RETRY_PAUSE_SECONDS)
-        seconds_left = iter([60.0, seconds]).__next__
-        twilio.fail(503)
-        assert sms.send(SECRET, FIRST, "hello", twilio.url, seconds_left).state == state
-        assert len(twilio.messages) == int(state == "accepted")
+    def test_no_retry_begins_without_time_for_it(self, twilio: Twilio) -> None:
+        twilio.fail(503, delay_seconds=0.4)
+        assert sms.send(SECRET, FIRST, "hello", twilio.url, deadline(4.3)).state == "transient"
+        assert twilio.messages == []
 
     @pytest.mark.parametrize(
         "url",
@@ -445,3 +477,69 @@ class TestSending:
         logging.getLogger("twilio.http_client").setLevel(logging.NOTSET)
         send(twilio)
         assert [record for record in caplog.records if record.name.startswith("twilio")] == []
+
+
+class TestTimeLimit:
+    """The timeouts of requests begin again with each piece of an answer."""
+
+    def test_an_attempt_has_ten_seconds_and_every_text_three_attempts(self) -> None:
+        assert (sms.ATTEMPT_SECONDS, sms.MAX_ATTEMPTS) == (10.0, 3)
+
+    def test_answer_that_trickles_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sms, "ATTEMPT_SECONDS", 0.3)
+        start = time.monotonic()
+        with faulty_server.start("trickling") as server:
+            outcome = send_to(server.url)
+            assert time.monotonic() - start < 1.5
+            assert server.request_count == 1
+        reason = "Twilio did not answer in time"
+        assert outcome == sms.Outcome("unclear", reason, may_be_sent=True)
+
+    def test_text_that_was_given_up_while_it_connected_is_never_sent(
+        self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As after Lambda has thawed the process: the thread goes on where it was."""
+        monkeypatch.setattr(sms, "ATTEMPT_SECONDS", 0.1)
+        connected, original = threading.Event(), socket.create_connection
+        threads_before = set(threading.enumerate())
+
+        def connect(*arguments: Any, **options: Any) -> Any:
+            connected.wait(10)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(urllib3.util.connection, "create_connection", connect)
+        outcome = send(twilio)
+        assert outcome.reason == "Twilio could not be reached (TimeoutError)"
+        assert (outcome.state, outcome.may_be_sent) == ("transient", False)
+        connected.set()
+        for thread in set(threading.enumerate()) - threads_before:
+            thread.join(10)
+        assert twilio.messages == []
+
+
+class TestStatus:
+    def test_status_of_a_text_is_asked_by_its_id(self, twilio: Twilio) -> None:
+        sid = send(twilio).sid
+        assert sms.find_status(SECRET, sid, twilio.url) == sms.TextStatus("queued")
+        twilio.twilio_server.set_status(sid, "undelivered", 30003)
+        reason = "error 30003 (the phone is switched off or out of reach)"
+        assert sms.find_status(SECRET, sid, twilio.url) == sms.TextStatus("undelivered", reason)
+
+    def test_status_is_unknown_if_twilio_does_not_tell(self, twilio: Twilio) -> None:
+        sid = "SM" + "0" * 32
+        unknown = sms.find_status(SECRET, sid, twilio.url)
+        assert unknown == sms.TextStatus("", "Twilio answered 404, error 20404")
+        reason = "Twilio could not be asked (ConnectionError)"
+        assert sms.find_status(SECRET, sid, "http://127.0.0.1:9") == sms.TextStatus("", reason)
+
+    @pytest.mark.parametrize("body", ["", "[]", '{"status": null}', '{"error_code": "x"}'])
+    def test_unreadable_answer_is_no_status(
+        self, monkeypatch: pytest.MonkeyPatch, body: str
+    ) -> None:
+        answer(monkeypatch, 200, body)
+        sid = "SM" + "0" * 32
+        assert sms.find_status(SECRET, sid, "https://api.twilio.com") == sms.TextStatus("")
+
+    @pytest.mark.parametrize("code", [*range(30001, 30009), 30034, 21610])
+    def test_error_is_told_in_words(self, code: int) -> None:
+        assert len(sms.ERROR_MEANINGS[code].split()) > 3

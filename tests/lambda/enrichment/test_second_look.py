@@ -66,7 +66,7 @@ class TestRightPassword:
         line = decide(world, step(name), capsys)
         assert (line["kind"], line["verdict"], line["level"]) == ("Step", "ignored", "INFO")
         assert line["reasons"][0].startswith("step: ")
-        assert world.queue.messages == [("second-look", step(name), 900)]
+        assert world.queue.messages == [(step(name), 900)]
 
     def test_right_password_is_noted_at_once_if_it_cannot_be_queued(
         self, world: World, capsys: pytest.CaptureFixture[str], name: str

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -266,7 +267,7 @@ class TestTrialTexts:
     ) -> None:
         send_trial_texts(twilio, "+4915112345679", sender=sender)
         secret = sms.Secret(**{**VALID, "sender": sender, "recipients": ("+4915112345679",)})
-        sms.send(secret, "+4915112345679", "text", twilio.url, lambda: 60.0)
+        sms.send(secret, "+4915112345679", "text", twilio.url, time.monotonic() + 60)
         trial, alert = twilio.messages
         assert trial[field] == alert[field] == sender
 
