@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 CACHE_MINUTES = 5  # SECRET_CACHE_SECONDS of the function: how long it keeps a secret that it read
 ASKING = "Asking Twilio whether it accepts the key (this sends nothing) ..."
+ONE_RECIPIENT_WARNING = (
+    "Warning: one phone is one way to a person; confirm the e-mail too, or name a second phone."
+)
 UNCHECKED_REMEDY = "; or store it without asking Twilio: --unchecked"
 
 
@@ -149,7 +152,9 @@ def _send_trial_texts(
 
 
 def _describe_recipients(values: Mapping[str, Any]) -> str:
-    """Return a sentence with the recipients in their order, masked."""
+    """Return a sentence with the recipients in their order, masked; warn of a single one."""
     recipients = values["recipients"]
-    noun = "recipient" if len(recipients) == 1 else "recipients, in this order"
-    return f"Texts go to {len(recipients)} {noun}: {', '.join(map(mask, recipients))}."
+    if len(recipients) == 1:
+        return f"Texts go to 1 recipient: {mask(recipients[0])}. {ONE_RECIPIENT_WARNING}"
+    masked = ", ".join(map(mask, recipients))
+    return f"Texts go to {len(recipients)} recipients, in this order: {masked}."

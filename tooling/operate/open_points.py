@@ -62,7 +62,10 @@ def _check_email(aws: Account, outputs: Mapping[str, str]) -> str:
         command = spell("deploy", "--set", "AlertEmail=you@example.com")
         return f"no address gets the e-mails: {command}"
     if all(arn == UNCONFIRMED for arn in arns):
-        return "nobody has confirmed the e-mails: click the link that AWS sent to AlertEmail"
+        return (
+            "nobody has confirmed the e-mails: click the link that AWS sent to AlertEmail; "
+            "until then an alert has two ways to a person only if the secret names two phones"
+        )
     return ""
 
 

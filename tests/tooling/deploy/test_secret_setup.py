@@ -101,6 +101,11 @@ class TestTerminal:
         assert "A function that is running takes it up within 5 minutes." in shown
         assert world.twilio.messages == []
 
+    def test_single_recipient_is_warned_about(self, world: World) -> None:
+        assert "Warning" not in world.send()
+        shown = world.send({**VALID, "recipients": VALID["recipients"][:1]})
+        assert "Texts go to 1 recipient: +49...79. Warning: one phone is one way to" in shown
+
     def test_trial_text_is_offered_and_sent_before_the_secret_is_stored(self, world: World) -> None:
         shown = world.answer(*ANSWERS, "y")
         assert "Send a trial text to each phone (2, at Twilio's price)? [y/N] " in shown

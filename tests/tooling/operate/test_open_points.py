@@ -14,7 +14,10 @@ from tooling.settings import Settings
 
 OUTPUTS = {"AlertTopicArn": "arn:topic", "TwilioSecretArn": "arn:secret"}
 NOW = 1_795_000_000.0
-EMAIL = "nobody has confirmed the e-mails: click the link that AWS sent to AlertEmail"
+EMAIL = (
+    "nobody has confirmed the e-mails: click the link that AWS sent to AlertEmail; "
+    "until then an alert has two ways to a person only if the secret names two phones"
+)
 NO_EMAIL = "no address gets the e-mails: ./inv deploy --set AlertEmail=you@example.com"
 SECRET = "the Twilio secret is empty, so no text is sent: ./inv secret"
 NETWORKS = (
