@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.joint
 
-SCALE = 0.1  # a second of the function takes so many seconds here
+SCALE = 0.2  # a second of the function takes so many seconds here
 FUNCTION_SECONDS = 60.0
 SLOW_SECONDS = 4.0  # more than a quick client waits for
 FAULTS = ("down", "slow", "trickling", "accepted-then-reset", "garbage", "denied")
@@ -256,7 +256,7 @@ def test_no_fault_of_one_dependency_keeps_both_channels_silent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     keys = list(itertools.product(DEPENDENCIES, FAULTS))
-    with ThreadPoolExecutor(12) as pool:
+    with ThreadPoolExecutor(16) as pool:
         cells = dict(zip(keys, pool.map(lambda key: try_fault(*key), keys), strict=True))
     with show(capsys):
         print_table(cells)
@@ -276,7 +276,7 @@ def test_no_fault_of_one_dependency_keeps_both_channels_silent(
 
 
 def test_no_answer_of_twilio_keeps_the_email_back(capsys: pytest.CaptureFixture[str]) -> None:
-    with ThreadPoolExecutor(12) as pool:
+    with ThreadPoolExecutor(16) as pool:
         cells = dict(zip(TWILIO_ANSWERS, pool.map(try_answer, TWILIO_ANSWERS), strict=True))
     with show(capsys):
         for name, cell in cells.items():

@@ -219,7 +219,7 @@ def test_answer_after_the_functions_timeout_is_transient(
     twilio_server: TwilioServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.2)
-    twilio_server.fail(delay_seconds=30)
+    twilio_server.fail(delay_seconds=3600)
     assert send(twilio_server).reason == sms.NO_ANSWER
 
 

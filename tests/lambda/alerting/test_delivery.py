@@ -258,7 +258,7 @@ class TestPartialFailure:
         self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
-        twilio.fail(delay_seconds=30.0, to=FIRST)
+        twilio.fail(delay_seconds=3600.0, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
         (email,) = world.topic.emails

@@ -282,7 +282,7 @@ class TestSending:
         self, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sms, "READ_TIMEOUT_SECONDS", 0.05)
-        twilio.fail(delay_seconds=30.0)
+        twilio.fail(delay_seconds=3600.0)
         start = time.monotonic()
         reason = "Twilio did not answer in time"
         assert send(twilio) == sms.Outcome("unclear", reason, may_be_sent=True)
