@@ -42,6 +42,8 @@ ALERT_SUPPRESSING_KEYS = ("KNOWN_NETWORKS", "ALERT_OFF")
 RECEIVE_ACTIONS = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 VISIBILITY_TIMEOUTS = 6  # of the function, at least (Lambda, "Using Lambda with Amazon SQS")
 DEFAULT_VISIBILITY = 30  # seconds, of a queue
+OPEN_SECONDS_MIN = 7200  # for which what became of a text may stay open in the queue later
+OPEN_MESSAGES = ("ReportBatchItemFailures",)  # answers with which an open message returns
 SECRET_NAME = re.compile(r"token|secret|password|credential|api_?key|auth(?!or)", re.IGNORECASE)
 SECRET_LOCATION = re.compile(r"(arn|name)$", re.IGNORECASE)
 
@@ -187,12 +189,15 @@ def function_has_layer(function: Resource, installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_53", FUNCTION)
 def later_messages_reach_function(function: Resource, installation: Installation) -> bool:
-    """A mapping passes each message of the queue later on; a failed one leaves the queue."""
+    """A mapping passes each message of the queue later on; an open one returns for two hours."""
     url = _environment(function).get("LATER_QUEUE_URL")
     queue = installation.find_by_reference(QUEUE, url)
     actions = [f"sqs:{action}" for action in ("SendMessage", *RECEIVE_ACTIONS)]
-    is_mapped = _is_mapped(function, queue, installation) and "RedrivePolicy" in queue.properties
-    return is_mapped and _role_allows(function, installation, queue.arn, actions)
+    visibility = int(queue.properties.get("VisibilityTimeout", DEFAULT_VISIBILITY))
+    open_seconds = visibility * int(queue.properties["RedrivePolicy"]["maxReceiveCount"])
+    is_mapped = _is_mapped(function, queue, installation, OPEN_MESSAGES)
+    is_patient = is_mapped and open_seconds >= OPEN_SECONDS_MIN
+    return is_patient and _role_allows(function, installation, queue.arn, actions)
 
 
 @policy("CKV_SIGNWATCH_55", FUNCTION)
@@ -214,14 +219,23 @@ def queued_events_come_back(function: Resource, installation: Installation) -> b
     )
 
 
-def _is_mapped(function: Resource, queue: Resource, installation: Installation) -> bool:
-    """Return whether an enabled mapping passes each message of the queue, one at a time."""
+def _is_mapped(
+    function: Resource,
+    queue: Resource,
+    installation: Installation,
+    response_types: tuple[str, ...] = (),
+) -> bool:
+    """Return whether an enabled mapping passes each message of the queue, one at a time.
+
+    It must take the function's answers of these types.
+    """
     return any(
         mapping["FunctionName"] in (function.reference, function.arn)
         and mapping["EventSourceArn"] == queue.arn
         and mapping.get("BatchSize", DEFAULT_BATCH_SIZE) == 1
         and mapping.get("Enabled", True) is True
         and "FilterCriteria" not in mapping
+        and set(response_types) <= set(mapping.get("FunctionResponseTypes", ()))
         for mapping in installation.properties_of("AWS::Lambda::EventSourceMapping")
     )
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from signwatch.settings import Settings
-from signwatch.time_limit import LimitedClient
 
 DEFAULT_SECONDS_LEFT = 60.0  # if the Lambda context does not provide it
 # For a whole call, from the look-up of the host's name to the last byte, retries included.
@@ -71,6 +70,8 @@ def _make_client(service: str, region: str, *, quick: bool) -> Any:
     """Make the AWS client of a service; the arguments are those of get_client."""
     import boto3
     from botocore.config import Config
+
+    from signwatch.time_limit import LimitedClient
 
     connect_seconds, read_seconds, attempts = 2, 5, 2
     call_seconds = SEARCH_CALL_SECONDS if service == "logs" else CALL_SECONDS

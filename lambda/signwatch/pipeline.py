@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from signwatch import later, log
+from signwatch import log
 from signwatch.detection import networks
 from signwatch.detection.envelope import SECOND_LOOK, TEXT_OUTCOME, TRAIL, Delivery, unwrap
 from signwatch.detection.record import parse_time
@@ -44,11 +44,21 @@ def process(event: object, dependencies: Dependencies) -> dict[str, Any]:
     """
     deliveries = unwrap(event)
     if len(deliveries) == 1:
-        try:
-            return _process_delivery(deliveries[0], dependencies)
-        except later.NotYetError:
-            return later.keep(event)
+        if deliveries[0].kind == TEXT_OUTCOME:
+            return _follow_up(event, deliveries[0].event, dependencies)
+        return _process_delivery(deliveries[0], dependencies)
     return {"decisions": _process_batch(deliveries, dependencies)}
+
+
+def _follow_up(event: object, question: object, dependencies: Dependencies) -> dict[str, Any]:
+    """Ask what became of a text, for which ``event`` brought the question; it may return."""
+    from signwatch import later
+    from signwatch.alerting.follow_up import ask
+
+    try:
+        return {"text": ask(question, dependencies)}
+    except later.NotYetError:
+        return later.keep(event)
 
 
 def _process_batch(deliveries: list[Delivery], dependencies: Dependencies) -> list[dict[str, Any]]:
@@ -81,10 +91,6 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
 
     Return and raise as process does.
     """
-    if delivery.kind == TEXT_OUTCOME:
-        from signwatch.alerting.follow_up import ask
-
-        return {"text": ask(delivery.event, dependencies)}
     now = dependencies.clock()
     if delivery.queued_at:
         age_seconds = max(0.0, now - delivery.queued_at)

@@ -34,11 +34,9 @@ MODULES = {  # all that a recognised sign-in needs
     "signwatch.detection.signin",
     "signwatch.detection.verdict",
     "signwatch.handler",
-    "signwatch.later",
     "signwatch.log",
     "signwatch.pipeline",
     "signwatch.settings",
-    "signwatch.time_limit",
 }
 UNUSED = {"boto3", "botocore", "twilio", "requests", "dataclasses", "hashlib", "unicodedata"}
 
