@@ -478,6 +478,43 @@ def test_event_that_fails_is_tried_again_from_its_queue_until_its_alert_is_out(
     assert len(twilio_server.messages) == before + 1
 
 
+def test_text_whose_fate_is_open_is_asked_about_until_it_is_known(
+    filled: LocalDeployment, mailbox: Queue, twilio_server: TwilioServer
+) -> None:
+    """The quarter of an hour from question to question is shortened to a second."""
+    sqs, url = filled.as_owner().client("sqs"), second_looks.get_queue_url(filled)
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    assert len(sign_in(filled, IAM_USER).texts) == 1
+    mailbox.take_messages()
+    sid = twilio_server.messages[-1]["sid"]
+    twilio_server.set_status(sid, "sending")  # a look-up leaves this one as it is
+    question = {
+        "key": f"{ACCOUNT}#asked",
+        "channel": "text_0",
+        "position": "1 of 1",
+        "sid": sid,
+        "sent_at": int(time.time()),
+        "text": "the text",
+        "subject": "the subject",
+        "body": "the body",
+    }
+    second_looks.put(filled, "text-outcome", question)
+    receives = {"n": 0}
+
+    def has_returned() -> list[int]:
+        receives["n"] += 1
+        return [1] * (receives["n"] > 5 and count_messages(sqs, url) == 1)
+
+    assert filled.wait_until(has_returned)
+    assert mailbox.take_messages() == []
+    twilio_server.set_status(sid, "undelivered", 30003)
+    (mail,) = filled.wait_until(mailbox.take_messages)
+    message = json.loads(mail["Body"])["Message"]
+    assert "did not arrive: error 30003 (the phone is switched off or out of reach)" in message
+    assert filled.wait_until(lambda: [1] * (count_messages(sqs, url) == 0))
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "900"})
+
+
 def count_messages(sqs: Any, url: str) -> int:
     """Return the number of messages in a queue, those in flight among them."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

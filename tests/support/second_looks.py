@@ -17,17 +17,21 @@ def count_delayed(deployment: LocalDeployment) -> int:
     response = (
         deployment.as_owner()
         .client("sqs")
-        .get_queue_attributes(QueueUrl=_queue_url(deployment), AttributeNames=[attribute])
+        .get_queue_attributes(QueueUrl=get_queue_url(deployment), AttributeNames=[attribute])
     )
     return int(response["Attributes"][attribute])
 
 
+def put(deployment: LocalDeployment, kind: str, content: object) -> None:
+    """Put a message into the queue, without a delay."""
+    body = json.dumps({"later": kind, "content": content})
+    sqs = deployment.as_owner().client("sqs")
+    sqs.send_message(QueueUrl=get_queue_url(deployment), MessageBody=body)
+
+
 def redeliver(deployment: LocalDeployment, event: Mapping[str, Any]) -> dict[str, Any]:
     """Queue an event that has one decision, without a delay; return the second decision."""
-    body = json.dumps({"later": "second-look", "content": event})
-    deployment.as_owner().client("sqs").send_message(
-        QueueUrl=_queue_url(deployment), MessageBody=body
-    )
+    put(deployment, "second-look", event)
 
     def later_decisions() -> list[str]:
         parts = (event["detail"]["eventID"], '"verdict"')
@@ -37,7 +41,8 @@ def redeliver(deployment: LocalDeployment, event: Mapping[str, Any]) -> dict[str
     return dict(json.loads(line))
 
 
-def _queue_url(deployment: LocalDeployment) -> str:
+def get_queue_url(deployment: LocalDeployment) -> str:
+    """Return the queue's URL."""
     name = f"{deployment.settings.prefix}-later"
     response = deployment.as_owner().client("sqs").get_queue_url(QueueName=name)
     return str(response["QueueUrl"])

@@ -86,6 +86,7 @@ def deliver(
     email_outcome = _send_email(message, report, ledger, dependencies)
     _log_delivery(ledger.event_id, report, email_outcome, dependencies)
     if report.can_retry or email_outcome == "failed":
+        ledger.release()
         reason = "; ".join((*report.failures, f"e-mail: {email_outcome}"))
         reached_somebody = report.reached_recipients > 0 or email_outcome != "failed"
         raise DeliveryError(reason, reached_somebody=reached_somebody)
@@ -143,6 +144,10 @@ class SafeLedger:
         """Record what became of the alert in a channel."""
         self.entry.channels[name] = channel
         self._write(lambda ledger: ledger.put_channel(name, channel))
+
+    def release(self) -> None:
+        """Let a retry deliver the alert at once."""
+        self._write(Ledger.release)
 
     def finish(self) -> None:
         """Record that nothing is left to send or to retry."""

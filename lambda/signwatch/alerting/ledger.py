@@ -113,6 +113,10 @@ class Ledger(NamedTuple):
         """Record what became of the alert in a channel."""
         self._update("SET channels.#name = :value", {"#name": name}, {":value": channel.encode()})
 
+    def release(self) -> None:
+        """End the lease, so that a retry need not wait for its end."""
+        self._update("SET lease_until = :value", {}, {":value": {"N": "0"}})
+
     def finish(self) -> None:
         """Record that nothing is left to send or to retry."""
         self._update("SET #name = :value", {"#name": "state"}, {":value": {"S": "done"}})

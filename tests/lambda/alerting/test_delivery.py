@@ -348,6 +348,16 @@ class TestLease:
         assert sorted(twilio.recipients) == [FIRST, SECOND]
         assert len(world.topic.emails) == 1
 
+    def test_delivery_that_failed_can_be_retried_at_once(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        world.topic.fails = {"publish"}
+        with pytest.raises(DeliveryError, match="e-mail: failed"):
+            send(world, twilio)
+        world.topic.fails = set()
+        send(world, twilio)
+        assert len(world.topic.emails) == 1
+
     def test_killed_invocation_is_taken_over_after_the_lease(
         self, world: World, twilio: Twilio
     ) -> None:

@@ -87,6 +87,13 @@ def test_only_one_takes_over_when_the_lease_has_ended(monkeypatch: pytest.Monkey
         ledger(table).claim(NOW + 60)
 
 
+def test_released_alert_is_free_at_once() -> None:
+    table = Table()
+    ledger(table).claim(NOW)
+    ledger(table).release()
+    assert ledger(table).claim(NOW).tries == 2
+
+
 def test_lease_of_a_clock_that_was_wrong_is_not_waited_for() -> None:
     table = Table()
     ledger(table).claim(NOW + 86400)
