@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -500,7 +499,7 @@ class TestTimeLimit:
     ) -> None:
         """As after Lambda has thawed the process: the thread goes on where it was."""
         monkeypatch.setattr(sms, "ATTEMPT_SECONDS", 0.1)
-        connected, original = threading.Event(), socket.create_connection
+        connected, original = threading.Event(), urllib3.util.connection.create_connection
         threads_before = set(threading.enumerate())
 
         def connect(*arguments: Any, **options: Any) -> Any:
