@@ -148,6 +148,21 @@ data "aws_iam_policy_document" "change_set_preparation" {
     actions   = ["ssm:GetParametersByPath"]
     resources = local.contract_arns
   }
+  statement {
+    # This action takes no resource (Service Authorization Reference).
+    sid       = "ListTrails"
+    actions   = ["cloudtrail:DescribeTrails"]
+    resources = ["*"]
+  }
+  statement {
+    # An organisation's trail is in the management account, and any trail may be in another Region.
+    sid = "SeeWhatTrailsRecord"
+    actions = [
+      "cloudtrail:GetEventSelectors",
+      "cloudtrail:GetTrailStatus",
+    ]
+    resources = ["arn:${local.partition}:cloudtrail:*:*:trail/*"]
+  }
 }
 
 data "aws_iam_policy_document" "deploy" {

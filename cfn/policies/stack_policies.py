@@ -41,9 +41,19 @@ NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-# Logical ids: the trail's log group, and what hangs on it. Without it there is one way less.
-OPTIONAL_RESOURCES = ("TrailLogGroup", "TrailRole", "TrailFilter", "TrailFilterPermission")
-OPTIONAL_CONDITION = "HasLogGroup"
+# Logical ids and their conditions: the trail, which the account may have already, its log group,
+# and what hangs on them. Without a log group there is one way less.
+OPTIONAL_RESOURCES = {
+    "Trail": "HasTrail",
+    "TrailBucket": "HasTrail",
+    "TrailBucketPolicy": "HasTrail",
+    "TrailLogGroup": "HasLogGroup",
+    "TrailRole": "HasLogGroup",
+    "TrailFilter": "HasLogGroup",
+    "TrailFilterPermission": "HasLogGroup",
+    "ExistingTrailFilter": "HasExistingLogGroup",
+    "ExistingTrailFilterPermission": "HasExistingLogGroup",
+}
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -63,9 +73,8 @@ ROLE_USERS = (
 
 @policy("CKV_SIGNWATCH_100", "*")
 def resource_has_no_condition(resource: Resource, _installation: Installation) -> bool:
-    """Every resource is created whatever the parameters, except the trail's log group."""
-    is_optional = resource.name in OPTIONAL_RESOURCES
-    return resource.body.get("Condition") in ([None, OPTIONAL_CONDITION] if is_optional else [None])
+    """Every resource is created whatever the parameters, except the trail and its log group."""
+    return resource.body.get("Condition") in (None, OPTIONAL_RESOURCES.get(resource.name))
 
 
 @policy("CKV_SIGNWATCH_101", *ACCESS_POLICIES)

@@ -170,12 +170,14 @@ def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -
 def trail_hands_sign_ins_to_function(trail: Resource, installation: Installation) -> bool:
     """A filter on the trail's log group hands every kind of sign-in to the function."""
     names = {name for names in SIGN_IN_EVENTS.values() for name in names}
-    return any(
+    filters = installation.properties_of(FILTER)
+    are_usable = all(  # that of an existing trail too
         subscription["DestinationArn"] in installation.arns_of(FUNCTION)
-        and _is_group_of(trail, subscription["LogGroupName"], installation)
         and names <= _read_names(subscription["FilterPattern"])
-        for subscription in installation.properties_of(FILTER)
+        for subscription in filters
     )
+    groups = [subscription["LogGroupName"] for subscription in filters]
+    return are_usable and any(_is_group_of(trail, group, installation) for group in groups)
 
 
 @policy("CKV_SIGNWATCH_15", TRAIL)

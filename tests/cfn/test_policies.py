@@ -100,12 +100,13 @@ def test_condition_on_any_kind_of_resource_is_caught() -> None:
         body["Type"]: (name, logical_id)
         for name in NAMES
         for logical_id, body in load(name)["Resources"].items()
-        if "Condition" not in body
     }
     cases = []
     for name, logical_id in places.values():
-        head = re.compile(rf"^  {logical_id}:.*\n", re.MULTILINE)
-        text = head.sub(lambda match: f"{match[0]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
+        head = re.compile(
+            rf"^(  {logical_id}:.*\n    Type: .*\n)(    Condition: .*\n)?", re.MULTILINE
+        )
+        text = head.sub(lambda match: f"{match[1]}    Condition: Chosen\n", BASE[f"{name}.yaml"])
         cases.append(({**BASE, f"{name}.yaml": text}, "CKV_SIGNWATCH_100"))
     for kind, result in zip(places, run_policies(*cases), strict=True):
         assert result["failed"] == ["CKV_SIGNWATCH_100"], kind

@@ -127,6 +127,49 @@ class Iam:
         return {"AccountAliases": self.aliases}
 
 
+class CloudTrail:
+    """CloudTrail with trails, by their ARN, as a member account of an organisation sees them."""
+
+    def __init__(self) -> None:
+        self.trails: dict[str, dict[str, Any]] = {}
+        self.selectors: dict[str, dict[str, Any] | None] = {}  # None: may not be read
+        self.is_logging: dict[str, bool] = {}
+        self.is_denied = False
+
+    def add(
+        self,
+        name: str,
+        selectors: dict[str, Any] | None,
+        *,
+        is_logging: bool = True,
+        **described: Any,
+    ) -> None:
+        arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/{name}"
+        self.trails[arn] = {
+            "Name": name,
+            "TrailARN": arn,
+            "IsMultiRegionTrail": True,
+            **described,
+        }
+        self.selectors[arn] = selectors
+        self.is_logging[arn] = is_logging
+
+    def describe_trails(self, *, includeShadowTrails: bool) -> dict[str, Any]:  # noqa: N803 - AWS's
+        if self.is_denied:
+            raise client_error("AccessDenied", "no", "DescribeTrails")
+        assert includeShadowTrails  # those of other Regions, and of the organisation
+        return {"trailList": list(self.trails.values())}
+
+    def get_trail_status(self, *, Name: str) -> dict[str, Any]:  # noqa: N803 - AWS's spelling
+        return {"IsLogging": self.is_logging[Name]}
+
+    def get_event_selectors(self, *, TrailName: str) -> dict[str, Any]:  # noqa: N803 - AWS's spelling
+        selectors = self.selectors[TrailName]
+        if selectors is None:
+            raise client_error("TrailNotFoundException", "no", "GetEventSelectors")
+        return selectors
+
+
 @dataclass
 class CloudFormation:
     """One stack, and the calls that were made.

@@ -6,7 +6,16 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tests.support.aws import ACCOUNT, REGION, S3, STACK_ID, CloudFormation, Iam, account
+from tests.support.aws import (
+    ACCOUNT,
+    REGION,
+    S3,
+    STACK_ID,
+    CloudFormation,
+    CloudTrail,
+    Iam,
+    account,
+)
 from tests.support.listener import Listener
 from tests.support.repository import ROOT
 from tooling.deploy import stack
@@ -51,7 +60,13 @@ class FakeDeployment:
         self.folder = folder
         self.cloudformation = cloudformation
         self.s3, self.iam, self.listener = S3(), Iam(), Listener()
-        self.aws = account(s3=self.s3, cloudformation=cloudformation, iam=self.iam)
+        self.cloudtrail = CloudTrail()
+        self.aws = account(
+            s3=self.s3,
+            cloudformation=cloudformation,
+            cloudtrail=self.cloudtrail,
+            iam=self.iam,
+        )
         self.artifacts = Artifacts(self.make_artifact("function"), self.make_artifact("layer"))
         self.settings = Settings(
             account=ACCOUNT,

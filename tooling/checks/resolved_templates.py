@@ -45,6 +45,8 @@ OPTIONAL_VALUES = {  # values other than the default that switch every condition
     "IdentityStoreKeyArn": f"arn:aws:kms:{REGION}:444455556666:key/{32 * '0'}",
     "ReservedConcurrency": "7",
     "TrailLogGroupMode": "none",
+    "TrailLogGroupName": "/existing/trail",
+    "TrailMode": "existing",
 }
 # The ARN of a resource, without "arn:aws:". The fields in braces are properties of the resource,
 # and those that _find_attribute adds.
@@ -158,6 +160,8 @@ class _Evaluator:
             "Fn::If": self._evaluate_if,
             "Fn::Equals": self._evaluate_equals,
             "Fn::Not": self._evaluate_not,
+            "Fn::And": self._evaluate_and,
+            "Condition": self._evaluate_condition,
         }
 
     def is_created(self, body: Mapping[str, Any]) -> bool:
@@ -221,6 +225,14 @@ class _Evaluator:
         """Return the opposite of the condition, the only one in the list."""
         (condition,) = conditions
         return not self.resolve(condition)
+
+    def _evaluate_and(self, conditions: list[Any]) -> bool:
+        """Return whether all conditions hold."""
+        return all(map(self.resolve, conditions))
+
+    def _evaluate_condition(self, name: str) -> bool:
+        """Return whether the condition with this name holds."""
+        return bool(self.resolve(self.source["Conditions"][name]))
 
     def _look_up(self, path: str) -> Any:
         """Return what Ref gives for "Name", or Fn::GetAtt for "Name.Attribute"."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tooling import invocation, parameters
-from tooling.deploy import changeset, early_validation, leftovers, upload
+from tooling.deploy import changeset, early_validation, leftovers, trails, upload
 from tooling.deploy.stack_events import StackEvent, StackOperation
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
 from tooling.progress import Ongoing
@@ -166,6 +166,8 @@ def deploy(
         display.approve("Delete it?")
         delete(aws, live, role_arn=None, display=display)
         live, live_parameters = None, {}  # from here on it is a first deploy
+    own_trail_name = f"{settings.prefix}-trail"
+    makes_second_copy = trails.check(aws, own_trail_name, values, live_parameters, display.announce)
     for line in parameters.list_differences(live_parameters, values):
         display.announce(line)
     upload.upload(aws, files.missing_templates, announce=display.announce)
@@ -182,7 +184,10 @@ def deploy(
     try:
         changeset.refuse_data_loss(change_set.changes, allow_replace=allow_replace)
         changeset.refuse_hidden_changes(change_set, request.kind, allow_hidden=allow_hidden_changes)
-        display.approve(f"Execute this change set on stack {request.stack}?")
+        question = f"Execute this change set on stack {request.stack}"
+        if makes_second_copy:
+            question += ", and pay for a second copy of all events"
+        display.approve(f"{question}?")
     except (RefusedError, PlanShownError, KeyboardInterrupt):
         _discard(aws, request.stack, change_set, is_first=live is None)
         raise
@@ -224,6 +229,12 @@ def destroy(
 
 def _describe_loss(live: LiveStack) -> list[str]:
     """Return the lines that say what a destroy deletes, and what stays."""
+    if live.parameters.get("TrailMode") == trails.EXISTING:
+        return [
+            "This deletes the function, the rules, the queues, the alarms, the ledger and the",
+            "Twilio secret, which cannot be restored. The account's own trail is not touched.",
+            f"The main key stays: {KEPT_KEY_USD:.2f} USD a month.",
+        ]
     bucket = live.outputs.get("TrailBucketName", "the trail's bucket")
     return [
         "This deletes the function, the rules, the trail, the queues, the alarms, the ledger and",
