@@ -80,6 +80,14 @@ data "aws_iam_policy_document" "drift" {
     ]
   }
   statement {
+    sid = "ReadTheBus"
+    actions = [
+      "events:DescribeEventBus",
+      "events:ListTagsForResource",
+    ]
+    resources = [local.bus_arn]
+  }
+  statement {
     sid = "ReadTheTopic"
     actions = [
       "sns:GetDataProtectionPolicy",

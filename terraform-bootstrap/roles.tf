@@ -10,7 +10,7 @@ locals {
   deploy_role_arn   = "${local.iam_arn}:role/${local.deploy_role_name}"
   service_role_name = "${var.prefix}-cloudformation"
   service_role_arn  = "${local.iam_arn}:role/${local.service_role_name}"
-  stack_role_arns   = [for name in ["function", "trail"] : "${local.iam_arn}:role/${var.prefix}-${name}"]
+  stack_role_arns   = [for name in ["forwarder", "function", "trail"] : "${local.iam_arn}:role/${var.prefix}-${name}"]
   boundary_name     = "${var.prefix}-boundary"
   boundary_arn      = "${local.iam_arn}:policy/${local.boundary_name}"
 
@@ -18,8 +18,12 @@ locals {
     "arn:${local.partition}:cloudformation:${local.region_and_account}:stack/${var.prefix}/*",
     "arn:${local.partition}:cloudformation:${local.region_and_account}:stack/${var.prefix}-*/*",
   ]
+  # The forwarders of sign-ins are in other Regions.
+  forwarder_stack_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:stack/${var.prefix}-forwarder/*"
+  forwarder_rule_arn  = "arn:${local.partition}:events:*:${var.account_id}:rule/${var.prefix}-forwarder"
+  bus_arn             = "arn:${local.partition}:events:${local.region_and_account}:event-bus/*"
   # The deploy task and AWS generate the names of change sets, AWS the ids of event source mappings.
-  change_set_arn = "arn:${local.partition}:cloudformation:${local.region_and_account}:changeSet/*"
+  change_set_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:changeSet/*"
   mapping_arn    = "arn:${local.partition}:lambda:${local.region_and_account}:event-source-mapping:*"
 
   log_group_arn = "arn:${local.partition}:logs:${local.region_and_account}:log-group"
@@ -136,7 +140,21 @@ data "aws_iam_policy_document" "change_set_preparation" {
       "cloudformation:DescribeChangeSet",
       "cloudformation:DescribeEvents",
     ]
-    resources = concat(local.stack_arns, [local.change_set_arn])
+    resources = concat(local.stack_arns, [local.forwarder_stack_arn, local.change_set_arn])
+  }
+  statement {
+    sid       = "SeeTheForwarders"
+    actions   = ["cloudformation:DescribeStacks"]
+    resources = [local.forwarder_stack_arn]
+  }
+  statement {
+    # In which Regions sign-ins are recorded. These actions take no resource (Service Authorization Reference).
+    sid = "LookForRegions"
+    actions = [
+      "ec2:DescribeRegions",
+      "sso:ListInstances",
+    ]
+    resources = ["*"]
   }
   statement {
     sid       = "SeeWhatIsThere"
@@ -181,7 +199,7 @@ data "aws_iam_policy_document" "deploy" {
       "cloudformation:TagResource",
       "cloudformation:UpdateTerminationProtection",
     ]
-    resources = local.stack_arns
+    resources = concat(local.stack_arns, [local.forwarder_stack_arn])
   }
   statement {
     # Detecting the drift of a stack needs both Detect actions (CloudFormation user guide, on detecting drift).
@@ -329,6 +347,11 @@ data "aws_iam_policy_document" "boundary" {
       "sqs:SendMessage",
     ]
     resources = ["arn:${local.partition}:sqs:*:${var.account_id}:${var.prefix}-*"]
+  }
+  statement {
+    sid       = "Forwarders"
+    actions   = ["events:PutEvents"]
+    resources = [local.bus_arn]
   }
   statement {
     sid     = "RecordedEvents"

@@ -191,7 +191,22 @@ data "aws_iam_policy_document" "service_resources" {
     resources = [
       "arn:${local.partition}:events:${local.region_and_account}:rule/${var.prefix}-*",
       "arn:${local.partition}:events:${local.region_and_account}:rule/*/${var.prefix}-*",
+      local.forwarder_rule_arn,
     ]
+  }
+  statement {
+    # The owner names the bus freely, so a pattern of names cannot limit this.
+    sid = "Bus"
+    actions = [
+      "events:CreateEventBus",
+      "events:DeleteEventBus",
+      "events:DescribeEventBus",
+      "events:ListTagsForResource",
+      "events:TagResource",
+      "events:UntagResource",
+      "events:UpdateEventBus",
+    ]
+    resources = [local.bus_arn]
   }
   statement {
     sid = "Alarms"
@@ -215,6 +230,8 @@ data "aws_iam_policy_document" "service_resources" {
     sid = "NoResourceLevel"
     actions = [
       "cloudtrail:DescribeTrails",
+      "events:PutPermission",
+      "events:RemovePermission",
       "kms:CreateKey",
       "kms:ListAliases",
       "logs:DeleteResourcePolicy",
@@ -401,7 +418,7 @@ data "aws_iam_policy_document" "service_foundation" {
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
-      values   = ["cloudtrail.amazonaws.com", "lambda.amazonaws.com"]
+      values   = ["cloudtrail.amazonaws.com", "events.amazonaws.com", "lambda.amazonaws.com"]
     }
   }
   statement {

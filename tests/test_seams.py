@@ -434,6 +434,26 @@ class TestJoints:
         stacks = [name.lower() for name, body in bodies if body["Type"] == NESTED_STACK]
         assert sorted(stacks) == sorted(f"{name}stack" for name in children())
 
+    def test_the_forwarding_rules_match_what_the_rules_match(self) -> None:
+        rules = template("eventbridge")["Resources"]
+        forwarding = rules["ForwardingRule"]["Properties"]
+        names = ("ConsoleSignInRule", "IdentityCenterSignInRule", "SignInAnomalyRule")
+        patterns = [dict(rules[name]["Properties"]["EventPattern"]) for name in names]
+        sources = [source for pattern in patterns for source in pattern.pop("source")]
+        assert forwarding["EventPattern"] == {
+            "source": list(dict.fromkeys(sources)),
+            "$or": patterns,
+        }
+        forwarder = template("forwarder")["Resources"]["ForwarderRule"]["Properties"]
+        for key in ("EventPattern", "State", "EventBusName"):
+            assert forwarder[key] == forwarding[key]
+
+    def test_the_organisation_may_send_what_the_rules_match(self) -> None:
+        rules = template("eventbridge")["Resources"]
+        statement = rules["OrganizationPolicy"]["Properties"]["Statement"]
+        sources = statement["Condition"]["ForAllValues:StringEquals"]["events:source"]
+        assert sources == rules["ForwardingRule"]["Properties"]["EventPattern"]["source"]
+
     def test_every_output_that_the_tasks_read_is_an_output_of_the_parent(self) -> None:
         read: set[str] = set()
         for module in MODULES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from policy_base import allow_statements, as_list, is_allowed, policy
+from policy_base import allow_statements, as_list, is_allowed, is_in_other_region, policy
 
 if TYPE_CHECKING:
     from installation import Installation, Resource
@@ -121,6 +121,8 @@ def _failure_metrics(installation: Installation) -> list[Metric]:
         dimensions = {"QueueName": str(queue["QueueName"])}
         metrics.append(Metric("AWS/SQS", MESSAGE_AGE_METRIC, dimensions))
     for rule in installation.resources_of("AWS::Events::Rule"):
+        if is_in_other_region(rule, installation):
+            continue  # what it loses, the trail brings
         dimensions = {"RuleName": rule.reference}
         metrics.append(Metric("AWS/Events", "FailedInvocations", dimensions))
     return metrics

@@ -32,6 +32,7 @@ ARN_FORMATS = {
     "AWS::CloudTrail::Trail": ("TrailName", f"cloudtrail:{REGION_AND_ACCOUNT}:trail/"),
     "AWS::CloudWatch::Alarm": ("AlarmName", f"cloudwatch:{REGION_AND_ACCOUNT}:alarm:"),
     "AWS::DynamoDB::Table": ("TableName", f"dynamodb:{REGION_AND_ACCOUNT}:table/"),
+    "AWS::Events::EventBus": ("Name", f"events:{REGION_AND_ACCOUNT}:event-bus/"),
     "AWS::Events::Rule": ("Name", f"events:{REGION_AND_ACCOUNT}:rule/"),
     "AWS::Lambda::Function": ("FunctionName", f"lambda:{REGION_AND_ACCOUNT}:function:"),
     "AWS::Logs::LogGroup": ("LogGroupName", f"logs:{REGION_AND_ACCOUNT}:log-group:"),

@@ -18,6 +18,8 @@ from installation import Installation, Resource, load_installation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+FOREIGN_BUS = "${EventBusArn}"  # the parameter of cfn/forwarder.yaml, a template without a parent
+
 Rule = Callable[[Resource, Installation], bool]
 
 
@@ -96,6 +98,33 @@ def value_if_present(value: Any) -> Any:
         if otherwise == "${AWS::NoValue}":  # a resolved !Ref AWS::NoValue
             return present_value
     return value
+
+
+def possible_values(value: Any) -> list[Any]:
+    """Return each value that a property can have: both of an ``!If``, else its only one."""
+    if isinstance(value, dict) and set(value) == {"Fn::If"}:
+        return list(value["Fn::If"][1:])
+    return [value]
+
+
+def rule_targets(rule: Resource) -> list[dict[str, Any]]:
+    """Return the properties of each target of a rule."""
+    return as_list(rule.properties.get("Targets"))
+
+
+def is_forwarding(rule: Resource) -> bool:
+    """Return whether a rule sends to another bus, and so not to the function."""
+    arns = [str(target["Arn"]) for target in rule_targets(rule)]
+    return any(":event-bus/" in arn or arn == FOREIGN_BUS for arn in arns)
+
+
+def is_in_other_region(rule: Resource, installation: Installation) -> bool:
+    """Return whether a rule stands in a Region without the other resources.
+
+    Its template then gets the bus as a parameter that no parent passes.
+    """
+    has_parameter = "EventBusArn" in installation.parameters(rule.file)
+    return has_parameter and installation.resolve(rule.file, {"Ref": "EventBusArn"}) == FOREIGN_BUS
 
 
 def allow_statements(documents: Iterable[Any], service: str = "") -> list[dict[str, Any]]:
@@ -195,6 +224,7 @@ def meets_conditions(request_keys: dict[str, str], statement: dict[str, Any]) ->
             if operator not in OPERATORS or key not in request_keys:
                 return False
             compare = OPERATORS[operator]
-            if not any(compare(request_keys[key], value) for value in as_list(values)):
+            expected = [value_if_present(value) for value in as_list(values)]
+            if not any(compare(request_keys[key], value) for value in expected):
                 return False
     return True

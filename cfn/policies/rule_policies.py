@@ -11,14 +11,25 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from policy_base import allow_statements, as_list, is_allowed, policy
+from policy_base import (
+    FOREIGN_BUS,
+    allow_statements,
+    is_allowed,
+    is_forwarding,
+    is_in_other_region,
+    policy,
+    possible_values,
+    rule_targets,
+)
 
 if TYPE_CHECKING:
     from installation import Installation, Resource
 
 RULE, PERMISSION = "AWS::Events::Rule", "AWS::Lambda::Permission"
 FUNCTION, LOG_GROUP, QUEUE = "AWS::Lambda::Function", "AWS::Logs::LogGroup", "AWS::SQS::Queue"
-EVENTBRIDGE = "events.amazonaws.com"
+BUS, BUS_POLICY, ROLE = "AWS::Events::EventBus", "AWS::Events::EventBusPolicy", "AWS::IAM::Role"
+EVENTBRIDGE, PUT_EVENTS = "events.amazonaws.com", "events:PutEvents"
+FOREIGN_ROLE = "${ForwarderRoleArn}"  # as FOREIGN_BUS: a parameter of cfn/forwarder.yaml
 ENABLED_FOR_ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 # The events of each service that record a sign-in or a password check (CloudTrail user guide).
 SIGN_IN_EVENTS = {
@@ -61,17 +72,38 @@ def rule_is_enabled(rule: Resource, _installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_21", RULE)
 def pattern_is_not_too_narrow(rule: Resource, _installation: Installation) -> bool:
     """A rule matches by source and name, or by source and detail-type, and by nothing else."""
-    pattern = rule.properties["EventPattern"]
+    return all(_is_wide(pattern) for pattern in _alternatives(rule.properties["EventPattern"]))
+
+
+def _is_wide(pattern: dict[str, Any]) -> bool:
+    """Return whether a pattern without ``$or`` matches by nothing but what every event has."""
     if set(pattern) == {"source", "detail-type"}:  # for an event that CloudTrail does not record
         return True
     keys = {"eventSource", "eventName"}
     return set(pattern) == {"source", "detail"} and set(pattern["detail"]) == keys
 
 
+def _alternatives(pattern: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the patterns of which an event must match one: those of ``$or``, else the only one."""
+    rest = {key: value for key, value in pattern.items() if key != "$or"}
+    return [{**rest, **alternative} for alternative in pattern.get("$or", [{}])]
+
+
 @policy("CKV_SIGNWATCH_22", "AWS::CloudFormation::Stack")
 def all_sign_ins_are_matched(_stack: Resource, installation: Installation) -> bool:
     """The rules match every kind of sign-in, a correct password, and AWS's own anomaly alert."""
-    patterns = [rule["EventPattern"] for rule in installation.properties_of(RULE)]
+    rules = [rule for rule in installation.resources_of(RULE) if not is_forwarding(rule)]
+    return _match_all([rule.properties["EventPattern"] for rule in rules])
+
+
+@policy("CKV_SIGNWATCH_33", RULE)
+def all_sign_ins_are_forwarded(rule: Resource, _installation: Installation) -> bool:
+    """A rule that forwards to another bus matches every event that the rules there match."""
+    return not is_forwarding(rule) or _match_all(_alternatives(rule.properties["EventPattern"]))
+
+
+def _match_all(patterns: list[dict[str, Any]]) -> bool:
+    """Return whether the patterns together match all of SIGN_IN_EVENTS and the anomaly alert."""
     events = [(service, name) for service, names in SIGN_IN_EVENTS.items() for name in names]
     anomaly_sources = [
         pattern.get("source", [])
@@ -95,20 +127,74 @@ def _matches(pattern: dict[str, Any], service: str, name: str) -> bool:
 
 
 @policy("CKV_SIGNWATCH_23", RULE)
-def rule_is_on_chosen_bus(rule: Resource, installation: Installation) -> bool:
-    """A rule is on the bus that the owner chose: EventBusName, by default CloudTrail's own bus."""
-    parameter = installation.root_parameters().get("EventBusName")
-    bus = str(rule.properties.get("EventBusName", "default"))
-    if parameter is None:
-        return bus == "default"
-    # A reference to a root parameter is resolved to "${Name}".
-    return bus == "${EventBusName}" and parameter.get("Default") == "default"
+def rule_is_on_bus_with_sign_ins(rule: Resource, installation: Installation) -> bool:
+    """A rule is on the default bus, the only one of CloudTrail, or on one that it forwards to."""
+    bus = rule.properties.get("EventBusName", "default")
+    if bus == "default" or is_forwarding(rule):
+        return bool(bus == "default")
+    # !If [condition, custom bus, default]: the bus is forwarded to under the same condition
+    condition, custom_bus, other_bus = bus["Fn::If"]
+    custom_buses = {resource.reference for resource in installation.resources_of(BUS)}
+    is_chosen = installation.root_parameters()["EventBusName"]["Default"] == "default"
+    return (is_chosen and custom_bus in custom_buses and other_bus == "default") and any(
+        other.body.get("Condition") == condition and other.properties["EventBusName"] == "default"
+        for other in installation.resources_of(RULE)
+        if is_forwarding(other)
+    )
+
+
+@policy("CKV_SIGNWATCH_34", RULE)
+def forwarding_reaches_bus(rule: Resource, installation: Installation) -> bool:
+    """A rule forwards to the bus of the rules, with a role that may send and that the bus admits.
+
+    A forwarder of another Region gets that bus, and the role, as parameters.
+    """
+    if not is_forwarding(rule):
+        return True
+    buses = {FOREIGN_BUS} if is_in_other_region(rule, installation) else installation.arns_of(BUS)
+    (target,) = rule_targets(rule)
+    return target["Arn"] in buses and all(
+        _may_forward(role, target["Arn"], installation)
+        for role in possible_values(target.get("RoleArn"))
+    )
+
+
+def _may_forward(role_arn: str | None, bus_arn: str, installation: Installation) -> bool:
+    """Return whether a role may put events on a bus, and whether the bus admits it."""
+    if bus_arn == FOREIGN_BUS and role_arn == FOREIGN_ROLE:
+        return True
+    role = installation.find_by_arn(ROLE, str(role_arn))
+    documents = [entry["PolicyDocument"] for entry in role.properties["Policies"]]
+    may_send = is_allowed(allow_statements(documents), PUT_EVENTS, bus_arn)
+    if bus_arn == FOREIGN_BUS:
+        return may_send  # its own policy is in another Region
+    admitted = [
+        bus_policy["Statement"].get("Principal")
+        for bus_policy in installation.properties_of(BUS_POLICY)
+        if bus_policy["Statement"].get("Resource") == bus_arn
+        if "Condition" not in bus_policy["Statement"]
+    ]
+    return may_send and ({"AWS": role_arn} in admitted or "*" in admitted)
+
+
+@policy("CKV_SIGNWATCH_35", BUS_POLICY)
+def bus_admits_forwarders_alone(bus_policy: Resource, installation: Installation) -> bool:
+    """A bus admits roles of this installation and accounts of its organisation, and nobody else."""
+    statement = bus_policy.properties["Statement"]
+    if statement["Action"] != PUT_EVENTS:
+        return False
+    if statement["Principal"] == "*":
+        members = {"aws:PrincipalOrgID": "${OrganizationId}"}
+        return statement.get("Condition", {}).get("StringEquals") == members
+    return statement["Principal"]["AWS"] in installation.arns_of(ROLE)
 
 
 @policy("CKV_SIGNWATCH_24", RULE)
 def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
     """A rule sends each event to the function, and a raw copy to a log group."""
-    targets = {target["Arn"] for target in _targets(rule)}
+    if is_forwarding(rule):
+        return True
+    targets = {target["Arn"] for target in rule_targets(rule)}
     # A target is the log group without the ":*" of its attribute Arn.
     groups = {arn.removesuffix(":*") for arn in installation.arns_of(LOG_GROUP)}
     return bool(targets & installation.arns_of(FUNCTION)) and bool(targets & groups)
@@ -117,7 +203,7 @@ def rule_has_both_targets(rule: Resource, installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_25", RULE)
 def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
     """A rule retries a delivery at least ten times and for at least an hour."""
-    for target in _targets(rule):  # rule_has_both_targets checks that there are some
+    for target in rule_targets(rule):  # rule_has_both_targets checks that there are some
         retry_policy = target.get("RetryPolicy", {})
         retries = retry_policy.get("MaximumRetryAttempts", DEFAULT_RETRIES)
         age_seconds = retry_policy.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_SECONDS)
@@ -128,10 +214,14 @@ def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_26", RULE)
 def undelivered_events_are_kept(rule: Resource, installation: Installation) -> bool:
-    """Undelivered events go to a queue of this installation."""
+    """Undelivered events go to a queue of this installation, but for those of other Regions."""
+    if is_in_other_region(rule, installation):
+        return True  # what it loses, the trail brings
     queues = installation.arns_of(QUEUE)
     # That there are targets is what rule_has_both_targets checks.
-    return all(target.get("DeadLetterConfig", {}).get("Arn") in queues for target in _targets(rule))
+    return all(
+        target.get("DeadLetterConfig", {}).get("Arn") in queues for target in rule_targets(rule)
+    )
 
 
 @policy("CKV_SIGNWATCH_27", RULE)
@@ -142,7 +232,7 @@ def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
     statements = allow_statements(documents, EVENTBRIDGE)
     # undelivered_events_are_kept checks that each target names a queue.
     configs = [
-        target["DeadLetterConfig"] for target in _targets(rule) if "DeadLetterConfig" in target
+        target["DeadLetterConfig"] for target in rule_targets(rule) if "DeadLetterConfig" in target
     ]
     queues = {config["Arn"] for config in configs} & installation.arns_of(QUEUE)
     request_keys = {"aws:SourceArn": rule.arn}
@@ -152,6 +242,8 @@ def rule_is_allowed_to_send(rule: Resource, installation: Installation) -> bool:
 @policy("CKV_SIGNWATCH_28", RULE)
 def rule_is_allowed_to_invoke(rule: Resource, installation: Installation) -> bool:
     """A permission allows the rule to invoke the function."""
+    if is_forwarding(rule):
+        return True
     functions = installation.resources_of(FUNCTION)
     names_and_arns = installation.arns_of(FUNCTION) | {each.reference for each in functions}
     return any(
@@ -184,7 +276,7 @@ def raw_copy_is_allowed(log_policy: Resource, installation: Installation) -> boo
     document = json.loads(log_policy.properties["PolicyDocument"])
     statements = allow_statements([document], EVENTBRIDGE)
     rules = installation.resources_of(RULE)
-    targets = {target["Arn"] for rule in rules for target in _targets(rule)}
+    targets = {target["Arn"] for rule in rules for target in rule_targets(rule)}
     # rule_has_both_targets checks that a rule has a log group as a target.
     return all(
         is_allowed(statements, "logs:PutLogEvents", arn)
@@ -197,9 +289,4 @@ def raw_copy_is_allowed(log_policy: Resource, installation: Installation) -> boo
 def event_is_sent_unchanged(rule: Resource, _installation: Installation) -> bool:
     """A target gets each event unchanged: the function expects it, and the copy is evidence."""
     changes = {"Input", "InputPath", "InputTransformer"}
-    return not any(changes & set(target) for target in _targets(rule))
-
-
-def _targets(rule: Resource) -> list[dict[str, Any]]:
-    """Return the properties of each target of a rule."""
-    return as_list(rule.properties.get("Targets"))
+    return not any(changes & set(target) for target in rule_targets(rule))

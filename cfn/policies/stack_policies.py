@@ -16,8 +16,8 @@ from policy_base import (
     as_list,
     meets_conditions,
     policy,
+    possible_values,
     principals,
-    value_if_present,
 )
 
 if TYPE_CHECKING:
@@ -41,24 +41,32 @@ NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
     "AWS::KMS::Alias": "AliasName",
     "AWS::Lambda::LayerVersion": "LayerName",
 }
-# Logical ids and their conditions: the trail, which the account may have already, its log group,
-# and what hangs on them. Without a log group there is one way less.
+# By logical id, under which conditions a resource may be left out: the trail, which the account may
+# have already, its log group, without which there is one way less, and what hangs on them; the others
+# are for a bus with a name, and for other accounts.
 OPTIONAL_RESOURCES = {
-    "Trail": "HasTrail",
-    "TrailBucket": "HasTrail",
-    "TrailBucketPolicy": "HasTrail",
-    "TrailLogGroup": "HasLogGroup",
-    "TrailRole": "HasLogGroup",
-    "TrailFilter": "HasLogGroup",
-    "TrailFilterPermission": "HasLogGroup",
-    "ExistingTrailFilter": "HasExistingLogGroup",
-    "ExistingTrailFilterPermission": "HasExistingLogGroup",
+    **dict.fromkeys(("Trail", "TrailBucket", "TrailBucketPolicy"), ("HasTrail",)),
+    **dict.fromkeys(
+        ("TrailLogGroup", "TrailRole", "TrailFilter", "TrailFilterPermission"), ("HasLogGroup",)
+    ),
+    **dict.fromkeys(
+        ("ExistingTrailFilter", "ExistingTrailFilterPermission"), ("HasExistingLogGroup",)
+    ),
+    **dict.fromkeys(
+        ("CustomBus", "ForwardingRule", "ForwardingRuleFailuresAlarm"),
+        ("HasCustomBus", "HasOrganization"),  # rule_is_on_bus_with_sign_ins wants the right one
+    ),
+    "OrganizationPolicy": ("HasOrganization",),
+    "OwnRole": ("HasOwnRole",),
 }
 WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
 class RoleUser(NamedTuple):
-    """A kind of resource that uses a role: its property with the role's ARN, and its service."""
+    """A kind of resource that uses a role: its property with the role's ARN, and its service.
+
+    A rule has a role for each of its targets.
+    """
 
     kind: str
     role_property: str
@@ -67,14 +75,16 @@ class RoleUser(NamedTuple):
 
 ROLE_USERS = (
     RoleUser("AWS::CloudTrail::Trail", "CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
+    RoleUser("AWS::Events::Rule", "Targets", "events.amazonaws.com"),
     RoleUser("AWS::Lambda::Function", "Role", "lambda.amazonaws.com"),
 )
 
 
 @policy("CKV_SIGNWATCH_100", "*")
 def resource_has_no_condition(resource: Resource, _installation: Installation) -> bool:
-    """Every resource is created whatever the parameters, except the trail and its log group."""
-    return resource.body.get("Condition") in (None, OPTIONAL_RESOURCES.get(resource.name))
+    """Every resource is created whatever the parameters, except those with a known condition."""
+    conditions = OPTIONAL_RESOURCES.get(resource.name, ())
+    return "Condition" not in resource.body or resource.body["Condition"] in conditions
 
 
 @policy("CKV_SIGNWATCH_101", *ACCESS_POLICIES)
@@ -126,9 +136,16 @@ def role_is_trusted_by_its_service(role: Resource, installation: Installation) -
         ("Service", user.service)
         for user in ROLE_USERS
         for properties in installation.properties_of(user.kind)
-        if value_if_present(properties.get(user.role_property)) == role.arn
+        if role.arn in _used_roles(properties.get(user.role_property))
     }
     if services:
         return trusted == services
     # No resource of this installation uses the role: any of the services may be trusted.
     return trusted <= {("Service", user.service) for user in ROLE_USERS}
+
+
+def _used_roles(value: Any) -> list[Any]:
+    """Return the ARNs of roles in the value of a property: an ARN, or the targets of a rule."""
+    if isinstance(value, list):
+        return [arn for target in value for arn in possible_values(target.get("RoleArn"))]
+    return possible_values(value)

@@ -321,7 +321,7 @@ def _send_alert(
         message = compose(
             sign_in_to_show,
             verdict,
-            label=settings.account_label,
+            label=settings.get_label(sign_in.account),
             delay_seconds=delay_seconds,
             zone=settings.time_zone,
             known_networks=_list_recognised_networks(sign_in, sign_in_to_show, now, dependencies),

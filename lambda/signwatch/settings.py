@@ -14,7 +14,8 @@ class Settings(NamedTuple):
 
     name_prefix: str
     known_networks: str  # not split here: networks.parse_list does it and caches the result
-    account_label: str
+    account_label: str  # of the function's own account
+    account_labels: tuple[str, ...]  # of other accounts: "111122223333=Payroll"
     alert_off: tuple[str, ...]
     alert_on: tuple[str, ...]
     time_zone: str
@@ -40,6 +41,20 @@ class Settings(NamedTuple):
             values[field] = tuple(split_list(values[field]))
         return cls(**values)
 
+    def get_label(self, account: str) -> str:
+        """Return the owner's name for an account, empty if there is none.
 
-LIST_FIELDS = ("alert_off", "alert_on", "allowed_vpc_endpoint_ids")  # separated by commas
+        An event without an account, and one of the function's own account, have ``account_label``.
+        """
+        labels = dict(entry.split("=", 1) for entry in self.account_labels if "=" in entry)
+        is_own = not account or account in self.alert_topic_arn.split(":")
+        return labels.get(account, self.account_label if is_own else "")
+
+
+LIST_FIELDS = (  # separated by commas
+    "account_labels",
+    "alert_off",
+    "alert_on",
+    "allowed_vpc_endpoint_ids",
+)
 ENVIRONMENT_KEYS = tuple(field.upper() for field in Settings._fields)

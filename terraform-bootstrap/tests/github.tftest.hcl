@@ -344,11 +344,13 @@ run "each_role_of_github_trusts_the_created_provider_and_has_no_more_rights_than
       "cloudformation:DescribeEvents",
       "cloudformation:DescribeStacks",
       "cloudformation:TagResource",
+      "ec2:DescribeRegions",
       "iam:PassRole",
       "s3:GetObject",
       "s3:ListBucket",
       "s3:PutObject",
       "ssm:GetParametersByPath",
+      "sso:ListInstances",
     ])
     error_message = "The policy is: ${aws_iam_role_policy.github["preview"].policy}"
   }

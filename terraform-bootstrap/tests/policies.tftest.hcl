@@ -188,7 +188,7 @@ run "roles_have_the_boundary_and_are_passed_only_to_their_service" {
       if statement.Effect == "Allow" && statement.Sid != "HandCloudFormationItsRole" && anytrue([
         for action in flatten([try(statement.Action, [])]) : startswith(action, "iam:")
       ])
-    ])) == toset(["arn:aws:iam::111122223333:role/guard-function", "arn:aws:iam::111122223333:role/guard-trail"])
+    ])) == toset([for name in ["forwarder", "function", "trail"] : "arn:aws:iam::111122223333:role/guard-${name}"])
     error_message = "CloudFormation has rights on another role."
   }
   assert {
@@ -239,10 +239,11 @@ run "roles_have_the_boundary_and_are_passed_only_to_their_service" {
         }
         HandRolesToTheirServices = {
           roles = toset([
+            "arn:aws:iam::111122223333:role/guard-forwarder",
             "arn:aws:iam::111122223333:role/guard-function",
             "arn:aws:iam::111122223333:role/guard-trail",
           ])
-          services = toset(["cloudtrail.amazonaws.com", "lambda.amazonaws.com"])
+          services = toset(["cloudtrail.amazonaws.com", "events.amazonaws.com", "lambda.amazonaws.com"])
         }
       }
     }
@@ -268,6 +269,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         "cloudformation:BatchDescribeTypeConfigurations",
         "cloudformation:DescribeStackDriftDetectionStatus",
       ])
+      LookForRegions = toset(["ec2:DescribeRegions", "sso:ListInstances"])
       Mappings = toset([
         "lambda:CreateEventSourceMapping",
         "lambda:DeleteEventSourceMapping",
@@ -284,6 +286,8 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
       ])
       NoResourceLevel = toset([
         "cloudtrail:DescribeTrails",
+        "events:PutPermission",
+        "events:RemovePermission",
         "kms:CreateKey",
         "kms:ListAliases",
         "logs:DeleteResourcePolicy",
@@ -368,7 +372,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         Sid      = "TagChangeSets"
         Effect   = "Allow"
         Action   = "cloudformation:TagResource"
-        Resource = "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*"
+        Resource = "arn:aws:cloudformation:*:111122223333:changeSet/*"
     }]])
     error_message = "A change set with tags cannot be created."
   }
@@ -383,7 +387,8 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         Resource = [
           "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard/*",
           "arn:aws:cloudformation:eu-west-1:111122223333:stack/guard-*/*",
-          "arn:aws:cloudformation:eu-west-1:111122223333:changeSet/*",
+          "arn:aws:cloudformation:*:111122223333:stack/guard-forwarder/*",
+          "arn:aws:cloudformation:*:111122223333:changeSet/*",
         ]
     }]])
     error_message = "A change set, nested ones too, or its failed validations cannot be described."

@@ -58,6 +58,7 @@ EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
     "signwatch-alert-will-be-lost": ("Signwatch", RETRY_AGE, "Maximum", {}),
     "signwatch-text-failures": ("Signwatch", "TextsFailed", "Sum", {}),
 }
+FORWARDING_RULE = {"RuleName": "signwatch-forwarding"}  # it is on the default bus, always
 AGE_THRESHOLDS = {  # in seconds
     "LaterAlarm": 10800,  # 15 minutes of delay, and ten tries of 15 minutes each
     "FailedEventsAlarm": 1800,
@@ -94,13 +95,15 @@ def test_metrics_of_rules_on_a_custom_bus_have_its_name() -> None:
     for name, (namespace, metric, statistic, dimensions) in EXPECTED_METRICS.items():
         if "RuleName" in dimensions:
             expected[name] = (namespace, metric, statistic, {**dimensions, **bus})
+    forwarding = ("AWS/Events", "FailedInvocations", "Sum", FORWARDING_RULE)
+    expected["signwatch-forwarding-rule-failures"] = forwarding
     assert alarm_metrics(**bus) == expected
 
 
 def test_resources_of_the_metrics_exist() -> None:
     functions = resources_of("AWS::Lambda::Function")
     queues = resources_of("AWS::SQS::Queue")
-    rules = resources_of("AWS::Events::Rule")
+    rules = installation()["eventbridge"].of_type("AWS::Events::Rule").values()
     dimensions: dict[str, set[str]] = {}
     for _, _, _, entries in alarm_metrics().values():
         for name, value in entries.items():

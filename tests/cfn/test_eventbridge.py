@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from signwatch.detection import sign_in_paths, signin
-from tests.support.templates import find_statement, installation, load, resources_of, statements
+from tests.support.templates import find_statement, installation, load, statements
 from tooling.checks.resolved_templates import ACCOUNT, REGION, Stack
 
 pytestmark = pytest.mark.joint
@@ -45,13 +45,22 @@ EXPECTED_SIGN_INS = {  # by rule; right passwords before a sign-in included
         ("sso-oauth", "CreateToken"),
     ],
 }
+FORWARDING_RULE = "ForwardingRule"
+BUS_ARN = f"arn:aws:events:{REGION_AND_ACCOUNT}:event-bus"
+FORWARDER_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/signwatch-forwarder"
 ANOMALY_RULE = "SignInAnomalyRule"  # for an event that AWS Sign-In sends without CloudTrail
 
 
-def rule_arns(stack: Stack, bus: str) -> set[str]:
-    prefix = "" if bus == "default" else f"{bus}/"
-    rules = stack.of_type("AWS::Events::Rule").values()
-    return {f"arn:aws:events:{REGION_AND_ACCOUNT}:rule/{prefix}{rule['Name']}" for rule in rules}
+def rule_arns(stack: Stack, *, with_forwarding: bool) -> set[str]:
+    """The ARNs of the rules that invoke the function, and that of the forwarding rule."""
+    rules = stack.of_type("AWS::Events::Rule")
+    if not with_forwarding:
+        rules.pop(FORWARDING_RULE, None)
+    return {
+        f"arn:aws:events:{REGION_AND_ACCOUNT}:rule/"
+        + f"{rule['EventBusName']}/{rule['Name']}".removeprefix("default/")
+        for rule in rules.values()
+    }
 
 
 def matches(pattern: dict[str, Any], service: str, name: str) -> bool:
@@ -129,8 +138,8 @@ class TestRules:
 
     def test_rules_are_on_the_chosen_bus(self) -> None:
         assert {rule["EventBusName"] for rule in RULES.values()} == {"default"}
-        rules = resources_of("AWS::Events::Rule", EventBusName="hub")
-        assert {rule["EventBusName"] for rule in rules} == {"hub"}
+        rules = installation(EventBusName="hub")["eventbridge"].of_type("AWS::Events::Rule")
+        assert {rules[name]["EventBusName"] for name in RULES} == {"hub"}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -172,7 +181,9 @@ class TestPermissions:
                 "Principal": "events.amazonaws.com",
                 "SourceArn": permission["SourceArn"],
             }
-        assert {permission["SourceArn"] for permission in permissions} == rule_arns(stack, bus)
+        assert {permission["SourceArn"] for permission in permissions} == rule_arns(
+            stack, with_forwarding=False
+        )
 
     def test_only_the_rules_may_send_to_the_queue(self, bus: str) -> None:
         stack = installation(EventBusName=bus)["eventbridge"]
@@ -182,7 +193,8 @@ class TestPermissions:
         assert statement["Action"] == ["sqs:SendMessage"]
         assert (statement["Effect"], statement["Resource"]) == ("Allow", [QUEUE_ARN])
         assert list(statement["Condition"]) == ["ArnEquals"]
-        assert set(statement["Condition"]["ArnEquals"]["aws:SourceArn"]) == rule_arns(stack, bus)
+        arns = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+        assert set(arns) == rule_arns(stack, with_forwarding=True)
 
 
 class TestQueuePolicy:
@@ -213,3 +225,80 @@ class TestLogPolicy:
         }
         assert set(statement["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
         assert statement["Resource"] == [f"{LOG_GROUP_ARN}:*"]
+
+
+class TestCustomBus:
+    STACK = installation(EventBusName="hub")["eventbridge"]
+
+    def test_it_exists_only_if_it_is_not_the_default_bus(self) -> None:
+        assert self.STACK.of_type("AWS::Events::EventBus") == {"CustomBus": {"Name": "hub"}}
+        assert EVENTBRIDGE_STACK.of_type("AWS::Events::EventBus") == {}
+        assert FORWARDING_RULE not in RULES
+
+    def test_the_default_bus_forwards_to_it_every_management_event_that_matches(self) -> None:
+        rule = self.STACK.properties(FORWARDING_RULE)
+        assert rule["EventBusName"] == "default"
+        assert rule["State"] == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+        assert len(json.dumps(rule["EventPattern"])) < PATTERN_MAX_CHARS
+        (target,) = rule["Targets"]
+        assert target == {
+            "Id": "bus",
+            "Arn": f"{BUS_ARN}/hub",
+            "RoleArn": FORWARDER_ROLE_ARN,
+            "RetryPolicy": {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185},
+            "DeadLetterConfig": {"Arn": QUEUE_ARN},
+        }
+
+    def test_the_rules_wait_for_the_bus(self) -> None:
+        for rule in RULES:
+            name = load("eventbridge")["Resources"][rule]["Properties"]["EventBusName"]
+            assert name == {"Fn::If": ["HasCustomBus", {"Ref": "CustomBus"}, "default"]}
+
+
+@pytest.mark.parametrize("bus", ["default", "hub"])
+class TestForwarders:
+    def test_their_role_may_send_to_the_bus_of_the_rules_and_do_nothing_else(
+        self, bus: str
+    ) -> None:
+        role = installation(EventBusName=bus)["eventbridge"].properties("ForwarderRole")
+        assert role["RoleName"] == "signwatch-forwarder"
+        assert role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
+        (trust,) = statements(role["AssumeRolePolicyDocument"])
+        assert trust["Principal"] == {"Service": "events.amazonaws.com"}
+        (policy,) = role["Policies"]
+        (statement,) = statements(policy["PolicyDocument"])
+        assert statement["Action"] == ["events:PutEvents"]
+        assert statement["Resource"] == [f"{BUS_ARN}/{bus}"]
+
+    def test_the_bus_admits_their_role_alone(self, bus: str) -> None:
+        stack = installation(EventBusName=bus)["eventbridge"]
+        (policy,) = stack.of_type("AWS::Events::EventBusPolicy").values()
+        assert policy == {
+            "EventBusName": bus,
+            "StatementId": "signwatch-forwarders",
+            "Statement": {
+                "Effect": "Allow",
+                "Principal": {"AWS": FORWARDER_ROLE_ARN},
+                "Action": "events:PutEvents",
+                "Resource": f"{BUS_ARN}/{bus}",
+            },
+        }
+
+    def test_the_bus_admits_the_sign_ins_of_the_organisation_if_there_is_one(
+        self, bus: str
+    ) -> None:
+        stack = installation(EventBusName=bus, OrganizationId="o-a1b2c3d4e5")["eventbridge"]
+        policy = stack.properties("OrganizationPolicy")
+        assert (policy["EventBusName"], policy["StatementId"]) == (bus, "signwatch-organization")
+        assert policy["Statement"] == {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "events:PutEvents",
+            "Resource": f"{BUS_ARN}/{bus}",
+            "Condition": {
+                "StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"},
+                "ForAllValues:StringEquals": {
+                    "events:source": ["aws.signin", "aws.sts", "aws.sso", "aws.sso-oauth"]
+                },
+            },
+        }

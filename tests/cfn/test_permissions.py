@@ -319,7 +319,7 @@ def test_each_role_is_passed_only_to_its_service_and_created_only_with_the_bound
     service_role: list[dict[str, Any]],
 ) -> None:
     roles = resources_of("AWS::IAM::Role")
-    assert len(roles) == 2
+    assert len(roles) == 3
     for role in roles:
         arn = f"arn:aws:iam::{ACCOUNT}:role/{role['RoleName']}"
         (trust,) = statements(role["AssumeRolePolicyDocument"])
@@ -417,9 +417,9 @@ def example_requests(statement: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def test_no_role_of_the_templates_is_allowed_anything_on_all_resources() -> None:
-    """Every API that the function and the trail call knows a resource."""
+    """Every API that the function, the trail and the forwarders call knows a resource."""
     roles = resources_of("AWS::IAM::Role")
-    assert len(roles) == 2
+    assert len(roles) == 3
     for role in roles:
         for policy in role["Policies"]:
             for statement in statements(policy["PolicyDocument"]):

@@ -22,7 +22,7 @@ SECTION_ORDER = [
     "Resources",
     "Outputs",
 ]
-CHILD_NAMES = [name for name in NAMES if name != "parent"]
+CHILD_NAMES = [name for name in NAMES if name not in ("parent", "forwarder")]
 NAME_PROPERTIES = [
     "AlarmName",
     "AliasName",
@@ -42,10 +42,11 @@ PHYSICAL_NAMES = {  # by resource type; other types get a name from AWS
     "AWS::DynamoDB::Table": {"signwatch-ledger"},
     "AWS::Events::Rule": {
         "signwatch-console-sign-in",
+        "signwatch-forwarder",
         "signwatch-identity-center-sign-in",
         "signwatch-sign-in-anomaly",
     },
-    "AWS::IAM::Role": {"signwatch-function", "signwatch-trail"},
+    "AWS::IAM::Role": {"signwatch-forwarder", "signwatch-function", "signwatch-trail"},
     "AWS::KMS::Alias": {"alias/signwatch-main"},
     "AWS::Lambda::Function": {"signwatch-function"},
     "AWS::Lambda::LayerVersion": {"signwatch-twilio"},
@@ -229,7 +230,8 @@ class TestPolicies:
     ) -> None:
         roles = resources_of("AWS::IAM::Role")
         names = {role["RoleName"] for role in roles}
-        assert names == {"signwatch-function", "signwatch-trail"}  # as in roles.tf
+        # as in roles.tf
+        assert names == {"signwatch-forwarder", "signwatch-function", "signwatch-trail"}
         boundary = f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
         for role in roles:
             assert role["PermissionsBoundary"] == boundary

@@ -10,6 +10,7 @@ KEYS = (
     "NAME_PREFIX",
     "KNOWN_NETWORKS",
     "ACCOUNT_LABEL",
+    "ACCOUNT_LABELS",
     "ALERT_OFF",
     "ALERT_ON",
     "TIME_ZONE",
@@ -22,7 +23,7 @@ KEYS = (
     "RAW_EVENT_LOG_GROUP_NAME",
     "TRAIL_LOG_GROUP_NAME",
 )
-LISTS = ("alert_off", "alert_on", "allowed_vpc_endpoint_ids")
+LISTS = ("account_labels", "alert_off", "alert_on", "allowed_vpc_endpoint_ids")
 
 
 def test_keys_of_the_environment_are_those_of_the_template() -> None:
@@ -48,3 +49,23 @@ def test_missing_key_is_empty_and_unknown_key_is_ignored() -> None:
     settings = Settings.load({"PATH": "/bin", "NAME_PREFIX": "x"})
     assert settings.name_prefix == "x"
     assert not any(settings[1:])
+
+
+@pytest.mark.parametrize(
+    ("account", "label"),
+    [
+        ("111122223333", "Home"),
+        ("", "Home"),  # the record names no account
+        ("444455556666", "Shop A"),
+        ("777788889999", ""),  # the texts then show its last four digits
+    ],
+)
+def test_label_is_that_of_the_account_that_was_signed_in_to(account: str, label: str) -> None:
+    settings = Settings.load(
+        {
+            "ACCOUNT_LABEL": "Home",
+            "ACCOUNT_LABELS": "222233334444=Payroll,444455556666=Shop A,damaged",
+            "ALERT_TOPIC_ARN": "arn:aws:sns:us-east-1:111122223333:signwatch-alerts",
+        }
+    )
+    assert settings.get_label(account) == label

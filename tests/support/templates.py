@@ -47,7 +47,7 @@ def statements(document: dict[str, Any]) -> list[dict[str, Any]]:
             key: as_list(value) if key in ("Action", "Resource") else value
             for key, value in statement.items()
         }
-        for statement in document["Statement"]
+        for statement in as_list(document["Statement"])
     ]
 
 

@@ -235,7 +235,7 @@ WRONG_PARAMETERS = [  # name, value, and a text in the refusal
     ("LogRetentionDays", "360", "Try: write 365"),
     ("AlertEmail", "nobody", "must be an e-mail address"),
     ("AccountLabel", "x" * 21, "must be at most 20 letters"),
-    ("KnownNetworks", ",".join(["192.0.2.1"] * 251), "may have at most 2500"),
+    ("KnownNetworks", ",".join(["192.0.2.1"] * 251), "may have at most 2000"),
 ]
 
 
@@ -272,10 +272,10 @@ class TestParameters:
         )
 
     def test_more_than_the_functions_environment_holds_is_refused(self, root: Path) -> None:
-        networks = ",".join(f"203.0.113.{number}" for number in range(170))
+        networks = ",".join(f"203.0.113.{number}" for number in range(140))
         endpoints = ",".join(["vpce-0123456789abcdef0"] * 10)
         key = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/mrk-{'0' * 32}"
-        email = f"{'a' * 800}@example.com"
+        email = f"{'a' * 1400}@example.com"
         write(
             root,
             f"[parameters]\nKnownNetworks = '{networks}'\nAllowedVpcEndpointIds = '{endpoints}'\n"

@@ -7,6 +7,9 @@ event. A rule of EventBridge sends the events that its pattern matches to its ta
 have the rules. EventBridge tells which events a pattern matches (TestEventPattern): that of the
 local AWS emulator, or of an account.
 
+A rule on another bus than the default one receives only what a rule of the default bus forwards to
+it. Both are judged: with the rules on the default bus, and on one with a name (``buses``).
+
 The function's own modules tell the class of an event (sign-in, step, other, unreadable) and the
 verdict on it, such as "alert high". The verdict also depends on whether the source, the address
 that the person signs in from, is recognised. ``as_object`` returns {} for what is not a mapping.
@@ -14,8 +17,9 @@ that the person signs in from, is recognised. ``as_object`` returns {} for what 
 
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +28,7 @@ from signwatch.detection.record import as_object
 from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
 from tooling import templates
-from tooling.analysis import trail_filter
+from tooling.analysis import buses, trail_filter
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
 from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     Matcher = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 
 PATHS_FILE = Path(__file__).with_name("sign_in_paths.json")
-RULE_TYPE = "AWS::Events::Rule"
 FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every template
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 # All addresses in the examples are in these networks (RFC 5737 and 3849, for documentation).
@@ -72,11 +75,16 @@ class SignInPath:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule that has the function as a target."""
+    """One rule that has the function as a target, or that forwards to another bus.
+
+    ``forwarding_rules`` are those of the default bus that forward to its bus, if that is another.
+    """
 
     name: str
     state: str  # ENABLED, DISABLED or ENABLED_WITH_READS
     pattern: Mapping[str, Any]
+    bus: str = buses.DEFAULT_BUS
+    forwarding_rules: tuple[Rule, ...] = ()
 
     def can_receive(self, path: SignInPath) -> bool:
         """Return whether the rule's state lets it receive the path's event.
@@ -88,6 +96,20 @@ class Rule:
             return not path.is_read_only
         return self.state == ENABLED_WITH_READS
 
+    def explain_loss(self, path: SignInPath, matches: Matcher) -> str:
+        """Return why the rule, which matches the path's event, does not get it; "" if it does."""
+        if not self.can_receive(path):
+            return f"{self.name} is {self.state}"
+        if self.bus == buses.DEFAULT_BUS:
+            return ""
+        if not self.forwarding_rules:
+            return f"{self.name} is on bus {self.bus}, which receives nothing"
+        matching = [rule for rule in self.forwarding_rules if matches(rule.pattern, path.event)]
+        losses = [rule.explain_loss(path, matches) for rule in matching]
+        if not matching:
+            return f"nothing forwards it to {self.name} on bus {self.bus}"
+        return "" if "" in losses else losses[0]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -98,7 +120,7 @@ class Row:
     unrecognised: str  # the verdict if the source is not recognised
     recognised: str  # the verdict if it is
     rules: tuple[str, ...]  # the names of those that send the event to the function
-    disabled_rules: tuple[str, ...]  # "NAME is DISABLED": those whose state keeps the event away
+    disabled_rules: tuple[str, ...]  # "NAME is DISABLED": why others that match do not get it
     is_pending: bool = False  # a step that the function checks again later
 
     @property
@@ -155,12 +177,12 @@ def _build_event(path: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_rules(folder: Path) -> list[Rule]:
+def load_rules(folder: Path, bus_name: str = buses.DEFAULT_BUS) -> list[Rule]:
     """Return the rules in the templates of ``folder`` that have the function as a target.
 
-    A rule with a condition is left out, since it may not exist. Raises RefusedError for a folder
-    without templates, an unreadable template, and a rule whose pattern or state only
-    CloudFormation can resolve.
+    ``bus_name`` is the value of EventBusName. A rule with another condition is left out, since it
+    may not exist. Raises RefusedError for a folder without templates, an unreadable template, and a
+    rule whose pattern or state only CloudFormation can resolve.
     """
     files = sorted(folder.glob("*.yaml"))
     if not files:
@@ -168,17 +190,35 @@ def load_rules(folder: Path) -> list[Rule]:
         raise RefusedError(str(folder), "contains no template", remedy)
     rules = []
     for file in files:
-        for name, value in as_object(templates.load(file).get("Resources")).items():
-            resource = as_object(value)
-            if _is_rule_of_function(resource):
-                rules.append(_build_rule(file, name, resource["Properties"]))
+        template = buses.Template(templates.load(file), bus_name)
+        rules += _load_rules(file, template)
     return rules
 
 
-def _is_rule_of_function(resource: Mapping[str, Any]) -> bool:
-    """Return whether it is a rule without a condition that has the function as a target."""
-    if resource.get("Type") != RULE_TYPE or "Condition" in resource:
-        return False
+def _load_rules(file: Path, template: buses.Template) -> list[Rule]:
+    """Return the rules of one template, whose content is ``template``."""
+    bodies = {
+        name: body
+        for name, body in template.resources.items()
+        if body.get("Type") == buses.RULE_TYPE
+    }
+    forwarding = [
+        (_build_rule(file, name, body["Properties"]), template.list_forwarded_buses(body))
+        for name, body in bodies.items()
+        if template.find_bus(body) == buses.DEFAULT_BUS and template.list_forwarded_buses(body)
+    ]
+    rules = []
+    for name, body in bodies.items():
+        if _sends_to_function(body):
+            bus = template.find_bus(body)
+            sources = tuple(rule for rule, reached in forwarding if bus in reached)
+            rule = _build_rule(file, name, body["Properties"])
+            rules.append(replace(rule, bus=bus, forwarding_rules=sources))
+    return rules
+
+
+def _sends_to_function(resource: Mapping[str, Any]) -> bool:
+    """Return whether a rule has the function as a target."""
     targets = as_object(resource.get("Properties")).get("Targets")
     if not isinstance(targets, list):
         return False
@@ -235,10 +275,10 @@ def _build_row(path: SignInPath, rules: Sequence[Rule], matches: Matcher) -> Row
     for rule in rules:
         if not (rule.pattern and matches(rule.pattern, path.event)):
             continue
-        if rule.can_receive(path):
-            receiving.append(rule.name)
+        if loss := rule.explain_loss(path, matches):
+            disabled.append(loss)
         else:
-            disabled.append(f"{rule.name} is {rule.state}")
+            receiving.append(rule.name)
     return Row(
         path,
         CLASS_NAMES[type(parsed_event)],
@@ -264,12 +304,19 @@ def _can_be_recognised(parsed_event: ParsedEvent) -> bool:
 
 
 def make_matcher(events: Any) -> Matcher:
-    """Return a matcher that asks EventBridge; ``events`` is a boto3 client of it."""
+    """Return a matcher that asks EventBridge; ``events`` is a boto3 client of it.
+
+    It asks once for each pattern and event.
+    """
+
+    @functools.cache
+    def ask(pattern: str, event: str) -> bool:
+        """Return EventBridge's answer on a pattern and an event, both as JSON."""
+        return bool(events.test_event_pattern(EventPattern=pattern, Event=event)["Result"])
 
     def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
         """Return EventBridge's answer: whether the pattern matches the event."""
-        request = {"EventPattern": json.dumps(pattern), "Event": json.dumps(event)}
-        return bool(events.test_event_pattern(**request)["Result"])
+        return ask(json.dumps(pattern), json.dumps(event))
 
     return matches
 
@@ -285,10 +332,13 @@ def run(
     trail's filter lacks it: the trail is the second way, for what the bus loses.
     """
     paths, rules = load_paths(), load_rules(folder)
+    rules_on_custom_bus = load_rules(folder, buses.CUSTOM_BUS)
     counts = f"{len(paths)} paths, {len(rules)} rules"
     screen.announce(Ongoing(f"asking EventBridge of {account_label}: {counts}"))
     with eventbridge as client:
-        rows = build_rows(paths, rules, make_matcher(client))
+        matches = make_matcher(client)
+        rows = build_rows(paths, rules, matches)
+        rows_on_custom_bus = build_rows(paths, rules_on_custom_bus, matches)
     names = trail_filter.load_names(folder)
     cells = [row.format_cells(names) for row in rows]
     lost_by_trail = [
@@ -300,16 +350,45 @@ def run(
         line[2] == "yes" for row, line in zip(rows, cells, strict=True) if row.is_required
     )
     screen.announce(f"by the trail, some minutes later: {by_trail}/{by_trail + len(lost_by_trail)}")
-    required = sum(row.is_required for row in rows)
-    lost_rows = [row for row in rows if row.is_lost]  # a lost row is always a required one
-    covered = required - len(lost_rows)
-    screen.announce(f"coverage {covered}/{required} sign-in paths reach the function")
-    if lost_rows:
+    if rules_on_custom_bus != rules:
+        screen.announce(f"with EventBusName set, {_format_total(rows_on_custom_bus)}")
+    screen.announce(_format_total(rows))
+    _refuse_dead_buses(folder, [*rules, *rules_on_custom_bus])
+    _refuse_losses(folder, {"": rows, "with EventBusName set, ": rows_on_custom_bus})
+    trail_filter.refuse_losses(folder, lost_by_trail, names)
+
+
+def _format_total(rows: Sequence[Row]) -> str:
+    """Return how many of the required events reach the function."""
+    required = [row for row in rows if row.is_required]
+    covered = sum(not row.is_lost for row in required)
+    return f"coverage {covered}/{len(required)} sign-in paths reach the function"
+
+
+def _refuse_losses(folder: Path, rows_by_mode: Mapping[str, Sequence[Row]]) -> None:
+    """Raise FailedError if a required event is lost, with each cause.
+
+    ``rows_by_mode`` has the rows by the words that say on which bus the rules are.
+    """
+    for mode, rows in rows_by_mode.items():
         causes = [
             f"{row.path.name} ({', '.join(row.disabled_rules) or 'no rule matches it'})"
-            for row in lost_rows
+            for row in rows
+            if row.is_lost  # a lost row is always a required one
         ]
-        what = f"{len(lost_rows)} of {required} sign-in paths do not reach the function: "
-        remedy = f"widen a pattern, or set the rule's state to {ENABLED_WITH_READS}"
-        raise FailedError(str(folder), what + "; ".join(causes), remedy)
-    trail_filter.refuse_losses(folder, lost_by_trail, names)
+        if causes:
+            required = sum(row.is_required for row in rows)
+            counts = f"{len(causes)} of {required} sign-in paths do not reach the function: "
+            remedy = f"widen a pattern, or set the rule's state to {ENABLED_WITH_READS}"
+            if any("on bus" in cause for cause in causes):
+                remedy = "put the rule on the default bus, or forward every sign-in from there"
+            raise FailedError(str(folder), mode + counts + "; ".join(causes), remedy)
+
+
+def _refuse_dead_buses(folder: Path, rules: Sequence[Rule]) -> None:
+    """Raise FailedError if a rule is on a bus that receives nothing, even if no path needs it."""
+    for rule in rules:
+        if rule.bus != buses.DEFAULT_BUS and not rule.forwarding_rules:
+            what = f"rule {rule.name} is on bus {rule.bus}, which receives nothing"
+            remedy = "put it on the default bus, or forward every sign-in from there"
+            raise FailedError(str(folder), what, remedy)

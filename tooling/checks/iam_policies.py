@@ -69,6 +69,7 @@ GENERATED_NAMES = {
     ),
 }
 RESOURCE_OF_POLICY = {  # type of a resource policy -> the property that names its resources
+    "AWS::Events::EventBusPolicy": "EventBusName",
     "AWS::S3::BucketPolicy": "Bucket",
     "AWS::SNS::TopicPolicy": "Topics",
     "AWS::SQS::QueuePolicy": "Queues",

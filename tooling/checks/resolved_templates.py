@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-ROOT_STACK = "parent"
+ROOT_STACK, FORWARDER_STACK = "parent", "forwarder"  # the second one stands alone
 STACK = "AWS::CloudFormation::Stack"
 ACCOUNT, REGION = "111122223333", "eu-central-1"
 PSEUDO_PARAMETERS = {
@@ -42,6 +42,7 @@ REQUIRED_VALUES = {  # of the parameters without a default, such as a deploy pas
 }
 OPTIONAL_VALUES = {  # values other than the default that switch every condition
     "EventBusName": "own",
+    "OrganizationId": "o-a1b2c3d4e5",
     "IdentityStoreKeyArn": f"arn:aws:kms:{REGION}:444455556666:key/{32 * '0'}",
     "ReservedConcurrency": "7",
     "TrailLogGroupMode": "none",
@@ -51,6 +52,7 @@ OPTIONAL_VALUES = {  # values other than the default that switch every condition
 # The ARN of a resource, without "arn:aws:". The fields in braces are properties of the resource,
 # and those that _find_attribute adds.
 ARN_FORMATS = {
+    "AWS::Events::EventBus": "events:{region_and_account}:event-bus/{Name}",
     "AWS::Events::Rule": "events:{region_and_account}:rule/{bus}{Name}",
     "AWS::IAM::Role": "iam::{account}:role/{RoleName}",
     "AWS::Logs::LogGroup": "logs:{region_and_account}:log-group:{LogGroupName}:*",
@@ -58,6 +60,7 @@ ARN_FORMATS = {
     "AWS::SQS::Queue": "sqs:{region_and_account}:{QueueName}",
 }
 REF_PROPERTIES = {  # resource type -> the property whose value Ref gives
+    "AWS::Events::EventBus": "Name",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Lambda::Function": "FunctionName",
@@ -103,11 +106,20 @@ def resolve(folder: Path, changes: Mapping[str, str]) -> dict[str, Stack]:
         }
         values = {**defaults, **REQUIRED_VALUES, **changes}
         stacks[ROOT_STACK] = _resolve_stack(ROOT_STACK, values, sources, stacks)
+        if FORWARDER_STACK in sources:
+            values = _make_forwarder_values(stacks[ROOT_STACK])
+            stacks[FORWARDER_STACK] = _resolve_stack(FORWARDER_STACK, values, sources, stacks)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"the templates cannot be resolved ({error!r})"
         remedy = f"fix what this names: {invocation.spell('scan', '--only cfn-lint')}"
         raise RefusedError(folder.name, what, remedy) from error
     return stacks
+
+
+def _make_forwarder_values(root: Stack) -> dict[str, Any]:
+    """Return the parameters that a deploy passes to a forwarder of the root stack."""
+    names = ("EventBusArn", "ForwarderRoleArn")
+    return {"NamePrefix": root.parameters["NamePrefix"], **{n: root.outputs[n] for n in names}}
 
 
 def _resolve_stack(

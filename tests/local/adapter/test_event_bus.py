@@ -174,6 +174,55 @@ def test_bus_of_another_region_gets_the_event_if_the_targets_role_may_send_it(
         assert queue.take_messages() == []
 
 
+def forward(account: EmulatorAccount, bus: str, to: str, dead_letters: str) -> None:
+    """Make a rule on ``bus`` whose target is the bus with the ARN ``to``."""
+    events, rule = account.client("events"), {"Name": "forward", "EventBusName": bus}
+    events.put_rule(**rule, EventPattern='{"source": ["aws.signin"]}')
+    send = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": to}
+    options = {"RoleArn": account.create_role(send), "DeadLetterConfig": {"Arn": dead_letters}}
+    target = {"Id": "bus", "Arn": to, **options}
+    events.put_targets(Rule="forward", EventBusName=bus, Targets=[target])
+
+
+def create_bus(account: EmulatorAccount, target: str) -> str:
+    """Make the bus "own" with a rule that sends sign-ins to the target; return its ARN."""
+    events, rule = account.client("events"), {"Name": "sign-ins", "EventBusName": "own"}
+    arn: str = events.create_event_bus(Name="own")["EventBusArn"]
+    events.put_rule(**rule, EventPattern='{"source": ["aws.signin"]}', State=ENABLED_WITH_READS)
+    events.put_targets(
+        Rule="sign-ins", EventBusName="own", Targets=[{"Id": "target", "Arn": target}]
+    )
+    return arn
+
+
+def test_custom_bus_gets_nothing_from_cloudtrail_until_a_rule_forwards_to_it(
+    account: EmulatorAccount,
+) -> None:
+    """EventBridge user guide, "AWS service events delivered via AWS CloudTrail"."""
+    queue, seen, dead = account.create_queue(), account.create_queue(), account.create_queue()
+    bus = create_bus(account, queue.arn)
+    account.create_rule("default", seen.arn)
+    account.emulator.send([account.make_event()])
+    seen.wait_for_message()
+    assert queue.take_messages() == []
+    forward(account, "default", bus, dead.arn)
+    event = account.make_event()
+    account.emulator.send([event])
+    assert queue.wait_for_message()[0] == event
+
+
+def test_event_is_forwarded_once_only(account: EmulatorAccount) -> None:
+    """EventBridge user guide, "Sending and receiving events between event buses"."""
+    other = EmulatorAccount(account.emulator, account.account_id, "us-east-2")
+    queue, dead, unused = account.create_queue(), account.create_queue(), other.create_queue()
+    forward(account, "default", create_bus(account, queue.arn), dead.arn)
+    home = f"arn:aws:events:{account.region}:{account.account_id}:event-bus/default"
+    forward(other, "default", home, unused.arn)
+    account.emulator.send([other.make_event()])
+    assert dead.wait_for_message()[1]["ERROR_CODE"] == "THIRD_REGION_HOP_DETECTED"
+    assert queue.take_messages() == []
+
+
 def test_put_events_refuses_aws_sources_and_malformed_entries(account: EmulatorAccount) -> None:
     """EventBridge API reference, PutEvents and PutEventsResultEntry."""
     good = {"Source": "signwatch.canary", "DetailType": "Canary", "Detail": "{}"}

@@ -242,6 +242,30 @@ def aws_queue_url(name: str) -> dict[str, str]:
     return {"Fn::Sub": f"https://{host}/${{AWS::AccountId}}/{name}"}
 
 
+def bus_policy(principal: str, bus: str = "own") -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "events:PutEvents"}
+    return resource(
+        "AWS::Events::EventBusPolicy", EventBusName=bus, StatementId="members", Statement=statement
+    )
+
+
+def test_statement_of_a_bus_comes_changes_and_goes_with_its_resource(stacks: Stacks) -> None:
+    events = stacks.account.client("events")
+    events.create_event_bus(Name="own")
+    bucket = resource("AWS::S3::Bucket")  # a stack has at least one resource
+    for operation, principal in ((stacks.create, "*"), (stacks.update, "111122223333")):
+        operation({"Policy": bus_policy(principal), "Bucket": bucket})
+        (statement,) = json.loads(events.describe_event_bus(Name="own")["Policy"])["Statement"]
+        assert (statement["Sid"], statement["Principal"]) == ("members", principal)
+    assert stacks.update({"Bucket": bucket}) == "UPDATE_COMPLETE"
+    assert "Policy" not in events.describe_event_bus(Name="own")
+
+
+def test_statement_of_a_missing_bus_fails(stacks: Stacks) -> None:
+    assert stacks.create({"Policy": bus_policy("*", bus="absent")}) == "ROLLBACK_COMPLETE"
+    assert "Event bus absent does not exist" in stacks.failure_reason("Policy")
+
+
 def test_queue_policy_accepts_the_queue_url_of_aws(stacks: Stacks) -> None:
     sqs = stacks.account.client("sqs")
     url = sqs.create_queue(QueueName="mine")["QueueUrl"]

@@ -292,14 +292,14 @@ class TestTask:
     def test_narrow_patterns_are_a_finding_with_the_names_of_lost_paths(
         self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
-        templates = copy_templates(tmp_path, "            - ConsoleLogin\n", "")
+        templates = copy_templates(tmp_path, "\n            - ConsoleLogin\n", "\n")
         rules = templates / "eventbridge.yaml"
         for old, new in (
             ("GetRoleCredentials", "GetRole"),
             ("equals-ignore-case: Sign-in Anomaly Alert", "prefix: Nothing"),
         ):
             assert old in rules.read_text()
-            rules.write_text(rules.read_text().replace(old, new, 1))
+            rules.write_text(rules.read_text().replace(old, new))
         process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
         assert process.returncode == 1
         assert process.stdout.startswith(f"asking EventBridge of account {aws.account_id}: ")
@@ -348,6 +348,53 @@ class TestTask:
         required = sum(row.is_required for row in rows)
         total = f"{required - 1}/{required}"
         assert lines[-1] == f"coverage {total} sign-in paths reach the function"
+
+    def test_rule_on_a_bus_that_receives_nothing_is_a_finding(
+        self, aws: EmulatorAccount, tmp_path: Path
+    ) -> None:
+        """As the first author's template was: the rules on a bus with a name, and no other."""
+        custom_bus = "!If [HasCustomBus, !Ref CustomBus, default]"
+        templates = copy_templates(tmp_path, custom_bus, "sign-ins")
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        assert process.returncode == 1
+        what = "rule ConsoleSignInRule is on bus sign-ins, which receives nothing"
+        assert f"invoke coverage: {templates}: {what}" in process.stderr
+
+    @pytest.mark.parametrize(
+        ("old", "new", "cause"),
+        [
+            (
+                "Condition: HasCustomBus\n    Properties:\n      Name: !Ref ForwardingRuleName",
+                "Condition: HasOrganization\n    Properties:\n      Name: !Ref ForwardingRuleName",
+                "rule ConsoleSignInRule is on bus own, which receives nothing",
+            ),
+            (
+                "                - SwitchRole\n",
+                "",
+                "console: role switched (nothing forwards it to ConsoleSignInRule on bus own)",
+            ),
+            (
+                f"default\n      State: {WITH_READS}",
+                "default\n      State: ENABLED",
+                "aws login: token (ForwardingRule is ENABLED)",
+            ),
+            (
+                "Arn: !GetAtt CustomBus.Arn",
+                "Arn: !Sub arn:aws:events:eu-west-1:111122223333:event-bus/another",
+                "rule ConsoleSignInRule is on bus own, which receives nothing",
+            ),
+        ],
+    )
+    def test_bus_with_a_name_is_judged_by_what_is_forwarded_to_it(
+        self, aws: EmulatorAccount, tmp_path: Path, old: str, new: str, cause: str
+    ) -> None:
+        templates = copy_templates(tmp_path, old, new)
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
+        assert process.returncode == 1
+        assert cause in process.stderr
+        total = re.search(r"coverage (\d+)/(\d+) sign-in paths", process.stdout.splitlines()[-1])
+        assert total
+        assert total[1] == total[2], "those on the default bus are not concerned"
 
 
 def copy_templates(tmp_path: Path, old: str, new: str, file: str = "eventbridge.yaml") -> Path:

@@ -35,10 +35,8 @@ def dispatch(event: dict[str, Any], decoded_event: Any = None) -> None:
     """
     decoded_event = decoded_event or eventbridge._pattern_event_view(event)
     bus = event.get("EventBusName", "default")
-    # Rules that have forwarded the event already do not get it again: no circle.
-    forwarding_rules = event.get("_DispatchPath") or ()
     for key, rule in eventbridge._rules.items():
-        if rule.get("EventBusName", "default") != bus or key in forwarding_rules:
+        if rule.get("EventBusName", "default") != bus:
             continue
         pattern = rule.get("EventPattern")
         if not pattern or not _is_enabled_for(rule, event):

@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 from ministack.core.arn import parse_arn
-from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
+from ministack.core.responses import get_account_id, new_uuid, request_scope
 from ministack.services import cloudwatch_logs, eventbridge, lambda_svc, sqs
 
 from tooling.local.adapter import async_invocation
@@ -137,7 +137,7 @@ def _send(
     elif arn.service == "logs":
         _send_to_log_group(arn, payload, rule)
     elif arn.service == "events" and arn.resource.startswith("event-bus/"):
-        _send_to_bus(target, arn, event, rule)
+        _send_to_bus(target, arn, event)
     else:
         _invoke_emulator_target(target, event, rule, decoded_event)
 
@@ -196,32 +196,24 @@ def _denial(action: str, arn: str) -> str:
     return f"User: {EVENTBRIDGE} is not authorized to perform: {action} on resource: {arn}"
 
 
-def _send_to_bus(
-    target: dict[str, Any], arn: Any, event: dict[str, Any], rule: dict[str, Any]
-) -> None:
+def _send_to_bus(target: dict[str, Any], arn: Any, event: dict[str, Any]) -> None:
     """Forward to a bus of the same account, in any Region, if the target's role allows it.
 
-    Like AWS, an event goes to another Region once only. ``arn`` is the bus's, as parsed.
+    Like AWS, an event is forwarded once only (EventBridge user guide, "Sending events between event
+    buses"). ``arn`` is the bus's, as parsed.
     """
-    crosses_region = arn.region != get_region()
     if arn.account_id != get_account_id():
         message = "the local AWS emulator cannot send to a bus of another account"
         raise UndeliverableError("NO_PERMISSIONS", message)
-    if event.get("_Forwarded") and crosses_region:
-        message = "a forwarded event is not sent to a further Region"
+    if event.get("_Forwarded"):
+        message = "a forwarded event is not sent to a third bus"
         raise UndeliverableError("THIRD_REGION_HOP_DETECTED", message)
     role, action = target.get("RoleArn"), "events:PutEvents"
     if not role or not is_role_allowed(role, action, target["Arn"]):
         message = f"the target's role does not allow {action} on {target['Arn']}"
         raise UndeliverableError("NO_PERMISSIONS", message)
     bus = arn.resource.partition("/")[2]
-    rule_key = eventbridge._rule_key(rule["Name"], rule.get("EventBusName", "default"))
-    forwarded_event = {
-        **event,
-        "EventBusName": bus,
-        "_Forwarded": event.get("_Forwarded") or crosses_region,
-        "_DispatchPath": [*(event.get("_DispatchPath") or ()), rule_key],
-    }
+    forwarded_event = {**event, "EventBusName": bus, "_Forwarded": True}
     with request_scope(arn.account_id, arn.region):
         eventbridge._ensure_default_bus()
         if bus not in eventbridge._event_buses:

@@ -56,6 +56,7 @@ def install() -> None:
     - Role: the emulator drops PermissionsBoundary; here it is set, and must exist
     - Rule: the emulator checks neither pattern, bus nor targets on a create; here they are checked
       as by PutRule and PutTargets
+    - EventBusPolicy: the emulator does not know it; here it is a statement of the bus's policy
     - QueuePolicy: the emulator ignores a queue given by AWS's own URL; here it is found, or fails
     - Bucket: the emulator deletes it with its content and drops its tags and those of the stack;
       here deleting one that is not empty fails, and it has the tags
@@ -69,6 +70,11 @@ def install() -> None:
     _check_before_create("AWS::IAM::Role", _check_boundary)
     _run_after("AWS::IAM::Role", _complete_role)
     _check_before_create("AWS::Events::Rule", _check_rule)
+    HANDLERS["AWS::Events::EventBusPolicy"] = {
+        "create": _create_bus_policy,
+        "update": _update_bus_policy,
+        "delete": _delete_bus_policy,
+    }
     _accept_aws_queue_urls()
     _refuse_to_delete_full_buckets()
     provisioners._STACK_TAG_PROPERTY["AWS::S3::Bucket"] = ("Tags", "list")
@@ -254,6 +260,32 @@ def _check_rule(properties: Properties) -> None:
     for target in targets:
         if error_response := eventbridge._validate_target_arn(target):
             raise ValueError(_message(error_response))
+
+
+def _create_bus_policy(_logical_id: str, properties: Properties, _stack: str) -> Result:
+    """Add a statement to the policy of a bus. Raises ValueError if there is no such bus."""
+    eventbridge._ensure_default_bus()
+    bus = properties.get("EventBusName", "default")
+    if bus not in eventbridge._event_buses:
+        raise ValueError(f"Event bus {bus} does not exist. (Error Code: ResourceNotFoundException)")
+    _delete_bus_policy("", properties)
+    empty = {"Version": "2012-10-17", "Statement": []}
+    policy = eventbridge._event_bus_policies.setdefault(bus, empty)
+    policy["Statement"].append({"Sid": properties["StatementId"], **properties["Statement"]})
+    return f"{bus}|{properties['StatementId']}", {}
+
+
+def _update_bus_policy(
+    _physical_id: str, _old: Properties, new: Properties, stack: str, *_: Any
+) -> Result:
+    """Replace the statement; that of another bus is deleted with the old resource."""
+    return _create_bus_policy("", new, stack)
+
+
+def _delete_bus_policy(_physical_id: str, properties: Properties) -> None:
+    """Remove the statement from the policy of its bus, if it is there."""
+    request = {key: properties[key] for key in ("EventBusName", "StatementId") if key in properties}
+    eventbridge._remove_permission(request)
 
 
 def _accept_aws_queue_urls() -> None:
