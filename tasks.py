@@ -37,9 +37,10 @@ from tooling.terminal.target import (
 from tooling.terminal.task import show_result, task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tooling.deploy.stack import Display
+    from tooling.deploy.account import Account
     from tooling.settings import Settings
     from tooling.terminal.screen import Screen
 
@@ -123,6 +124,8 @@ def package(_c: Context) -> None:
 DEPLOY_HELP = {
     "set": "one stack parameter as Name=Value, repeatable; default: [parameters] in signwatch.toml",
     "allow_hidden_changes": "allow an update whose nested changes AWS cannot show; default: off",
+    "regions": "Regions that get a forwarder of sign-ins: all, home (none), or names like "
+    "us-east-1,us-east-2; default: `regions` in signwatch.toml, else where sign-ins are recorded",
 }
 
 
@@ -133,17 +136,29 @@ def deploy(
     set: list[str] | None = None,  # noqa: A002 - the flag is called --set
     allow_replace: bool = False,
     allow_hidden_changes: bool = False,
+    regions: str | None = None,
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Package, upload, show and execute the change set; print outputs or the cause."""
+    """Package, upload, show and execute the change set; print outputs or the cause.
+
+    Then make the forwarders of other Regions, side by side.
+    """
     from tooling.deploy import package, stack
-    from tooling.operate import open_points
+    from tooling.operate import forwarders, open_points
 
     approval = Approval.of_flags("deploy", yes=yes, plan=plan)
-    settings = load_settings(target, set)
+    settings = load_settings(target, set, regions)
     opened = open_account(target, settings)
     screen = _make_screen()
+    live = stack.describe(opened.aws, settings.stack)
+    content = forwarders.make_content(settings, opened.bootstrap.service_role_arn, live)
+    found = forwarders.survey(
+        opened.aws, settings, screen.announce, asks_identity_center=not settings.regions
+    )
+    forwarders_plan = forwarders.make_plan(settings, found, content)
+    for line in forwarders_plan.format_lines(settings.region):
+        screen.announce(line)
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
     outputs = stack.deploy(
         opened.aws,
@@ -154,19 +169,27 @@ def deploy(
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
+    if forwarders_plan.changes:
+        approval.ask("Go on with the forwarders?")
+    report = forwarders.apply(opened.aws, forwarders_plan, content, screen.announce)
     screen.print_heading("Outputs")
     screen.print_pairs(outputs)
     screen.announce("")
     show_result(open_points.list_open_points(opened.aws, settings, outputs))
+    report.refuse_failures()
 
 
 @task(writes=False, help=STACK_HELP)
 def outputs(_c: Context, target: Target) -> None:
-    """Show the outputs of the deployed stack."""
+    """Show the outputs of the deployed stack, and the Regions of its forwarders."""
     from tooling.deploy import stack
+    from tooling.operate import forwarders
 
     opened = open_account(target)
-    _make_screen().print_pairs(stack.outputs(opened.aws, opened.settings))
+    screen = _make_screen()
+    outputs = stack.outputs(opened.aws, opened.settings)
+    found = forwarders.survey(opened.aws, opened.settings, screen.announce)
+    screen.print_pairs({**outputs, "Forwarders": found.format_regions()})
 
 
 @task(writes=False, help=STACK_HELP)
@@ -418,7 +441,10 @@ EVERYTHING_HELP = {
 def destroy(
     _c: Context, target: Target, everything: bool = False, yes: bool = False, plan: bool = False
 ) -> None:
-    """Delete the stack, after you type its prefix; the log bucket and its key stay."""
+    """Delete the stack, after you type its prefix; the log bucket and its key stay.
+
+    The forwarders of other Regions go first.
+    """
     from tooling.deploy import stack
 
     approval = Approval.of_flags("destroy", yes=yes, plan=plan)
@@ -430,14 +456,15 @@ def destroy(
         approval.ask_for_text(question, settings.prefix)
 
     if everything:
-        _destroy_everything(settings, screen, screen.make_display(approve))
+        _destroy_everything(settings, screen, approve)
         return
     opened = open_account(target, settings)
-    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display(approve))
+    approve_all = _with_forwarders(opened.aws, settings, screen, approve)
+    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display(approve_all))
     screen.announce(f"Stack {settings.stack} is deleted.")
 
 
-def _destroy_everything(settings: Settings, screen: Screen, display: Display) -> None:
+def _destroy_everything(settings: Settings, screen: Screen, approve: Callable[[str], None]) -> None:
     """Delete all that there is of the prefix in the account."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap, destruction
@@ -446,7 +473,32 @@ def _destroy_everything(settings: Settings, screen: Screen, display: Display) ->
     aws = account.open(settings)
     _set_terraform_provider(screen)
     paths = bootstrap.TerraformPaths.for_settings(settings)
+    display = screen.make_display(_with_forwarders(aws, settings, screen, approve))
     destruction.destroy_everything(aws, settings, paths, display=display)
+
+
+def _with_forwarders(
+    aws: Account, settings: Settings, screen: Screen, approve: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Say which forwarders go too; return a function that asks, and then deletes them.
+
+    They go before the main stack and the role that CloudFormation deletes them with. It raises
+    FailedError if one is left.
+    """
+    from tooling.operate import forwarders
+
+    found = forwarders.survey(aws, settings, screen.announce)
+    plan = forwarders.plan_removal(found)
+    for line in plan.format_lines(settings.region):
+        screen.announce(line)
+
+    def approve_and_delete(question: str) -> None:
+        """Ask, then delete the forwarders."""
+        approve(question)
+        content = forwarders.make_content(settings, "", None)
+        forwarders.apply(aws, plan, content, screen.announce).refuse_failures()
+
+    return approve_and_delete
 
 
 SCAN_HELP = {

@@ -36,17 +36,21 @@ KEYS = {  # key of the configuration file -> its type
     "account": str,
     "region": str,
     "prefix": str,
+    "regions": str,
     "parameters": dict,
     "bootstrap": dict,
 }
 DEFAULT_REGION, DEFAULT_PREFIX = "us-east-1", "signwatch"  # as in variables.tf
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
+# Those that get forwarders; "" leaves the choice to the deploy.
+REGIONS = re.compile(rf"(all|home|{REGION.pattern}(,{REGION.pattern})*)?")
 PREFIX = re.compile(r"(?=.{3,20}\Z)[a-z](-?[a-z0-9])+")  # 3 to 20 characters
 FORMS = {  # field -> the pattern of its value, and an example
     "account": (ACCOUNT, "123456789012"),
     "region": (REGION, "eu-west-1"),
     "prefix": (PREFIX, "signwatch"),
+    "regions": (REGIONS, "us-east-1,us-east-2"),
 }
 # ORG/REPO: GitHub takes ".git" off the end of a name. The same rule is in variables.tf.
 REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,39}/(?!.*\.git\Z)[A-Za-z0-9._-]{1,100}")
@@ -68,6 +72,7 @@ class Settings:
     parameters: Mapping[str, str] = field(default_factory=dict)
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
     root: Path = ROOT
+    regions: str = ""  # that get forwarders: all, home, or names; "": where sign-ins are recorded
     region_source: str = ""  # where the Region is written; "" for a flag or the configuration file
 
     @property
@@ -83,6 +88,7 @@ class Settings:
         account: str | None = None,
         region: str | None = None,
         prefix: str | None = None,
+        regions: str | None = None,
         config: str | None = None,
         assignments: Sequence[str] = (),
         root: Path = ROOT,
@@ -112,6 +118,7 @@ class Settings:
             region_source=region_source,
             prefix=prefix or file.get("prefix") or DEFAULT_PREFIX,
             profile=profile,
+            regions=regions or file.get("regions", ""),
             parameters=parameters,
             bootstrap=bootstrap,
             root=root,

@@ -20,7 +20,7 @@ from tooling.deploy import bootstrap, stack
 from tooling.errors import PlanShownError, RefusedError
 from tooling.local import rehearsal
 from tooling.local.demo import SIGN_INS
-from tooling.operate import drift, networks
+from tooling.operate import drift, forwarders, networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.end_to_end
 
 ACCOUNT = "777788889999"
-ROLES = ("deploy", "function", "trail")
-MIN_USED_GRANTS = 36  # distinct pairs of role and action that the run must use
+ROLES = ("deploy", "forwarder", "function", "trail")
+STACK_ROLES = ("forwarder", "function", "trail")
+MIN_USED_GRANTS = 38  # distinct pairs of role and action that the run must use
 EXCEPTIONS_FILE = Path(__file__).with_name("unseen_grants.toml")
 EXCEPTIONS = {
     (entry["role"], entry["action"]): entry["reason"]
@@ -85,6 +86,7 @@ def run(
         deploy(deployment)  # without a change: it looks for the objects in the bucket
         send_sign_ins(deployment, twilio_server)
         aws, outputs = deployment.as_deployer()
+        forward_from_another_region(deployment)
         # The flag --no-assume-role reads the outputs as this role.
         assert bootstrap.outputs(aws, deployment.settings.prefix) == outputs
         assert stack.outputs(aws, deployment.settings)["FunctionName"]
@@ -99,7 +101,7 @@ def run(
         deploy(checkout)
         owner = deployment.as_owner()
         granted = {(role, action) for role in ROLES for action in allowed_actions(owner, role)}
-        boundary = actions(boundary_of(owner, "function")) | actions(boundary_of(owner, "trail"))
+        boundary = set().union(*(actions(boundary_of(owner, role)) for role in STACK_ROLES))
         stack.destroy(aws, deployment.settings, outputs, display=Listener().stack())
         return Run(granted, boundary, deployment.emulator.decisions(ACCOUNT))
 
@@ -165,6 +167,20 @@ def send_sign_ins(deployment: LocalDeployment, twilio_server: TwilioServer) -> N
     assert deployment.wait_until(lambda: dead_letter_decisions(deployment))
     while twilio_server.take_failure().status:
         """Remove the remaining failures, so that no other test gets them."""
+
+
+def forward_from_another_region(deployment: LocalDeployment) -> None:
+    """Make a forwarder, let it send a sign-in to the home Region, and delete it."""
+    aws, contract = deployment.as_deployer()
+    settings, ignore = replace(deployment.settings, regions="eu-north-1"), Listener().announce
+    content = forwarders.make_content(settings, contract.service_role_arn, None)
+    plan = forwarders.make_plan(settings, forwarders.survey(aws, settings, ignore), content)
+    forwarders.apply(aws, plan, content, ignore).refuse_failures()
+    event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, "eu-north-1")
+    deployment.sign_in(event)
+    removal = forwarders.plan_removal(forwarders.survey(aws, settings, ignore))
+    assert removal.changes == {"eu-north-1": "delete"}
+    forwarders.apply(aws, removal, content, ignore).refuse_failures()
 
 
 def dead_letter_decisions(deployment: LocalDeployment) -> list[dict[str, Any]]:
@@ -243,7 +259,7 @@ def test_no_permission_is_a_wildcard(run: Run) -> None:
 
 
 def test_boundary_allows_exactly_what_the_stacks_roles_may_do(run: Run) -> None:
-    assert run.boundary == {action for role, action in run.granted if role in ("function", "trail")}
+    assert run.boundary == {action for role, action in run.granted if role in STACK_ROLES}
 
 
 def test_exception_has_a_reason_and_is_still_needed(run: Run) -> None:

@@ -51,6 +51,7 @@ ASKING_TASKS = (
     *("networks.allow", "networks.revoke"),
 )
 NEEDED_FLAGS = {  # flags without which a task does nothing
+    "deploy": ("--regions", "home"),  # no forwarders
     "networks.allow": ("--cidr", "203.0.113.7"),
     "networks.revoke": ("--cidr", "203.0.113.7"),
     "forget": ("--who", "Anaya"),
@@ -99,7 +100,10 @@ def expect(end: TaskEnd, code: int, task: str, *texts: str) -> None:
 
 
 class Aws:
-    """A loopback AWS: a caller, the bootstrap's contract, a stack; it records the actions."""
+    """A loopback AWS: a caller, the bootstrap's contract, a stack; it records the actions.
+
+    It has no forwarders.
+    """
 
     def __init__(self) -> None:
         self.owner, self.contract, self.actions = ACCOUNT, dict[str, str](), list[str]()
@@ -109,6 +113,7 @@ class Aws:
     def answer(self, action: str, body: str) -> str:
         self.actions.append(action)
         self.arrived.set()
+        status = "DELETE_COMPLETE" if "-forwarder" in body else "CREATE_COMPLETE"
         if self.is_silent:
             self.release.wait(30)
         return {
@@ -122,11 +127,13 @@ class Aws:
                 f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/signwatch-deploy/x</Arn>"
                 "</AssumedRoleUser>"
             ),
+            "DescribeRegions": "",  # then the Regions of sign-ins are asked alone
+            "ListInstances": '{"Instances": []}',
             "PutParameter": "{}",
             "DeleteParameter": "{}",
             "DescribeStacks": (
                 f"<Stacks><member><StackId>{STACK_ID}</StackId><StackName>signwatch</StackName>"
-                "<StackStatus>CREATE_COMPLETE</StackStatus>"
+                f"<StackStatus>{status}</StackStatus>"
                 "<Outputs><member><OutputKey>TwilioSecretArn</OutputKey>"
                 "<OutputValue>arn:aws:secretsmanager:eu-west-1:111122223333:secret:x</OutputValue>"
                 f"</member></Outputs><Parameters>{self._parameters_xml()}</Parameters>"

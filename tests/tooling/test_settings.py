@@ -294,7 +294,10 @@ class TestRefusals:
             ("acount = '1'", "`acount` is not a key"),
             ("acount = '1'", "Try: use account as in"),
             ("[parameter]\n", "Try: use parameters as in"),
-            ("xyz = '1'", "Try: use profile, account, region, prefix, parameters, bootstrap as in"),
+            (
+                "xyz = '1'",
+                "Try: use profile, account, region, prefix, regions, parameters, bootstrap as in",
+            ),
             ("account = 111122223333", "`account` is not a key, or not of the right kind"),
             ("parameters = 'x'", "`parameters` is not a key, or not of the right kind"),
             ("account = ", "cannot be read"),

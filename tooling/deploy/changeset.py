@@ -58,7 +58,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Request:
-    """The change set that CloudFormation is asked for."""
+    """The change set that CloudFormation is asked for.
+
+    The template is at ``template_url``, or it is ``template_body`` if that is not empty.
+    """
 
     stack: str
     kind: str  # CREATE for a new stack, UPDATE for an existing one
@@ -66,6 +69,7 @@ class Request:
     parameters: Mapping[str, str]
     service_role_arn: str
     tags: Mapping[str, str]
+    template_body: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,16 @@ def _create(cloudformation: Any, request: Request, *, with_nested: bool) -> Chan
     Raises FailedError if AWS rejects the request, FailedChangeSetError if it accepts it and fails.
     """
     name = f"deploy-{uuid.uuid4().hex[:12]}"
+    template = {"TemplateURL": request.template_url}
+    if request.template_body:
+        template = {"TemplateBody": request.template_body}
     try:
         response = cloudformation.create_change_set(
             StackName=request.stack,
             ChangeSetName=name,
             ChangeSetType=request.kind,
             ClientToken=name,
-            TemplateURL=request.template_url,
+            **template,
             Parameters=[
                 {"ParameterKey": key, "ParameterValue": value}
                 for key, value in request.parameters.items()

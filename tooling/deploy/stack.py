@@ -89,8 +89,13 @@ class InterruptedWatchError(UnknownStateError):
 
 def describe(aws: Account, name: str) -> LiveStack | None:
     """Return the stack called ``name``, or None when there is none."""
+    return read(aws.client("cloudformation"), name)
+
+
+def read(cloudformation: Any, name: str) -> LiveStack | None:
+    """Return the stack called ``name`` as this boto3 client sees it, or None; as ``describe``."""
     try:
-        stack = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
             return None
@@ -356,7 +361,7 @@ def _execute(
     status = _wait(operation, where, stop_command=stop_command)
     _announce_leftovers(operation, aws.region, display)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise _make_failure(operation, status, where)
+        raise make_failure(operation, status, where)
 
 
 def _discard(aws: Account, stack: str, change_set: changeset.ChangeSet, *, is_first: bool) -> None:
@@ -400,7 +405,7 @@ def delete(aws: Account, live: LiveStack, role_arn: str | None, display: Display
     status = _wait(operation, live.stack_id)
     _announce_leftovers(operation, aws.region, display)
     if status != "DELETE_COMPLETE":
-        raise _make_failure(operation, status, live.stack_id)
+        raise make_failure(operation, status, live.stack_id)
 
 
 def _announce_leftovers(operation: StackOperation, region: str, display: Display) -> None:
@@ -426,7 +431,7 @@ def _wait(operation: StackOperation, where: str, *, stop_command: str = "") -> s
         raise InterruptedWatchError(where, what, remedy) from None
 
 
-def _make_failure(operation: StackOperation, status: str, where: str) -> FailedError:
+def make_failure(operation: StackOperation, status: str, where: str) -> FailedError:
     """Return the error for an operation that ended in ``status``, with its cause if it is known."""
     cause = operation.find_cause()
     if cause is None:

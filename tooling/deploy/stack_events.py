@@ -61,6 +61,7 @@ class StackOperation:
     stack_id: str
     show: Callable[[StackEvent], None]
     sleep: Callable[[float], None] = time.sleep
+    is_live: bool = True  # whether events are shown as they happen, or all at the end
     events: list[StackEvent] = field(default_factory=list)  # of this operation, oldest first
     _known_event_ids: set[str] = field(default_factory=set)
     _stack_ids: list[str] = field(default_factory=list)  # the root, and the children known so far
@@ -80,11 +81,12 @@ class StackOperation:
         pause_seconds = MIN_PAUSE_SECONDS
         while True:
             status = self._read_status()
-            for event in self._read_new_events():
+            is_over = not status.endswith("_IN_PROGRESS")
+            for event in self._read_new_events() if self.is_live or is_over else ():
                 self.events.append(event)
                 self.show(event)
                 pause_seconds = MIN_PAUSE_SECONDS
-            if not status.endswith("_IN_PROGRESS"):
+            if is_over:
                 return status
             self.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 1.4, MAX_PAUSE_SECONDS)

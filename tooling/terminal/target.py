@@ -44,8 +44,11 @@ class OpenAccount(NamedTuple):
     bootstrap: Bootstrap
 
 
-def load_settings(target: Target, assignments: Sequence[str] | None = None) -> Settings:
-    """Return the settings of this run. ``assignments`` are the values of --set.
+def load_settings(
+    target: Target, assignments: Sequence[str] | None = None, regions: str | None = None
+) -> Settings:
+    """Return the settings of this run. ``assignments`` and ``regions`` are the values of --set and
+    --regions.
 
     Says which Region was taken if neither a flag nor signwatch.toml names one.
     Raises RefusedError as Settings.load does.
@@ -55,7 +58,7 @@ def load_settings(target: Target, assignments: Sequence[str] | None = None) -> S
 
     # --no-assume-role is not a setting.
     settings_flags = {flag: value for flag, value in target.items() if flag != "no_assume_role"}
-    settings = Settings.load(**settings_flags, assignments=assignments or ())
+    settings = Settings.load(**settings_flags, assignments=assignments or (), regions=regions)
     if settings.region_source:
         Screen().announce(f"Region {settings.region}, {settings.region_source}")
     return settings

@@ -1,0 +1,282 @@
+"""``forwarders``: which Regions get one, and how they are made, changed and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.aws import ACCOUNT, CALLER, REGION, STACK_ID, CloudFormation, client_error, event
+from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, stack_in
+from tests.support.refusals import refusal_of
+from tests.support.repository import ROOT
+from tooling.deploy.account import Account
+from tooling.deploy.stack import InterruptedWatchError
+from tooling.errors import FailedError
+from tooling.operate import forwarders
+from tooling.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERVICE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/signwatch-service"
+SETTINGS = Settings(account=ACCOUNT, region=REGION, prefix="signwatch", root=ROOT)
+CONTENT = forwarders.make_content(SETTINGS, SERVICE_ROLE, None)
+OTHERS = ("ap-southeast-2", "eu-north-1", "us-east-1", "us-east-2")
+RULE = {"LogicalResourceId": "ForwarderRule", "ResourceType": "AWS::Events::Rule", "Action": "Add"}
+SCP = "is not authorized with an explicit deny in a service control policy"
+
+
+def region_without_stack(**fields: Any) -> CloudFormation:
+    return CloudFormation(changes=[RULE], **fields)
+
+
+def current_stack() -> dict[str, Any]:
+    tags = [{"Key": key, "Value": value} for key, value in CONTENT.tags.items()]
+    return stack_in("CREATE_COMPLETE", tags)
+
+
+@dataclass
+class Cloud:
+    """Regions with CloudFormation, Identity Center in one of them, and EC2 to list them."""
+
+    regions: Mapping[str, Any] = field(default_factory=dict)
+    center: str = ""
+    lists_regions: bool = True
+
+    def client(self, service: str, region_name: str = "", **_: Any) -> Any:
+        if service == "cloudformation":
+            return self.regions[region_name]
+        return _Ec2(self) if service == "ec2" else _SsoAdmin(self, region_name)
+
+    def get_available_regions(self, _service: str) -> list[str]:
+        return [*self.regions, REGION]
+
+    def open(self) -> Account:
+        return Account(self, ACCOUNT, REGION, CALLER)
+
+
+@dataclass
+class _Ec2:
+    cloud: Cloud
+
+    def describe_regions(self) -> dict[str, Any]:
+        if not self.cloud.lists_regions:
+            raise client_error("UnauthorizedOperation")
+        names = [REGION, *self.cloud.regions]
+        return {"Regions": [{"RegionName": name} for name in names]}
+
+
+@dataclass
+class _SsoAdmin:
+    cloud: Cloud
+    region: str
+
+    def list_instances(self) -> dict[str, Any]:
+        if self.cloud.center == "denied":
+            raise client_error("AccessDeniedException")
+        return {"Instances": [{}] if self.region == self.cloud.center else []}
+
+
+def survey(cloud: Cloud, choice: str = "") -> forwarders.Survey:
+    settings, asks = replace(SETTINGS, regions=choice), not choice
+    aws, ignore = cloud.open(), lambda _: None
+    return forwarders.survey(aws, settings, ignore, asks_identity_center=asks)
+
+
+def plan(cloud: Cloud, choice: str = "") -> forwarders.Plan:
+    found = survey(cloud, choice)
+    return forwarders.make_plan(replace(SETTINGS, regions=choice), found, CONTENT)
+
+
+def apply(cloud: Cloud, choice: str = "") -> tuple[list[str], forwarders.Report]:
+    """Return the lines of the Regions and the report."""
+    lines: list[str] = []
+    report = forwarders.apply(cloud.open(), plan(cloud, choice), CONTENT, lines.append)
+    return [" ".join(line.split()[:-2]) for line in lines if line.startswith("  ")], report
+
+
+class TestPlan:
+    def test_default_is_where_sign_ins_are_recorded_and_identity_center_without_the_home(
+        self,
+    ) -> None:
+        regions = {name: region_without_stack() for name in (*OTHERS, "ca-central-1", "sa-east-1")}
+        actions = plan(Cloud(regions, center="ca-central-1")).actions
+        assert actions == dict.fromkeys((*OTHERS, "ca-central-1"), "create")
+        home = replace(SETTINGS, region="us-east-1")
+        found = forwarders.Survey(dict.fromkeys(OTHERS), identity_center="us-east-1")
+        assert "us-east-1" not in forwarders.make_plan(home, found, CONTENT).actions
+
+    def test_forwarder_elsewhere_stays_unless_the_regions_are_chosen(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        regions["sa-east-1"] = CloudFormation(current_stack())
+        assert plan(Cloud(regions)).actions["sa-east-1"] == "keep"
+        assert plan(Cloud(regions), "us-east-1").actions == {
+            "us-east-1": "create",
+            "sa-east-1": "delete",
+        }
+        assert plan(Cloud(regions), "home").actions == {"sa-east-1": "delete"}
+        assert set(plan(Cloud(regions), "all").actions) == set(regions)
+
+    def test_forwarder_of_other_content_is_updated(self) -> None:
+        regions = {name: CloudFormation(current_stack()) for name in OTHERS}
+        regions["us-east-2"] = CloudFormation(stack_in("CREATE_COMPLETE"))
+        assert plan(Cloud(regions)).changes == {"us-east-2": "update"}
+
+    def test_outputs_show_the_regions_and_what_does_not_work(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        assert survey(Cloud(regions)).format_regions() == "none"
+        regions["us-east-1"] = CloudFormation(current_stack())
+        regions["us-east-2"] = CloudFormation(stack_in("ROLLBACK_COMPLETE"))
+        formatted = survey(Cloud(regions)).format_regions()
+        assert formatted == "us-east-1, us-east-2 (ROLLBACK_COMPLETE)"
+
+    def test_content_follows_the_bus_of_the_settings_and_else_of_the_live_stack(self) -> None:
+        assert CONTENT.parameters == {
+            "NamePrefix": "signwatch",
+            "EventBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default",
+            "ForwarderRoleArn": f"arn:aws:iam::{ACCOUNT}:role/signwatch-forwarder",
+        }
+        own = replace(SETTINGS, parameters={"EventBusName": "own"})
+        content = forwarders.make_content(own, SERVICE_ROLE, None)
+        assert content.parameters["EventBusArn"].endswith(":event-bus/own")
+        assert content.digest != CONTENT.digest
+        china = replace(SETTINGS, region="cn-north-1")
+        arn = forwarders.make_content(china, SERVICE_ROLE, None).parameters["EventBusArn"]
+        assert arn.startswith("arn:aws-cn:events:cn-north-1:")
+
+    @pytest.mark.parametrize("center", ["", "denied"])
+    def test_unknown_region_of_identity_center_is_said(self, center: str) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        lines = plan(Cloud(regions, center)).format_lines(REGION)
+        assert lines[0] == f"Forwarders to {REGION}:"
+        assert "unknown" in lines[-1]
+        assert [line.split() for line in lines[1:-1]] == [[name, "create"] for name in OTHERS]
+
+    def test_regions_of_sign_ins_are_asked_if_the_account_may_not_list_its_own(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        assert set(plan(Cloud(regions, lists_regions=False)).actions) == set(OTHERS)
+
+
+class TestApply:
+    def test_regions_are_made_with_the_template_in_the_request(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        lines, report = apply(Cloud(regions))
+        assert sorted(lines) == [f"{name} created" for name in OTHERS]
+        report.refuse_failures()
+        for cloudformation in regions.values():
+            request = cloudformation.request("create_change_set")
+            assert request["TemplateBody"] == (ROOT / "cfn" / "forwarder.yaml").read_text()
+            assert "TemplateURL" not in request
+            assert request["RoleARN"] == SERVICE_ROLE
+            assert cloudformation.requested_parameters() == CONTENT.parameters
+        assert apply(Cloud(regions)) == ([], forwarders.Report({}))
+
+    def test_region_that_fails_is_named_last_and_does_not_stop_the_others(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        cause = event(1, "CREATE_FAILED", "ForwarderRule", ResourceStatusReason="no such bus")
+        regions["eu-north-1"] = region_without_stack(
+            end_status="ROLLBACK_COMPLETE", new_events=[cause]
+        )
+        lines, report = apply(Cloud(regions))
+        assert sorted(line.split()[1] for line in lines) == ["created"] * 3 + ["failed"]
+        with pytest.raises(FailedError, match=r"failed in 1 Regions.*eu-north-1: .*no such bus"):
+            report.refuse_failures()
+        assert FailedError.exit_code == 1
+
+    def test_husk_of_a_failed_run_is_deleted_and_the_region_done_again(self) -> None:
+        husk = region_without_stack(stack=stack_in("ROLLBACK_COMPLETE"))
+        lines, report = apply(Cloud({"us-east-1": husk}), "us-east-1")
+        assert (lines, report.failures) == (["us-east-1 created"], {})
+        assert husk.call_names() == ["delete_stack", "create_change_set", "execute_change_set"]
+
+    def test_change_set_that_a_killed_run_left_is_no_obstacle(self) -> None:
+        left = region_without_stack(stack=stack_in("REVIEW_IN_PROGRESS", []))
+        lines, _ = apply(Cloud({"us-east-1": left}), "us-east-1")
+        assert lines == ["us-east-1 created"]
+        assert left.request("create_change_set")["ChangeSetType"] == "CREATE"
+
+    def test_operation_that_a_killed_run_left_is_waited_for(self) -> None:
+        class Busy(CloudFormation):
+            def describe_stacks(self, **request: Any) -> dict[str, Any]:
+                answer = super().describe_stacks(**request)
+                self.stack = current_stack()
+                return answer
+
+        busy = Busy(stack_in("CREATE_IN_PROGRESS"))
+        _, report = apply(Cloud({"us-east-1": busy}), "us-east-1")
+        assert report.failures == {}
+        assert busy.call_names() == []
+
+    def test_denial_by_the_organisation_is_no_failure(self) -> None:
+        class Denied(CloudFormation):
+            def create_change_set(self, **_: Any) -> dict[str, Any]:
+                raise client_error("AccessDenied", SCP)
+
+        lines, report = apply(Cloud({"us-east-1": Denied()}), "us-east-1")
+        assert lines == ["us-east-1 covered by the trail, some minutes later"]
+        report.refuse_failures()
+
+    @pytest.mark.parametrize(("message", "failures"), [(SCP, 0), ("no such right", 1)])
+    def test_region_that_may_not_be_read_is_said_in_the_plan_and_at_the_end(
+        self, message: str, failures: int
+    ) -> None:
+        class Closed(CloudFormation):
+            def describe_stacks(self, **_: Any) -> dict[str, Any]:
+                raise client_error("AccessDenied", message)
+
+        cloud = Cloud({"us-east-1": Closed()})
+        assert "cannot be read" in plan(cloud, "us-east-1").format_lines(REGION)[1]
+        assert len(apply(cloud, "us-east-1")[1].failures) == failures
+
+    def test_stack_of_another_tool_is_left_alone(self) -> None:
+        foreign = CloudFormation(stack_in("CREATE_COMPLETE", FOREIGN_TAGS), changes=[RULE])
+        _, report = apply(Cloud({"us-east-1": foreign}), "us-east-1")
+        assert "was not made by this tool" in report.failures["us-east-1"]
+        assert foreign.call_names() == []
+
+    def test_role_that_the_region_does_not_know_yet_is_tried_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Slow(CloudFormation):
+            tries = 0
+
+            def execute_change_set(self, **_: Any) -> None:
+                self.tries += 1
+                self.stack = stack_in("ROLLBACK_COMPLETE" if self.tries < 3 else "CREATE_COMPLETE")
+                role = CONTENT.parameters["ForwarderRoleArn"]
+                reason = f"Provided role '{role}' cannot be assumed"
+                number, status = self.tries, "CREATE_FAILED"
+                self.events.append(
+                    event(number, status, "ForwarderRule", ResourceStatusReason=reason)
+                )
+
+        monkeypatch.setattr(forwarders, "RETRY_PAUSE_SECONDS", 0.0)
+        slow = Slow(changes=[RULE])
+        lines, report = apply(Cloud({"us-east-1": slow}), "us-east-1")
+        assert (lines, report.failures, slow.tries) == (["us-east-1 created"], {}, 3)
+
+    def test_removal_deletes_every_forwarder(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        regions["eu-north-1"] = CloudFormation(stack_in("UPDATE_ROLLBACK_FAILED", OWN_TAGS))
+        cloud = Cloud(regions)
+        removal = forwarders.plan_removal(survey(cloud, "home"))
+        assert removal.actions == {"eu-north-1": "delete"}
+        forwarders.apply(cloud.open(), removal, CONTENT, lambda _: None).refuse_failures()
+        assert regions["eu-north-1"].request("delete_stack") == {"StackName": STACK_ID}
+
+    def test_ctrl_c_says_that_cloudformation_goes_on(self) -> None:
+        def interrupt(line: str) -> None:
+            if line.startswith("  "):
+                raise KeyboardInterrupt
+
+        cloud = Cloud({"us-east-1": region_without_stack()})
+        with pytest.raises(InterruptedWatchError, match="goes on where this one stopped"):
+            forwarders.apply(cloud.open(), plan(cloud, "us-east-1"), CONTENT, interrupt)
+
+
+@pytest.mark.parametrize("choice", ["everywhere", "us-east-1,", "us-east-1 us-east-2", "all,home"])
+def test_choice_of_another_form_is_refused(choice: str, tmp_path: Any) -> None:
+    message = refusal_of(lambda: Settings.load(account=ACCOUNT, regions=choice, root=tmp_path))
+    assert "write it like us-east-1,us-east-2" in message
