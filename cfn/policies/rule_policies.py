@@ -58,6 +58,7 @@ SIGN_IN_EVENTS = {
 }
 # The AWS Sign-In user guide names the detail-type in prose only, so upper case is not certain.
 ANOMALY_TYPE = [{"equals-ignore-case": "Sign-in Anomaly Alert"}]
+PATTERN_MAX_CHARS = 2048  # Amazon EventBridge quotas
 EVENT_AGE_MIN_SECONDS = 3600
 RETRIES_MIN = 10
 DEFAULT_RETRIES, DEFAULT_EVENT_AGE_SECONDS = 185, 86400  # of a target without a RetryPolicy
@@ -175,6 +176,12 @@ def _may_forward(role_arn: str | None, bus_arn: str, installation: Installation)
         if "Condition" not in bus_policy["Statement"]
     ]
     return may_send and ({"AWS": role_arn} in admitted or "*" in admitted)
+
+
+@policy("CKV_SIGNWATCH_36", RULE)
+def pattern_fits_the_quota(rule: Resource, _installation: Installation) -> bool:
+    """A pattern has at most 2,048 characters, the quota of EventBridge."""
+    return len(json.dumps(rule.properties["EventPattern"])) <= PATTERN_MAX_CHARS
 
 
 @policy("CKV_SIGNWATCH_35", BUS_POLICY)

@@ -208,6 +208,19 @@ def test_text_has_the_accounts_label_and_the_delay(world: World, twilio: Twilio)
     assert lines[-2].endswith("2026-11-26 09:55:00 UTC, 5 min ago")
 
 
+@pytest.mark.parametrize(
+    ("labels", "shown"), [("444455556666=Payroll", "Payroll"), ("", "...6666"), ("1=x", "...6666")]
+)
+def test_text_about_another_account_has_that_accounts_label(
+    world: World, twilio: Twilio, labels: str, shown: str
+) -> None:
+    sign_in = event("iam-user-signs-in-with-mfa")
+    sign_in["detail"]["recipientAccountId"] = "444455556666"
+    process(sign_in, world.dependencies(twilio_base_url=twilio.url, account_labels=labels))
+    first_line = twilio.messages[0]["body"].splitlines()[0]
+    assert first_line.removeprefix("AWS SIGN-IN ALERT account ") == shown
+
+
 def test_alert_whose_cause_is_switched_off_is_a_note(world: World) -> None:
     off = world.dependencies(alert_off="no-mfa,unrecognised-source")
     assert process(event("iam-user-signs-in-with-mfa"), off)["verdict"] == "note"
