@@ -66,9 +66,12 @@ def unit_price(item: str) -> float:
 
 
 def resources_of(resource_type: str) -> list[dict[str, Any]]:
-    """The properties of each resource of a type in all templates."""
+    """The properties of each resource of a type in all templates, with the default bus."""
     bodies = [
-        body for name in templates.NAMES for body in templates.load(name)["Resources"].values()
+        body
+        for name in templates.NAMES
+        for body in templates.load(name)["Resources"].values()
+        if body.get("Condition") != "HasCustomBus"
     ]
     return [body["Properties"] for body in bodies if body["Type"] == resource_type]
 
