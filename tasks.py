@@ -489,7 +489,7 @@ def _with_forwarders(
 
     found = forwarders.survey(aws, settings, screen.announce)
     plan = forwarders.plan_removal(found)
-    for line in plan.format_lines(settings.region):
+    for line in [*plan.format_lines(settings.region), *found.format_problems()]:
         screen.announce(line)
 
     def approve_and_delete(question: str) -> None:

@@ -65,6 +65,11 @@ class Survey:
         """Return the Regions that have a forwarder, in whatever state."""
         return sorted(region for region, live in self.live.items() if live)
 
+    def format_problems(self) -> list[str]:
+        """Return a line with the Regions that could not be asked, if there are any."""
+        names = ", ".join(sorted(self.problems))
+        return [f"  AWS does not let us look into {names}."] if names else []
+
     def format_regions(self) -> str:
         """Return the same on a line; a forwarder that does not work has its status."""
         statuses = {region: live.status for region, live in self.live.items() if live}

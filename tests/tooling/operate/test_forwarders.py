@@ -229,6 +229,9 @@ class TestApply:
         cloud = Cloud({"us-east-1": Closed()})
         assert "cannot be read" in plan(cloud, "us-east-1").format_lines(REGION)[1]
         assert len(apply(cloud, "us-east-1")[1].failures) == failures
+        removal = survey(cloud, "home")
+        assert removal.format_problems() == ["  AWS does not let us look into us-east-1."]
+        assert forwarders.plan_removal(removal).actions == {}
 
     def test_stack_of_another_tool_is_left_alone(self) -> None:
         foreign = CloudFormation(stack_in("CREATE_COMPLETE", FOREIGN_TAGS), changes=[RULE])
