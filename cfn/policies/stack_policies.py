@@ -42,7 +42,7 @@ NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
     "AWS::Lambda::LayerVersion": "LayerName",
 }
 # By logical id, under which conditions a resource may be left out: the trail, which the account may
-# have already, its log group, without which there is one way less, and what hangs on them; the others
+# have already; its log group, without which there is one way less; what hangs on them. The others
 # are for a bus with a name, and for other accounts.
 OPTIONAL_RESOURCES = {
     **dict.fromkeys(("Trail", "TrailBucket", "TrailBucketPolicy"), ("HasTrail",)),
