@@ -12,11 +12,19 @@ of each is compared with that of the other.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from signwatch import log
 from signwatch.detection import networks
-from signwatch.detection.envelope import SECOND_LOOK, TEXT_OUTCOME, TRAIL, Delivery, unwrap
+from signwatch.detection.envelope import (
+    BURST_END,
+    SECOND_LOOK,
+    TEXT_OUTCOME,
+    TRAIL,
+    Delivery,
+    unwrap,
+)
 from signwatch.detection.record import parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER
 from signwatch.detection.signin import (
@@ -32,6 +40,7 @@ from signwatch.detection.verdict import Verdict, judge, mark_held_back
 if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
+WithName = Callable[[], Any]  # see _prepare_name_lookup
 MIN_SECONDS_FOR_ALERT = 35.0  # until the timeout; the texts of one alert may take 30
 
 
@@ -44,19 +53,23 @@ def process(event: object, dependencies: Dependencies) -> dict[str, Any]:
     """
     deliveries = unwrap(event)
     if len(deliveries) == 1:
-        if deliveries[0].kind == TEXT_OUTCOME:
-            return _follow_up(event, deliveries[0].event, dependencies)
+        if deliveries[0].kind in (TEXT_OUTCOME, BURST_END):
+            return _process_question(event, deliveries[0], dependencies)
         return _process_delivery(deliveries[0], dependencies)
     return {"decisions": _process_batch(deliveries, dependencies)}
 
 
-def _follow_up(event: object, question: object, dependencies: Dependencies) -> dict[str, Any]:
-    """Ask what became of a text, for which ``event`` brought the question; it may return."""
+def _process_question(
+    event: object, delivery: Delivery, dependencies: Dependencies
+) -> dict[str, Any]:
+    """Ask what became of a text, or end a burst. If it is too early, ``event`` is to return."""
     from signwatch import later
     from signwatch.alerting.follow_up import ask
 
     try:
-        return {"text": ask(question, dependencies)}
+        if delivery.kind == BURST_END:
+            return _close_burst(delivery.event, dependencies)
+        return {"text": ask(delivery.event, dependencies)}
     except later.NotYetError:
         return later.keep(event)
 
@@ -100,16 +113,42 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
     recognised_by = ""
     if isinstance(parsed_event, SignIn):
         recognised_by = _find_recognition(parsed_event, now, dependencies)
+    with_name = _prepare_name_lookup(parsed_event, dependencies)
     verdict = _judge_with_earlier_events(
-        parsed_event, now, dependencies, recognised=bool(recognised_by)
+        parsed_event, now, dependencies, with_name, recognised=bool(recognised_by)
     )
     if verdict.is_pending and not is_second_look:
         verdict = _hold_back(delivery.event, parsed_event, verdict, now, dependencies)
     delay_seconds = _compute_delay_seconds(parsed_event, now)
     _log_decision(parsed_event, verdict, delay_seconds, recognised_by, now, dependencies, delivery)
     if verdict.level == "alert" and isinstance(parsed_event, (SignIn, Unreadable)):
-        _send_alert(parsed_event, verdict, delay_seconds, now, dependencies, via=delivery.via)
+        _send_alert(
+            parsed_event, verdict, delay_seconds, now, dependencies, with_name, via=delivery.via
+        )
     return {"event_id": parsed_event.event_id, "verdict": verdict.level}
+
+
+def _close_burst(content: object, dependencies: Dependencies) -> dict[str, Any]:
+    """Send the closing message of events that were only counted, unless it was sent.
+
+    Raises NotYetError if it is too early, DeliveryError if it has not reached everybody.
+    """
+    from signwatch.alerting.delivery import deliver
+    from signwatch.alerting.message import compose_closing
+    from signwatch.enrichment.closing import find_closing
+
+    now = dependencies.clock()
+    due = find_closing(content, now, dependencies)
+    verdict = "ignored"
+    if due:
+        message = compose_closing(due.closing, label=dependencies.settings.account_label)
+        deliver(message, due.key, dependencies, send_text=due.is_texted)
+        due.finish()
+        verdict = "alert"
+    key = due.key if due else ""
+    values = {"level": "INFO", "event_id": key, "kind": "Closing message", "verdict": verdict}
+    log.write(values, {}, now)
+    return {"event_id": key, "verdict": verdict}
 
 
 def _parse(
@@ -181,11 +220,16 @@ def _find_recognition(sign_in: SignIn, now: float, dependencies: Dependencies) -
 
 
 def _judge_with_earlier_events(
-    parsed_event: ParsedEvent, now: float, dependencies: Dependencies, *, recognised: bool
+    parsed_event: ParsedEvent,
+    now: float,
+    dependencies: Dependencies,
+    with_name: WithName,
+    *,
+    recognised: bool,
 ) -> Verdict:
     """Judge a parsed event, then adjust the verdict of an alert by earlier events.
 
-    ``recognised`` says whether its source is recognised.
+    ``recognised`` says whether its source is recognised; ``with_name`` is of _prepare_name_lookup.
     """
     approved_elsewhere = None  # unknown, or not about a device code
     both_addresses_recognised = False
@@ -207,7 +251,7 @@ def _judge_with_earlier_events(
         return verdict
     from signwatch.enrichment.correlation import apply_correlation
 
-    return apply_correlation(verdict, parsed_event, now, dependencies)
+    return apply_correlation(verdict, parsed_event, now, dependencies, with_name)
 
 
 def _is_device_code_or_approval(sign_in: SignIn) -> bool:
@@ -215,6 +259,21 @@ def _is_device_code_or_approval(sign_in: SignIn) -> bool:
     if sign_in.outcome != "success":
         return False
     return sign_in.kind == IDENTITY_CENTER or sign_in.grant == DEVICE_CODE_GRANT
+
+
+def _prepare_name_lookup(parsed_event: ParsedEvent, dependencies: Dependencies) -> WithName:
+    """Return a function that returns the event with the user's name; it looks it up only once."""
+
+    @functools.cache
+    def with_name() -> ParsedEvent:
+        """Return the event with the user's name instead of the id, if it can be found."""
+        if not isinstance(parsed_event, SignIn):
+            return parsed_event
+        from signwatch.enrichment import identity_store
+
+        return identity_store.with_name(parsed_event, dependencies)
+
+    return with_name
 
 
 def _compute_delay_seconds(parsed_event: ParsedEvent, now: float) -> int | None:
@@ -299,6 +358,7 @@ def _send_alert(
     delay_seconds: int | None,
     now: float,
     dependencies: Dependencies,
+    with_name: WithName,
     *,
     via: str,
 ) -> None:
@@ -310,14 +370,12 @@ def _send_alert(
     from signwatch.alerting.delivery import DeliveryError, deliver
     from signwatch.alerting.message import compose
     from signwatch.enrichment.correlation import record_alert
-    from signwatch.enrichment.identity_store import with_name
 
     settings = dependencies.settings
     sign_in_to_show = sign_in
     reached_somebody = False
     try:
-        if isinstance(sign_in, SignIn):
-            sign_in_to_show = with_name(sign_in, dependencies)
+        sign_in_to_show = with_name()
         message = compose(
             sign_in_to_show,
             verdict,

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     later_queue_url: str
     raw_event_log_group_name: str
     trail_log_group_name: str  # empty if the trail has none
+    texts_an_hour: str  # a number, parsed where it is needed: a bad one stops no alert
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:

@@ -189,6 +189,7 @@ class TestEnvironment:
             AlertOff="no-mfa",
             AlertOn="right-password-without-a-sign-in",
             TimeZone="Europe/Berlin",
+            TextsAnHour="30",
         )["lambda"]
         assert stack.properties("Function")["Environment"]["Variables"] == {
             "NAME_PREFIX": "signwatch",
@@ -199,6 +200,7 @@ class TestEnvironment:
             "ALERT_OFF": "no-mfa",
             "ALERT_ON": "right-password-without-a-sign-in",
             "TIME_ZONE": "Europe/Berlin",
+            "TEXTS_AN_HOUR": "30",
             "ALERT_TOPIC_ARN": TOPIC_ARN,
             "TWILIO_SECRET_ARN": "<TwilioSecret>",
             "TWILIO_BASE_URL": "https://api.twilio.com",
@@ -222,6 +224,7 @@ class TestEnvironment:
             "AlertOff": "x" * declared["AlertOff"]["MaxLength"],
             "AlertOn": "x" * declared["AlertOn"]["MaxLength"],
             "TimeZone": "x" * declared["TimeZone"]["MaxLength"],
+            "TextsAnHour": str(declared["TextsAnHour"]["MaxValue"]),
             "NamePrefix": "a" * declared["NamePrefix"]["MaxLength"],
             "TwilioBaseUrl": f"https://api.{'e' * 63}.{'r' * 63}.twilio.com",
         }

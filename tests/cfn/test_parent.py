@@ -33,6 +33,7 @@ DEFAULTS = {
     "AlertOff": "",
     "AlertOn": "",
     "TimeZone": "",
+    "TextsAnHour": 20,
     "IdentityStoreKeyArn": "",
     "LogRetentionDays": 365,
     "TrailMode": "create",

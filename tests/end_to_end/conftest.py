@@ -31,7 +31,8 @@ def bootstrap_account(
     @contextmanager
     def bootstrap(account_id: str, label: str = "test") -> Iterator[LocalDeployment]:
         folder = tmp_path_factory.mktemp("account")
-        parameters = {"KnownNetworks": RECOGNISED_NETWORKS}
+        # The tests of a module share an account; all of their texts are sent.
+        parameters = {"KnownNetworks": RECOGNISED_NETWORKS, "TextsAnHour": "200"}
         if label:
             parameters["AccountLabel"] = label
         with rehearsal.use_account(

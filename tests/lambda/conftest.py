@@ -8,7 +8,7 @@ import pytest
 
 from signwatch import dependencies
 from signwatch.alerting import sms
-from signwatch.enrichment import allowance_store, identity_store
+from signwatch.enrichment import allowance_store, correlation, identity_store
 from tests.support.dependencies import KEYS, World
 from tests.support.twilio import Twilio
 from tooling.local.twilio_server import TwilioServer
@@ -38,6 +38,7 @@ def clear_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what an earlier test cached, and the pauses between attempts."""
     monkeypatch.setattr(dependencies, "_clients", {})
     monkeypatch.setattr(identity_store, "_cache", {})
+    monkeypatch.setattr(correlation, "_uncounted_alerts", {})
     monkeypatch.setattr(sms, "_cache", {})
     monkeypatch.setattr(allowance_store, "_cache", {})
     monkeypatch.setattr(sms, "PAUSE_SECONDS", 0.0)

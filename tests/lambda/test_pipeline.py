@@ -196,7 +196,7 @@ def test_ledger_key_is_the_account_and_the_event_id(world: World, twilio: Twilio
     sign_in = event("iam-user-signs-in-with-mfa")
     result = process(sign_in, world.dependencies(twilio_base_url=twilio.url))
     assert result == {"event_id": sign_in["detail"]["eventID"], "verdict": "alert"}
-    assert list(world.table.items) == [f"111122223333#{sign_in['detail']['eventID']}"]
+    assert f"111122223333#{sign_in['detail']['eventID']}" in world.table.items
 
 
 def test_text_has_the_accounts_label_and_the_delay(world: World, twilio: Twilio) -> None:

@@ -22,6 +22,7 @@ KEYS = (
     "LATER_QUEUE_URL",
     "RAW_EVENT_LOG_GROUP_NAME",
     "TRAIL_LOG_GROUP_NAME",
+    "TEXTS_AN_HOUR",
 )
 LISTS = ("account_labels", "alert_off", "alert_on", "allowed_vpc_endpoint_ids")
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from signwatch.alerting.ledger import Channel, Entry, LeaseHeldError, Ledger
+from signwatch.enrichment.burst_store import BurstStore, Count
 from signwatch.enrichment.state import State
+from signwatch.later import NotYetError
 from tests.support.dependencies import SETTINGS, Table
 from tests.support.emulator import EmulatorAccount
 
@@ -54,9 +56,45 @@ def test_claim_holds_until_it_expires(dynamodb: Any) -> None:
     assert (state.get("a", NOW + 180), state.get("a", NOW + 181)) == ("one", "")
 
 
-def test_failures_are_counted_once_and_up_to_the_maximum(dynamodb: Any) -> None:
+def test_value_is_replaced_only_if_it_is_the_one_that_was_read(dynamodb: Any) -> None:
     state = State(dynamodb, NAME)
-    counts = [state.count_recent("a", f"event-{number}", NOW)[0] for number in range(52)]
-    assert counts == [*range(1, 51), 51, 51]
-    assert state.count_recent("a", "event-0", NOW) == (50, True)
-    assert state.count_recent("a", "event-51", NOW + 900) == (1, True)
+    assert state.replace("a", "", "one", NOW, 60)
+    assert not state.replace("a", "", "two", NOW, 60)
+    assert not state.replace("a", "two", "three", NOW, 60)
+    assert state.replace("a", "one", "two", NOW, 60)
+    assert state.get("a", NOW) == "two"
+
+
+def test_burst_is_counted_claimed_and_closed(dynamodb: Any) -> None:
+    """The 1st, 3rd and 10th of twelve events claim a level; each is counted once."""
+    store = BurstStore(dynamodb, NAME, "111122223333")
+    hour = NOW // 3600
+
+    def count(number: int) -> Count:
+        origin = (f"198.51.100.{number}", "Anaya")
+        return store.count_event("others", f"event-{number}", hour - number % 2, NOW, origin=origin)
+
+    counts = [count(number) for number in range(12)]
+    assert [each.level for each in counts] == [1, 0, 3, 0, 0, 0, 0, 0, 0, 10, 0, 0]
+    assert [count(number) for number in (2, 9)] == [counts[2], counts[9]]
+    assert count(4)[:3] == (12, 2, 0)
+    store.start_closing("event-1", NOW)
+    store.start_closing("event-3", NOW)  # one waits already
+    with pytest.raises(NotYetError):
+        store.find_closing("event-1", NOW + 3600)
+    assert not count(12).needs_closing
+    assert store.find_closing("event-3", NOW + 7200) is None
+    closing = store.find_closing("event-1", NOW + 7200)
+    assert closing is not None
+    (stream,) = closing.streams
+    assert (stream.stream, stream.number, stream.hours, stream.names) == (
+        "others",
+        13,
+        2,
+        ("Anaya",),
+    )
+    assert sorted(stream.sources) == sorted(f"198.51.100.{number}" for number in range(10))
+    store.finish_closing(closing)
+    assert store.find_closing("event-1", NOW + 7200) is None
+    assert "Anaya" not in str(store.get())
+    assert count(13).needs_closing

@@ -93,15 +93,16 @@ class Table(Client):
         item = copy.deepcopy(self.items.get(request["Key"]["alert"]["S"]))
         return {"Item": item} if item else {}
 
-    def update_item(self, **request: Any) -> None:
+    def update_item(self, **request: Any) -> dict[str, Any]:
         self.call("update_item")
         key = request["Key"]
         update = dynamodb.insert_names(request, "UpdateExpression")
         with self.lock:
             self._check_condition(request, key)
             item = copy.deepcopy(self.items.get(key["alert"]["S"], key))
-            dynamodb.apply_update(update, item, request["ExpressionAttributeValues"])
+            dynamodb.apply_update(update, item, request.get("ExpressionAttributeValues", {}))
             self.items[key["alert"]["S"]] = item
+        return {"Attributes": copy.deepcopy(item)} if request.get("ReturnValues") else {}
 
     def _check_condition(self, request: dict[str, Any], key: dict[str, Any]) -> None:
         assert request["TableName"] == SETTINGS.ledger_table_name

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 COMPARISONS = {"=": operator.eq, "<": operator.lt, "<=": operator.le}
-CLAUSE = re.compile(r"(?:(?:SET|,) ([\w.]+) =|ADD (\w+)) (:\w+) ?")
+ACTION = re.compile(r"(SET|ADD|REMOVE) (.+?)(?= (?:SET|ADD|REMOVE) |$)")
 
 
 def insert_names(request: dict[str, Any], parameter: str) -> str:
@@ -46,27 +46,46 @@ def _is_term_met(term: str, item: dict[str, Any], values: dict[str, Any]) -> boo
     raise ValueError(f"unknown form of a condition: {term}")
 
 
-def _compare(first: dict[str, str], comparison: str, second: dict[str, str]) -> bool:
+def _compare(first: dict[str, Any], comparison: str, second: dict[str, Any]) -> bool:
     """Compare two numbers, or whether two values of any type are equal."""
     if "N" in first and "N" in second:
         return bool(COMPARISONS[comparison](int(first["N"]), int(second["N"])))
+    if "SS" in first and "SS" in second and comparison == "=":
+        return sorted(first["SS"]) == sorted(second["SS"])
     if comparison != "=":
         raise ValueError(f"not numbers: {first} {comparison} {second}")
     return first == second
 
 
 def apply_update(expression: str, item: dict[str, Any], values: dict[str, Any]) -> None:
-    """Change an item: SET a path to a value, or ADD strings to a set."""
-    if CLAUSE.sub("", expression):
+    """Change an item: SET a path to a value, ADD strings to a set or to a number, or REMOVE."""
+    if ACTION.sub("", expression).strip():
         raise ValueError(f"unknown form of an update: {expression}")
-    for path, set_name, placeholder in CLAUSE.findall(expression):
+    for action, clauses in ACTION.findall(expression):
+        for clause in clauses.split(", "):
+            _apply_clause(action, clause, item, values)
+
+
+def _apply_clause(action: str, clause: str, item: dict[str, Any], values: dict[str, Any]) -> None:
+    """Apply one clause of an action, such as ``name = :value``, to an item."""
+    form = {"SET": r"([\w.]+) = (:\w+)", "ADD": r"(\w+) (:\w+)", "REMOVE": r"(\w+)()"}[action]
+    match = re.fullmatch(form, clause)
+    if not match:
+        raise ValueError(f"unknown form of an update: {action} {clause}")
+    path, placeholder = match.groups()
+    if action == "REMOVE":
+        item.pop(path, None)
+    elif action == "ADD":
         value = values[placeholder]
-        if set_name:
-            strings = item.get(set_name, {"SS": []})["SS"]
-            item[set_name] = {"SS": sorted({*strings, *value["SS"]})}
-            continue
+        if "N" in value:
+            number = int(item.get(path, {"N": "0"})["N"]) + int(value["N"])
+            item[path] = {"N": str(number)}
+        else:
+            strings = item.get(path, {"SS": []})["SS"]
+            item[path] = {"SS": sorted({*strings, *value["SS"]})}
+    else:
         *parents, name = path.split(".")
         target = item
         for parent in parents:
             target = target[parent]["M"]
-        target[name] = value
+        target[name] = values[placeholder]

@@ -24,8 +24,9 @@ from signwatch.detection.signin import (
     read_unfinished,
 )
 from signwatch.detection.verdict import (
+    OTHER_FAILURES,
     RIGHT_PASSWORD,
-    ROOT_FAILURE,
+    RIGHT_PASSWORDS,
     Verdict,
     format_cause,
     judge,
@@ -44,10 +45,8 @@ SENT_ONCE_A_DAY_REASON = "reported once a day; shown each time here"
 MAILED_ONCE_A_DAY_REASON = (
     "mailed once a day, not where the person last signed in; shown each time here"
 )
-FAILURES_REASON = "texted from the third failure in 15 minutes on; shown each time here"
-ROOT_FAILURES_REASON = (
-    "texted at the first and from the third in 15 minutes on; shown each time here"
-)
+FAILURES_REASON = "mailed at the 1st, texted at the 3rd, 10th and so on; shown each time here"
+COUNTED_REASON = "texted at the 1st, 3rd, 10th and so on; shown each time here"
 CONSOLE_LINK_REASON = "counted with the console sign-in that follows; shown by itself here"
 APPROVAL_REASON = "where it was approved is not known here"
 UNFINISHED_NOTE = "noted if no sign-in follows within 15 minutes"
@@ -146,17 +145,21 @@ def _is_device_code(parsed_event: ParsedEvent) -> bool:
 def _describe_effect_of_other_events(verdict: Verdict) -> str:
     """Return a reason that says how other events may change this alert; empty if they do not.
 
-    An alert with a ``deduplication_key`` is sent once a day. ``grouped`` is "failures" for a failed
-    sign-in, which is counted together with other failed ones. It is "linked" for a console link, a
-    URL that signs its reader in, which is counted together with the console sign-in after it.
+    An alert with a ``deduplication_key`` is sent once a day. One with a ``stream``, as a failed
+    sign-in has, is counted together with others. ``grouped`` is "linked" for a console link, a URL
+    that signs its reader in, which is counted together with the console sign-in after it.
     """
     if verdict.deduplication_key:
         return SENT_ONCE_A_DAY_REASON if verdict.send_text else MAILED_ONCE_A_DAY_REASON
     if verdict.grouped == "linked":
         return CONSOLE_LINK_REASON
-    if verdict.grouped != "failures":
-        return ""
-    return ROOT_FAILURES_REASON if ROOT_FAILURE in verdict.causes else FAILURES_REASON
+    if verdict.stream == OTHER_FAILURES:
+        return FAILURES_REASON
+    is_counted = verdict.stream not in (
+        "",
+        RIGHT_PASSWORDS,
+    )  # a right password has a reason already
+    return COUNTED_REASON if is_counted else ""
 
 
 def _add_reason(verdict: Verdict, reason: str) -> Verdict:

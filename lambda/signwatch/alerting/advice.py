@@ -19,9 +19,12 @@ from signwatch.detection.verdict import (
     APPROVAL_UNKNOWN,
     DEVICE_CODE,
     NO_MFA,
+    RECOVERIES,
     RIGHT_PASSWORD,
+    RIGHT_PASSWORDS,
     SESSION_ELSEWHERE,
     SOURCE_INSIDE_AWS,
+    UNREADABLE_EVENTS,
     UNRECOGNISED_SOURCE,
 )
 
@@ -99,7 +102,24 @@ IAM_USER = (
     "If it was nobody you know: change the password, delete the user's access keys, and end the "
     "sessions."
 )
+GUESSING = (
+    "If you do not know these addresses: somebody is guessing passwords. Nobody got in by these. "
+    "Make sure that MFA is on for everybody, and that no password is used elsewhere."
+)
+TOO_MANY_TEXTS = (
+    "Read the e-mails of the last hour now. TextsAnHour sets how many texts are sent in an hour."
+)
 LOOK_UP = "In any case, look up in CloudTrail what was done."
+
+
+def advise_on_stream(stream: str) -> str:
+    """Return what to do about many events of a stream (verdict.STREAMS)."""
+    advice = {
+        RECOVERIES: ROOT_RECOVERY,
+        UNREADABLE_EVENTS: UNREADABLE,
+        RIGHT_PASSWORDS: PASSWORD_KNOWN,
+    }
+    return advice.get(stream, GUESSING)
 
 
 def advise(sign_in: SignIn | Unreadable, verdict: Verdict) -> list[str]:

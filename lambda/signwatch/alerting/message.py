@@ -14,11 +14,24 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from signwatch import gsm7
-from signwatch.alerting.advice import advise
+from signwatch.alerting.advice import (
+    IDENTITY_CENTER_USER,
+    LOOK_UP,
+    TOO_MANY_TEXTS,
+    advise,
+    advise_on_stream,
+)
 from signwatch.detection import networks
+from signwatch.detection.bursts import (
+    BurstClosing,
+    Closing,
+    FurtherEvent,
+    SignInClosing,
+    TextsClosing,
+)
 from signwatch.detection.record import parse_time
 from signwatch.detection.signin import DEVICE_CODE_GRANT, SignIn, Unreadable
-from signwatch.detection.verdict import APPROVAL_UNKNOWN, DEVICE_CODE
+from signwatch.detection.verdict import APPROVAL_UNKNOWN, DEVICE_CODE, STREAMS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +62,7 @@ CLIENT_MAX_SEPTETS = 36  # if the other fields leave so much
 USER_ID_PATTERN = r"(?:[0-9a-fA-F]{10}-)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 CACHED_ACCOUNTS = 64  # whose form in a text is remembered; most alerts are about the same few
 ID_CHARACTERS = frozenset("0123456789abcdefABCDEF-")
+COUNTED_LINE = "Further ones are counted and told together."
 MFA_LINES = {
     "yes": "MFA yes",
     "no": "MFA NO",
@@ -106,12 +120,89 @@ def compose(
     """
     options = _Options(label, delay_seconds, zone, known_networks)
     account = format_account(sign_in.account, label)
-    event = _describe_event(sign_in)
+    event = _describe_event(sign_in, verdict)
     subject = f"{_format_severity(verdict)}AWS sign-in alert, account {account}: {event}"
     ascii_subject = subject.encode("ascii", "replace").decode()
     body = _compose_body(sign_in, verdict, _make_lines(sign_in, verdict, options, EMAIL_FORM))
     text = _compose_text(sign_in, verdict, options)
     return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], body)
+
+
+def compose_closing(closing: Closing, *, label: str) -> Message:
+    """Compose the message about events that were only counted, or sent without a text.
+
+    ``label`` is the owner's name for the account, empty if there is none.
+    """
+    if isinstance(closing, TextsClosing):
+        account, parts = format_account("", label or "any"), _make_texts_parts(closing)
+    elif isinstance(closing, SignInClosing):
+        account, parts = format_account(closing.account, label), _make_sign_in_parts(closing)
+    else:
+        account, parts = format_account(closing.account, label), _make_burst_parts(closing)
+    title = f"AWS SIGN-IN ALERT account {account}"
+    text = gsm7.truncate("\n".join([title, *parts.text]), TEXT_MAX_SEPTETS)
+    subject = f"AWS sign-in alert, account {account}: {parts.subject}"
+    ascii_subject = subject.encode("ascii", "replace").decode()
+    return Message(text, ascii_subject[:SUBJECT_MAX_CHARS], "\n".join([title, *parts.body]))
+
+
+class _ClosingParts(NamedTuple):
+    """The parts of a closing message, without the account."""
+
+    subject: str
+    text: list[str]  # lines
+    body: list[str]
+
+
+def _make_burst_parts(closing: BurstClosing) -> _ClosingParts:
+    """Return what is told about each stream of a burst."""
+    numbers = [
+        f"{STREAMS[each.stream].capitalize()}: {each.number} in {each.hours} h"
+        for each in closing.streams
+    ]
+    body = ["Not every one of these had an alert of its own."]
+    for number, each in zip(numbers, closing.streams, strict=True):
+        sources = [_format_source(source, "", SOURCE_MAX_SEPTETS) for source in each.sources]
+        names = [f'"{gsm7.escape_name(name)}"' for name in each.names]
+        body += ["", number]
+        if sources:
+            body.append(f"From, the first few: {', '.join(sources)}")
+        if names:
+            body.append(f"Who, the first few: {', '.join(names)}")
+        body.append(advise_on_stream(each.stream))
+    return _ClosingParts("; ".join(numbers), [*numbers, "The e-mail says from where."], body)
+
+
+def _make_texts_parts(closing: TextsClosing) -> _ClosingParts:
+    """Return what is told about texts that were left out."""
+    number = f"Alerts without a text: {closing.number}"
+    reason = f"They came by e-mail only, after {closing.texts_an_hour} texts in an hour."
+    body = [number, reason, "", TOO_MANY_TEXTS]
+    return _ClosingParts(number, [number, reason, "Read the e-mails now."], body)
+
+
+def _make_sign_in_parts(closing: SignInClosing) -> _ClosingParts:
+    """Return what is told about the events of one Identity Center sign-in after its text."""
+    tag = _format_id(closing.tag, ID_MAX_SEPTETS)
+    number = f"Further events of the sign-in with Id {tag}: {len(closing.events)}"
+    body = [
+        number,
+        f'Who: "{gsm7.escape_name(closing.who)}"',
+        f"From: {_format_source(closing.source, '', SOURCE_MAX_SEPTETS)}",
+        *map(_describe_further_event, closing.events),
+        "",
+        IDENTITY_CENTER_USER,
+        LOOK_UP,
+    ]
+    return _ClosingParts(number, [number], body)
+
+
+def _describe_further_event(event: FurtherEvent) -> str:
+    """Return a line like '10:12:31 UTC Role keys, role "Admin" in 111122223333'."""
+    time = parse_time(event.time)
+    clock_time = f"{time:%H:%M:%S} UTC " if time else ""
+    role = f', role "{gsm7.escape_name(event.role)}"' if event.role else ""
+    return f"{clock_time}{event.what}{role} in {_format_account_number(event.account, EMAIL_FORM)}"
 
 
 def compose_text(
@@ -168,13 +259,14 @@ def format_account(account: str, label: str) -> str:
     return f"...{account[-4:]}" if is_number else "unknown"
 
 
-def _describe_event(sign_in: SignIn | Unreadable) -> str:
-    """Return what happened, such as "Console sign-in FAILED"."""
+def _describe_event(sign_in: SignIn | Unreadable, verdict: Verdict) -> str:
+    """Return what happened, such as "Console sign-in FAILED, 10 in 1 h"."""
+    number = f", {verdict.number} in {verdict.hours} h" if verdict.number > 1 else ""
     if isinstance(sign_in, SignIn):
         has_failed = sign_in.outcome == "failure"
-        return f"{sign_in.what} FAILED" if has_failed else sign_in.what
+        return f"{sign_in.what}{' FAILED' if has_failed else ''}{number}"
     event_name = gsm7.sanitise(sign_in.event_name, EVENT_NAME_MAX_SEPTETS)
-    return f"Unreadable sign-in ({event_name or 'unnamed event'})"
+    return f"Unreadable sign-in ({event_name or 'unnamed event'}){number}"
 
 
 def _make_detail_lines(
@@ -184,7 +276,7 @@ def _make_detail_lines(
 
     ``source`` is formatted already (see _format_source).
     """
-    event = _describe_event(sign_in)
+    event = _describe_event(sign_in, verdict)
     who = f'"{_format_name(sign_in, form)}"'
     from_line = f"From: {source}"
     if isinstance(sign_in, Unreadable):
@@ -347,6 +439,7 @@ def _compose_body(sign_in: SignIn | Unreadable, verdict: Verdict, lines: list[st
     more_lines = [
         *_make_full_name_lines(sign_in),
         f"Why: {reasons}",
+        *([COUNTED_LINE] if verdict.number else []),
         f"CloudTrail event: {event_id}",
         f"Account: {account}",
         "",

@@ -41,11 +41,34 @@ SESSION_ELSEWHERE = "session used elsewhere"
 PASSWORD_RECOVERY = "password recovery"  # noqa: S105 - the name of a cause
 AWS_ANOMALY = "AWS anomaly"
 BEING_REPORTED = "being reported; looked at again in 15 minutes"
+ROOT_SUCCESS = "root success"
+ROOT_SESSION = "root session"
+ASSUME_ROOT = "assume root"
+UNKNOWN_SUCCESS = "success of an unknown kind of user"
+# Such alerts are never counted together, and their texts have no limit: they are about root, or may
+# be, or AWS itself sends them.
+UNLIMITED_REASONS = frozenset(
+    {ROOT_SUCCESS, ROOT_SESSION, ASSUME_ROOT, UNKNOWN_SUCCESS, AWS_ANOMALY}
+)
+
+# The streams of events that anybody can cause, or many of them (see detection/bursts).
+ROOT_FAILURES = "root"
+OTHER_FAILURES = "others"
+RECOVERIES = "recoveries"
+UNREADABLE_EVENTS = "unreadable"
+RIGHT_PASSWORDS = "passwords"
+STREAMS = {  # what a message calls the events of each stream
+    ROOT_FAILURES: "failed sign-ins of root",
+    OTHER_FAILURES: "failed sign-ins",
+    RECOVERIES: "password recoveries of root",
+    UNREADABLE_EVENTS: "unreadable sign-in events",
+    RIGHT_PASSWORDS: "right passwords without a sign-in",
+}
 
 # Kinds of path (see sign_in_paths)
 ALWAYS_ALERT_BY_KIND = {  # the reason; these alert from every source, even if they fail
     "password-recovery": PASSWORD_RECOVERY,
-    "assume-root": "assume root",
+    "assume-root": ASSUME_ROOT,
     "anomaly": AWS_ANOMALY,
 }
 CAUSE_BY_KIND = {  # these have causes of their own, so that each can be switched off by itself
@@ -89,7 +112,6 @@ CAUSES = (  # can be switched off with AlertOff
 # What AlertOn can make louder: an alert from recognised sources too, a text besides the e-mail, an
 # alert in place of a note.
 OPT_IN_CAUSES = (RIGHT_PASSWORD, SESSION_ELSEWHERE, *OPT_IN_CAUSE_BY_KIND.values())
-TEXT_MIN_FAILURES = 3  # within 15 minutes
 
 
 class Verdict(NamedTuple):
@@ -97,7 +119,8 @@ class Verdict(NamedTuple):
 
     ``causes`` can be switched: if all are switched off, an alert becomes a note; if one is switched
     on, a note becomes an alert. ``grouped`` is "failures" for a failure that is counted together
-    with others, "linked" for a console link or the console sign-in that follows it.
+    with others, "linked" for a console link or the console sign-in that follows it, "sign-in" for
+    what an Identity Center sign-in causes after its first alert.
     """
 
     level: str  # alert, note (logged and counted), recognised, ignored
@@ -108,6 +131,14 @@ class Verdict(NamedTuple):
     grouped: str = ""
     send_text: bool = True  # False: the alert is sent only by e-mail
     is_pending: bool = False  # another alert with this deduplication key is being delivered
+    stream: str = ""  # of STREAMS; "" if strangers cannot cause it
+    number: int = 0  # of the events of its stream, with this one, within so many hours
+    hours: int = 0
+
+    @property
+    def has_text_limit(self) -> bool:
+        """Whether its text counts among those of an hour: not if it is about root."""
+        return UNLIMITED_REASONS.isdisjoint(self.reasons)
 
 
 # Most sign-ins get one of these two, so they are made only once.
@@ -149,7 +180,8 @@ def judge(
         )
         return _apply_switches(verdict, off, on) if off or on else verdict
     if isinstance(parsed_event, Unreadable):
-        return Verdict("alert", "normal", (f"unreadable: {parsed_event.reason}",))
+        reasons = (f"unreadable: {parsed_event.reason}",)
+        return Verdict("alert", "normal", reasons, stream=UNREADABLE_EVENTS)
     if isinstance(parsed_event, Step):
         return Verdict("ignored", "", (f"step: {parsed_event.reason}",))
     return Verdict("ignored", "", ("not a sign-in",))
@@ -175,18 +207,32 @@ def mark_linked(verdict: Verdict) -> Verdict:
     return verdict._replace(reasons=(*verdict.reasons, "after a console link"), grouped="linked")
 
 
-def apply_failure_count(verdict: Verdict, failures: int, *, is_first: bool) -> Verdict:
-    """Add the number of recent failures to the verdict on one, and decide if a text is sent.
+def mark_grouped(verdict: Verdict, group_id: str) -> Verdict:
+    """Return the verdict on an alert as a note: it belongs to a sign-in that was told already."""
+    return Verdict("note", "", (*verdict.reasons, f"told with {group_id}"), grouped="sign-in")
 
-    ``failures`` is their number within 15 minutes, this one included; ``is_first`` says that this
-    one is the earliest of them. A text is sent if there are TEXT_MIN_FAILURES or more, and for the
-    first one of root. Otherwise only the e-mail is sent.
-    """
-    is_first_root_failure = is_first and ROOT_FAILURE in verdict.causes
-    return verdict._replace(
-        reasons=(*verdict.reasons, f"{failures} failures within 15 minutes"),
-        send_text=failures >= TEXT_MIN_FAILURES or is_first_root_failure,
-    )
+
+def mark_text_skipped(verdict: Verdict) -> Verdict:
+    """Return the verdict on an alert that is sent by e-mail only: too many texts in an hour."""
+    return verdict._replace(reasons=(*verdict.reasons, "too many texts"), send_text=False)
+
+
+def mark_uncounted(verdict: Verdict) -> Verdict:
+    """Return the verdict on an event of a stream as a note, because it could not be counted."""
+    return Verdict("note", "", (*verdict.reasons, "not counted"), grouped=verdict.grouped)
+
+
+def apply_count(verdict: Verdict, number: int, hours: int) -> Verdict:
+    """Add the number of the events of its stream, within so many hours, to the verdict on one."""
+    reasons = verdict.reasons
+    if number > 1:
+        reasons += (f"{number} {STREAMS[verdict.stream]} within {hours} h",)
+    return verdict._replace(reasons=reasons, number=number, hours=hours)
+
+
+def mark_counted(verdict: Verdict) -> Verdict:
+    """Return the verdict on an event of a stream as a note: it is told with others, later."""
+    return Verdict("note", "", verdict.reasons, grouped=verdict.grouped)
 
 
 def _find_source_reason(sign_in: SignIn, *, recognised: bool) -> str:
@@ -237,9 +283,9 @@ def _judge_possible_root(sign_in: SignIn, source_reason: str) -> Verdict:
     """
     key = _make_key_of_repeated(sign_in)
     if sign_in.identity == "root":
-        reasons = ("root success", source_reason)
+        reasons = (ROOT_SUCCESS, source_reason)
         return Verdict("alert", "high", reasons, deduplication_key=key)
-    reasons = ("success of an unknown kind of user", source_reason)
+    reasons = (UNKNOWN_SUCCESS, source_reason)
     return Verdict("alert", "normal", reasons, deduplication_key=key)
 
 
@@ -248,7 +294,10 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
     reason = ALWAYS_ALERT_BY_KIND[sign_in.kind]
     severity = "high" if sign_in.outcome == "success" else "normal"
     causes = (reason,) if reason in CAUSES else ()  # not every one can be switched off
-    return Verdict("alert", severity, (reason, source_reason), causes)
+    verdict = Verdict("alert", severity, (reason, source_reason), causes)
+    if reason == PASSWORD_RECOVERY:
+        return verdict._replace(stream=RECOVERIES)
+    return verdict
 
 
 def _judge_opt_in(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -257,8 +306,10 @@ def _judge_opt_in(sign_in: SignIn, source_reason: str) -> Verdict:
     has_failed = sign_in.outcome != "success"
     reasons = (cause, FAILURE, source_reason) if has_failed else (cause, source_reason)
     causes = () if source_reason == RECOGNISED_SOURCE else (cause,)
-    grouped = "failures" if has_failed else ""
-    return Verdict("note", "", reasons, causes, grouped=grouped)
+    verdict = Verdict("note", "", reasons, causes)
+    if has_failed:
+        return verdict._replace(grouped="failures", stream=OTHER_FAILURES)
+    return verdict
 
 
 def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -274,7 +325,7 @@ def _judge_session_use(sign_in: SignIn, source_reason: str) -> Verdict:
     key = f"{sign_in.account}#{sign_in.who}#{SESSION_USE}#{sign_in.site}"
     reasons = (SESSION_ELSEWHERE, source_reason)
     if sign_in.identity == "root":
-        return Verdict("alert", "high", (*reasons, "root session"), deduplication_key=key)
+        return Verdict("alert", "high", (*reasons, ROOT_SESSION), deduplication_key=key)
     if sign_in.identity == "unknown":
         return Verdict("alert", "normal", reasons, deduplication_key=key)
     return Verdict("alert", "normal", reasons, (SESSION_ELSEWHERE,), key, send_text=False)
@@ -284,15 +335,17 @@ def _judge_failure(sign_in: SignIn, source_reason: str) -> Verdict:
     """Judge a failure: an alert if somebody may be guessing a password, otherwise a note."""
     if sign_in.kind == UNFINISHED:
         return _judge_right_password(sign_in, source_reason)
+    stream = OTHER_FAILURES
     if sign_in.identity == "root":
-        cause = ROOT_FAILURE
+        cause, stream = ROOT_FAILURE, ROOT_FAILURES
     elif _may_be_root(sign_in):
         cause = UNKNOWN_FAILURE
     elif source_reason == RECOGNISED_SOURCE or sign_in.kind in PROGRAM_KINDS:
         return Verdict("note", "", (FAILURE, source_reason))
     else:
         cause = FAILURE
-    return Verdict("alert", "normal", (cause, source_reason), (cause,), grouped="failures")
+    reasons = (cause, source_reason)
+    return Verdict("alert", "normal", reasons, (cause,), grouped="failures", stream=stream)
 
 
 def _judge_right_password(sign_in: SignIn, source_reason: str) -> Verdict:
@@ -302,13 +355,15 @@ def _judge_right_password(sign_in: SignIn, source_reason: str) -> Verdict:
     then sent until the owner switches both causes off.
     """
     reasons = (RIGHT_PASSWORD, source_reason)
+    causes: tuple[str, ...] = (RIGHT_PASSWORD,)
+    level, severity = "alert", "normal"
     if sign_in.identity == "root":
-        return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD, ROOT_FAILURE))
-    if sign_in.identity == "unknown":  # only console users can be unknown here
-        return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD, UNKNOWN_FAILURE))
-    if source_reason == RECOGNISED_SOURCE:
-        return Verdict("note", "", reasons, (RIGHT_PASSWORD,))
-    return Verdict("alert", "normal", reasons, (RIGHT_PASSWORD,))
+        causes += (ROOT_FAILURE,)
+    elif sign_in.identity == "unknown":  # only console users can be unknown here
+        causes += (UNKNOWN_FAILURE,)
+    elif source_reason == RECOGNISED_SOURCE:
+        level, severity = "note", ""
+    return Verdict(level, severity, reasons, causes, stream=RIGHT_PASSWORDS)
 
 
 def _judge_device_code(

@@ -8,6 +8,8 @@ If the table cannot be read, the alert is sent unchanged. Terms:
 - A console link opens the console without a password. Its use is recorded as a console sign-in.
 - A session use is an event with a session that a sign-in opened, such as a refreshed token. It is
   nothing new at the site (network of a home, a hotel) where the person last signed in.
+- A stream is a kind of event that anybody can cause, such as wrong passwords. Its events are
+  counted (see burst_store), and few of them are sent.
 - A claim holds back other alerts with the same deduplication key while one of them is delivered. If
   that one reaches somebody, the claim becomes a report, which suppresses them for a day.
 
@@ -20,23 +22,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from signwatch import log
+from signwatch import later, log
+from signwatch.detection.bursts import HOUR_SECONDS, is_texted
+from signwatch.detection.envelope import BURST_END
 from signwatch.detection.networks import pack_address
 from signwatch.detection.record import digest, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
 from signwatch.detection.signin import SignIn, Unreadable
 from signwatch.detection.verdict import (
     RECOGNISED_SOURCE,
-    ROOT_FAILURE,
     Verdict,
-    apply_failure_count,
+    apply_count,
+    mark_counted,
+    mark_grouped,
     mark_linked,
     mark_repeated,
     mark_site_of_last_sign_in,
+    mark_text_skipped,
+    mark_uncounted,
 )
+from signwatch.enrichment import sign_in_group, text_budget
+from signwatch.enrichment.burst_store import BurstStore
 from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from signwatch.dependencies import Dependencies
 
 CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
@@ -46,6 +57,12 @@ ANSWER_SECONDS = 14 * DAY_SECONDS  # no queue keeps an event for longer
 MAX_STORED_SIGN_INS = 20  # of one person, within a day
 REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
 RECOGNISED_WORD = "recognised"  # in the string of a StoredSignIn
+# An older event has come back from a queue. It counts as if it had happened this long ago.
+MAX_COUNTED_AGE_SECONDS = 2 * HOUR_SECONDS
+# The last resort while the table is down: alerts of streams that one process sends in an hour.
+UNCOUNTED_ALERTS_AN_HOUR = 3
+
+_uncounted_alerts: dict[str, float] = {}  # when this process sent them, by event id
 
 
 class StoredSignIn(NamedTuple):
@@ -199,31 +216,45 @@ def _store_recent(key: str, sign_in: StoredSignIn, now: float, state: State) -> 
 
 
 def apply_correlation(
-    verdict: Verdict, sign_in: SignIn | Unreadable, now: float, dependencies: Dependencies
+    verdict: Verdict,
+    sign_in: SignIn | Unreadable,
+    now: float,
+    dependencies: Dependencies,
+    with_name: Callable[[], SignIn],
 ) -> Verdict:
     """Return the verdict of an alert, adjusted by earlier events.
 
-    A repeated alert becomes a note, and so does a session use where the person last signed in. A
-    failure is counted together with the recent ones. A console sign-in is marked if it follows a
-    console link. Other verdicts are returned unchanged.
+    ``with_name`` returns the sign-in with the user's name if the record has only the id.
+
+    A repeated alert becomes a note, and so do a session use where the person last signed in, most
+    events of a stream, and what one Identity Center sign-in causes after its first alert. A console
+    sign-in is marked if it follows a console link. If too many texts were sent within the hour, the
+    alert is sent by e-mail only. Other verdicts are returned unchanged.
     """
-    is_console = isinstance(sign_in, SignIn) and sign_in.kind == "console"
-    if not (verdict.deduplication_key or verdict.grouped or is_console):
-        return verdict
     try:
         state = _open_state(dependencies)
-        if isinstance(sign_in, SignIn) and sign_in.kind == SESSION_USE:
-            last = _get_recent(_make_last_sign_in_key(sign_in), now, state)
-            if last and last[0].address_digest == digest(sign_in.site):
-                return mark_site_of_last_sign_in(verdict)
-        if verdict.deduplication_key:
-            return _deduplicate(verdict, sign_in, now, state)
-        if verdict.grouped == "failures":
-            return _count_failures(verdict, sign_in, now, state)
-        return _apply_console_link(verdict, sign_in, now, state)
-    except Exception as error:  # noqa: BLE001 - whatever fails, the alert is sent unchanged
+        if verdict.stream:
+            return _apply_count(verdict, sign_in, now, state, dependencies)
+        if isinstance(sign_in, SignIn):
+            verdict = _apply_earlier_sign_ins(verdict, sign_in, now, state)
+            verdict = _apply_text_limit(verdict, sign_in, now, state, dependencies, with_name)
+    except Exception as error:  # noqa: BLE001 - whatever fails, the alert is sent
         log.write_failure("state", error, now, event_id=sign_in.event_id)
-        return verdict
+        return _limit_uncounted(verdict, sign_in.event_id, now)
+    return verdict
+
+
+def _apply_earlier_sign_ins(verdict: Verdict, sign_in: SignIn, now: float, state: State) -> Verdict:
+    """Return the verdict on a success, adjusted by earlier ones of the same person."""
+    if sign_in.kind == SESSION_USE:
+        last = _get_recent(_make_last_sign_in_key(sign_in), now, state)
+        if last and last[0].address_digest == digest(sign_in.site):
+            return mark_site_of_last_sign_in(verdict)
+    if verdict.deduplication_key:
+        return _deduplicate(verdict, sign_in, now, state)
+    if sign_in.kind == "console" or verdict.grouped == "linked":
+        return _apply_console_link(verdict, sign_in, now, state)
+    return verdict
 
 
 def record_alert(
@@ -291,9 +322,7 @@ def _make_last_sign_in_key(sign_in: SignIn) -> str:
     return f"{sign_in.account}#last-sign-in#{sign_in.user_id or sign_in.who}"
 
 
-def _deduplicate(
-    verdict: Verdict, sign_in: SignIn | Unreadable, now: float, state: State
-) -> Verdict:
+def _deduplicate(verdict: Verdict, sign_in: SignIn, now: float, state: State) -> Verdict:
     """Claim the alert and return its verdict; return a note if one like it was reported.
 
     A claim lasts for CLAIM_SECONDS; record_alert turns it into a report that lasts for a day. While
@@ -313,26 +342,131 @@ def _deduplicate(
     return verdict._replace(is_pending=True)
 
 
-def _count_failures(
-    verdict: Verdict, sign_in: SignIn | Unreadable, now: float, state: State
+def _apply_count(
+    verdict: Verdict,
+    sign_in: SignIn | Unreadable,
+    now: float,
+    state: State,
+    dependencies: Dependencies,
 ) -> Verdict:
-    """Add the number of recent failures in the account to the verdict on a failure.
+    """Count an event of a stream. It becomes a note unless it is the first to reach a level.
 
-    The failures of root are counted separately. An event without an id is not counted, because its
-    retry would be counted again.
+    An event without an id is not counted, because its retry would be counted again.
     """
-    if not sign_in.event_id:
-        return verdict
-    user = "root" if ROOT_FAILURE in verdict.causes else "others"
-    key = f"{sign_in.account}#failures of {user}"
-    event_seconds = _read_event_seconds(sign_in, now)
-    failures = state.count_recent(key, sign_in.event_id, event_seconds)
-    return apply_failure_count(verdict, failures.number, is_first=failures.is_first)
+    event_id, stream = sign_in.event_id, verdict.stream
+    if not event_id:
+        return _limit_uncounted(verdict, event_id, now)
+    seconds = max(min(_read_event_seconds(sign_in, now), now), now - MAX_COUNTED_AGE_SECONDS)
+    store = BurstStore(state.dynamodb, state.table, sign_in.account)
+    origin = (sign_in.source, sign_in.who)
+    count = store.count_event(stream, event_id, int(seconds) // HOUR_SECONDS, now, origin=origin)
+    counted = apply_count(verdict, count.number, count.hours)
+    if count.level:
+        wants_text = is_texted(stream, count.level)
+        group = text_budget.LATE
+        if count.level <= text_budget.MAX_FIRST_LEVEL:
+            group = text_budget.FIRST
+        granted = _grant(event_id, group, now, state, dependencies, wants_text=wants_text)
+        if granted != text_budget.NOTHING:
+            return counted._replace(send_text=granted == text_budget.TEXT)
+    if count.needs_closing:
+        # Queued first: a message in vain is harmless, a closing message that is missing is not.
+        content = {"burst": "failures", "account": sign_in.account, "id": event_id}
+        _queue_closing(content, now, dependencies)
+        store.start_closing(event_id, now)
+    return mark_counted(counted)
 
 
-def _apply_console_link(
-    verdict: Verdict, sign_in: SignIn | Unreadable, now: float, state: State
+def _apply_text_limit(
+    verdict: Verdict,
+    sign_in: SignIn,
+    now: float,
+    state: State,
+    dependencies: Dependencies,
+    with_name: Callable[[], SignIn],
 ) -> Verdict:
+    """Limit the texts on successes: one for each Identity Center sign-in, and so many an hour."""
+    is_sent_now = verdict.level == "alert" and not verdict.is_pending
+    if not (is_sent_now and verdict.send_text and verdict.has_text_limit and sign_in.event_id):
+        return verdict
+    if sign_in_group.can_group(sign_in):
+        named_sign_in = with_name()
+        group_id = _join_group(verdict, named_sign_in, now, state, dependencies)
+        if group_id:
+            return mark_grouped(verdict, group_id)
+    group = text_budget.SUCCESS
+    granted = _grant(sign_in.event_id, group, now, state, dependencies, wants_text=True)
+    return verdict if granted == text_budget.TEXT else mark_text_skipped(verdict)
+
+
+def _join_group(
+    verdict: Verdict, sign_in: SignIn, now: float, state: State, dependencies: Dependencies
+) -> str:
+    """Return the id of the first event of the Identity Center sign-in; "" if this is the first.
+
+    An alert that is sent once a day counts as reported then.
+    """
+
+    def queue_closing(group_id: str) -> None:
+        """Queue what ends in the closing e-mail of the group."""
+        content = sign_in_group.make_content(sign_in, group_id)
+        _queue_closing({"burst": "sign-in", **content}, now, dependencies)
+
+    seconds = _read_event_seconds(sign_in, now)
+    group_id = sign_in_group.join(sign_in, verdict, seconds, now, state, queue_closing)
+    if group_id and verdict.deduplication_key:
+        value = f"{sign_in.event_id}{REPORTED}"
+        state.put(verdict.deduplication_key, value, now, DAY_SECONDS)
+    return group_id
+
+
+def _grant(
+    event_id: str,
+    group: str,
+    now: float,
+    state: State,
+    dependencies: Dependencies,
+    *,
+    wants_text: bool,
+) -> str:
+    """Return what an event may send, by the limit of texts in the settings."""
+    limit = text_budget.parse_limit(dependencies.settings.texts_an_hour)
+
+    def queue_closing() -> None:
+        """Queue what ends in the closing text about the texts that are left out."""
+        _queue_closing({"burst": "texts", "id": event_id}, now, dependencies)
+
+    return text_budget.grant(
+        event_id, group, now, limit, state, queue_closing, wants_text=wants_text
+    )
+
+
+def _queue_closing(content: dict[str, str], now: float, dependencies: Dependencies) -> None:
+    """Queue what ends in a closing message. Raises TimeoutError if that fails."""
+    delay_seconds, event_id = later.MAX_DELAY_SECONDS, content["id"]
+    if not later.enqueue(BURST_END, content, delay_seconds, now, dependencies, event_id=event_id):
+        raise TimeoutError
+
+
+def _limit_uncounted(verdict: Verdict, event_id: str, now: float) -> Verdict:
+    """Return the verdict on an event that could not be counted, unchanged; from some on, as a note.
+
+    A stranger can cause any number of events of a stream, and the table may be down for hours. Then
+    each process sends UNCOUNTED_ALERTS_AN_HOUR of them. Successes are always sent.
+    """
+    if not verdict.stream:
+        return verdict
+    for sent_id, sent_at in list(_uncounted_alerts.items()):
+        if sent_at <= now - HOUR_SECONDS:
+            del _uncounted_alerts[sent_id]
+    key = event_id or f"{now} {len(_uncounted_alerts)}"
+    if key not in _uncounted_alerts and len(_uncounted_alerts) >= UNCOUNTED_ALERTS_AN_HOUR:
+        return mark_uncounted(verdict)
+    _uncounted_alerts[key] = now
+    return verdict
+
+
+def _apply_console_link(verdict: Verdict, sign_in: SignIn, now: float, state: State) -> Verdict:
     """Store a console link, or mark a console sign-in that follows a link of the same person.
 
     ``sign_in`` is either of the two. Follows: within WINDOW_SECONDS.

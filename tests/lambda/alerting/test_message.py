@@ -8,7 +8,7 @@ import pytest
 
 from signwatch import gsm7
 from signwatch.alerting import message
-from signwatch.detection import signin, verdict
+from signwatch.detection import bursts, signin, verdict
 from tests.support.fuzzing import LINK, PHONE_NUMBER
 from tests.support.sign_ins import ALL_PATHS, CASES, event
 
@@ -787,3 +787,89 @@ def test_text_takes_the_fullest_form_that_fits() -> None:
     ]
     assert form == forms[-1]
     assert text.endswith("...")
+
+
+HOST, PHONE, ACCOUNT_NUMBER = "https://evil.example.com/a", "+1 555 010 9999", "111122223333"
+LONGEST_BURST = bursts.BurstClosing(
+    ACCOUNT_NUMBER,
+    tuple(
+        bursts.StreamClosing(stream, 100_000, 24, (HOST, PHONE, "198.51.100.7"), (HOST, "a\u202eb"))
+        for stream in verdict.STREAMS
+    ),
+    is_texted=True,
+)
+SIGN_IN_CLOSING = bursts.SignInClosing(
+    ACCOUNT_NUMBER,
+    HOST,
+    "198.51.100.7",
+    "8a1edcc0-7b39-5a6b-bf97-31990bbd78a2",
+    (
+        bursts.FurtherEvent("1", "2026-11-24T10:12:31Z", "Role keys", HOST, "444455556666"),
+        bursts.FurtherEvent("2", "soon", "Command line sign-in", "", "111122223333"),
+    ),
+)
+
+
+class TestClosing:
+    @pytest.mark.parametrize(
+        "closing", [LONGEST_BURST, SIGN_IN_CLOSING, bursts.TextsClosing(100_000, 200)]
+    )
+    def test_text_fits_and_nothing_in_it_can_be_tapped_on(self, closing: bursts.Closing) -> None:
+        composed = message.compose_closing(closing, label="[" * 20)
+        assert gsm7.count_septets(composed.text) <= 306
+        assert not composed.text.endswith("...")
+        assert len(composed.subject) < 100
+        assert composed.subject.isascii()
+        for text in (composed.text, composed.subject, composed.body):
+            assert "evil.example" not in text
+            assert "://" not in text
+            assert PHONE not in text
+            assert "\u202e" not in text
+
+    def test_burst_has_a_number_the_first_addresses_and_names_and_advice_for_each_stream(
+        self,
+    ) -> None:
+        stream = bursts.StreamClosing("root", 12, 2, ("198.51.100.7", "203.0.113.9"), ())
+        closing = bursts.BurstClosing(ACCOUNT_NUMBER, (stream,), is_texted=True)
+        composed = message.compose_closing(closing, label="shop")
+        assert composed.text.splitlines() == [
+            "AWS SIGN-IN ALERT account shop",
+            "Failed sign-ins of root: 12 in 2 h",
+            "The e-mail says from where.",
+        ]
+        assert composed.subject == (
+            "AWS sign-in alert, account shop: Failed sign-ins of root: 12 in 2 h"
+        )
+        lines = composed.body.splitlines()
+        assert lines[3:5] == [
+            "Failed sign-ins of root: 12 in 2 h",
+            "From, the first few: 198.51.100.7, 203.0.113.9",
+        ]
+        assert "somebody is guessing passwords" in lines[5]
+        bodies = message.compose_closing(LONGEST_BURST, label="").body
+        for advice in (
+            "the mailbox of root",
+            "in a form that is not known yet",
+            "knows the password",
+        ):
+            assert advice in bodies
+
+    def test_sign_in_has_a_line_for_each_further_event(self) -> None:
+        composed = message.compose_closing(SIGN_IN_CLOSING, label="")
+        assert composed.subject == (
+            "AWS sign-in alert, account ...3333: Further events of the sign-in with Id 8a1edcc0: 2"
+        )
+        assert "From: 198.51.100.7" in composed.body
+        assert '10:12:31 UTC Role keys, role "' in composed.body
+        assert "in 444455556666" in composed.body
+        assert "\nCommand line sign-in in 111122223333\n" in composed.body
+
+    def test_texts_are_named_with_their_limit(self) -> None:
+        composed = message.compose_closing(bursts.TextsClosing(3, 20), label="shop")
+        assert composed.text.splitlines() == [
+            "AWS SIGN-IN ALERT account shop",
+            "Alerts without a text: 3",
+            "They came by e-mail only, after 20 texts in an hour.",
+            "Read the e-mails now.",
+        ]
+        assert "TextsAnHour" in composed.body

@@ -355,25 +355,49 @@ def test_pending_alert_is_a_note_with_its_reasons() -> None:
     )
 
 
-@pytest.mark.parametrize(("failures", "send_text"), [(1, False), (2, False), (3, True), (50, True)])
-def test_failures_are_sent_as_a_text_from_the_third_on(failures: int, send_text: bool) -> None:
-    decision = verdict.apply_failure_count(
-        judge(event("iam-user-fails"), "anywhere"), failures, is_first=failures == 1
-    )
-    assert (decision.level, decision.grouped) == ("alert", "failures")
-    assert decision.send_text is send_text
-    assert decision.reasons[-1] == f"{failures} failures within 15 minutes"
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [
+        ("iam-user-fails", "others"),
+        ("unknown-kind-of-user-fails", "others"),
+        ("identity-center-factor-is-wrong", "others"),
+        ("root-fails", "root"),
+        ("root-asks-for-a-new-password", "recoveries"),
+        ("record-without-an-outcome", "unreadable"),
+        ("iam-user-signs-in-with-mfa", ""),
+        ("root-signs-in-with-mfa", ""),
+        ("organisation-takes-a-root-session", ""),
+        ("organisation-is-refused-a-root-session", ""),
+        ("aws-itself-sees-an-anomaly", ""),
+    ],
+)
+def test_what_strangers_can_cause_is_counted_in_a_stream(name: str, stream: str) -> None:
+    assert judge(event(name), "anywhere").stream == stream
 
 
 @pytest.mark.parametrize(
-    ("failures", "is_first", "send_text"),
-    [(1, True, True), (2, False, False), (2, True, True), (3, False, True)],
+    ("name", "has_limit"),
+    [
+        ("iam-user-signs-in-with-mfa", True),
+        ("identity-center-user-signs-in-with-totp", True),
+        ("root-signs-in-with-mfa", False),
+        ("aws-login-of-root-refreshes-its-token", False),
+        ("organisation-takes-a-root-session", False),
+        ("aws-itself-sees-an-anomaly", False),
+        ("aws-login-without-an-identity", False),
+    ],
 )
-def test_first_failure_of_root_is_sent_as_a_text(
-    failures: int, *, is_first: bool, send_text: bool
-) -> None:
-    decision = judge(event("root-fails"), "anywhere")
-    assert verdict.apply_failure_count(decision, failures, is_first=is_first).send_text is send_text
+def test_texts_about_root_have_no_limit(name: str, *, has_limit: bool) -> None:
+    assert judge(event(name), "anywhere").has_text_limit is has_limit
+
+
+def test_count_is_a_reason_from_the_second_on_and_notes_keep_it() -> None:
+    first = verdict.apply_count(judge(event("root-fails"), "anywhere"), 1, 1)
+    assert (first.number, first.reasons) == (1, ("root failure", "unrecognised source"))
+    tenth = verdict.apply_count(judge(event("root-fails"), "anywhere"), 10, 2)
+    reasons = ("root failure", "unrecognised source", "10 failed sign-ins of root within 2 h")
+    assert (tenth.reasons, tenth.number, tenth.hours) == (reasons, 10, 2)
+    assert verdict.mark_counted(tenth) == verdict.Verdict("note", "", reasons, grouped="failures")
 
 
 def test_console_link_and_the_sign_in_after_it_are_linked() -> None:

@@ -101,7 +101,9 @@ class TestExplain:
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
-            ("root-fails", explain.ROOT_FAILURES_REASON),
+            ("root-fails", explain.COUNTED_REASON),
+            ("root-asks-for-a-new-password", explain.COUNTED_REASON),
+            ("record-without-an-outcome", explain.COUNTED_REASON),
             ("iam-user-fails", explain.FAILURES_REASON),
             ("console-session-is-prepared", explain.CONSOLE_LINK_REASON),
         ],
