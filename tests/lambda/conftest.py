@@ -25,7 +25,8 @@ def twilio_server() -> Iterator[TwilioServer]:
 
 @pytest.fixture
 def twilio(twilio_server: TwilioServer) -> Twilio:
-    return Twilio(twilio_server, len(twilio_server.messages))
+    twilio_server.forget_messages()  # the function looks for its texts in Twilio's list
+    return Twilio(twilio_server)
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Twilio:
-    """A server that many tests share, and how many texts it had when this test began."""
+    """A server that many tests share; it forgets its texts before each."""
 
     twilio_server: TwilioServer
-    texts_before: int
 
     @property
     def url(self) -> str:
@@ -25,7 +24,7 @@ class Twilio:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        return self.twilio_server.messages[self.texts_before :]
+        return self.twilio_server.messages
 
     @property
     def recipients(self) -> list[str]:

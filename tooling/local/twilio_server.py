@@ -111,6 +111,11 @@ class TwilioServer:
         with self._lock:
             return [dict(message) for message in self._messages.values()]
 
+    def forget_messages(self) -> None:
+        """Forget all messages, so that a list has later ones alone."""
+        with self._lock:
+            self._messages.clear()
+
     def fail(
         self,
         status: int | None = None,

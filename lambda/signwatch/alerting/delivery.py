@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 EMAIL = "email"
 TEXTS_SECONDS = 20.0  # for the texts to all recipients
 EMAIL_SECONDS = 20.0  # left after the texts for their marks, the e-mail and its mark
+# While Twilio cannot be asked whether it accepted a text, none is sent again; after this it is.
+ASK_SECONDS = 24 * 3600
 OUTCOME_DELAY_SECONDS = 15 * 60  # then Twilio is asked what became of a text
 ANNOUNCED = "announced"  # reason in the e-mail's channel: it says that texts are tried again
 
@@ -225,10 +227,22 @@ class _Texter(NamedTuple):
             self._ask_later(name, channel, position)
 
     def _send(self, recipient: str, before: Channel) -> Channel:
-        """Send the text; if Twilio refuses the credentials, once more with those of today."""
+        """Send the text; if Twilio refuses the credentials, once more with those of today.
+
+        If an earlier one may have been sent, Twilio is asked before.
+        """
         from signwatch.alerting import sms
 
         secret, base_url = self.credentials.secret, self.dependencies.settings.twilio_base_url
+        now, unclear = int(self.dependencies.clock()), before.unclear
+        if before.text:
+            found = sms.find_text(secret, recipient, before.text, base_url, self.deadline)
+            if found.state == "sent":
+                return Channel("sent", now, found.sid, tries=before.tries)
+            if found.state == "unclear" and now < before.at + ASK_SECONDS:
+                return before
+            if found.state == "absent":
+                unclear = 0
         outcome = sms.send(secret, recipient, self.message.text, base_url, self.deadline)
         if outcome.state == "credentials":
             new_secret = self.credentials.read_again()
@@ -241,11 +255,12 @@ class _Texter(NamedTuple):
             state = "doubtful"
         return Channel(
             state,
-            int(self.dependencies.clock()),
+            now,
             outcome.sid,
             outcome.reason,
             before.tries + outcome.tries,
-            before.unclear + is_unclear,
+            unclear + is_unclear,
+            digest(self.message.text, length=12) if outcome.may_be_sent else "",
         )
 
     def _ask_later(self, name: str, channel: Channel, position: str) -> None:

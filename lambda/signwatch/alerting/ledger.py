@@ -35,7 +35,8 @@ class Channel(NamedTuple):
     sid: str = ""  # the provider's id of the message
     reason: str = ""  # why it was not sent
     tries: int = 0
-    unclear: int = 0  # tries after which it may have been sent
+    unclear: int = 0  # tries after which it may have been sent, and Twilio does not tell
+    text: str = ""  # a digest of the text that may have been sent
 
     @property
     def has_alert(self) -> bool:

@@ -24,6 +24,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from signwatch import time_limit
+from signwatch.detection.record import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 3.0, 7.0  # for each address, and each piece
 ATTEMPT_SECONDS = 10.0  # for one whole request
 MIN_ATTEMPT_SECONDS = 4.0  # none starts with less time
+LIST_SIZE = 100  # texts among which one is looked for
 MAX_ATTEMPTS = 3  # of one text in one invocation
 PAUSE_SECONDS = 1.0  # the longest before the second attempt; it doubles before each further one
 SECRET_CACHE_SECONDS = 300.0
@@ -214,6 +216,38 @@ def find_status(secret: Secret, sid: str, base_url: str) -> TextStatus:
     return TextStatus(str(answer.get("status") or ""), reason)
 
 
+def find_text(
+    secret: Secret, recipient: str, text_digest: str, base_url: str, deadline: float
+) -> Outcome:
+    """Ask Twilio whether it accepted a text, among the last LIST_SIZE to a recipient. Never raises.
+
+    The state is "sent", "absent", "unclear" (Twilio cannot be asked now) or "failed" (it refuses).
+    ``text_digest`` is the text's in the ledger, ``deadline`` as in send.
+    """
+    query = {"To": recipient, "PageSize": str(LIST_SIZE)}
+    ask = partial(_request, secret, "GET", "", base_url, query)
+    try:
+        seconds = min(ATTEMPT_SECONDS, deadline - time.monotonic())
+        status, body, _ = time_limit.call(ask, seconds)
+    except Exception as error:  # noqa: BLE001 - it is asked again by the next invocation
+        return Outcome("unclear", type(error).__name__)
+    answer = _parse_object(body)
+    messages = answer.get("messages")
+    if status != OK or not isinstance(messages, list):
+        refusal = classify(status, _read_error_code(answer))
+        is_lasting = status != OK and refusal.state != "transient"
+        return Outcome("failed" if is_lasting else "unclear", refusal.reason)
+    for message in filter(_is_object, messages):
+        is_text = digest(str(message.get("body")), length=12) == text_digest
+        if is_text and message.get("to") == recipient:
+            return Outcome("sent", sid=str(message.get("sid")))
+    return Outcome("absent")
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def _send_once(secret: Secret, recipient: str, text: str, base_url: str, seconds: float) -> Outcome:
     """Send one text in a single attempt of at most ``seconds``. Never raises."""
     # A messaging service is a pool of numbers. An alphanumeric sender may begin with MG too.
@@ -276,12 +310,13 @@ def _request(
     method: str,
     path: str,
     base_url: str,
-    form: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
     body: _Body | None = None,
 ) -> tuple[int, str, Any]:
     """Send a request to Twilio's Messages; return the answer's HTTP status, body and headers.
 
-    ``path`` comes after ".../Messages". ``body`` takes over the encoded ``form``.
+    ``path`` comes after ".../Messages". ``fields`` are the form of a POST, or the query of a GET.
+    ``body`` takes over the encoded form.
     """
     messages = f"{_read_origin(base_url)}/2010-04-01/Accounts/{secret.account_sid}/Messages"
     logging.getLogger("twilio.http_client").setLevel(logging.WARNING)  # INFO logs account ids
@@ -303,8 +338,9 @@ def _request(
         environment=NO_EDGE,  # in place of os.environ, where an edge would change the host
     )
     url = f"{messages}{path}.json"
+    place = "data" if method == "POST" else "params"
     try:
-        response = client.request(method, url, data=form, auth=authenticate)
+        response = client.request(method, url, auth=authenticate, **{place: fields})
     finally:
         http.session.close()
     return response.status_code, response.text, response.headers

@@ -221,12 +221,13 @@ class TestPartialFailure:
         assert len(world.topic.emails) == 2
         assert sorted(twilio.recipients) == [FIRST, SECOND]
 
-    def test_text_that_may_have_been_sent_is_tried_twice_in_all(
+    def test_text_that_may_have_been_sent_is_tried_twice_if_twilio_does_not_list_texts(
         self, world: World, twilio: Twilio
     ) -> None:
         twilio.fail(reset=True, times=5, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
+        twilio.fail(403, 20003)
         for _ in range(3):
             retry(world, twilio)
         failures_left = 0
@@ -236,6 +237,44 @@ class TestPartialFailure:
         last_email = world.topic.emails[-1]["Message"]
         assert "The text to recipient 1 of 2 may not have been sent: " in last_email
         assert len(world.topic.emails) == 2
+
+    def test_text_that_twilio_accepted_without_an_answer_is_not_sent_again(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(reset=True, to=FIRST)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        form = {"To": FIRST, "From": "+15005550006", "Body": MESSAGE.text}
+        account_sid = str(TWILIO_SECRET["account_sid"])
+        sid = twilio.twilio_server.receive(account_sid, form)["sid"]
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert sid in [question["sid"] for question in questions(world)]
+
+    def test_text_that_twilio_did_not_accept_is_sent_until_it_does(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(reset=True, times=5, to=FIRST)
+        for _ in range(5):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_text_waits_for_a_day_while_twilio_cannot_be_asked_about_it(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(reset=True, to=FIRST)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        twilio.fail(503, times=3)
+        for _ in range(2):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+        assert twilio.recipients == [SECOND]
+        world.now += 86_400
+        retry(world, twilio)
+        assert twilio.recipients == [SECOND, FIRST]
 
     def test_outage_does_not_use_up_the_tries_of_a_text(self, world: World, twilio: Twilio) -> None:
         twilio.fail(500, times=30, to=FIRST)

@@ -16,8 +16,17 @@ import requests
 import urllib3
 
 from signwatch.alerting import sms
+from signwatch.detection.record import digest
 from tests.support import faulty_server
-from tests.support.dependencies import FIRST, KEY_SECRET, NOW, SETTINGS, TWILIO_SECRET, World
+from tests.support.dependencies import (
+    FIRST,
+    KEY_SECRET,
+    NOW,
+    SECOND,
+    SETTINGS,
+    TWILIO_SECRET,
+    World,
+)
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -38,6 +47,10 @@ def send(twilio: Twilio, secret: sms.Secret = SECRET, recipient: str = FIRST) ->
 
 def send_to(url: str) -> sms.Outcome:
     return sms.send(SECRET, FIRST, "hello", url, deadline())
+
+
+def find_text(url: str, text: str = "hello", recipient: str = FIRST) -> sms.Outcome:
+    return sms.find_text(SECRET, recipient, digest(text, length=12), url, deadline())
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str) -> list[str]:
@@ -538,6 +551,29 @@ class TestStatus:
         answer(monkeypatch, 200, body)
         sid = "SM" + "0" * 32
         assert sms.find_status(SECRET, sid, "https://api.twilio.com") == sms.TextStatus("")
+
+    def test_text_is_found_among_those_to_its_recipient(self, twilio: Twilio) -> None:
+        sid = send(twilio).sid
+        assert find_text(twilio.url) == sms.Outcome("sent", sid=sid)
+        assert find_text(twilio.url, text="another text") == sms.Outcome("absent")
+        assert find_text(twilio.url, recipient=SECOND) == sms.Outcome("absent")
+
+    @pytest.mark.parametrize(("status", "state"), [(403, "failed"), (503, "unclear")])
+    def test_text_is_not_called_absent_if_twilio_does_not_list_texts(
+        self, twilio: Twilio, status: int, state: str
+    ) -> None:
+        twilio.fail(status)
+        assert find_text(twilio.url).state == state
+
+    def test_text_is_unclear_if_twilio_cannot_be_reached(self) -> None:
+        assert find_text("http://127.0.0.1:9").state == "unclear"
+
+    @pytest.mark.parametrize("body", ["", "[]", '{"messages": null}'])
+    def test_unreadable_list_leaves_a_text_unclear(
+        self, monkeypatch: pytest.MonkeyPatch, body: str
+    ) -> None:
+        answer(monkeypatch, 200, body)
+        assert find_text("https://api.twilio.com").state == "unclear"
 
     @pytest.mark.parametrize("code", [*range(30001, 30009), 30034, 21610])
     def test_error_is_told_in_words(self, code: int) -> None:
