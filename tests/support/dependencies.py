@@ -5,8 +5,8 @@ Each can be told to fail: the calls named in ``fails`` raise. Nothing here uses 
 
 from __future__ import annotations
 
-import copy
 import json
+import marshal
 import time
 from dataclasses import dataclass, field
 from threading import Lock
@@ -58,6 +58,11 @@ class AccessDeniedError(Exception):
     """Any refusal."""
 
 
+def _copy(item: Any) -> Any:
+    """Return a deep copy of an item, several times faster than copy.deepcopy."""
+    return marshal.loads(marshal.dumps(item))  # noqa: S302 - it was written here
+
+
 @dataclass
 class Client:
     """A client that records its calls; those named in ``fails`` raise."""
@@ -90,7 +95,7 @@ class Table(Client):
         self.call("get_item")
         assert request["TableName"] == SETTINGS.ledger_table_name
         assert request["ConsistentRead"] is True
-        item = copy.deepcopy(self.items.get(request["Key"]["alert"]["S"]))
+        item = _copy(self.items.get(request["Key"]["alert"]["S"]))
         return {"Item": item} if item else {}
 
     def update_item(self, **request: Any) -> dict[str, Any]:
@@ -99,10 +104,10 @@ class Table(Client):
         update = dynamodb.insert_names(request, "UpdateExpression")
         with self.lock:
             self._check_condition(request, key)
-            item = copy.deepcopy(self.items.get(key["alert"]["S"], key))
+            item = _copy(self.items.get(key["alert"]["S"], key))
             dynamodb.apply_update(update, item, request.get("ExpressionAttributeValues", {}))
             self.items[key["alert"]["S"]] = item
-        return {"Attributes": copy.deepcopy(item)} if request.get("ReturnValues") else {}
+        return {"Attributes": _copy(item)} if request.get("ReturnValues") else {}
 
     def _check_condition(self, request: dict[str, Any], key: dict[str, Any]) -> None:
         assert request["TableName"] == SETTINGS.ledger_table_name
