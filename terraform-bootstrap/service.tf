@@ -195,20 +195,6 @@ data "aws_iam_policy_document" "service_resources" {
     ]
   }
   statement {
-    # The owner names the bus freely, so a pattern of names cannot limit this.
-    sid = "Bus"
-    actions = [
-      "events:CreateEventBus",
-      "events:DeleteEventBus",
-      "events:DescribeEventBus",
-      "events:ListTagsForResource",
-      "events:TagResource",
-      "events:UntagResource",
-      "events:UpdateEventBus",
-    ]
-    resources = [local.bus_arn]
-  }
-  statement {
     sid = "Alarms"
     actions = [
       "cloudwatch:DeleteAlarms",
@@ -254,6 +240,20 @@ data "aws_iam_policy_document" "service_resources" {
 
 data "aws_iam_policy_document" "service_foundation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
+  statement {
+    # The owner names the bus freely, so a pattern of names cannot limit this.
+    sid = "Bus"
+    actions = [
+      "events:CreateEventBus",
+      "events:DeleteEventBus",
+      "events:DescribeEventBus",
+      "events:ListTagsForResource",
+      "events:TagResource",
+      "events:UntagResource",
+      "events:UpdateEventBus",
+    ]
+    resources = [local.bus_arn]
+  }
   statement {
     sid = "Topic"
     actions = [

@@ -269,6 +269,7 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
         "cloudformation:BatchDescribeTypeConfigurations",
         "cloudformation:DescribeStackDriftDetectionStatus",
       ])
+      ListTrails     = toset(["cloudtrail:DescribeTrails"])
       LookForRegions = toset(["ec2:DescribeRegions", "sso:ListInstances"])
       Mappings = toset([
         "lambda:CreateEventSourceMapping",
