@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.end_to_end
 
-ACCOUNT = "666677778888"
+ACCOUNT = "121212121212"
 HOME = "us-east-1"
 NUMBERS = itertools.count(1)  # the last part of an address that nobody has signed in from yet
 OTHER_REGIONS = ("ap-southeast-2", "eu-north-1", "us-east-2")

@@ -78,6 +78,7 @@ def run(
 ) -> Run:
     with bootstrap_account(ACCOUNT, label="") as deployment:
         deployment.as_owner().client("iam").create_account_alias(AccountAlias="acme-prod")
+        make_another_trail(deployment.as_owner())
         show_plan_of_first_deploy(deployment)
         deploy(deployment)
         live = stack.describe(deployment.as_owner(), "signwatch")
@@ -104,6 +105,14 @@ def run(
         boundary = set().union(*(actions(boundary_of(owner, role)) for role in STACK_ROLES))
         stack.destroy(aws, deployment.settings, outputs, display=Listener().stack())
         return Run(granted, boundary, deployment.emulator.decisions(ACCOUNT))
+
+
+def make_another_trail(aws: Account) -> None:
+    """Make a trail that the account has before its first deploy, which looks at it."""
+    aws.client("s3").create_bucket(Bucket="audit-records")
+    cloudtrail = aws.client("cloudtrail")
+    cloudtrail.create_trail(Name="audit", S3BucketName="audit-records", IsMultiRegionTrail=True)
+    cloudtrail.start_logging(Name="audit")
 
 
 def deploy(deployment: LocalDeployment) -> None:

@@ -45,12 +45,12 @@ LONGEST_VALUES = {
 # By document: the size with LONGEST_VALUES, rounded up to 50, and IAM's quota ("IAM and STS
 # quotas"). IAM counts characters without white space, and a role's inline policies together.
 SIZES = {
-    "policy boundary": (2050, 6144),
-    "policy service_foundation": (4900, 6144),
-    "policy service_resources": (5700, 6144),
-    "inline policies of deploy": (8750, 10240),
+    "policy boundary": (2300, 6144),
+    "policy service_foundation": (5500, 6144),
+    "policy service_resources": (5900, 6144),
+    "inline policies of deploy": (9700, 10240),
     "inline policies of github-deploy": (450, 10240),
-    "inline policies of github-preview": (2350, 10240),
+    "inline policies of github-preview": (2950, 10240),
     "trust of deploy": (1950, 2048),
     "trust of github-deploy": (800, 2048),
     "trust of github-preview": (550, 2048),
