@@ -152,12 +152,12 @@ def device_code(ways: Ways, number: int, seconds: float) -> set[str]:
     return {f"pair-{number}"} if is_stolen else set()
 
 
-@pytest.mark.parametrize("bus_loss", [0.0, 0.1, 1.0])
-def test_every_sign_in_alerts_once_although_the_bus_loses_some(bus_loss: float) -> None:
+@pytest.mark.parametrize(("bus_loss", "count"), [(0.0, 400), (0.1, 2000), (1.0, 400)])
+def test_every_sign_in_alerts_once_although_the_bus_loses_some(bus_loss: float, count: int) -> None:
     ways = Ways(random.Random(14), bus_loss)  # noqa: S311 - the same each time
     scenarios = (sign_in, sign_in, recognised_sign_in, right_password, device_code)
     expected: set[str] = set()
-    for number in range(2000):
+    for number in range(count):
         expected |= scenarios[number % len(scenarios)](ways, number, number * SPACING_SECONDS)
     ways.run()
     alerted = +ways.alerts
@@ -166,5 +166,5 @@ def test_every_sign_in_alerts_once_although_the_bus_loses_some(bus_loss: float) 
     }
     others = {name for name in alerted if not name.startswith(("portal", "code"))}
     assert pairs | others == expected
-    assert len(expected) > 1000
+    assert len(expected) > count / 2
     assert set(alerted.values()) == {1}
