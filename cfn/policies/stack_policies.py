@@ -46,12 +46,8 @@ NAME_PROPERTIES = {  # by kind: the property that contains a resource's name
 # are for a bus with a name, and for other accounts.
 OPTIONAL_RESOURCES = {
     **dict.fromkeys(("Trail", "TrailBucket", "TrailBucketPolicy"), ("HasTrail",)),
-    **dict.fromkeys(
-        ("TrailLogGroup", "TrailRole", "TrailFilter", "TrailFilterPermission"), ("HasLogGroup",)
-    ),
-    **dict.fromkeys(
-        ("ExistingTrailFilter", "ExistingTrailFilterPermission"), ("HasExistingLogGroup",)
-    ),
+    **dict.fromkeys(("TrailLogGroup", "TrailRole"), ("HasOwnLogGroup",)),
+    **dict.fromkeys(("TrailFilter", "TrailFilterPermission"), ("HasLogGroup",)),
     **dict.fromkeys(
         ("CustomBus", "ForwardingRule", "ForwardingRuleFailuresAlarm"),
         ("HasCustomBus", "HasOrganization"),  # rule_is_on_bus_with_sign_ins wants the right one

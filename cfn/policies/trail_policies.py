@@ -9,7 +9,7 @@ A policy about the installation as a whole runs for each of its nested stacks.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from policy_base import (
     allow_statements,
@@ -17,6 +17,7 @@ from policy_base import (
     condition_values,
     is_allowed,
     policy,
+    possible_values,
     value_if_present,
 )
 from rule_policies import SIGN_IN_EVENTS
@@ -171,7 +172,7 @@ def trail_hands_sign_ins_to_function(trail: Resource, installation: Installation
     """A filter on the trail's log group hands every kind of sign-in to the function."""
     names = {name for names in SIGN_IN_EVENTS.values() for name in names}
     filters = installation.properties_of(FILTER)
-    are_usable = all(  # that of an existing trail too
+    are_usable = all(
         subscription["DestinationArn"] in installation.arns_of(FUNCTION)
         and names <= _read_names(subscription["FilterPattern"])
         for subscription in filters
@@ -189,17 +190,18 @@ def log_group_is_allowed_to_invoke(trail: Resource, installation: Installation) 
     return any(
         permission.get("Action") == "lambda:InvokeFunction"
         and permission["FunctionName"] in names_and_arns
-        and permission.get("SourceArn") == group  # which ends in ":*"
+        and group in possible_values(permission.get("SourceArn"))  # which ends in ":*"
         and permission.get("SourceAccount", "${AWS::AccountId}") == "${AWS::AccountId}"
         for permission in installation.properties_of(PERMISSION)
         if permission.get("Principal") == "logs.amazonaws.com"
     )
 
 
-def _is_group_of(trail: Resource, name: str, installation: Installation) -> bool:
-    """Return whether ``name`` is that of the trail's log group."""
+def _is_group_of(trail: Resource, name: Any, installation: Installation) -> bool:
+    """Return whether ``name`` is, or can be, that of the trail's log group."""
     arn = value_if_present(trail.properties["CloudWatchLogsLogGroupArn"])
-    return installation.find_by_arn("AWS::Logs::LogGroup", arn).reference == name
+    group = installation.find_by_arn("AWS::Logs::LogGroup", arn)
+    return group.reference in possible_values(name)
 
 
 def _read_names(pattern: str) -> set[str]:

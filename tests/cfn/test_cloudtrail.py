@@ -79,6 +79,23 @@ class TestFilter:
             "SourceAccount": ACCOUNT,
         }
 
+    def test_it_reads_the_log_group_of_an_existing_trail_instead(self) -> None:
+        stack = installation(TrailMode="existing", TrailLogGroupName="/existing/trail")[
+            "cloudtrail"
+        ]
+        assert set(stack.resources) == {"TrailFilter", "TrailFilterPermission"}
+        assert stack.properties("TrailFilter") == {
+            **CLOUDTRAIL_STACK.properties("TrailFilter"),
+            "LogGroupName": "/existing/trail",
+        }
+        assert stack.properties("TrailFilterPermission") == {
+            **CLOUDTRAIL_STACK.properties("TrailFilterPermission"),
+            "SourceArn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/existing/trail:*",
+        }
+
+    def test_an_existing_trail_without_a_log_group_has_no_filter(self) -> None:
+        assert dict(installation(TrailMode="existing")["cloudtrail"].resources) == {}
+
 
 class TestBucketPolicy:
     def test_it_belongs_to_the_trails_bucket(self) -> None:
