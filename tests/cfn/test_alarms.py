@@ -151,3 +151,4 @@ class TestAlarm:
         assert 60 <= len(description) <= 1024
         assert description.endswith(".")
         assert "${" not in description
+        assert "signwatch-trail" not in description  # which an existing trail is not called
