@@ -159,6 +159,15 @@ data "aws_iam_policy_document" "drift" {
     actions   = ["logs:DescribeSubscriptionFilters", "logs:GetDataProtectionPolicy"]
     resources = [for arn in local.log_group_arns : "${arn}:*"]
   }
+  dynamic "statement" {
+    # ./inv deploy counts the filters too.
+    for_each = local.existing_log_group_arns
+    content {
+      sid       = "ReadTheFiltersOfAnExistingTrail"
+      actions   = ["logs:DescribeSubscriptionFilters"]
+      resources = [statement.value]
+    }
+  }
   statement {
     # Only this action takes the ARN without ":*" at its end.
     sid       = "ReadTheirTags"

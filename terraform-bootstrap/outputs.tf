@@ -6,6 +6,8 @@ locals {
     deploy_role_arn        = aws_iam_role.deploy.arn
     service_role_arn       = aws_iam_role.service.arn
     boundary_policy_arn    = aws_iam_policy.boundary.arn
+    # SSM stores no empty value, and no log group is called this.
+    existing_log_group_name = coalesce(var.trail_log_group_name, "(none)")
   }
 }
 
@@ -46,4 +48,9 @@ output "service_role_arn" {
 output "boundary_policy_arn" {
   description = "The permissions boundary of every role that the stacks create."
   value       = local.contract.boundary_policy_arn
+}
+
+output "existing_log_group_name" {
+  description = "The log group of an existing trail that the roles may filter and read; (none) without one."
+  value       = local.contract.existing_log_group_name
 }

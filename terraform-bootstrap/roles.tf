@@ -32,6 +32,10 @@ locals {
     "${local.log_group_arn}:/aws/cloudtrail/${var.prefix}",
     "${local.log_group_arn}:/aws/events/${var.prefix}",
   ]
+  # Of the account's existing trail, if the owner names it. It stays the owner's: the stacks only filter and read it.
+  existing_log_group_arns = [
+    for name in compact([var.trail_log_group_name]) : "${local.log_group_arn}:${name}:*"
+  ]
 
   # GetParametersByPath is checked against the path that is read (Service Authorization Reference, Systems Manager).
   contract_arn  = "arn:${local.partition}:ssm:${local.region_and_account}:parameter/${var.prefix}/bootstrap"
@@ -356,10 +360,10 @@ data "aws_iam_policy_document" "boundary" {
   statement {
     sid     = "RecordedEvents"
     actions = ["logs:FilterLogEvents"]
-    resources = [
+    resources = concat([
       "${local.log_group_arn}:/aws/events/${var.prefix}:*",
       "${local.log_group_arn}:/aws/cloudtrail/${var.prefix}:*",
-    ]
+    ], local.existing_log_group_arns)
   }
   statement {
     # The keys of the ledger and the secret.

@@ -254,6 +254,18 @@ data "aws_iam_policy_document" "service_foundation" {
     ]
     resources = [local.bus_arn]
   }
+  dynamic "statement" {
+    for_each = local.existing_log_group_arns
+    content {
+      sid = "FilterOfAnExistingTrail"
+      actions = [
+        "logs:DeleteSubscriptionFilter",
+        "logs:DescribeSubscriptionFilters",
+        "logs:PutSubscriptionFilter",
+      ]
+      resources = [statement.value]
+    }
+  }
   statement {
     sid = "Topic"
     actions = [

@@ -74,6 +74,17 @@ variable "old_version_days" {
   }
 }
 
+variable "trail_log_group_name" {
+  description = "The log group of the account's existing trail, which the stacks may filter and read; empty: none."
+  type        = string
+  default     = ""
+  validation {
+    # CloudWatch Logs allows 512 characters; a policy of the service role has room for fewer.
+    condition     = can(regex("^[A-Za-z0-9._/#-]{0,200}$", var.trail_log_group_name))
+    error_message = "trail_log_group_name must be the name of one log group, at most 200 characters, not its ARN."
+  }
+}
+
 variable "github_repository" {
   description = "The GitHub repository, ORG/REPO as GitHub spells it, whose workflows get roles; empty: none."
   type        = string

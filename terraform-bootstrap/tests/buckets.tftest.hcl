@@ -125,12 +125,13 @@ run "old_versions_are_kept_at_0_days_and_the_longest_names_fit_s3" {
 run "everything_is_named_after_the_prefix_and_ssm_has_the_same_values_as_the_outputs" {
   assert {
     condition = { for parameter in aws_ssm_parameter.contract : parameter.name => nonsensitive(parameter.value) } == {
-      "/guard/bootstrap/template_bucket_name"   = output.template_bucket_name
-      "/guard/bootstrap/artifact_bucket_name"   = output.artifact_bucket_name
-      "/guard/bootstrap/access_log_bucket_name" = output.access_log_bucket_name
-      "/guard/bootstrap/deploy_role_arn"        = output.deploy_role_arn
-      "/guard/bootstrap/service_role_arn"       = output.service_role_arn
-      "/guard/bootstrap/boundary_policy_arn"    = output.boundary_policy_arn
+      "/guard/bootstrap/template_bucket_name"    = output.template_bucket_name
+      "/guard/bootstrap/artifact_bucket_name"    = output.artifact_bucket_name
+      "/guard/bootstrap/access_log_bucket_name"  = output.access_log_bucket_name
+      "/guard/bootstrap/deploy_role_arn"         = output.deploy_role_arn
+      "/guard/bootstrap/service_role_arn"        = output.service_role_arn
+      "/guard/bootstrap/boundary_policy_arn"     = output.boundary_policy_arn
+      "/guard/bootstrap/existing_log_group_name" = "(none)"
     }
     error_message = "The contract and the outputs differ."
   }

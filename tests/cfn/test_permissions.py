@@ -17,7 +17,13 @@ from tests.support.repository import ROOT
 from tests.support.templates import NAMES, installation, load, resources_of, statements
 from tooling.checks.grants import HANDLER_PERMISSIONS
 from tooling.checks.iam_policies import as_list
-from tooling.checks.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, STACK
+from tooling.checks.resolved_templates import (
+    ACCOUNT,
+    OPTIONAL_VALUES,
+    REGION,
+    REQUIRED_VALUES,
+    STACK,
+)
 from tooling.checks.role_checks import HANDLER_STEPS
 from tooling.terraform import parse_hcl
 
@@ -44,6 +50,9 @@ REQUEST = {
 TAGGED_REQUEST = {**REQUEST, "aws:ResourceTag/signwatch:prefix": PREFIX}
 KEY = "AWS::KMS::Key"
 ALIAS_ACTIONS = {"kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"}
+DEFAULTS: Mapping[str, str] = {}
+EXISTING_TRAIL = {name: OPTIONAL_VALUES[name] for name in ("TrailMode", "TrailLogGroupName")}
+CHANGES = (DEFAULTS, {"EventBusName": "own"}, EXISTING_TRAIL)  # to the parent's parameters
 USED_TYPES = {body["Type"] for name in NAMES for body in load(name)["Resources"].values()}
 
 
@@ -107,8 +116,9 @@ def key_actions() -> set[str]:
     return of_kms - WITHOUT_RESOURCE - ALIAS_ACTIONS
 
 
-def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
+def arns(kind: str, action: str, changes: Mapping[str, str] = DEFAULTS) -> Iterator[str]:
     """The ARN of each resource of ``kind``, in the form that IAM compares for ``action``."""
+    bus = changes.get("EventBusName", "default")
     fields = {
         "region_and_account": REGION_AND_ACCOUNT,
         "account": ACCOUNT,
@@ -116,14 +126,14 @@ def arns(kind: str, action: str, bus: str = "default") -> Iterator[str]:
         "bus": "" if bus == "default" else f"{bus}/",
     }
     arn_format = TYPES[kind].get("arn_for", {}).get(action, TYPES[kind]["arn"])
-    for stack in installation(EventBusName=bus).values():
+    for stack in installation(**changes).values():
         for name, properties in stack.of_type(kind).items():
             values = {**fields, "id": name, "lower_id": name.lower(), **properties}
             yield f"arn:aws:{arn_format.format_map(values)}"
 
 
 def calls(
-    kind: str, bus: str = "default", steps: tuple[str, ...] = HANDLER_STEPS
+    kind: str, changes: Mapping[str, str] = DEFAULTS, steps: tuple[str, ...] = HANDLER_STEPS
 ) -> Iterator[tuple[str, str]]:
     """Each call to the service of ``kind`` for its resources, with each ARN that it concerns."""
     entry = TYPES[kind]
@@ -133,7 +143,9 @@ def calls(
         if action in WITHOUT_RESOURCE:
             yield action, "*"
         elif action.startswith(f"{service}:"):
-            yield from ((action, arn) for arn in arns(elsewhere.get(action, about), action, bus))
+            yield from (
+                (action, arn) for arn in arns(elsewhere.get(action, about), action, changes)
+            )
 
 
 def carried_keys(
@@ -153,14 +165,14 @@ def refused_calls(
     policy: list[dict[str, Any]],
     reference: Reference,
     kind: str,
-    bus: str = "default",
+    changes: Mapping[str, str] = DEFAULTS,
     steps: tuple[str, ...] = HANDLER_STEPS,
     request: Mapping[str, str] = REQUEST,
 ) -> list[tuple[str, str]]:
     """The calls for resources of ``kind``, each with its ARN, that a policy does not allow."""
     return [
         (action, arn)
-        for action, arn in calls(kind, bus, steps)
+        for action, arn in calls(kind, changes, steps)
         if not is_permitted(policy, action, arn, carried_keys(action, request, reference))
     ]
 
@@ -209,13 +221,39 @@ def test_each_statement_names_resources_of_its_actions_service(
 
 
 @pytest.mark.terraform
-@pytest.mark.parametrize("bus", ["default", "own"])
+@pytest.mark.parametrize("changes", CHANGES)
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_each_call_is_allowed_on_the_resources_of_the_templates(
-    kind: str, bus: str, service_role: list[dict[str, Any]], reference: Reference
+    kind: str,
+    changes: Mapping[str, str],
+    service_role: list[dict[str, Any]],
+    reference: Reference,
 ) -> None:
-    assert list(calls(kind, bus)) != []
-    assert refused_calls(service_role, reference, kind, bus) == []
+    assert list(calls(kind)) != []
+    assert refused_calls(service_role, reference, kind, changes) == []
+
+
+@pytest.mark.terraform
+def test_log_group_of_an_existing_trail_is_only_filtered_and_read(
+    planned: dict[str, list[dict[str, Any]]], service_role: list[dict[str, Any]]
+) -> None:
+    (arn,) = arns("AWS::Logs::SubscriptionFilter", "", EXISTING_TRAIL)
+    filter_actions = {"DeleteSubscriptionFilter", "PutSubscriptionFilter"}
+    read_action = "DescribeSubscriptionFilters"
+
+    def allowed(policy: list[dict[str, Any]]) -> set[str]:
+        actions = {each for statement in policy for each in statement.get("Action", ())}
+        return {
+            action.removeprefix("logs:")
+            for action in actions - WITHOUT_RESOURCE
+            if action.startswith("logs:")
+            and any(is_permitted(policy, action, each, {}) for each in (arn, arn[:-2]))
+        }
+
+    assert allowed(service_role) == filter_actions | {read_action}
+    assert allowed(planned["aws_iam_role_policy.drift"]) == {read_action}
+    assert allowed(planned["aws_iam_role_policy.deploy"]) == set()
+    assert allowed(planned["aws_iam_policy.boundary"]) == {"FilterLogEvents"}
 
 
 @pytest.mark.terraform
@@ -378,25 +416,29 @@ def test_drift_is_allowed_exactly_what_the_read_handlers_need() -> None:
 
 
 @pytest.mark.terraform
+@pytest.mark.parametrize("changes", CHANGES)
 @pytest.mark.parametrize("kind", sorted(USED_TYPES - {STACK}))
 def test_drift_is_allowed_each_read_call_on_the_resources_of_the_templates(
-    kind: str, planned: dict[str, list[dict[str, Any]]], reference: Reference
+    kind: str,
+    changes: Mapping[str, str],
+    planned: dict[str, list[dict[str, Any]]],
+    reference: Reference,
 ) -> None:
     drift = planned["aws_iam_role_policy.drift"]
-    refused = refused_calls(drift, reference, kind, steps=("read",), request=TAGGED_REQUEST)
-    assert refused == []
+    assert refused_calls(drift, reference, kind, changes, ("read",), TAGGED_REQUEST) == []
 
 
 @pytest.mark.terraform
+@pytest.mark.parametrize("changes", CHANGES)
 def test_boundary_allows_each_permission_of_the_roles(
-    planned: dict[str, list[dict[str, Any]]],
+    changes: Mapping[str, str], planned: dict[str, list[dict[str, Any]]]
 ) -> None:
     (key_arn,) = arns(KEY, "")
     (secret_arn,) = arns("AWS::SecretsManager::Secret", "")
     known_arns = {"<MainKey.Arn>": key_arn, "<TwilioSecret>": secret_arn}
     foreign_key_arn = key_arn.replace(REGION_AND_ACCOUNT, "us-east-1:444455556666")
     boundary = planned["aws_iam_policy.boundary"]
-    for role in resources_of("AWS::IAM::Role", IdentityStoreKeyArn=foreign_key_arn):
+    for role in resources_of("AWS::IAM::Role", IdentityStoreKeyArn=foreign_key_arn, **changes):
         for policy in role["Policies"]:
             for statement in statements(policy["PolicyDocument"]):
                 for request in example_requests(statement):

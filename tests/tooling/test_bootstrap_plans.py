@@ -36,6 +36,7 @@ LONGEST_VALUES = {
         f"arn:aws:iam::{ACCOUNT}:user/{number}{'x' * 63}" for number in "12"
     ],
     "old_version_days": 3650,
+    "trail_log_group_name": "g" * 200,
     "github_repository": f"{'o' * 39}/{'r' * 100}",
     "github_subject_form": "immutable",
     "github_owner_id": "9" * 20,
@@ -45,10 +46,10 @@ LONGEST_VALUES = {
 # By document: the size with LONGEST_VALUES, rounded up to 50, and IAM's quota ("IAM and STS
 # quotas"). IAM counts characters without white space, and a role's inline policies together.
 SIZES = {
-    "policy boundary": (2300, 6144),
-    "policy service_foundation": (5500, 6144),
+    "policy boundary": (2550, 6144),
+    "policy service_foundation": (5950, 6144),
     "policy service_resources": (5900, 6144),
-    "inline policies of deploy": (9700, 10240),
+    "inline policies of deploy": (10100, 10240),
     "inline policies of github-deploy": (450, 10240),
     "inline policies of github-preview": (2950, 10240),
     "trust of deploy": (1950, 2048),

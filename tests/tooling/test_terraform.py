@@ -312,6 +312,7 @@ class TestWithTerraform:
             "prefix": "X",
             "sso_permission_set_names": ["*"],
             "old_version_days": -1,
+            "trail_log_group_name": "audit*",
         }
         output = ""
         for values in (

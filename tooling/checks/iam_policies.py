@@ -16,7 +16,13 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tooling.checks.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, walk
+from tooling.checks.resolved_templates import (
+    ACCOUNT,
+    OPTIONAL_VALUES,
+    REGION,
+    REQUIRED_VALUES,
+    walk,
+)
 from tooling.errors import RefusedError
 from tooling.terraform import Terraform
 
@@ -44,6 +50,7 @@ VARIABLES = {  # with these, the bootstrap creates everything that it can
     "prefix": REQUIRED_VALUES["NamePrefix"],
     "sso_permission_set_names": ["Administrators"],
     "trusted_principal_arns": [f"arn:aws:iam::{ACCOUNT}:root"],
+    "trail_log_group_name": OPTIONAL_VALUES["TrailLogGroupName"],
     "github_repository": "owner/repository",
     "github_owner_id": "1",
     "github_repository_id": "2",

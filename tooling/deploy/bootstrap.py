@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tooling import invocation
@@ -59,6 +59,7 @@ class Bootstrap:
     deploy_role_arn: str
     service_role_arn: str
     boundary_policy_arn: str
+    existing_log_group_name: str = ""  # an older bootstrap has none
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,11 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
         parameter["Name"].removeprefix(f"{path}/"): parameter["Value"]
         for parameter in _read_contract(aws, prefix)
     }
-    names = [field.name for field in fields(Bootstrap)]
-    missing = [name for name in names if name not in values]
+    missing = [
+        field.name
+        for field in fields(Bootstrap)
+        if field.name not in values and field.default is MISSING
+    ]
     if missing:
         what = (
             f"account {aws.account} has no bootstrap in {aws.region}:"
@@ -260,7 +264,8 @@ def outputs(aws: Account, prefix: str) -> Bootstrap:
         )
         remedy = "choose the right --region and --prefix, or run: " + invocation.spell("bootstrap")
         raise RefusedError(f"prefix {prefix}", what, remedy)
-    return Bootstrap(**{name: values[name] for name in names})
+    names = {field.name for field in fields(Bootstrap)}
+    return Bootstrap(**{name: value for name, value in values.items() if name in names})
 
 
 def assume_role(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -352,7 +352,14 @@ class TestOutputs:
         assert refusal.value.exit_code == 2
         assert refusal.value.remedy.endswith("or run: ./inv bootstrap")
 
-    @pytest.mark.parametrize("name", [item.name for item in fields(Bootstrap)])
+    def test_an_older_bootstrap_knows_no_existing_log_group(self) -> None:
+        values = {key: value for key, value in CONTRACT.items() if "log_group" not in key}
+        contract = bootstrap.outputs(account(ssm=Parameters(values)), "signwatch")
+        assert contract.existing_log_group_name == ""
+
+    @pytest.mark.parametrize(
+        "name", [item.name for item in fields(Bootstrap) if item.default is MISSING]
+    )
     def test_incomplete_contract_is_refused_naming_what_is_missing(self, name: str) -> None:
         values = {key: value for key, value in CONTRACT.items() if not key.endswith(f"/{name}")}
         with pytest.raises(RefusedError, match=f"/signwatch/bootstrap lacks {name}\n"):
