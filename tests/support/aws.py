@@ -133,7 +133,8 @@ class CloudTrail:
     def __init__(self) -> None:
         self.trails: dict[str, dict[str, Any]] = {}
         self.selectors: dict[str, dict[str, Any] | None] = {}  # None: may not be read
-        self.is_logging: dict[str, bool] = {}
+        self.statuses: dict[str, dict[str, Any]] = {}
+        self.codes: dict[str, str] = {}  # by the call that fails
         self.is_denied = False
 
     def add(
@@ -142,6 +143,7 @@ class CloudTrail:
         selectors: dict[str, Any] | None,
         *,
         is_logging: bool = True,
+        log_group_error: str = "",
         **described: Any,
     ) -> None:
         arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/{name}"
@@ -152,7 +154,9 @@ class CloudTrail:
             **described,
         }
         self.selectors[arn] = selectors
-        self.is_logging[arn] = is_logging
+        self.statuses[arn] = {"IsLogging": is_logging}
+        if log_group_error:
+            self.statuses[arn]["LatestCloudWatchLogsDeliveryError"] = log_group_error
 
     def describe_trails(self, *, includeShadowTrails: bool) -> dict[str, Any]:  # noqa: N803 - AWS's
         if self.is_denied:
@@ -161,13 +165,34 @@ class CloudTrail:
         return {"trailList": list(self.trails.values())}
 
     def get_trail_status(self, *, Name: str) -> dict[str, Any]:  # noqa: N803 - AWS's spelling
-        return {"IsLogging": self.is_logging[Name]}
+        if code := self.codes.get("GetTrailStatus"):
+            raise client_error(code, "no", "GetTrailStatus")
+        return self.statuses[Name]
 
     def get_event_selectors(self, *, TrailName: str) -> dict[str, Any]:  # noqa: N803 - AWS's spelling
         selectors = self.selectors[TrailName]
         if selectors is None:
-            raise client_error("TrailNotFoundException", "no", "GetEventSelectors")
+            code = self.codes.get("GetEventSelectors", "TrailNotFoundException")
+            raise client_error(code, "no", "GetEventSelectors")
         return selectors
+
+
+class Logs:
+    """CloudWatch Logs with the subscription filters of every log group: the name, the target."""
+
+    def __init__(self) -> None:
+        self.filters: dict[str, str] = {}
+        self.is_denied = False
+
+    def describe_subscription_filters(self, *, logGroupName: str) -> dict[str, Any]:  # noqa: N803 - AWS's
+        if self.is_denied:
+            raise client_error("AccessDeniedException", "no", "DescribeSubscriptionFilters")
+        return {
+            "subscriptionFilters": [
+                {"filterName": name, "destinationArn": arn, "logGroupName": logGroupName}
+                for name, arn in self.filters.items()
+            ]
+        }
 
 
 @dataclass

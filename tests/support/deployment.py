@@ -14,6 +14,7 @@ from tests.support.aws import (
     CloudFormation,
     CloudTrail,
     Iam,
+    Logs,
     account,
 )
 from tests.support.listener import Listener
@@ -60,12 +61,14 @@ class FakeDeployment:
         self.folder = folder
         self.cloudformation = cloudformation
         self.s3, self.iam, self.listener = S3(), Iam(), Listener()
-        self.cloudtrail = CloudTrail()
+        self.cloudtrail, self.logs = CloudTrail(), Logs()
+        self.contract = CONTRACT
         self.aws = account(
             s3=self.s3,
             cloudformation=cloudformation,
             cloudtrail=self.cloudtrail,
             iam=self.iam,
+            logs=self.logs,
         )
         self.artifacts = Artifacts(self.make_artifact("function"), self.make_artifact("layer"))
         self.settings = Settings(
@@ -87,7 +90,7 @@ class FakeDeployment:
     def deploy(self, **options: bool) -> dict[str, str]:
         display = self.listener.stack()
         return stack.deploy(
-            self.aws, self.settings, CONTRACT, self.artifacts, display=display, **options
+            self.aws, self.settings, self.contract, self.artifacts, display=display, **options
         )
 
     def destroy(self) -> None:

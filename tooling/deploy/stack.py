@@ -153,7 +153,16 @@ def deploy(
     if live:
         _refuse_unusable(settings, live)
     live_parameters = live.parameters if live else {}
+    is_new = live is None or live.status in (EMPTY_STATUS, *FAILED_FIRST_DEPLOY_STATUSES)
     values = _resolve_values(aws, settings, live_parameters, display)
+    makes_second_copy = trails.check(  # an existing trail may have stopped since the last deploy
+        aws,
+        settings.prefix,
+        bootstrap,
+        values,
+        {} if is_new else live_parameters,
+        display.announce,
+    )
     files = upload.find_missing(aws, settings, bootstrap, artifacts, live_parameters)
     values |= files.deploy_values
     is_unchanged = live_parameters == values and not files.missing_templates + files.missing_zips
@@ -171,8 +180,6 @@ def deploy(
         display.approve("Delete it?")
         delete(aws, live, role_arn=None, display=display)
         live, live_parameters = None, {}  # from here on it is a first deploy
-    own_trail_name = f"{settings.prefix}-trail"
-    makes_second_copy = trails.check(aws, own_trail_name, values, live_parameters, display.announce)
     for line in parameters.list_differences(live_parameters, values):
         display.announce(line)
     upload.upload(aws, files.missing_templates, announce=display.announce)

@@ -4,9 +4,13 @@ A trail is suitable if it is logging, in all Regions, and records every manageme
 organisation's trail, a member account may not read which events it records: then that is unknown,
 and the trail is accepted.
 
+The log group of an existing trail stays its owner's. The roles of the bootstrap get the rights to
+filter and read one such group, which a variable of the bootstrap names.
+
 Facts: AWS CloudTrail API Reference, DescribeTrails, GetTrailStatus, GetEventSelectors (basic and
 advanced selectors); AWS CloudTrail User Guide, "Creating a trail for an organization"; AWS
-CloudTrail pricing (a second copy of management events).
+CloudTrail pricing (a second copy of management events); CloudWatch Logs quotas (subscription
+filters for each log group).
 """
 
 from __future__ import annotations
@@ -20,14 +24,20 @@ from tooling import invocation
 from tooling.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tooling.deploy.account import Account
+    from tooling.deploy.bootstrap import Bootstrap
 
 EXISTING, CREATE = "existing", "create"  # values of the parameter TrailMode
 # AWS lets an owner leave out these, which send many events; nobody signs in through them.
 UNNEEDED_SOURCES = frozenset({"kms.amazonaws.com", "rdsdata.amazonaws.com"})
 READS_AND_WRITES = frozenset({"ReadOnly", "WriteOnly"})
+# What GetEventSelectors answers to a member account about a trail of its organisation.
+UNREADABLE_CODES = frozenset(
+    {"AccessDeniedException", "OperationNotPermittedException", "TrailNotFoundException"}
+)
+MAX_FILTERS = 2  # subscription filters of a log group
 SECOND_COPY_USD = "2.00 USD for each 100,000 events"
 
 
@@ -39,6 +49,7 @@ class Trail:
     log_group_arn: str  # empty without a log group
     faults: tuple[str, ...]  # why it is not suitable
     is_unknown: bool = False  # this account may not read which events it records
+    log_group_error: str = ""  # why the last events did not reach its log group
 
     @property
     def is_suitable(self) -> bool:
@@ -67,26 +78,34 @@ def list_trails(aws: Account) -> list[Trail]:
 
 def check(
     aws: Account,
-    own_trail_name: str,
+    prefix: str,
+    bootstrap: Bootstrap,
     values: Mapping[str, str],
     live: Mapping[str, str],
     announce: Callable[[str], None],
 ) -> bool:
     """Check the parameters TrailMode and TrailLogGroupName against the trails of others.
 
-    ``own_trail_name`` is that of the stack's trail, ``values`` are the parameters of this deploy,
-    ``live`` those of the deployed stack. Return whether this deploy adds a trail although there is
-    a suitable one: AWS charges for the second copy of the events. Raises RefusedError if no trail
-    is suitable, or if the log group is not that of one.
+    ``values`` are the parameters of this deploy, ``live`` those of the deployed stack, if any.
+    Return whether this deploy adds a trail although there is a suitable one: AWS charges for the
+    second copy of the events. Raises RefusedError if no trail is suitable, or if the log group is
+    not that of one, cannot take a filter, or is not the one that the bootstrap knows.
     """
     mode, log_group_name = values["TrailMode"], values["TrailLogGroupName"]
     if mode == CREATE and log_group_name:
         what = "is used only with TrailMode=existing"
         raise RefusedError("parameter TrailLogGroupName", what, "leave it empty")
+    if live_log_group_name := live.get("TrailLogGroupName"):
+        _refuse_unknown_change(live_log_group_name, log_group_name, bootstrap)
+    if _has_own_log_group(live) and not _has_own_log_group(values):
+        announce(
+            f"This deletes the log group /aws/cloudtrail/{prefix} with its records. Those in the"
+            " trail's bucket stay."
+        )
     if mode == CREATE and live.get("TrailMode", CREATE if live else "") == CREATE:
         return False  # the stack has its trail already
     try:
-        trails = [trail for trail in list_trails(aws) if trail.name != own_trail_name]
+        trails = [trail for trail in list_trails(aws) if trail.name != f"{prefix}-trail"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
         what = f"the account's trails cannot be read ({code})"
@@ -101,7 +120,63 @@ def check(
     if not suitable:
         raise _make_refusal(trails)
     _check_log_group(aws, log_group_name, suitable, announce)
+    if log_group_name:
+        _refuse_unknown_log_group(log_group_name, bootstrap)
+        _refuse_full_log_group(aws, log_group_name, f"{prefix}-function", announce)
     return False
+
+
+def _has_own_log_group(values: Mapping[str, str]) -> bool:
+    """Return whether a stack with these parameters has a trail that writes to a log group."""
+    modes = {values.get(name, CREATE) for name in ("TrailMode", "TrailLogGroupMode")}
+    return bool(values) and modes == {CREATE}
+
+
+def _refuse_unknown_log_group(name: str, bootstrap: Bootstrap) -> None:
+    """Raise RefusedError if the roles of the bootstrap have no rights on this log group."""
+    if bootstrap.existing_log_group_name != name:
+        what = f"{name!r} is a log group that the bootstrap's roles may not filter and read yet"
+        remedy = (
+            f'write trail_log_group_name = "{name}" below [bootstrap] in signwatch.toml, and run:'
+            f" {invocation.spell('bootstrap')}"
+        )
+        raise RefusedError("parameter TrailLogGroupName", what, remedy)
+
+
+def _refuse_unknown_change(live_name: str, name: str, bootstrap: Bootstrap) -> None:
+    """Raise RefusedError if the filter of the live stack's log group could not be deleted."""
+    _refuse_unknown_log_group(live_name, bootstrap)
+    if name and name != live_name:
+        what = f"cannot change from {live_name!r}: the bootstrap's roles know one log group"
+        remedy = (
+            f"run: {invocation.spell('deploy', '--set', 'TrailLogGroupName=')} and then bootstrap"
+            f' with trail_log_group_name = "{name}"'
+        )
+        raise RefusedError("parameter TrailLogGroupName", what, remedy)
+
+
+def _refuse_full_log_group(
+    aws: Account, name: str, function_name: str, announce: Callable[[str], None]
+) -> None:
+    """Raise RefusedError if other tools have all subscription filters that a log group can have."""
+    try:
+        response = aws.client("logs").describe_subscription_filters(logGroupName=name)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        announce(
+            f"The subscription filters of {name} cannot be read ({code}): if it has {MAX_FILTERS}"
+            " of other tools, the deploy fails."
+        )
+        return
+    others = [
+        subscription["filterName"]
+        for subscription in response["subscriptionFilters"]
+        if not subscription["destinationArn"].endswith(f":function:{function_name}")
+    ]
+    if len(others) >= MAX_FILTERS:
+        what = f"{name!r} has {MAX_FILTERS} subscription filters, and AWS allows no more"
+        remedy = f"delete one ({' or '.join(others)}), or leave the parameter empty"
+        raise RefusedError("parameter TrailLogGroupName", what, remedy)
 
 
 def _announce_second_copy(suitable: Iterable[Trail], announce: Callable[[str], None]) -> bool:
@@ -127,17 +202,20 @@ def _make_refusal(trails: Iterable[Trail]) -> RefusedError:
 
 
 def _check_log_group(
-    aws: Account, log_group_name: str, suitable: Iterable[Trail], announce: Callable[[str], None]
+    aws: Account, log_group_name: str, suitable: Sequence[Trail], announce: Callable[[str], None]
 ) -> None:
     """Say what is unknown or missing; raise RefusedError for the log group of no suitable trail."""
-    trails = {trail.find_log_group(aws): trail for trail in suitable}
-    unknown = ", ".join(trail.name for trail in trails.values() if trail.is_unknown)
+    unknown = ", ".join(trail.name for trail in suitable if trail.is_unknown)
     if unknown:
         announce(f"This account may not read which events {unknown} records: taken as all.")
-    names = " or ".join(sorted(filter(None, trails)))
-    if log_group_name and log_group_name not in trails:
+    errors = {trail.find_log_group(aws): trail.log_group_error for trail in suitable}
+    usable = {trail.find_log_group(aws) for trail in suitable if not trail.log_group_error}
+    names = " or ".join(sorted(filter(None, usable)))
+    if log_group_name and log_group_name not in usable:
         remedy = f"write {names}" if names else "leave it empty: no suitable trail has one here"
         what = f"{log_group_name!r} is the log group of no suitable trail in {aws.region}"
+        if log_group_name in errors:
+            what = f"{log_group_name!r} gets no events from its trail ({errors[log_group_name]})"
         raise RefusedError("parameter TrailLogGroupName", what, remedy)
     if not log_group_name:
         advice = f"To add it: --set TrailLogGroupName={names}" if names else ""
@@ -153,20 +231,26 @@ def _read_trail(cloudtrail: Any, described: Mapping[str, Any]) -> Trail:
     faults = []
     if not described.get("IsMultiRegionTrail"):
         faults.append("records one Region only")
-    is_unknown = False
+    is_unknown, log_group_error = False, ""
     try:
-        if not cloudtrail.get_trail_status(Name=arn)["IsLogging"]:
+        status = cloudtrail.get_trail_status(Name=arn)
+        log_group_error = status.get("LatestCloudWatchLogsDeliveryError", "")
+        if not status["IsLogging"]:
             faults.append("is not logging")
         selectors = cloudtrail.get_event_selectors(TrailName=arn)
         if not _records_all(selectors):
             faults.append("does not record all management events")
-    except ClientError:
-        # GetEventSelectors fails for an organisation's trail that a member account asks about.
-        is_unknown = bool(described.get("IsOrganizationTrail"))
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        is_unknown = (
+            bool(described.get("IsOrganizationTrail"))
+            and error.operation_name == "GetEventSelectors"
+            and code in UNREADABLE_CODES
+        )
         if not is_unknown:
-            faults.append("cannot be read")
+            faults.append(f"cannot be read ({code})")
     log_group_arn = described.get("CloudWatchLogsLogGroupArn", "")
-    return Trail(described["Name"], log_group_arn, tuple(faults), is_unknown)
+    return Trail(described["Name"], log_group_arn, tuple(faults), is_unknown, log_group_error)
 
 
 def _records_all(selectors: Mapping[str, Any]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.aws import ACCOUNT, REGION, CloudTrail, account
+from tests.support.deployment import CONTRACT
 from tooling.deploy import trails
 from tooling.errors import PlanShownError, RefusedError
 
@@ -92,10 +94,30 @@ class TestSuitable:
 
     def test_own_trail_that_cannot_be_read_is_not(self, cloudtrail: CloudTrail) -> None:
         cloudtrail.add("audit", None)
-        assert list_one(cloudtrail).faults == ("cannot be read",)
+        assert list_one(cloudtrail).faults == ("cannot be read (TrailNotFoundException)",)
+
+    @pytest.mark.parametrize(
+        ("call", "code"),
+        [
+            ("GetEventSelectors", "ThrottlingException"),
+            ("GetTrailStatus", "AccessDeniedException"),
+        ],
+    )
+    def test_organisations_trail_is_unknown_only_if_its_events_may_not_be_read(
+        self, cloudtrail: CloudTrail, call: str, code: str
+    ) -> None:
+        cloudtrail.add("audit", None, IsOrganizationTrail=True)
+        cloudtrail.codes[call] = code
+        trail = list_one(cloudtrail)
+        assert (trail.faults, trail.is_unknown) == ((f"cannot be read ({code})",), False)
 
 
 class TestExisting:
+    @pytest.fixture(autouse=True)
+    def bootstrapped(self, deployment: FakeDeployment) -> None:
+        """The bootstrap knows the log group."""
+        deployment.contract = replace(deployment.contract, existing_log_group_name="audit")
+
     def deploy(self, deployment: FakeDeployment, **chosen: str) -> str:
         """Deploy with an existing trail; return what was announced."""
         deployment.choose(TrailMode="existing", **chosen)
@@ -106,6 +128,7 @@ class TestExisting:
         deployment.cloudtrail.add("audit", ALL, CloudWatchLogsLogGroupArn=LOG_GROUP)
         text = self.deploy(deployment, TrailLogGroupName="audit")
         assert "second way" not in text
+        assert "deletes" not in text
         assert deployment.cloudformation.requested_parameters()["TrailMode"] == "existing"
         assert deployment.listener.questions == ["Execute this change set on stack signwatch?"]
 
@@ -131,6 +154,93 @@ class TestExisting:
     ) -> None:
         deployment.cloudtrail.add("org", None, IsOrganizationTrail=True)
         assert "may not read which events org records" in self.deploy(deployment)
+
+    def test_no_unknown_trail_is_passed_over(self, deployment: FakeDeployment) -> None:
+        deployment.cloudtrail.add("org", None, IsOrganizationTrail=True)
+        deployment.cloudtrail.add("own", ALL)  # neither has a log group here
+        assert "may not read which events org records" in self.deploy(deployment)
+
+    def test_log_group_that_the_trail_does_not_reach_is_refused(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.cloudtrail.add(
+            "audit", ALL, log_group_error="AccessDenied", CloudWatchLogsLogGroupArn=LOG_GROUP
+        )
+        text = self.deploy(deployment)
+        assert "there is no second way." in text
+        assert "To add it" not in text
+        with pytest.raises(RefusedError, match=r"no events from its trail \(AccessDenied\)"):
+            self.deploy(deployment, TrailLogGroupName="audit")
+
+    def test_log_group_that_the_bootstrap_does_not_know_is_refused(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.contract = CONTRACT
+        deployment.cloudtrail.add("audit", ALL, CloudWatchLogsLogGroupArn=LOG_GROUP)
+        with pytest.raises(RefusedError, match="may not filter and read yet") as refusal:
+            self.deploy(deployment, TrailLogGroupName="audit")
+        assert refusal.value.exit_code == 2
+        assert 'trail_log_group_name = "audit" below [bootstrap]' in refusal.value.remedy
+        assert refusal.value.remedy.endswith("run: ./inv bootstrap")
+        assert deployment.cloudformation.calls == []
+
+    def test_log_group_of_the_live_stack_is_left_before_another_is_taken(
+        self, deployment: FakeDeployment
+    ) -> None:
+        """Its filter is deleted with the same rights."""
+        deployment.cloudtrail.add("audit", ALL, CloudWatchLogsLogGroupArn=LOG_GROUP)
+        self.deploy(deployment, TrailLogGroupName="audit")
+        with pytest.raises(RefusedError, match="cannot change from 'audit'") as refusal:
+            self.deploy(deployment, TrailLogGroupName="other")
+        assert "deploy --set TrailLogGroupName= and" in refusal.value.remedy
+        deployment.contract = replace(deployment.contract, existing_log_group_name="other")
+        with pytest.raises(RefusedError, match="'audit' is a log group that the bootstrap's"):
+            self.deploy(deployment, TrailLogGroupName="")
+
+    @pytest.mark.parametrize("others", [1, 2])
+    def test_log_group_has_room_for_a_filter(self, deployment: FakeDeployment, others: int) -> None:
+        function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function"
+        filters = {f"other-{number}": f"{function}:other" for number in range(others)}
+        deployment.logs.filters = {**filters, "ours": f"{function}:signwatch-function"}
+        deployment.cloudtrail.add("audit", ALL, CloudWatchLogsLogGroupArn=LOG_GROUP)
+        if others == 1:
+            self.deploy(deployment, TrailLogGroupName="audit")
+            return
+        with pytest.raises(RefusedError, match="'audit' has 2 subscription filters") as refusal:
+            self.deploy(deployment, TrailLogGroupName="audit")
+        assert "delete one (other-0 or other-1)" in refusal.value.remedy
+        assert deployment.cloudformation.calls == []
+
+    def test_filters_that_cannot_be_read_do_not_stop_a_deploy(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.logs.is_denied = True
+        deployment.cloudtrail.add("audit", ALL, CloudWatchLogsLogGroupArn=LOG_GROUP)
+        text = self.deploy(deployment, TrailLogGroupName="audit")
+        assert "filters of audit cannot be read (AccessDeniedException)" in text
+
+    def test_trail_that_has_stopped_is_noticed_by_an_unchanged_deploy(
+        self, deployment: FakeDeployment
+    ) -> None:
+        deployment.cloudtrail.add("audit", ALL)
+        self.deploy(deployment)
+        assert "Nothing changed" in self.deploy(deployment)
+        deployment.cloudtrail.add("audit", ALL, is_logging=False)
+        with pytest.raises(RefusedError, match="audit is not logging"):
+            self.deploy(deployment)
+
+    def test_log_group_that_a_change_deletes_is_named_before_the_question(
+        self, deployed: FakeDeployment
+    ) -> None:
+        deployed.cloudtrail.add("audit", ALL)
+
+        def stop() -> None:
+            raise PlanShownError
+
+        deployed.listener.answer = stop
+        with pytest.raises(PlanShownError):
+            self.deploy(deployed)
+        assert "deletes the log group /aws/cloudtrail/signwatch" in deployed.listener.text()
 
     def test_deploy_is_refused_before_any_write_if_no_trail_is_suitable(
         self, deployment: FakeDeployment
