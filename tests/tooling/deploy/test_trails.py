@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.aws import ACCOUNT, REGION, CloudTrail, account
-from tests.support.deployment import CONTRACT
+from tests.support.deployment import CONTRACT, stack_in
 from tooling.deploy import trails
 from tooling.errors import PlanShownError, RefusedError
 
@@ -267,6 +267,16 @@ class TestCreate:
         (question,) = deployment.listener.questions
         assert "and pay for a second copy of all events?" in question
         assert "records the sign-ins already: audit. AWS charges" in deployment.listener.text()
+
+    def test_it_is_asked_about_after_a_failed_first_deploy_too(
+        self, deployment: FakeDeployment
+    ) -> None:
+        parameters = [{"ParameterKey": "TrailMode", "ParameterValue": "create"}]
+        failed = {**stack_in("ROLLBACK_COMPLETE"), "Parameters": parameters}
+        deployment.cloudformation.stack = failed
+        deployment.cloudtrail.add("audit", ALL)
+        deployment.deploy()
+        assert "and pay for a second copy of all events?" in deployment.listener.questions[-1]
 
     @pytest.mark.parametrize("name", ["audit", OWN])
     def test_other_deploys_only_ask_whether_to_execute(
