@@ -156,7 +156,8 @@ def deploy(
     found = forwarders.survey(
         opened.aws, settings, screen.announce, asks_identity_center=not settings.regions
     )
-    forwarders_plan = forwarders.make_plan(settings, found, content)
+    has_trail_way = forwarders.has_trail_way(settings, live)
+    forwarders_plan = forwarders.make_plan(settings, found, content, has_trail_way=has_trail_way)
     for line in forwarders_plan.format_lines(settings.region):
         screen.announce(line)
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)

@@ -122,7 +122,7 @@ def _failure_metrics(installation: Installation) -> list[Metric]:
         metrics.append(Metric("AWS/SQS", MESSAGE_AGE_METRIC, dimensions))
     for rule in installation.resources_of("AWS::Events::Rule"):
         if is_in_other_region(rule, installation):
-            continue  # what it loses, the trail brings
+            continue  # the trail's log group brings what it loses, if there is one
         dimensions = {"RuleName": rule.reference}
         metrics.append(Metric("AWS/Events", "FailedInvocations", dimensions))
     return metrics

@@ -223,7 +223,7 @@ def delivery_is_retried(rule: Resource, _installation: Installation) -> bool:
 def undelivered_events_are_kept(rule: Resource, installation: Installation) -> bool:
     """Undelivered events go to a queue of this installation, but for those of other Regions."""
     if is_in_other_region(rule, installation):
-        return True  # what it loses, the trail brings
+        return True  # the trail's log group brings what it loses, if there is one
     queues = installation.arns_of(QUEUE)
     # That there are targets is what rule_has_both_targets checks.
     return all(

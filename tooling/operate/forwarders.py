@@ -1,8 +1,8 @@
 """Forwarders: one small stack a Region, which sends its sign-ins to the bus in the home Region.
 
 CloudTrail delivers an event to the default bus of the Region that recorded it. The rules are in the
-home Region, so a sign-in that another Region records reaches them through a forwarder at once, or
-else through the trail some minutes later.
+home Region, so a sign-in that another Region records reaches them through a forwarder at once. What
+no forwarder brings, the trail's log group brings some minutes later, if the stack has that way.
 
 The survey finds the Regions of the account and the forwarders in them. The plan compares them with
 the choice of Regions: "all", "home" (no forwarder), Regions by name, or "" for those in which AWS
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tooling.deploy import changeset, stack
+from tooling import parameters
+from tooling.deploy import changeset, stack, trails
 from tooling.deploy.stack_events import StackOperation
-from tooling.errors import FailedError, RefusedError, ToolError
+from tooling.errors import FailedError, RefusedError, ToolError, UnknownStateError
 from tooling.progress import Ongoing
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}  # by how their Regions 
 CREATE, UPDATE, KEEP, DELETE = "create", "update", "keep", "delete"
 DONE = {CREATE: "created", UPDATE: "updated", KEEP: "unchanged", DELETE: "deleted"}
 DIGEST_TAG = "signwatch:template"  # of the stack: what is deployed, so that nothing is done twice
+UP_TO_DATE_STATUSES = ("CREATE_COMPLETE", "UPDATE_COMPLETE")  # a rollback has older content
 BY_THE_TRAIL = "covered by the trail, some minutes later"
+NO_WAY = "no way from this Region"
 POLICY_DENIAL = "service control policy"  # in AWS's message, if the organisation denies a request
 MAX_WORKERS = 16
 MAX_TRIES = 4  # a new role takes seconds to be known in every Region
 RETRY_PAUSE_SECONDS = 5.0
+REMEDY = "fix the cause, then run the same task again: it goes on there"
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,14 @@ class Survey:
     """What there is: the forwarder of each Region of the account, other than the home Region.
 
     ``live`` has None for a Region without one. ``problems`` says why a Region could not be asked.
-    ``identity_center`` is the Region of its instance, "" if it is unknown, None if nobody asked.
+    ``identity_centers`` are the Regions with an instance of Identity Center, as far as it was asked
+    for; ``silent_centers`` are those that gave no answer.
     """
 
     live: Mapping[str, LiveStack | None]
     problems: Mapping[str, str] = field(default_factory=dict)
-    identity_center: str | None = None
+    identity_centers: tuple[str, ...] = ()
+    silent_centers: tuple[str, ...] = ()
 
     def list_regions(self) -> list[str]:
         """Return the Regions that have a forwarder, in whatever state."""
@@ -71,10 +77,10 @@ class Survey:
         return [f"  AWS does not let us look into {names}."] if names else []
 
     def format_regions(self) -> str:
-        """Return the same on a line; a forwarder that does not work has its status."""
+        """Return the same on a line; a forwarder that is not up to date has its status."""
         statuses = {region: live.status for region, live in self.live.items() if live}
         names = [
-            region if status in stack.HEALTHY_STATUSES else f"{region} ({status})"
+            region if status in UP_TO_DATE_STATUSES else f"{region} ({status})"
             for region, status in sorted(statuses.items())
         ]
         return ", ".join(names) or "none"
@@ -104,10 +110,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done in each Region: CREATE, UPDATE, KEEP or DELETE."""
+    """What is to be done in each Region: CREATE, UPDATE, KEEP or DELETE.
+
+    ``has_trail_way`` says whether the function gets every sign-in through the trail too.
+    """
 
     actions: Mapping[str, str]
     survey: Survey
+    has_trail_way: bool = False
 
     @property
     def changes(self) -> dict[str, str]:
@@ -115,34 +125,61 @@ class Plan:
         return {region: action for region, action in self.actions.items() if action != KEEP}
 
     def format_lines(self, home: str) -> list[str]:
-        """Return a line for each Region, below a heading."""
-        if not self.actions:
-            return [f"Forwarders to {home}: none."]
-        problems = {
-            region: f"cannot be read: {cause}" for region, cause in self.survey.problems.items()
-        }
-        lines = [
-            f"  {region:<15} {problems.get(region, action)}"
-            for region, action in sorted(self.actions.items())
+        """Return a line for each Region, below a heading, and then what is open."""
+        heading = f"Forwarders to {home}:" if self.actions else f"Forwarders to {home}: none."
+        regions = [
+            f"  {region:<15} {self._format_action(region)}" for region in sorted(self.actions)
         ]
-        if self.survey.identity_center == "":
-            lines.append("  Identity Center's Region is unknown; --regions can name it.")
-        return [f"Forwarders to {home}:", *lines]
+        return [heading, *regions, *self._list_open_points()]
+
+    def _format_action(self, region: str) -> str:
+        """Return what is to be done in a Region, or why it could not be asked."""
+        cause = self.survey.problems.get(region)
+        if cause is None:
+            return self.actions[region]
+        if POLICY_DENIAL in cause:
+            cause = BY_THE_TRAIL if self.has_trail_way else NO_WAY
+        return f"cannot be read: {cause}"
+
+    def _list_open_points(self) -> list[str]:
+        """Return the lines that say which sign-ins may have no way to the rules."""
+        lines = []
+        if silent := self.survey.silent_centers:
+            count = f"{len(silent)} Regions" if len(silent) > 1 else silent[0]
+            lines.append(
+                f"  Identity Center could not be asked in {count}; --regions can name its Region."
+            )
+        covered = {region for region, action in self.actions.items() if action != DELETE}
+        deaf = sorted({*self.survey.live, *self.survey.problems} - covered)
+        if deaf and not self.has_trail_way:
+            lines += [
+                f"  NO WAY from {', '.join(deaf)}: a sign-in that is recorded there alerts nobody.",
+                "  --regions all makes forwarders there; a trail's log group (TrailLogGroupMode,",
+                "  TrailLogGroupName) is a way from every Region.",
+            ]
+        return lines
 
 
 @dataclass(frozen=True)
 class Report:
-    """How the Regions ended; ``failures`` has the cause for each that failed."""
+    """How the Regions ended; ``failures`` has the error of each that failed."""
 
-    failures: Mapping[str, str]
+    failures: Mapping[str, ToolError]
 
     def refuse_failures(self) -> None:
-        """Raise FailedError if a Region failed, with each cause."""
-        if self.failures:
-            causes = "; ".join(f"{region}: {cause}" for region, cause in self.failures.items())
-            what = f"failed in {len(self.failures)} Regions, and the others are done: {causes}"
-            remedy = "fix the cause, then run the same task again: it goes on there"
-            raise FailedError("forwarders", what, remedy)
+        """Raise an error with each cause if a Region failed.
+
+        It is UnknownStateError if the state of one is unknown, else FailedError.
+        """
+        if not self.failures:
+            return
+        unknown = [
+            error for error in self.failures.values() if isinstance(error, UnknownStateError)
+        ]
+        error_type = UnknownStateError if unknown else FailedError
+        causes = "; ".join(f"{region}: {error.what}" for region, error in self.failures.items())
+        what = f"failed in {len(self.failures)} Regions, and the others are done: {causes}"
+        raise error_type("forwarders", what, REMEDY)
 
 
 class _StoppedError(Exception):
@@ -159,9 +196,8 @@ def make_content(settings: Settings, service_role_arn: str, live: LiveStack | No
 
     Its parameters are computed as cfn/parent.yaml does, since the main stack may come only later.
     """
-    live_parameters = live.parameters if live else {}
     name = get_name(settings.prefix)
-    bus = settings.parameters.get("EventBusName") or live_parameters.get("EventBusName", "default")
+    bus = _choose_values(settings, live)["EventBusName"]
     partition = _get_partition(settings.region)
     return Content(
         name,
@@ -176,6 +212,25 @@ def make_content(settings: Settings, service_role_arn: str, live: LiveStack | No
         service_role_arn,
         settings.prefix,
     )
+
+
+def _choose_values(settings: Settings, live: LiveStack | None) -> dict[str, str]:
+    """Return the main stack's parameters after this deploy, without those that have no value."""
+    declared = parameters.load_declared(settings.root)
+    defaults = {
+        name: str(declaration["Default"])
+        for name, declaration in declared.items()
+        if "Default" in declaration
+    }
+    return {**defaults, **(live.parameters if live else {}), **settings.parameters}
+
+
+def has_trail_way(settings: Settings, live: LiveStack | None) -> bool:
+    """Return whether the function gets the events of a trail's log group too, after this deploy."""
+    values = _choose_values(settings, live)
+    if values["TrailMode"] == trails.EXISTING:
+        return bool(values["TrailLogGroupName"])
+    return values["TrailLogGroupMode"] == trails.CREATE
 
 
 def _get_partition(region: str) -> str:
@@ -197,7 +252,7 @@ def survey(
     announce(Ongoing(f"looking for forwarders in {len(regions)} Regions"))
     # clients are made in one thread, from one session: its models are then loaded once
     clients = {region: aws.client("cloudformation", region) for region in regions}
-    centers: dict[str, Any] = {}
+    centers: dict[str, Any] = {}  # clients, by Region
     if asks_identity_center:
         known = aws.session.get_available_regions("sso-admin")
         centers = {
@@ -214,10 +269,11 @@ def survey(
             try:
                 live[region] = future.result()
             except (ClientError, BotoCoreError) as error:
-                problems[region] = _explain(str(error))
-        found = [region for region, future in instances.items() if future.result()]
-    center = next(iter(found), "") if asks_identity_center else None
-    return Survey(live, problems, center)
+                problems[region] = str(error)
+        answers = {region: future.result() for region, future in sorted(instances.items())}
+    found = tuple(region for region, answer in answers.items() if answer)
+    silent = tuple(region for region, answer in answers.items() if answer is None)
+    return Survey(live, problems, found, silent)
 
 
 def _list_account_regions(aws: Account, settings: Settings) -> list[str]:
@@ -233,21 +289,23 @@ def _list_account_regions(aws: Account, settings: Settings) -> list[str]:
     return sorted(names.union(_parse_names(settings.regions)))
 
 
-def _has_instance(sso_admin: Any) -> bool:
-    """Return whether the Region has an instance of Identity Center; False if it is unknown."""
+def _has_instance(sso_admin: Any) -> bool | None:
+    """Return whether the Region has an instance of Identity Center; None if it is unknown."""
     try:
         return bool(sso_admin.list_instances()["Instances"])
     except (ClientError, BotoCoreError):
-        return False
+        return None
 
 
-def make_plan(settings: Settings, found: Survey, content: Content) -> Plan:
+def make_plan(
+    settings: Settings, found: Survey, content: Content, *, has_trail_way: bool = False
+) -> Plan:
     """Compare the forwarders that there are with the chosen Regions."""
     existing = found.list_regions()
     wanted = set(_choose_regions(settings.regions, found)) - {settings.region}
     actions = {region: _choose_action(found.live.get(region), content) for region in wanted}
     actions |= {region: DELETE for region in existing if region not in wanted}
-    return Plan(actions, found)
+    return Plan(actions, found, has_trail_way)
 
 
 def _choose_regions(choice: str, found: Survey) -> Iterable[str]:
@@ -258,9 +316,9 @@ def _choose_regions(choice: str, found: Survey) -> Iterable[str]:
         return (*found.live, *found.problems)
     if choice:
         return _parse_names(choice)
-    center = [found.identity_center] if found.identity_center else []
     known = {*found.live, *found.problems}
-    return [*known.intersection(SIGN_IN_REGIONS), *center, *found.list_regions()]
+    recorded = [*known.intersection(SIGN_IN_REGIONS), *found.identity_centers]
+    return [*recorded, *found.list_regions()]
 
 
 def _parse_names(choice: str) -> list[str]:
@@ -273,7 +331,7 @@ def _choose_action(live: LiveStack | None, content: Content) -> str:
     if live is None or live.status in (*stack.FAILED_FIRST_DEPLOY_STATUSES, stack.EMPTY_STATUS):
         return CREATE
     is_current = live.tags.get(DIGEST_TAG) == content.digest
-    return KEEP if is_current and live.status in stack.HEALTHY_STATUSES else UPDATE
+    return KEEP if is_current and live.status in UP_TO_DATE_STATUSES else UPDATE
 
 
 def apply(aws: Account, plan: Plan, content: Content, announce: Callable[[str], None]) -> Report:
@@ -288,21 +346,22 @@ def apply(aws: Account, plan: Plan, content: Content, announce: Callable[[str], 
     stop = threading.Event()
     # clients are made in one thread, from one session: its models are then loaded once
     workers = {
-        region: _Worker(aws.client("cloudformation", region), region, content, stop)
+        region: _Worker(
+            aws.client("cloudformation", region), region, content, stop, plan.has_trail_way
+        )
         for region in sorted(changes)
     }
-    failures: dict[str, str] = {}
+    failures: dict[str, ToolError] = {}
     pool = ThreadPoolExecutor(MAX_WORKERS)
     try:
         started = time.monotonic()
         futures = {pool.submit(workers[region].run, changes[region]): region for region in workers}
         for future in as_completed(futures):
-            region, cause = futures[future], future.result()
-            outcome = cause or DONE[changes[region]]
-            if cause not in ("", BY_THE_TRAIL):
-                failures[region], outcome = cause, "failed"
+            region, outcome = futures[future], future.result()
+            if outcome.failure:
+                failures[region] = outcome.failure
             seconds = time.monotonic() - started
-            announce(f"  {region:<15} {outcome}  {seconds:.1f} s")
+            announce(f"  {region:<15} {outcome.text}  {seconds:.1f} s")
     except KeyboardInterrupt:
         what = "interrupted here; CloudFormation goes on with them"
         remedy = "run the same task again: it goes on where this one stopped"
@@ -314,6 +373,14 @@ def apply(aws: Account, plan: Plan, content: Content, announce: Callable[[str], 
 
 
 @dataclass(frozen=True)
+class _Outcome:
+    """How a Region ended."""
+
+    text: str  # for its line
+    failure: ToolError | None = None
+
+
+@dataclass(frozen=True)
 class _Worker:
     """The work in one Region."""
 
@@ -321,21 +388,36 @@ class _Worker:
     region: str
     content: Content
     stop: threading.Event  # set if the user interrupts
+    has_trail_way: bool
 
-    def run(self, action: str) -> str:
-        """Do the action; return "", or why it failed."""
+    def run(self, action: str) -> _Outcome:
+        """Do the action; return how it ended."""
         try:
             if action == DELETE:
                 self._delete(self._read())
             else:
                 self._deploy_with_retries()
         except _StoppedError:
-            return "interrupted"
+            return _Outcome("interrupted")
         except ToolError as error:
-            return _explain(error.what)
+            return self._judge(action, error)
+        except ClientError as error:  # AWS refused it
+            return self._judge(action, FailedError(self.region, str(error), REMEDY))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other Regions go on
-            return _explain(str(error) or type(error).__name__)
-        return ""
+            what = str(error) or type(error).__name__
+            return self._judge(action, UnknownStateError(self.region, what, REMEDY))
+        return _Outcome(DONE[action])
+
+    def _judge(self, action: str, error: ToolError) -> _Outcome:
+        """Return how the Region ended: a forwarder that is denied is no failure with a trail."""
+        is_denied = POLICY_DENIAL in error.what and action != DELETE
+        if is_denied and self.has_trail_way:
+            return _Outcome(BY_THE_TRAIL)
+        if isinstance(error, UnknownStateError):
+            return _Outcome("state unknown", error)
+        if is_denied and action == CREATE:
+            return _Outcome(NO_WAY, FailedError(self.region, f"{NO_WAY}: {error.what}", REMEDY))
+        return _Outcome("failed", error)
 
     def _deploy_with_retries(self) -> None:
         """Deploy the forwarder; try again while its new role is not known in this Region."""
@@ -423,11 +505,6 @@ class _Worker:
 
 def _ignore(_: object) -> None:
     """Show nothing: a Region has one line, at its end."""
-
-
-def _explain(text: str) -> str:
-    """Return why a Region failed: AWS's words, or that the organisation does not allow it."""
-    return BY_THE_TRAIL if POLICY_DENIAL in text else text
 
 
 def plan_removal(found: Survey) -> Plan:

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from tests.support.aws import ACCOUNT, CALLER, REGION, STACK_ID, CloudFormation, client_error, event
 from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, stack_in
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
 from tooling.deploy.account import Account
-from tooling.deploy.stack import InterruptedWatchError
-from tooling.errors import FailedError
+from tooling.deploy.stack import InterruptedWatchError, LiveStack
+from tooling.errors import FailedError, UnknownStateError
 from tooling.operate import forwarders
 from tooling.settings import Settings
 
@@ -32,6 +33,16 @@ def region_without_stack(**fields: Any) -> CloudFormation:
     return CloudFormation(changes=[RULE], **fields)
 
 
+class Denied(CloudFormation):
+    """A Region that the organisation denies."""
+
+    def create_change_set(self, **_: Any) -> dict[str, Any]:
+        raise client_error("AccessDenied", SCP)
+
+    def delete_stack(self, **_: Any) -> None:
+        raise client_error("AccessDenied", SCP)
+
+
 def current_stack() -> dict[str, Any]:
     tags = [{"Key": key, "Value": value} for key, value in CONTENT.tags.items()]
     return stack_in("CREATE_COMPLETE", tags)
@@ -42,7 +53,8 @@ class Cloud:
     """Regions with CloudFormation, Identity Center in one of them, and EC2 to list them."""
 
     regions: Mapping[str, Any] = field(default_factory=dict)
-    center: str = ""
+    centers: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()  # Regions in which Identity Center may not be asked
     lists_regions: bool = True
 
     def client(self, service: str, region_name: str = "", **_: Any) -> Any:
@@ -74,9 +86,9 @@ class _SsoAdmin:
     region: str
 
     def list_instances(self) -> dict[str, Any]:
-        if self.cloud.center == "denied":
+        if self.region in self.cloud.silent:
             raise client_error("AccessDeniedException")
-        return {"Instances": [{}] if self.region == self.cloud.center else []}
+        return {"Instances": [{}] if self.region in self.cloud.centers else []}
 
 
 def survey(cloud: Cloud, choice: str = "") -> forwarders.Survey:
@@ -85,15 +97,18 @@ def survey(cloud: Cloud, choice: str = "") -> forwarders.Survey:
     return forwarders.survey(aws, settings, ignore, asks_identity_center=asks)
 
 
-def plan(cloud: Cloud, choice: str = "") -> forwarders.Plan:
-    found = survey(cloud, choice)
-    return forwarders.make_plan(replace(SETTINGS, regions=choice), found, CONTENT)
+def plan(cloud: Cloud, choice: str = "", *, has_trail_way: bool = True) -> forwarders.Plan:
+    settings, found = replace(SETTINGS, regions=choice), survey(cloud, choice)
+    return forwarders.make_plan(settings, found, CONTENT, has_trail_way=has_trail_way)
 
 
-def apply(cloud: Cloud, choice: str = "") -> tuple[list[str], forwarders.Report]:
+def apply(
+    cloud: Cloud, choice: str = "", *, has_trail_way: bool = True
+) -> tuple[list[str], forwarders.Report]:
     """Return the lines of the Regions and the report."""
     lines: list[str] = []
-    report = forwarders.apply(cloud.open(), plan(cloud, choice), CONTENT, lines.append)
+    planned = plan(cloud, choice, has_trail_way=has_trail_way)
+    report = forwarders.apply(cloud.open(), planned, CONTENT, lines.append)
     return [" ".join(line.split()[:-2]) for line in lines if line.startswith("  ")], report
 
 
@@ -102,10 +117,13 @@ class TestPlan:
         self,
     ) -> None:
         regions = {name: region_without_stack() for name in (*OTHERS, "ca-central-1", "sa-east-1")}
-        actions = plan(Cloud(regions, center="ca-central-1")).actions
-        assert actions == dict.fromkeys((*OTHERS, "ca-central-1"), "create")
+        centers = ("ca-central-1", "sa-east-1")  # of the organisation, and of the account alone
+        found = survey(Cloud(regions, centers))
+        assert found.identity_centers == centers
+        actions = plan(Cloud(regions, centers)).actions
+        assert actions == dict.fromkeys((*OTHERS, *centers), "create")
         home = replace(SETTINGS, region="us-east-1")
-        found = forwarders.Survey(dict.fromkeys(OTHERS), identity_center="us-east-1")
+        found = forwarders.Survey(dict.fromkeys(OTHERS), identity_centers=("us-east-1",))
         assert "us-east-1" not in forwarders.make_plan(home, found, CONTENT).actions
 
     def test_forwarder_elsewhere_stays_unless_the_regions_are_chosen(self) -> None:
@@ -123,6 +141,13 @@ class TestPlan:
         regions = {name: CloudFormation(current_stack()) for name in OTHERS}
         regions["us-east-2"] = CloudFormation(stack_in("CREATE_COMPLETE"))
         assert plan(Cloud(regions)).changes == {"us-east-2": "update"}
+
+    def test_forwarder_that_was_rolled_back_is_updated_and_shown(self) -> None:
+        regions = {name: CloudFormation(current_stack()) for name in OTHERS}
+        rolled_back = current_stack() | {"StackStatus": "UPDATE_ROLLBACK_COMPLETE"}
+        regions["us-east-2"] = CloudFormation(rolled_back)
+        assert plan(Cloud(regions)).changes == {"us-east-2": "update"}
+        assert "us-east-2 (UPDATE_ROLLBACK_COMPLETE)" in survey(Cloud(regions)).format_regions()
 
     def test_outputs_show_the_regions_and_what_does_not_work(self) -> None:
         regions = {name: region_without_stack() for name in OTHERS}
@@ -146,17 +171,51 @@ class TestPlan:
         arn = forwarders.make_content(china, SERVICE_ROLE, None).parameters["EventBusArn"]
         assert arn.startswith("arn:aws-cn:events:cn-north-1:")
 
-    @pytest.mark.parametrize("center", ["", "denied"])
-    def test_unknown_region_of_identity_center_is_said(self, center: str) -> None:
+    @pytest.mark.parametrize(
+        ("silent", "said"), [((), []), (OTHERS[:1], [OTHERS[0]]), (OTHERS[:2], ["2 Regions"])]
+    )
+    def test_only_an_identity_center_that_gave_no_answer_is_said(
+        self, silent: tuple[str, ...], said: list[str]
+    ) -> None:
         regions = {name: region_without_stack() for name in OTHERS}
-        lines = plan(Cloud(regions, center)).format_lines(REGION)
+        lines = plan(Cloud(regions, silent=silent)).format_lines(REGION)
         assert lines[0] == f"Forwarders to {REGION}:"
-        assert "unknown" in lines[-1]
-        assert [line.split() for line in lines[1:-1]] == [[name, "create"] for name in OTHERS]
+        assert [line.split() for line in lines[1:5]] == [[name, "create"] for name in OTHERS]
+        assert lines[5:] == [
+            f"  Identity Center could not be asked in {where}; --regions can name its Region."
+            for where in said
+        ]
 
-    def test_regions_of_sign_ins_are_asked_if_the_account_may_not_list_its_own(self) -> None:
+    def test_regions_without_a_forwarder_are_said_if_the_trail_is_no_way(self) -> None:
         regions = {name: region_without_stack() for name in OTHERS}
-        assert set(plan(Cloud(regions, lists_regions=False)).actions) == set(OTHERS)
+        regions["us-east-1"] = CloudFormation(current_stack())
+        cloud = Cloud(regions)
+        lines = plan(cloud, "home", has_trail_way=False).format_lines(REGION)
+        assert lines[1].split() == ["us-east-1", "delete"]
+        assert lines[2].startswith(f"  NO WAY from {', '.join(OTHERS)}: ")
+        text = "\n".join(plan(cloud, "us-east-1", has_trail_way=False).format_lines(REGION))
+        assert "NO WAY from ap-southeast-2, eu-north-1, us-east-2: " in text
+        for choice, has_trail_way in (("all", False), ("home", True)):
+            text = "\n".join(plan(cloud, choice, has_trail_way=has_trail_way).format_lines(REGION))
+            assert "NO WAY" not in text
+
+    @pytest.mark.parametrize(
+        ("live", "chosen", "has_way"),
+        [
+            ({}, {}, True),
+            ({}, {"TrailLogGroupMode": "none"}, False),
+            ({"TrailLogGroupMode": "none"}, {}, False),
+            ({"TrailLogGroupMode": "none"}, {"TrailLogGroupMode": "create"}, True),
+            ({}, {"TrailMode": "existing"}, False),
+            ({"TrailMode": "existing"}, {"TrailLogGroupName": "logs"}, True),
+        ],
+    )
+    def test_trail_is_a_way_if_its_log_group_is_read_after_this_deploy(
+        self, live: dict[str, str], chosen: dict[str, str], has_way: bool
+    ) -> None:
+        settings = replace(SETTINGS, parameters=chosen)
+        main = LiveStack(STACK_ID, "CREATE_COMPLETE", live, {}, {}) if live else None
+        assert forwarders.has_trail_way(settings, main) == has_way
 
 
 class TestApply:
@@ -209,26 +268,66 @@ class TestApply:
         assert report.failures == {}
         assert busy.call_names() == []
 
-    def test_denial_by_the_organisation_is_no_failure(self) -> None:
-        class Denied(CloudFormation):
-            def create_change_set(self, **_: Any) -> dict[str, Any]:
-                raise client_error("AccessDenied", SCP)
-
+    def test_denial_by_the_organisation_is_no_failure_if_the_trail_is_a_way(self) -> None:
         lines, report = apply(Cloud({"us-east-1": Denied()}), "us-east-1")
         assert lines == ["us-east-1 covered by the trail, some minutes later"]
         report.refuse_failures()
+        lines, report = apply(Cloud({"us-east-1": Denied()}), "us-east-1", has_trail_way=False)
+        assert lines == ["us-east-1 no way from this Region"]
+        with pytest.raises(FailedError, match=f"us-east-1: no way from this Region: .*{SCP}"):
+            report.refuse_failures()
 
-    @pytest.mark.parametrize(("message", "failures"), [(SCP, 0), ("no such right", 1)])
+    def test_denied_deletion_is_a_failure_in_any_case(self) -> None:
+        cloud = Cloud({"us-east-1": Denied(stack=current_stack())})
+        lines, report = apply(cloud, "home")
+        assert lines == ["us-east-1 failed"]
+        with pytest.raises(FailedError, match=SCP):
+            report.refuse_failures()
+
+    def test_unknown_state_of_one_region_decides_the_exit_code(self) -> None:
+        class Silent(CloudFormation):
+            def execute_change_set(self, **_: Any) -> None:
+                raise ReadTimeoutError(endpoint_url="https://cloudformation")
+
+        class Lost(CloudFormation):
+            def execute_change_set(self, **request: Any) -> None:
+                super().execute_change_set(**request)
+                self.describe_stacks = self.refuse  # type: ignore[method-assign]
+
+            def refuse(self, **_: Any) -> dict[str, Any]:
+                raise client_error("ExpiredToken")
+
+        for region in (Silent(changes=[RULE]), Lost(changes=[RULE])):
+            cloud = Cloud({"us-east-1": Denied(), "us-east-2": region})
+            choice = "us-east-1,us-east-2"
+            lines, report = apply(cloud, choice, has_trail_way=False)
+            assert sorted(lines) == ["us-east-1 no way from this Region", "us-east-2 state unknown"]
+            with pytest.raises(UnknownStateError, match=r"us-east-1: .*us-east-2: ") as error:
+                report.refuse_failures()
+            assert error.value.exit_code == 3
+
+    @pytest.mark.parametrize(
+        ("message", "has_trail_way", "said", "failures"),
+        [
+            (SCP, True, "covered by the trail", 0),
+            (SCP, False, "no way from this Region", 1),
+            ("no such right", True, "no such right", 1),
+        ],
+    )
     def test_region_that_may_not_be_read_is_said_in_the_plan_and_at_the_end(
-        self, message: str, failures: int
+        self, message: str, has_trail_way: bool, said: str, failures: int
     ) -> None:
         class Closed(CloudFormation):
             def describe_stacks(self, **_: Any) -> dict[str, Any]:
                 raise client_error("AccessDenied", message)
 
         cloud = Cloud({"us-east-1": Closed()})
-        assert "cannot be read" in plan(cloud, "us-east-1").format_lines(REGION)[1]
-        assert len(apply(cloud, "us-east-1")[1].failures) == failures
+        planned = plan(cloud, "us-east-1", has_trail_way=has_trail_way)
+        line = planned.format_lines(REGION)[1]
+        assert "cannot be read: " in line
+        assert said in line
+        _, report = apply(cloud, "us-east-1", has_trail_way=has_trail_way)
+        assert len(report.failures) == failures
         removal = survey(cloud, "home")
         assert removal.format_problems() == ["  AWS does not let us look into us-east-1."]
         assert forwarders.plan_removal(removal).actions == {}
@@ -236,7 +335,7 @@ class TestApply:
     def test_stack_of_another_tool_is_left_alone(self) -> None:
         foreign = CloudFormation(stack_in("CREATE_COMPLETE", FOREIGN_TAGS), changes=[RULE])
         _, report = apply(Cloud({"us-east-1": foreign}), "us-east-1")
-        assert "was not made by this tool" in report.failures["us-east-1"]
+        assert "was not made by this tool" in report.failures["us-east-1"].what
         assert foreign.call_names() == []
 
     def test_role_that_the_region_does_not_know_yet_is_tried_again(
