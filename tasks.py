@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tooling.deploy.account import Account
     from tooling.settings import Settings
     from tooling.terminal.screen import Screen
 
@@ -447,6 +446,7 @@ def destroy(
     The forwarders of other Regions go first.
     """
     from tooling.deploy import stack
+    from tooling.operate import forwarders
 
     approval = Approval.of_flags("destroy", yes=yes, plan=plan)
     settings = load_settings(target)
@@ -460,46 +460,24 @@ def destroy(
         _destroy_everything(settings, screen, approve)
         return
     opened = open_account(target, settings)
-    approve_all = _with_forwarders(opened.aws, settings, screen, approve)
-    stack.destroy(opened.aws, settings, opened.bootstrap, display=screen.make_display(approve_all))
-    screen.announce(f"Stack {settings.stack} is deleted.")
+    removal = forwarders.prepare_removal(opened.aws, settings, screen.announce)
+    display = screen.make_display(approve)
+    stack.destroy(opened.aws, settings, opened.bootstrap, display=display, forwarders=removal)
 
 
 def _destroy_everything(settings: Settings, screen: Screen, approve: Callable[[str], None]) -> None:
     """Delete all that there is of the prefix in the account."""
     from tooling import terraform
     from tooling.deploy import account, bootstrap, destruction
+    from tooling.operate import forwarders
 
     terraform.require_program()  # before any request to AWS
     aws = account.open(settings)
     _set_terraform_provider(screen)
     paths = bootstrap.TerraformPaths.for_settings(settings)
-    display = screen.make_display(_with_forwarders(aws, settings, screen, approve))
-    destruction.destroy_everything(aws, settings, paths, display=display)
-
-
-def _with_forwarders(
-    aws: Account, settings: Settings, screen: Screen, approve: Callable[[str], None]
-) -> Callable[[str], None]:
-    """Say which forwarders go too; return a function that asks, and then deletes them.
-
-    They go before the main stack and the role that CloudFormation deletes them with. It raises
-    FailedError if one is left.
-    """
-    from tooling.operate import forwarders
-
-    found = forwarders.survey(aws, settings, screen.announce)
-    plan = forwarders.plan_removal(found)
-    for line in [*plan.format_lines(settings.region), *found.format_problems()]:
-        screen.announce(line)
-
-    def approve_and_delete(question: str) -> None:
-        """Ask, then delete the forwarders."""
-        approve(question)
-        content = forwarders.make_content(settings, "", None)
-        forwarders.apply(aws, plan, content, screen.announce).refuse_failures()
-
-    return approve_and_delete
+    removal = forwarders.prepare_removal(aws, settings, screen.announce)
+    display = screen.make_display(approve)
+    destruction.destroy_everything(aws, settings, paths, display=display, forwarders=removal)
 
 
 SCAN_HELP = {

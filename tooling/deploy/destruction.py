@@ -1,9 +1,9 @@
 """Leaves nothing of a prefix in the account: stack, log buckets, keys, allowances, bootstrap.
 
-The order matters. The stack goes first, because CloudFormation deletes it as a role of the
-bootstrap. A key is given up only when the log buckets that it encrypts are gone. The bootstrap goes
-last. Each step finds out by itself what is left, so a run after a failure goes on where the last
-one stopped.
+The order matters. The forwarders of other Regions go first, then the stack, because CloudFormation
+deletes both as a role of the bootstrap. A key is given up only when the log buckets that it
+encrypts are gone. The bootstrap goes last. Each step finds out by itself what is left, so a run
+after a failure goes on where the last one stopped.
 
 A log bucket or a key belongs to the prefix if it has the tag that the stack hands down. Those of
 stacks that were deleted earlier are found too.
@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from signwatch.detection.allowance import PARAMETER_FOLDER
 from tooling.deploy import bootstrap, buckets, stack
-from tooling.deploy.stack import PREFIX_TAG
+from tooling.deploy.stack import NO_FORWARDERS, PREFIX_TAG
 from tooling.progress import Ongoing
 from tooling.terraform import Terraform
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tooling.deploy.account import Account
     from tooling.deploy.bootstrap import TerraformPaths
-    from tooling.deploy.stack import Display, LiveStack
+    from tooling.deploy.stack import Display, ForwarderRemoval, LiveStack
     from tooling.settings import Settings
 
 KEY_WAITING_DAYS = 7  # KMS API reference, ScheduleKeyDeletion: the least that AWS waits
@@ -42,6 +42,7 @@ class Remains:
     """What there is of a prefix in the account."""
 
     live: LiveStack | None
+    forwarder_regions: tuple[str, ...]
     log_buckets: tuple[str, ...]
     key_ids: tuple[str, ...]  # without those that AWS is going to delete
     allowances: tuple[str, ...]  # names of parameters in Systems Manager
@@ -49,8 +50,9 @@ class Remains:
 
     def is_empty(self) -> bool:
         """Return whether there is nothing."""
-        parts = (self.log_buckets, self.key_ids, self.allowances, self.bootstrap)
-        return self.live is None and not any(parts)
+        stacks = (self.live, self.forwarder_regions)
+        others = (self.log_buckets, self.key_ids, self.allowances, self.bootstrap)
+        return not any((*stacks, *others))
 
     def list_bootstrap_buckets(self) -> dict[str, str]:
         """Return the names of the bootstrap's buckets by their addresses in Terraform."""
@@ -66,7 +68,12 @@ class Remains:
 
 
 def destroy_everything(
-    aws: Account, settings: Settings, paths: TerraformPaths, *, display: Display
+    aws: Account,
+    settings: Settings,
+    paths: TerraformPaths,
+    *,
+    display: Display,
+    forwarders: ForwarderRemoval = NO_FORWARDERS,
 ) -> None:
     """Show all that there is of the prefix, ask, and delete it.
 
@@ -87,6 +94,7 @@ def destroy_everything(
         terraform.init()
     remains = Remains(
         live,
+        forwarders.regions,
         log_buckets=tuple(_list_log_buckets(aws, settings.prefix)),
         key_ids=tuple(_list_keys(aws, settings.prefix)),
         allowances=tuple(_list_allowances(aws, settings.prefix)),
@@ -98,6 +106,7 @@ def destroy_everything(
     for line in _describe(aws, settings, remains):
         announce(line)
     display.approve(f"Type the prefix ({settings.prefix}) to delete all of it:")
+    forwarders.delete()
     if live:
         stack.delete(aws, live, role_arn=None, display=display)
     for name in remains.log_buckets:
@@ -175,6 +184,8 @@ def _has_our_tag(tags: Iterable[dict[str, str]], key: str, value: str, prefix: s
 def _describe(aws: Account, settings: Settings, remains: Remains) -> list[str]:
     """Return the lines that say what is deleted, and what stays or takes time."""
     lines = [f"This deletes for good, in account {aws.account}, {aws.region}:"]
+    if remains.forwarder_regions:
+        lines.append(f"  - the forwarders of {', '.join(remains.forwarder_regions)}")
     if remains.live:
         lines.append(f"  - stack {settings.stack} with all that is in it, and the Twilio secret")
     lines += [

@@ -70,6 +70,21 @@ class Display:
     approve: Callable[[str], None]  # asks a question before a change; raises to stop
 
 
+def _do_nothing() -> None:
+    """There are no forwarders to delete."""
+
+
+@dataclass(frozen=True)
+class ForwarderRemoval:
+    """The Regions that have a forwarder, and the function that deletes them all, or raises."""
+
+    regions: tuple[str, ...] = ()
+    delete: Callable[[], None] = _do_nothing
+
+
+NO_FORWARDERS = ForwarderRemoval()
+
+
 @dataclass(frozen=True)
 class LiveStack:
     """A stack as AWS describes it; parameters, outputs and tags by name."""
@@ -219,16 +234,24 @@ def destroy(
     bootstrap: Bootstrap,
     *,
     display: Display,
+    forwarders: ForwarderRemoval = NO_FORWARDERS,
 ) -> None:
-    """Delete the stack, and announce what is left in the account.
+    """Delete the forwarders, then the stack, and announce what is left in the account.
 
+    Forwarders whose stack is gone already are deleted too.
     ``display.approve`` is called before, with the question to type the prefix.
-    Raises RefusedError when there is no stack or another tool made it, FailedError with the cause.
+    Raises RefusedError when there is nothing or another tool made it, FailedError with the cause.
     """
     where = f"stack {settings.stack}"
     live = describe(aws, settings.stack)
     if live is None:
-        raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
+        if not forwarders.regions:
+            raise RefusedError(where, "does not exist", "look at --account, --region and --prefix")
+        display.announce(f"Stack {settings.stack} does not exist; its forwarders are left.")
+        display.approve(f"Type the prefix ({settings.prefix}) to delete its forwarders:")
+        forwarders.delete()
+        display.announce("The forwarders are deleted.")
+        return
     refuse_busy(settings, live)
     refuse_foreign(settings, live)
     for line in _describe_loss(live):
@@ -236,7 +259,9 @@ def destroy(
     command = invocation.spell("destroy", "--everything")
     display.announce(f"The bootstrap's buckets and roles stay too. To remove all of it: {command}")
     display.approve(f"Type the prefix ({settings.prefix}) to delete its stack:")
+    forwarders.delete()
     delete(aws, live, bootstrap.service_role_arn, display)
+    display.announce(f"Stack {settings.stack} is deleted.")
 
 
 def _describe_loss(live: LiveStack) -> list[str]:

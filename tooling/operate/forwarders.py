@@ -510,3 +510,25 @@ def _ignore(_: object) -> None:
 def plan_removal(found: Survey) -> Plan:
     """Return the plan that deletes every forwarder."""
     return Plan(dict.fromkeys(found.list_regions(), DELETE), found)
+
+
+def prepare_removal(
+    aws: Account, settings: Settings, announce: Callable[[str], None]
+) -> stack.ForwarderRemoval:
+    """Look for forwarders and announce them; return what deletes them, once that is approved.
+
+    They go before the main stack and the role that CloudFormation deletes them with. If one is
+    left, ``delete`` raises as ``Report.refuse_failures`` does.
+    """
+    found = survey(aws, settings, announce)
+    plan = plan_removal(found)
+    heading = f"Forwarders to {settings.region}"
+    for line in [f"{heading}: {found.format_regions()}", *found.format_problems()]:
+        announce(line)
+
+    def delete() -> None:
+        """Delete the forwarders side by side."""
+        content = make_content(settings, "", None)
+        apply(aws, plan, content, announce).refuse_failures()
+
+    return stack.ForwarderRemoval(tuple(sorted(plan.changes)), delete)

@@ -15,6 +15,8 @@ from tests.support.deployment import (
     FakeDeployment,
     stack_in,
 )
+from tooling.deploy import stack
+from tooling.deploy.stack import ForwarderRemoval
 from tooling.deploy.stack_events import STACK_TYPE
 from tooling.errors import FailedError, PlanShownError, RefusedError, UnknownStateError
 
@@ -34,6 +36,57 @@ REMOVE_KEY = (
 )
 
 LINES_BEFORE = 5  # that say what is deleted and what stays
+
+
+class TestForwarders:
+    @pytest.fixture
+    def removal(self, deployed: FakeDeployment) -> ForwarderRemoval:
+        """One forwarder; its deletion is among the calls of CloudFormation."""
+        calls = deployed.cloudformation.calls
+        return ForwarderRemoval(("us-east-1",), lambda: calls.append(("forwarders", {})))
+
+    def destroy(self, deployed: FakeDeployment, removal: ForwarderRemoval) -> None:
+        display = deployed.listener.stack()
+        stack.destroy(
+            deployed.aws, deployed.settings, CONTRACT, display=display, forwarders=removal
+        )
+
+    def test_they_go_after_the_question_and_before_the_stack(
+        self, deployed: FakeDeployment, removal: ForwarderRemoval
+    ) -> None:
+        self.destroy(deployed, removal)
+        assert len(deployed.listener.questions) == 1
+        names = ["forwarders", "update_termination_protection", "delete_stack"]
+        assert deployed.cloudformation.call_names() == names
+        assert deployed.listener.lines[-1] == "Stack signwatch is deleted."
+
+    def test_stack_stays_if_one_is_left(self, deployed: FakeDeployment) -> None:
+        def fail() -> None:
+            raise FailedError("forwarders", "one is left", "try again")
+
+        with pytest.raises(FailedError, match="one is left"):
+            self.destroy(deployed, ForwarderRemoval(("us-east-1",), fail))
+        assert deployed.cloudformation.calls == []
+
+    def test_they_go_too_if_the_stack_is_gone(
+        self, deployed: FakeDeployment, removal: ForwarderRemoval
+    ) -> None:
+        deployed.cloudformation.stack = None
+        self.destroy(deployed, removal)
+        (question,) = deployed.listener.questions
+        assert question == "Type the prefix (signwatch) to delete its forwarders:"
+        assert deployed.cloudformation.call_names() == ["forwarders"]
+        assert "is deleted" not in deployed.listener.text()
+
+    def test_they_stay_unless_it_is_approved(
+        self, deployed: FakeDeployment, removal: ForwarderRemoval
+    ) -> None:
+        deployed.listener.answer = stop
+        for main in (deployed.cloudformation.stack, None):
+            deployed.cloudformation.stack = main
+            with pytest.raises(PlanShownError):
+                self.destroy(deployed, removal)
+        assert deployed.cloudformation.calls == []
 
 
 class TestDestroy:
@@ -70,7 +123,7 @@ class TestDestroy:
             event(3, "DELETE_COMPLETE", PhysicalResourceId="function-1"),
         ]
         deployed.destroy()
-        assert deployed.listener.lines[LINES_BEFORE:] == [
+        assert deployed.listener.lines[LINES_BEFORE:-1] == [
             f"Left in the account: AWS::S3::Bucket trail-1\n  to remove it: {REMOVE_BUCKET}",
             f"Left in the account: AWS::KMS::Key key-1\n  to remove it: {REMOVE_KEY}",
         ]

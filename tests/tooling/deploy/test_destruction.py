@@ -14,8 +14,10 @@ import pytest
 from tests.support.aws import Paginator, Parameters, account, client_error
 from tests.support.deployment import FOREIGN_TAGS, FakeDeployment, stack_in
 from tooling.deploy import destruction
+from tooling.deploy.account import Account
 from tooling.deploy.bootstrap import TerraformPaths
 from tooling.deploy.destruction import Remains
+from tooling.deploy.stack import ForwarderRemoval
 from tooling.errors import RefusedError, UnknownStateError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 PROVIDER = "aws_iam_openid_connect_provider.github[0]"
 OURS = {"TagKey": "signwatch:prefix", "TagValue": "signwatch"}
+PARTS = ("forwarder_regions", "log_buckets", "key_ids", "allowances", "bootstrap")
 BOOTSTRAP = (
     {
         "address": "aws_s3_bucket.access_logs",
@@ -101,7 +104,7 @@ class Terraform:
 
 
 def remains(**parts: Any) -> Remains:
-    empty: dict[str, Any] = dict.fromkeys(("log_buckets", "key_ids", "allowances", "bootstrap"), ())
+    empty: dict[str, Any] = dict.fromkeys(PARTS, ())
     return Remains(live=None, **{**empty, **parts})
 
 
@@ -125,14 +128,17 @@ class TestFinding:
 
     def test_nothing_found_is_empty_and_anything_is_not(self) -> None:
         assert remains().is_empty()
-        for part in ("log_buckets", "key_ids", "allowances", "bootstrap"):
+        for part in PARTS:
             assert not remains(**{part: ("x",)}).is_empty()
 
 
 class TestPlan:
     def test_each_part_is_named_with_its_waiting_time(self, deployment: FakeDeployment) -> None:
         parts = {"log_buckets": ("logs",), "key_ids": ("key-1",), "allowances": ("a", "b")}
-        text = describe(deployment, remains(**parts, bootstrap=BOOTSTRAP))
+        regions = ("eu-north-1", "us-east-1")
+        found = remains(**parts, forwarder_regions=regions, bootstrap=BOOTSTRAP)
+        text = describe(deployment, found)
+        assert "  - the forwarders of eu-north-1, us-east-1\n" in text
         assert "  - log bucket logs with all records\n" in text
         assert "  - key key-1: AWS waits 7 days, then deletes it\n" in text
         assert "  - 2 allowances of networks\n" in text
@@ -163,6 +169,33 @@ class TestPlan:
 
 
 class TestOrder:
+    @pytest.mark.parametrize("has_stack", [True, False])
+    def test_forwarders_go_after_the_question_and_before_the_stack(
+        self, deployment: FakeDeployment, monkeypatch: pytest.MonkeyPatch, *, has_stack: bool
+    ) -> None:
+        for name in ("_list_log_buckets", "_list_keys", "_list_allowances"):
+            monkeypatch.setattr(destruction, name, lambda *_: ())
+        prepare = "tooling.deploy.destruction.Terraform.prepare"
+        monkeypatch.setattr(prepare, lambda *_: Terraform())
+        monkeypatch.setattr(Account, "make_environment", lambda _: {})
+        cloudformation, listener = deployment.cloudformation, deployment.listener
+        cloudformation.stack = stack_in("CREATE_COMPLETE") if has_stack else None
+        removal = ForwarderRemoval(
+            ("us-east-1",), lambda: cloudformation.calls.append(("forwarders", {}))
+        )
+        destruction.destroy_everything(
+            account(cloudformation=cloudformation, ssm=Parameters({})),
+            deployment.settings,
+            TerraformPaths(Path("nowhere"), Path("nowhere") / "x.tfstate"),
+            display=listener.stack(),
+            forwarders=removal,
+        )
+        assert "  - the forwarders of us-east-1" in listener.lines
+        assert "Nothing of signwatch is left" not in listener.text()
+        assert len(listener.questions) == 1
+        names = ["forwarders", "update_termination_protection", "delete_stack"]
+        assert cloudformation.call_names() == (names if has_stack else names[:1])
+
     def test_deliveries_stop_and_buckets_are_empty_before_terraform_deletes(
         self, deployment: FakeDeployment
     ) -> None:

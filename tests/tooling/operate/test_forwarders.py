@@ -218,6 +218,25 @@ class TestPlan:
         assert forwarders.has_trail_way(settings, main) == has_way
 
 
+class TestRemoval:
+    def test_forwarders_are_named_first_and_deleted_when_asked(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        regions["eu-north-1"] = CloudFormation(current_stack())
+        lines: list[str] = []
+        removal = forwarders.prepare_removal(Cloud(regions).open(), SETTINGS, lines.append)
+        assert lines[-1] == f"Forwarders to {REGION}: eu-north-1"
+        assert removal.regions == ("eu-north-1",)
+        assert regions["eu-north-1"].call_names() == []
+        removal.delete()
+        assert regions["eu-north-1"].call_names() == ["delete_stack"]
+
+    def test_forwarder_that_is_left_stops_the_task(self) -> None:
+        cloud = Cloud({"us-east-1": Denied(stack=current_stack())})
+        removal = forwarders.prepare_removal(cloud.open(), SETTINGS, lambda _: None)
+        with pytest.raises(FailedError, match=SCP):
+            removal.delete()
+
+
 class TestApply:
     def test_regions_are_made_with_the_template_in_the_request(self) -> None:
         regions = {name: region_without_stack() for name in OTHERS}
