@@ -159,17 +159,18 @@ def deploy(
     forwarders_plan = forwarders.make_plan(settings, found, content, has_trail_way=has_trail_way)
     for line in forwarders_plan.format_lines(settings.region):
         screen.announce(line)
+    shared_approval = approval.share(forwarders_plan.format_question_note(), screen.announce)
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)
     outputs = stack.deploy(
         opened.aws,
         settings,
         opened.bootstrap,
         artifacts,
-        display=screen.make_display(approval.ask),
+        display=screen.make_display(shared_approval.ask),
         allow_replace=allow_replace,
         allow_hidden_changes=allow_hidden_changes,
     )
-    if forwarders_plan.changes:
+    if forwarders_plan.changes and not shared_approval.was_given:
         approval.ask("Go on with the forwarders?")
     report = forwarders.apply(opened.aws, forwarders_plan, content, screen.announce)
     screen.print_heading("Outputs")

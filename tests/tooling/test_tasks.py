@@ -28,6 +28,7 @@ from tests.support.repository import ROOT
 from tooling.deploy import package, stack
 from tooling.deploy.bootstrap import Bootstrap
 from tooling.invocation import FLAGS_OF_TASKS, TARGET_FLAGS
+from tooling.operate import forwarders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +190,55 @@ class TestInput:
         end = run(*on_account("deploy", *flags))
         assert (end.code, end.err) == (0, "")
         assert "deployed" in end.out
+
+    @pytest.mark.parametrize(
+        ("has_changes", "answers", "asked", "code"),
+        [
+            (True, "y\n", "Execute this change set?", 0),
+            (True, "n\n", "Execute this change set?", 2),
+            (False, "y\n", "Go on with the forwarders?", 0),
+            (False, "n\n", "Go on with the forwarders?", 2),
+        ],
+    )
+    def test_stack_and_forwarders_are_one_question(
+        self,
+        aws: Aws,
+        run: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        has_changes: bool,
+        answers: str,
+        asked: str,
+        code: int,
+    ) -> None:
+        def deploy(*_: object, display: stack.Display, **__: object) -> dict[str, str]:
+            if has_changes:
+                display.approve("Execute this change set?")
+            return {"FunctionName": "deployed"}
+
+        def apply(*_: object) -> forwarders.Report:
+            applied.append(True)
+            return forwarders.Report({})
+
+        applied: list[bool] = []
+        aws.contract = dict(CONTRACT)
+        monkeypatch.setattr(stack, "deploy", deploy)
+        monkeypatch.setattr(package, "build", lambda *_, **__: None)
+        monkeypatch.setattr(forwarders, "apply", apply)
+        terminal = io.StringIO(answers)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        line = [flag for flag in on_account("deploy", "--no-assume-role") if flag != "--yes"]
+        line[line.index("home")] = "us-east-1"
+        end = run(*line)
+        assert end.code == code, end.err
+        assert end.out.count("[y/N]") == 1
+        assert asked in end.out
+        if has_changes:
+            assert "After it, forwarders change as listed above: us-east-1." in end.out
+        assert applied == [True] * (code == 0)
+        assert ("deployed" in end.out) == (code == 0)
+        assert ("nothing was changed" in end.err) == (code == 2)
 
     def test_bad_phone_number_is_refused_and_not_printed(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -132,6 +132,11 @@ class Plan:
         ]
         return [heading, *regions, *self._list_open_points()]
 
+    def format_question_note(self) -> str:
+        """Return the sentence above the question about the stack; "" if no forwarder changes."""
+        regions = ", ".join(sorted(self.changes))
+        return f"After it, forwarders change as listed above: {regions}." if regions else ""
+
     def _format_action(self, region: str) -> str:
         """Return what is to be done in a Region, or why it could not be asked."""
         cause = self.survey.problems.get(region)

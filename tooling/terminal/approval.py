@@ -52,6 +52,13 @@ class Approval:
         """
         self._ask(f"{question} [y/N] ", lambda answer: answer.lower() in ANSWERS)
 
+    def share(self, note: str, announce: Callable[[str], None]) -> SharedApproval:
+        """Return an approval of several steps: one answer holds for all; ``note`` names the others.
+
+        ``announce`` shows the note, if there is one, before the question.
+        """
+        return SharedApproval(self, note, announce)
+
     def confirm(self, lines: Iterable[str]) -> None:
         """Print the plan, and return if the task may go on, as ``ask``."""
         for line in lines:
@@ -74,3 +81,20 @@ class Approval:
             answer = ""
         if not is_right(answer.strip()):
             raise RefusedError(self.task_name, "was not confirmed; nothing was changed", REMEDY)
+
+
+@dataclass
+class SharedApproval:
+    """Asks about the first step of a plan, and remembers whether the person has agreed."""
+
+    approval: Approval
+    note: str
+    announce: Callable[[str], None]
+    was_given: bool = False
+
+    def ask(self, question: str) -> None:
+        """Return if the task may go on, as ``Approval.ask``."""
+        if self.note:
+            self.announce(self.note)
+        self.approval.ask(question)
+        self.was_given = True

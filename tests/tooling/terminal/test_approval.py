@@ -53,6 +53,20 @@ def test_yes_flag_answers_every_question() -> None:
     flagged.ask_for_text("Type it:", "signwatch")
 
 
+def test_one_answer_holds_for_the_whole_plan() -> None:
+    lines: list[str] = []
+    shared = approval("y").share("After it, forwarders change.", lines.append)
+    assert not shared.was_given
+    shared.ask("Go on?")
+    assert shared.was_given
+    assert lines == ["After it, forwarders change."]
+    refused = approval("n").share("", lines.append)
+    with pytest.raises(RefusedError, match="nothing was changed"):
+        refused.ask("Go on?")
+    assert not refused.was_given
+    assert len(lines) == 1
+
+
 def test_plan_flag_stops_after_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     flagged = approval("y", plan=True)
     with pytest.raises(PlanShownError):
