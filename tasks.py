@@ -157,7 +157,10 @@ def deploy(
     )
     has_trail_way = forwarders.has_trail_way(settings, live)
     forwarders_plan = forwarders.make_plan(settings, found, content, has_trail_way=has_trail_way)
-    for line in forwarders_plan.format_lines(settings.region):
+    for line in [
+        *forwarders_plan.format_lines(settings.region),
+        *forwarders.list_bus_warnings(settings, live),
+    ]:
         screen.announce(line)
     shared_approval = approval.share(forwarders_plan.format_question_note(), screen.announce)
     artifacts = package.build(ROOT, ROOT / "dist", announce=screen.announce)

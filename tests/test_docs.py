@@ -286,6 +286,17 @@ class TestContributing:
             assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+class TestOrganisation:
+    def test_members_get_a_forwarder_in_every_region_but_not_the_installation_twice(self) -> None:
+        text = PAGES["docs/organisation.md"]
+        _, members, management = repository.blocks(text, "sh")
+        for block in (members, management):
+            assert "aws ec2 describe-regions" in block
+            assert not re.search(r"\b[a-z]{2}-[a-z]+-\d\b", block)  # no list of Regions
+        assert "AccountFilterType=DIFFERENCE,Accounts=INSTALLATION" in members
+        assert "If `EventBusName` changes later, `BUS` changes too" in text
+
+
 class TestPages:
     @pytest.mark.parametrize("page", PAGES)
     def test_every_link_into_the_repository_has_a_target(self, page: str) -> None:

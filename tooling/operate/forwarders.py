@@ -238,6 +238,19 @@ def has_trail_way(settings: Settings, live: LiveStack | None) -> bool:
     return values["TrailLogGroupMode"] == trails.CREATE
 
 
+def list_bus_warnings(settings: Settings, live: LiveStack | None) -> list[str]:
+    """Return the lines to print if this deploy takes away the bus that other accounts send to."""
+    values = _choose_values(settings, live)
+    bus = values["EventBusName"]
+    old = live.parameters.get("EventBusName", bus) if live else bus
+    if old == bus or not values["OrganizationId"]:
+        return []
+    return [
+        f"The bus changes from {old} to {bus}: no alert comes from other accounts until the",
+        "EventBusArn of their forwarders is changed too (docs/organisation.md).",
+    ]
+
+
 def _get_partition(region: str) -> str:
     """Return the partition of a Region, with which its ARNs begin."""
     names = [name for start, name in PARTITIONS.items() if region.startswith(start)]

@@ -217,6 +217,21 @@ class TestPlan:
         main = LiveStack(STACK_ID, "CREATE_COMPLETE", live, {}, {}) if live else None
         assert forwarders.has_trail_way(settings, main) == has_way
 
+    def test_bus_that_changes_below_an_organisation_is_said(self) -> None:
+        live = {"EventBusName": "default", "OrganizationId": "o-a1b2c3d4e5"}
+        main = LiveStack(STACK_ID, "CREATE_COMPLETE", live, {}, {})
+        own = replace(SETTINGS, parameters={"EventBusName": "own"})
+        lines = forwarders.list_bus_warnings(own, main)
+        assert lines[0].startswith("The bus changes from default to own: no alert comes from")
+        assert forwarders.list_bus_warnings(SETTINGS, main) == []
+        assert forwarders.list_bus_warnings(own, None) == []
+        alone = replace(main, parameters={"EventBusName": "default"})
+        assert forwarders.list_bus_warnings(own, alone) == []
+
+    def test_regions_of_sign_ins_are_asked_if_the_account_may_not_list_its_own(self) -> None:
+        regions = {name: region_without_stack() for name in OTHERS}
+        assert set(plan(Cloud(regions, lists_regions=False)).actions) == set(OTHERS)
+
 
 class TestRemoval:
     def test_forwarders_are_named_first_and_deleted_when_asked(self) -> None:
