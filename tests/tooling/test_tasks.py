@@ -19,13 +19,15 @@ from tests.support.command_line import (
     ASKING_TASKS,
     NEEDED_FLAGS,
     NETWORKS_TASKS,
+    TASKS_MODULE,
     Aws,
     Run,
     expect,
     on_account,
 )
 from tests.support.repository import ROOT
-from tooling.deploy import package, stack
+from tooling import terraform
+from tooling.deploy import destruction, package, stack
 from tooling.deploy.bootstrap import Bootstrap
 from tooling.invocation import FLAGS_OF_TASKS, TARGET_FLAGS
 from tooling.operate import forwarders
@@ -239,6 +241,25 @@ class TestInput:
         assert applied == [True] * (code == 0)
         assert ("deployed" in end.out) == (code == 0)
         assert ("nothing was changed" in end.err) == (code == 2)
+
+    @pytest.mark.parametrize("flags", [(), ("--everything",)])
+    def test_destroy_hands_on_the_forwarders_that_there_are(
+        self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+    ) -> None:
+        def destroy(*_: object, forwarders: stack.ForwarderRemoval, **__: object) -> None:
+            print("handed on:", *forwarders.regions)
+
+        removal = stack.ForwarderRemoval(("us-east-1",))
+        aws.contract = dict(CONTRACT)
+        monkeypatch.setattr(stack, "destroy", destroy)
+        monkeypatch.setattr(destruction, "destroy_everything", destroy)
+        monkeypatch.setattr(forwarders, "prepare_removal", lambda *_: removal)
+        monkeypatch.setattr(terraform, "require_program", lambda: None)
+        monkeypatch.setattr(TASKS_MODULE, "_set_terraform_provider", lambda _: None)
+        role = () if flags else ("--no-assume-role",)
+        end = run(*on_account("destroy", *role, *flags))
+        assert (end.code, end.err) == (0, "")
+        assert "handed on: us-east-1" in end.out
 
     def test_bad_phone_number_is_refused_and_not_printed(
         self, aws: Aws, run: Run, monkeypatch: pytest.MonkeyPatch
