@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STACK_TYPE = "AWS::CloudFormation::Stack"
 EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId")
+SUCCESS_STATUSES = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE")
 MIN_PAUSE_SECONDS = 0.2  # between two requests
 MAX_PAUSE_SECONDS = 3.0
 
@@ -53,36 +54,40 @@ class StackEvent:
 class StackOperation:
     """One operation on the root stack ``stack_id`` and its children; each event is shown once.
 
-    Call ``skip_earlier_events``, start the operation, then call ``wait``. Children are followed by
-    their id, which stays readable after they are deleted.
+    Call ``skip_earlier_events`` unless the stack is new, start the operation, then call ``wait``.
+    Children are followed by their id, which stays readable after they are deleted.
     """
 
     cloudformation: Any
     stack_id: str
     show: Callable[[StackEvent], None]
     sleep: Callable[[float], None] = time.sleep
-    is_live: bool = True  # whether events are shown as they happen, or all at the end
+    is_live: bool = True  # whether events are shown as they happen, or only after a failure
     events: list[StackEvent] = field(default_factory=list)  # of this operation, oldest first
     _known_event_ids: set[str] = field(default_factory=set)
     _stack_ids: list[str] = field(default_factory=list)  # the root, and the children known so far
 
     def skip_earlier_events(self) -> None:
         """Read the events of earlier operations and show none. Call it before this one starts."""
-        self._stack_ids = [self.stack_id]
         self._read_new_events()
 
     def wait(self) -> str:
         """Show events until the operation ends; return the root stack's last status.
 
+        One that is not live asks for nothing that it does not need: beside others of its kind, each
+        request costs their time too.
         The pause between two polls grows while nothing happens.
         Raises UnknownStateError when the credentials expire or AWS stops answering; the operation
         then goes on.
         """
         pause_seconds = MIN_PAUSE_SECONDS
+        if not self.is_live:
+            self.sleep(pause_seconds)
         while True:
             status = self._read_status()
             is_over = not status.endswith("_IN_PROGRESS")
-            for event in self._read_new_events() if self.is_live or is_over else ():
+            has_failed = is_over and status not in SUCCESS_STATUSES
+            for event in self._read_new_events() if self.is_live or has_failed else ():
                 self.events.append(event)
                 self.show(event)
                 pause_seconds = MIN_PAUSE_SECONDS
@@ -113,6 +118,7 @@ class StackOperation:
     def _read_new_events(self) -> list[StackEvent]:
         """Return the new events of all stacks, oldest first."""
         items: list[dict[str, Any]] = []
+        self._stack_ids = self._stack_ids or [self.stack_id]
         for stack_id in self._stack_ids:  # grows in the loop: an event may name another child
             items += self._read_new_items(stack_id)
         items.sort(key=lambda item: item["Timestamp"])

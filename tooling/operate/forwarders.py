@@ -472,7 +472,7 @@ class _Worker:
         )
         change_set = changeset.create(self.cloudformation, request, announce=_ignore)
         if change_set.changes:
-            operation = self._start_operation(change_set.stack_id)
+            operation = self._start_operation(change_set.stack_id, is_new=is_new)
             token = f"deploy-{uuid.uuid4().hex[:12]}"
             self.cloudformation.execute_change_set(**change_set.address, ClientRequestToken=token)
             self._wait(operation, ("CREATE_COMPLETE", "UPDATE_COMPLETE"))
@@ -501,12 +501,13 @@ class _Worker:
             self.cloudformation.delete_stack(StackName=live.stack_id)
             self._wait(operation, ("DELETE_COMPLETE",))
 
-    def _start_operation(self, stack_id: str) -> StackOperation:
-        """Return an operation to wait for, whose events so far are left out."""
+    def _start_operation(self, stack_id: str, *, is_new: bool = False) -> StackOperation:
+        """Return an operation to wait for; the events of earlier ones are left out."""
         operation = StackOperation(
             self.cloudformation, stack_id, _ignore, sleep=self._sleep, is_live=False
         )
-        operation.skip_earlier_events()
+        if not is_new:
+            operation.skip_earlier_events()
         return operation
 
     def _wait(self, operation: StackOperation, good: Sequence[str]) -> None:

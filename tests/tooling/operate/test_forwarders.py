@@ -12,6 +12,7 @@ from tests.support.aws import ACCOUNT, CALLER, REGION, STACK_ID, CloudFormation,
 from tests.support.deployment import FOREIGN_TAGS, OWN_TAGS, stack_in
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT
+from tooling.deploy import stack_events
 from tooling.deploy.account import Account
 from tooling.deploy.stack import InterruptedWatchError, LiveStack
 from tooling.errors import FailedError, UnknownStateError
@@ -27,6 +28,11 @@ CONTENT = forwarders.make_content(SETTINGS, SERVICE_ROLE, None)
 OTHERS = ("ap-southeast-2", "eu-north-1", "us-east-1", "us-east-2")
 RULE = {"LogicalResourceId": "ForwarderRule", "ResourceType": "AWS::Events::Rule", "Action": "Add"}
 SCP = "is not authorized with an explicit deny in a service control policy"
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_events, "MIN_PAUSE_SECONDS", 0.0)
 
 
 def region_without_stack(**fields: Any) -> CloudFormation:
@@ -277,6 +283,35 @@ class TestApply:
         with pytest.raises(FailedError, match=r"failed in 1 Regions.*eu-north-1: .*no such bus"):
             report.refuse_failures()
         assert FailedError.exit_code == 1
+
+    def test_events_are_asked_for_only_after_a_failure(self) -> None:
+        """Each request of a Region costs the time of the others too."""
+
+        class Counting(CloudFormation):
+            def get_paginator(self, name: str) -> Any:
+                asked.append(name)
+                return super().get_paginator(name)
+
+        asked: list[str] = []
+        apply(Cloud({"us-east-1": Counting(changes=[RULE])}), "us-east-1")
+        assert asked == ["describe_change_set"]
+        cause = event(1, "CREATE_FAILED", "ForwarderRule", ResourceStatusReason="no such bus")
+        failing = Counting(changes=[RULE], end_status="ROLLBACK_COMPLETE", new_events=[cause])
+        _, report = apply(Cloud({"us-east-1": failing}), "us-east-1")
+        assert "no such bus" in report.failures["us-east-1"].what
+
+    def test_cause_of_an_earlier_failure_is_not_told_again(self) -> None:
+        old = event(1, "UPDATE_FAILED", "ForwarderRule", ResourceStatusReason="an old cause")
+        new = event(2, "UPDATE_FAILED", "ForwarderRule", ResourceStatusReason="a new cause")
+        region = CloudFormation(
+            stack_in("UPDATE_ROLLBACK_COMPLETE"),
+            changes=[RULE],
+            events=[old],
+            end_status="UPDATE_ROLLBACK_COMPLETE",
+            new_events=[new],
+        )
+        _, report = apply(Cloud({"us-east-1": region}), "us-east-1")
+        assert "a new cause" in report.failures["us-east-1"].what
 
     def test_husk_of_a_failed_run_is_deleted_and_the_region_done_again(self) -> None:
         husk = region_without_stack(stack=stack_in("ROLLBACK_COMPLETE"))
