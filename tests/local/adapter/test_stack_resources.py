@@ -242,10 +242,15 @@ def aws_queue_url(name: str) -> dict[str, str]:
     return {"Fn::Sub": f"https://{host}/${{AWS::AccountId}}/{name}"}
 
 
-def bus_policy(principal: str, bus: str = "own") -> dict[str, Any]:
+def bus_policy(
+    principal: str, bus: str = "own", statement_id: str = "members"
+) -> dict[str, Any]:
     statement = {"Effect": "Allow", "Principal": principal, "Action": "events:PutEvents"}
     return resource(
-        "AWS::Events::EventBusPolicy", EventBusName=bus, StatementId="members", Statement=statement
+        "AWS::Events::EventBusPolicy",
+        EventBusName=bus,
+        StatementId=statement_id,
+        Statement=statement,
     )
 
 
@@ -259,6 +264,22 @@ def test_statement_of_a_bus_comes_changes_and_goes_with_its_resource(stacks: Sta
         assert (statement["Sid"], statement["Principal"]) == ("members", principal)
     assert stacks.update({"Bucket": bucket}) == "UPDATE_COMPLETE"
     assert "Policy" not in events.describe_event_bus(Name="own")
+
+
+def test_statement_moves_to_another_bus_only_with_another_id(stacks: Stacks) -> None:
+    """The id is the physical id, and the new resource is made before the old one is deleted."""
+    events = stacks.account.client("events")
+    for bus in ("own", "other"):
+        events.create_event_bus(Name=bus)
+    assert stacks.create({"Policy": bus_policy("*")}) == "CREATE_COMPLETE"
+    moved = bus_policy("*", bus="other")
+    assert stacks.update({"Policy": moved}) == "UPDATE_ROLLBACK_COMPLETE"
+    assert "members already exists in stack" in stacks.failure_reason("Policy")
+    assert "members" in events.describe_event_bus(Name="own")["Policy"]
+    renamed = bus_policy("*", bus="other", statement_id="others")
+    assert stacks.update({"Policy": renamed}) == "UPDATE_COMPLETE"
+    assert "Policy" not in events.describe_event_bus(Name="own")
+    assert "others" in events.describe_event_bus(Name="other")["Policy"]
 
 
 def test_statement_of_a_missing_bus_fails(stacks: Stacks) -> None:

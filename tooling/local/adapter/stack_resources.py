@@ -56,7 +56,8 @@ def install() -> None:
     - Role: the emulator drops PermissionsBoundary; here it is set, and must exist
     - Rule: the emulator checks neither pattern, bus nor targets on a create; here they are checked
       as by PutRule and PutTargets
-    - EventBusPolicy: the emulator does not know it; here it is a statement of the bus's policy
+    - EventBusPolicy: the emulator does not know it; here it is a statement of the bus's policy,
+      and no second one of its StatementId is created
     - QueuePolicy: the emulator ignores a queue given by AWS's own URL; here it is found, or fails
     - Bucket: the emulator deletes it with its content and drops its tags and those of the stack;
       here deleting one that is not empty fails, and it has the tags
@@ -263,8 +264,21 @@ def _check_rule(properties: Properties) -> None:
 
 
 def _create_bus_policy(_logical_id: str, properties: Properties, _stack: str) -> Result:
-    """Add a statement to the policy of a bus. Raises ValueError if there is no such bus."""
+    """Add a statement to the policy of a bus; its StatementId is the physical id.
+
+    Raises ValueError if there is no such bus, or if any bus has a statement of this id: the
+    physical ids of a type are unique in an account and Region.
+    """
     eventbridge._ensure_default_bus()
+    statement_id = properties["StatementId"]
+    policies = eventbridge._event_bus_policies.values()
+    if any(statement_id == part["Sid"] for policy in policies for part in policy["Statement"]):
+        raise ValueError(f"{statement_id} already exists in stack")
+    return _put_bus_policy(properties)
+
+
+def _put_bus_policy(properties: Properties) -> Result:
+    """Write a statement into the policy of its bus. Raises ValueError if there is no such bus."""
     bus = properties.get("EventBusName", "default")
     if bus not in eventbridge._event_buses:
         raise ValueError(f"Event bus {bus} does not exist. (Error Code: ResourceNotFoundException)")
@@ -272,14 +286,20 @@ def _create_bus_policy(_logical_id: str, properties: Properties, _stack: str) ->
     empty = {"Version": "2012-10-17", "Statement": []}
     policy = eventbridge._event_bus_policies.setdefault(bus, empty)
     policy["Statement"].append({"Sid": properties["StatementId"], **properties["Statement"]})
-    return f"{bus}|{properties['StatementId']}", {}
+    return properties["StatementId"], {}
 
 
 def _update_bus_policy(
-    _physical_id: str, _old: Properties, new: Properties, stack: str, *_: Any
+    _physical_id: str, old: Properties, new: Properties, stack: str, *_: Any
 ) -> Result:
-    """Replace the statement; that of another bus is deleted with the old resource."""
-    return _create_bus_policy("", new, stack)
+    """Change the statement in place; another bus or id replaces the resource.
+
+    The statement of the old resource is deleted with it.
+    """
+    keys = ("EventBusName", "StatementId")  # its createOnlyProperties
+    if any(old.get(key) != new.get(key) for key in keys):
+        return _create_bus_policy("", new, stack)
+    return _put_bus_policy(new)
 
 
 def _delete_bus_policy(_physical_id: str, properties: Properties) -> None:
