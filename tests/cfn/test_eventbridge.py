@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -48,6 +49,10 @@ EXPECTED_SIGN_INS = {  # by rule; right passwords before a sign-in included
 FORWARDING_RULE = "ForwardingRule"
 BUS_ARN = f"arn:aws:events:{REGION_AND_ACCOUNT}:event-bus"
 FORWARDER_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/signwatch-forwarder"
+STATEMENT_IDS = {  # by bus: of the forwarders, and of the organisation
+    "default": ("signwatch-forwarders", "signwatch-organization"),
+    "hub": ("hub-forwarders", "hub-organization"),
+}
 ANOMALY_RULE = "SignInAnomalyRule"  # for an event that AWS Sign-In sends without CloudTrail
 
 
@@ -275,7 +280,7 @@ class TestForwarders:
         (policy,) = stack.of_type("AWS::Events::EventBusPolicy").values()
         assert policy == {
             "EventBusName": bus,
-            "StatementId": "signwatch-forwarders",
+            "StatementId": STATEMENT_IDS[bus][0],
             "Statement": {
                 "Effect": "Allow",
                 "Principal": {"AWS": FORWARDER_ROLE_ARN},
@@ -289,7 +294,7 @@ class TestForwarders:
     ) -> None:
         stack = installation(EventBusName=bus, OrganizationId="o-a1b2c3d4e5")["eventbridge"]
         policy = stack.properties("OrganizationPolicy")
-        assert (policy["EventBusName"], policy["StatementId"]) == (bus, "signwatch-organization")
+        assert (policy["EventBusName"], policy["StatementId"]) == (bus, STATEMENT_IDS[bus][1])
         assert policy["Statement"] == {
             "Effect": "Allow",
             "Principal": "*",
@@ -302,3 +307,24 @@ class TestForwarders:
                 },
             },
         }
+
+    def test_statements_are_written_one_after_another(self, bus: str) -> None:
+        """Of two that are written at the same time, EventBridge keeps one and reports no error."""
+        name = load("eventbridge")["Resources"]["OrganizationPolicy"]["DependsOn"]
+        stack = installation(EventBusName=bus, OrganizationId="o-a1b2c3d4e5")["eventbridge"]
+        assert name in stack.of_type("AWS::Events::EventBusPolicy")
+        assert len(stack.of_type("AWS::Events::EventBusPolicy")) == len({name}) + 1
+
+
+def test_statements_have_other_ids_on_each_bus() -> None:
+    """The id is the physical id: an update makes the new statement before it deletes the old."""
+    ids = [
+        policy["StatementId"]
+        for bus in ("default", "signwatch-a", f"signwatch-{'x' * 40}")
+        for policy in installation(EventBusName=bus, OrganizationId="o-a1b2c3d4e5")["eventbridge"]
+        .of_type("AWS::Events::EventBusPolicy")
+        .values()
+    ]
+    assert len(set(ids)) == len(ids) == 6
+    # its pattern and length (EventBridge API reference, PutPermission)
+    assert [text for text in ids if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", text)] == []

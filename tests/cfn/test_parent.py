@@ -163,7 +163,7 @@ class TestParameters:
             ("TimeZone", "Etc/GMT+3"),
             ("TwilioBaseUrl", "https://api.dublin.ie1.twilio.com"),
             ("TwilioBaseUrl", "http://127.0.0.1:8080"),
-            ("EventBusName", "hub-main_1.x"),
+            ("EventBusName", "signwatch-main_1"),
             ("OrganizationId", "o-a1b2c3d4e5"),
             ("AccountLabels", "111122223333=Payroll,444455556666=Shop 1"),
             ("NamePrefix", "a-b-c"),
@@ -215,7 +215,8 @@ class TestParameters:
             ("TwilioBaseUrl", "http://127x0.0.1:80"),
             ("EventBusName", ""),
             ("EventBusName", "hub/main"),  # only buses of partners have a slash
-            ("EventBusName", "x" * 65),
+            ("EventBusName", "x" * 51),  # the ids of its statements begin with it
+            ("EventBusName", "signwatch.main"),  # an id of a statement has no dots
             ("OrganizationId", "*"),
             ("OrganizationId", "a1b2c3d4e5"),
             ("AccountLabels", "Payroll"),

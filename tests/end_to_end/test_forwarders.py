@@ -79,7 +79,7 @@ def texts_of_sign_in(deployment: LocalDeployment, region: str) -> tuple[str, ...
     return result.texts
 
 
-@pytest.mark.parametrize("bus", ["default", "own"])
+@pytest.mark.parametrize("bus", ["default", "signwatch-own"])
 def test_sign_in_of_each_region_is_one_text_in_both_modes(
     bootstrapped: LocalDeployment, bus: str
 ) -> None:
@@ -92,9 +92,12 @@ def test_sign_in_of_each_region_is_one_text_in_both_modes(
         assert region in texts[0]
 
 
-def test_second_deploy_changes_no_forwarder(bootstrapped: LocalDeployment) -> None:
-    deploy(bootstrapped, "own")
-    lines = deploy(bootstrapped, "own").lines
+def test_bus_is_renamed_and_second_deploy_changes_no_forwarder(
+    bootstrapped: LocalDeployment,
+) -> None:
+    deploy(bootstrapped, "signwatch-other")
+    assert len(texts_of_sign_in(bootstrapped, "us-east-2")) == 1
+    lines = deploy(bootstrapped, "signwatch-other").lines
     assert [line for line in lines if line.startswith("forwarders in")] == []
 
 
