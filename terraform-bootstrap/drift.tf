@@ -85,7 +85,7 @@ data "aws_iam_policy_document" "drift" {
       "events:DescribeEventBus",
       "events:ListTagsForResource",
     ]
-    resources = [local.bus_arn]
+    resources = local.bus_arns
   }
   statement {
     sid = "ReadTheTopic"

@@ -21,7 +21,9 @@ locals {
   # The forwarders of sign-ins are in other Regions.
   forwarder_stack_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:stack/${var.prefix}-forwarder/*"
   forwarder_rule_arn  = "arn:${local.partition}:events:*:${var.account_id}:rule/${var.prefix}-forwarder"
-  bus_arn             = "arn:${local.partition}:events:${local.region_and_account}:event-bus/*"
+  # The bus that the stack makes, and those that its rules can be on.
+  own_bus_arn = "arn:${local.partition}:events:${local.region_and_account}:event-bus/${var.prefix}-*"
+  bus_arns    = [local.own_bus_arn, "arn:${local.partition}:events:${local.region_and_account}:event-bus/default"]
   # The deploy task and AWS generate the names of change sets, AWS the ids of event source mappings.
   change_set_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:changeSet/*"
   mapping_arn    = "arn:${local.partition}:lambda:${local.region_and_account}:event-source-mapping:*"
@@ -113,14 +115,10 @@ resource "aws_iam_role" "deploy" {
 }
 
 # The rights to create a change set that runs as the service role. The deploy role needs them for the root stack, the
-# service role for the nested stacks, because CloudFormation passes the role on to each of them.
+# service role for the nested stacks, because CloudFormation passes the role on to each of them. CreateChangeSet with tags
+# is checked on the change set too (Service Authorization Reference, CreateChangeSet): each has a statement TagChangeSets,
+# since only the deploy role makes change sets in other Regions.
 data "aws_iam_policy_document" "change_sets" {
-  statement {
-    # CreateChangeSet with tags is checked on the change set too (Service Authorization Reference, CreateChangeSet).
-    sid       = "TagChangeSets"
-    actions   = ["cloudformation:TagResource"]
-    resources = [local.change_set_arn]
-  }
   statement {
     sid       = "HandCloudFormationItsRole"
     actions   = ["iam:PassRole"]
@@ -136,6 +134,11 @@ data "aws_iam_policy_document" "change_sets" {
 # The rights to prepare a change set. The deploy role has them, and so has GitHub's preview role.
 data "aws_iam_policy_document" "change_set_preparation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
+  statement {
+    sid       = "TagChangeSets"
+    actions   = ["cloudformation:TagResource"]
+    resources = [local.change_set_arn]
+  }
   statement {
     # A nested change set is described by its ARN alone. The Service Authorization Reference lists only stacks for
     # DescribeChangeSet. For DescribeEvents, which explains a failed validation, it lists stacks and change sets.
@@ -355,7 +358,7 @@ data "aws_iam_policy_document" "boundary" {
   statement {
     sid       = "Forwarders"
     actions   = ["events:PutEvents"]
-    resources = [local.bus_arn]
+    resources = local.bus_arns
   }
   statement {
     sid     = "RecordedEvents"

@@ -241,18 +241,27 @@ data "aws_iam_policy_document" "service_resources" {
 data "aws_iam_policy_document" "service_foundation" {
   source_policy_documents = [data.aws_iam_policy_document.change_sets.json]
   statement {
-    # The owner names the bus freely, so a pattern of names cannot limit this.
+    sid       = "TagChangeSets"
+    actions   = ["cloudformation:TagResource"]
+    resources = ["arn:${local.partition}:cloudformation:${local.region_and_account}:changeSet/*"]
+  }
+  statement {
     sid = "Bus"
     actions = [
       "events:CreateEventBus",
       "events:DeleteEventBus",
-      "events:DescribeEventBus",
       "events:ListTagsForResource",
       "events:TagResource",
       "events:UntagResource",
       "events:UpdateEventBus",
     ]
-    resources = [local.bus_arn]
+    resources = [local.own_bus_arn]
+  }
+  statement {
+    # The policy of a bus is read with it.
+    sid       = "ReadTheBus"
+    actions   = ["events:DescribeEventBus"]
+    resources = local.bus_arns
   }
   dynamic "statement" {
     for_each = local.existing_log_group_arns

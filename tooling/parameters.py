@@ -123,6 +123,16 @@ def check_values(declared: Declared, values: Mapping[str, str], where: str = "pa
         _check_declaration(place, value, declared[name])
 
 
+def check_bus_name(name: str, prefix: str) -> None:
+    """Raise RefusedError unless the bus is the default one or has the installation's prefix.
+
+    CloudFormation's role may make, change and delete no other bus.
+    """
+    if name != "default" and not name.startswith(f"{prefix}-"):
+        what = f"{name!r} does not begin with {prefix}-"
+        raise RefusedError("parameter EventBusName", what, f"write {prefix}-{name}, or default")
+
+
 def check_size(values: Mapping[str, str]) -> None:
     """Raise RefusedError if the values are together too long for the function's environment."""
     size_bytes = sum(len(name) + len(value.encode()) for name, value in values.items())

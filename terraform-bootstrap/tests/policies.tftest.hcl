@@ -365,17 +365,38 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
     error_message = "Parameters other than the allowances may be written, or the allowances may not be read."
   }
   assert {
-    condition = alltrue([for document in [
-      data.aws_iam_policy_document.change_set_preparation,
-      data.aws_iam_policy_document.deploy,
-      data.aws_iam_policy_document.service_foundation,
-      ] : [for statement in jsondecode(document.json).Statement : statement if statement.Sid == "TagChangeSets"] == [{
-        Sid      = "TagChangeSets"
-        Effect   = "Allow"
-        Action   = "cloudformation:TagResource"
-        Resource = "arn:aws:cloudformation:*:111122223333:changeSet/*"
-    }]])
-    error_message = "A change set with tags cannot be created."
+    condition = alltrue([for region, documents in {
+      "*"       = [data.aws_iam_policy_document.change_set_preparation, data.aws_iam_policy_document.deploy]
+      eu-west-1 = [data.aws_iam_policy_document.service_foundation]
+      } : alltrue([for document in documents :
+        [for statement in jsondecode(document.json).Statement : statement if statement.Sid == "TagChangeSets"] == [{
+          Sid      = "TagChangeSets"
+          Effect   = "Allow"
+          Action   = "cloudformation:TagResource"
+          Resource = "arn:aws:cloudformation:${region}:111122223333:changeSet/*"
+    }]])])
+    error_message = "A change set with tags cannot be created, or CloudFormation may tag those of other Regions."
+  }
+  assert {
+    condition = {
+      for statement in concat(
+        jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement,
+        jsondecode(data.aws_iam_policy_document.boundary.json).Statement,
+      ) : statement.Sid => toset(flatten([statement.Resource]))
+      if anytrue([for action in flatten([try(statement.Action, [])]) :
+        endswith(action, "EventBus") || action == "events:PutEvents"])
+      } == {
+      Bus = toset(["arn:aws:events:eu-west-1:111122223333:event-bus/guard-*"])
+      ReadTheBus = toset([
+        "arn:aws:events:eu-west-1:111122223333:event-bus/default",
+        "arn:aws:events:eu-west-1:111122223333:event-bus/guard-*",
+      ])
+      Forwarders = toset([
+        "arn:aws:events:eu-west-1:111122223333:event-bus/default",
+        "arn:aws:events:eu-west-1:111122223333:event-bus/guard-*",
+      ])
+    }
+    error_message = "A bus of somebody else may be changed or sent to."
   }
   assert {
     condition = alltrue([for document in [

@@ -167,6 +167,20 @@ class TestRefusals:
         assert len(resolve({**EMAIL, "AccountLabel": "x" * 3000})["AccountLabel"]) == 3000
 
 
+class TestBusName:
+    @pytest.mark.parametrize("name", ["sign-ins", "signwatch", "signwatchbus", "watch-signwatch-x"])
+    def test_name_without_the_prefix_is_refused_with_one_that_has_it(self, name: str) -> None:
+        message = refusal_of(lambda: parameters.check_bus_name(name, "signwatch"))
+        assert message.startswith(
+            f"parameter EventBusName: {name!r} does not begin with signwatch-"
+        )
+        assert f"\nTry: write signwatch-{name}, or default" in message
+
+    @pytest.mark.parametrize("name", ["default", "signwatch-sign-ins"])
+    def test_default_bus_or_name_with_the_prefix_is_accepted(self, name: str) -> None:
+        parameters.check_bus_name(name, "signwatch")
+
+
 PARENT = parameters.load_declared(ROOT)
 
 

@@ -41,7 +41,7 @@ REQUIRED_VALUES = {  # of the parameters without a default, such as a deploy pas
     "ServiceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/signwatch-cloudformation",
 }
 OPTIONAL_VALUES = {  # values other than the default that switch every condition
-    "EventBusName": "own",
+    "EventBusName": "signwatch-own",
     "OrganizationId": "o-a1b2c3d4e5",
     "IdentityStoreKeyArn": f"arn:aws:kms:{REGION}:444455556666:key/{32 * '0'}",
     "ReservedConcurrency": "7",

@@ -294,6 +294,7 @@ def _resolve_values(
         dict.fromkeys(parameters.DEPLOY_PARAMETERS, ""),
         live_parameters,
     )
+    parameters.check_bus_name(values["EventBusName"], settings.prefix)
     if not values["AccountLabel"] and "AccountLabel" not in settings.parameters:
         values["AccountLabel"] = _read_account_alias(aws, display.announce)
     return values

@@ -242,9 +242,7 @@ def aws_queue_url(name: str) -> dict[str, str]:
     return {"Fn::Sub": f"https://{host}/${{AWS::AccountId}}/{name}"}
 
 
-def bus_policy(
-    principal: str, bus: str = "own", statement_id: str = "members"
-) -> dict[str, Any]:
+def bus_policy(principal: str, bus: str = "own", statement_id: str = "members") -> dict[str, Any]:
     statement = {"Effect": "Allow", "Principal": principal, "Action": "events:PutEvents"}
     return resource(
         "AWS::Events::EventBusPolicy",

@@ -91,11 +91,14 @@ class TestStatus:
         assert remedy in failure.value.remedy
         assert_nothing_was_written(deployment)
 
+    @pytest.mark.parametrize(
+        ("name", "value"), [("KnownNetworks", "0.0.0.0/0"), ("EventBusName", "without-the-prefix")]
+    )
     def test_unusable_parameter_is_refused_before_any_upload(
-        self, deployment: FakeDeployment
+        self, deployment: FakeDeployment, name: str, value: str
     ) -> None:
-        deployment.choose(KnownNetworks="0.0.0.0/0")
-        with pytest.raises(RefusedError, match="parameter KnownNetworks"):
+        deployment.choose(**{name: value})
+        with pytest.raises(RefusedError, match=f"parameter {name}"):
             deployment.deploy()
         assert_nothing_was_written(deployment)
 
