@@ -217,10 +217,14 @@ def condition_values(statement: dict[str, Any], key: str) -> list[Any]:
 def meets_conditions(request_keys: dict[str, str], statement: dict[str, Any]) -> bool:
     """Return whether a request with these condition keys meets every condition of a statement.
 
-    A condition is not met if the request lacks its key, or if OPERATORS lacks its operator.
+    A condition is not met if the request lacks its key, unless its operator ends in IfExists, or if
+    OPERATORS lacks its operator.
     """
-    for operator, conditions in statement.get("Condition", {}).items():
+    for name, conditions in statement.get("Condition", {}).items():
+        operator = name.removesuffix("IfExists")
         for key, values in conditions.items():
+            if operator != name and key not in request_keys:
+                continue
             if operator not in OPERATORS or key not in request_keys:
                 return False
             compare = OPERATORS[operator]

@@ -186,14 +186,20 @@ def pattern_fits_the_quota(rule: Resource, _installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_35", BUS_POLICY)
 def bus_admits_forwarders_alone(bus_policy: Resource, installation: Installation) -> bool:
-    """A bus admits roles of this installation and accounts of its organisation, and nobody else."""
+    """A bus admits roles of this installation, and of its organisation the forwarders' roles."""
     statement = bus_policy.properties["Statement"]
     if statement["Action"] != PUT_EVENTS:
         return False
-    if statement["Principal"] == "*":
-        members = {"aws:PrincipalOrgID": "${OrganizationId}"}
-        return statement.get("Condition", {}).get("StringEquals") == members
-    return statement["Principal"]["AWS"] in installation.arns_of(ROLE)
+    if statement["Principal"] != "*":
+        return statement["Principal"]["AWS"] in installation.arns_of(ROLE)
+    names = [role["RoleName"] for role in installation.properties_of(ROLE) if "RoleName" in role]
+    in_any_region = [name.replace("${AWS::Region}", "*") for name in names]
+    condition = statement.get("Condition", {})
+    members = {"aws:PrincipalOrgID": "${OrganizationId}"}
+    return condition.get("StringEquals") == members and condition.get("ArnLike") in [
+        {"aws:PrincipalArn": f"arn:${{AWS::Partition}}:iam::*:role/{name}"}
+        for name in in_any_region
+    ]
 
 
 @policy("CKV_SIGNWATCH_24", RULE)

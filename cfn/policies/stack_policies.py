@@ -120,12 +120,13 @@ def name_is_unique(resource: Resource, installation: Installation) -> bool:
 
 @policy("CKV_SIGNWATCH_103", ROLE)
 def role_is_trusted_by_its_service(role: Resource, installation: Installation) -> bool:
-    """A role is assumed by the service that uses it, without a condition, and by nobody else."""
+    """A role is assumed by the service that uses it, at least for this account, and by no other."""
     statements = allow_statements([role.properties["AssumeRolePolicyDocument"]])
     for statement in statements:
         is_plain = as_list(statement["Action"]) == ["sts:AssumeRole"]
-        has_no_condition = meets_conditions({}, statement)  # {}: a request that meets none
-        if not (is_plain and has_no_condition):
+        # A service may send the key, or not.
+        requests: list[dict[str, str]] = [{}, {"aws:SourceAccount": "${AWS::AccountId}"}]
+        if not (is_plain and all(meets_conditions(keys, statement) for keys in requests)):
             return False
     trusted = {principal for statement in statements for principal in principals(statement)}
     services = {

@@ -270,6 +270,7 @@ class TestForwarders:
         assert role["PermissionsBoundary"] == f"arn:aws:iam::{ACCOUNT}:policy/signwatch-boundary"
         (trust,) = statements(role["AssumeRolePolicyDocument"])
         assert trust["Principal"] == {"Service": "events.amazonaws.com"}
+        assert trust["Condition"] == {"StringEqualsIfExists": {"aws:SourceAccount": ACCOUNT}}
         (policy,) = role["Policies"]
         (statement,) = statements(policy["PolicyDocument"])
         assert statement["Action"] == ["events:PutEvents"]
@@ -302,6 +303,7 @@ class TestForwarders:
             "Resource": f"{BUS_ARN}/{bus}",
             "Condition": {
                 "StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"},
+                "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/signwatch-forwarder-*"},
                 "ForAllValues:StringEquals": {
                     "events:source": ["aws.signin", "aws.sts", "aws.sso", "aws.sso-oauth"]
                 },

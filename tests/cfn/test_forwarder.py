@@ -40,6 +40,9 @@ class TestForwarder:
         assert role["Properties"]["RoleName"] == {
             "Fn::Sub": "${NamePrefix}-forwarder-${AWS::Region}"  # a role is global, a stack is not
         }
+        (trust,) = statements(role["Properties"]["AssumeRolePolicyDocument"])
+        own_account = {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+        assert trust["Condition"] == {"StringEqualsIfExists": own_account}
         (policy,) = role["Properties"]["Policies"]
         (statement,) = statements(policy["PolicyDocument"])
         assert statement["Action"] == ["events:PutEvents"]
