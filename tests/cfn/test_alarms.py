@@ -61,8 +61,8 @@ EXPECTED_METRICS = {  # alarm: namespace, metric, statistic, dimensions
 FORWARDING_RULE = {"RuleName": "signwatch-forwarding"}  # it is on the default bus, always
 AGE_THRESHOLDS = {  # in seconds
     "LaterAlarm": 10800,  # 15 minutes of delay, and ten tries of 15 minutes each
-    "FailedEventsAlarm": 1800,
-    "UndeliveredEventsAlarm": 1800,
+    "FailedEventsAlarm": 3600,  # three tries of 15 minutes each, which SQS counts
+    "UndeliveredEventsAlarm": 3600,
     "AlertWaitsAlarm": 1800,
     "AlertWillBeLostAlarm": 10 * 86400,
 }
