@@ -195,6 +195,12 @@ data "aws_iam_policy_document" "service_resources" {
     ]
   }
   statement {
+    # The policy of a bus is read with it.
+    sid       = "ReadTheBus"
+    actions   = ["events:DescribeEventBus"]
+    resources = local.bus_arns
+  }
+  statement {
     sid = "Alarms"
     actions = [
       "cloudwatch:DeleteAlarms",
@@ -256,12 +262,6 @@ data "aws_iam_policy_document" "service_foundation" {
       "events:UpdateEventBus",
     ]
     resources = [local.own_bus_arn]
-  }
-  statement {
-    # The policy of a bus is read with it.
-    sid       = "ReadTheBus"
-    actions   = ["events:DescribeEventBus"]
-    resources = local.bus_arns
   }
   dynamic "statement" {
     for_each = local.existing_log_group_arns

@@ -52,7 +52,7 @@ KEY = "AWS::KMS::Key"
 ALIAS_ACTIONS = {"kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"}
 DEFAULTS: Mapping[str, str] = {}
 EXISTING_TRAIL = {name: OPTIONAL_VALUES[name] for name in ("TrailMode", "TrailLogGroupName")}
-CHANGES = (DEFAULTS, {"EventBusName": "signwatch-own"}, EXISTING_TRAIL)  # to the parent's parameters
+CHANGES = (DEFAULTS, {"EventBusName": "signwatch-own"}, EXISTING_TRAIL)  # to the parameters
 USED_TYPES = {body["Type"] for name in NAMES for body in load(name)["Resources"].values()}
 
 

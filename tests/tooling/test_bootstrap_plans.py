@@ -46,10 +46,10 @@ LONGEST_VALUES = {
 # By document: the size with LONGEST_VALUES, rounded up to 50, and IAM's quota ("IAM and STS
 # quotas"). IAM counts characters without white space, and a role's inline policies together.
 SIZES = {
-    "policy boundary": (2550, 6144),
+    "policy boundary": (2650, 6144),
     "policy service_foundation": (5950, 6144),
-    "policy service_resources": (5900, 6144),
-    "inline policies of deploy": (10100, 10240),
+    "policy service_resources": (6144, 6144),
+    "inline policies of deploy": (10150, 10240),
     "inline policies of github-deploy": (450, 10240),
     "inline policies of github-preview": (2950, 10240),
     "trust of deploy": (1950, 2048),
