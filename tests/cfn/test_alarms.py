@@ -7,7 +7,7 @@ import pytest
 from signwatch import log
 from tests.support.repository import ROOT
 from tests.support.templates import installation, resources_of
-from tooling.checks.resolved_templates import ACCOUNT, REGION
+from tooling.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.templates import find_statement, installation, statements
-from tooling.checks.resolved_templates import ACCOUNT, REGION
+from tooling.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

@@ -10,7 +10,7 @@ import pytest
 
 from signwatch.detection import sign_in_paths, signin
 from tests.support.templates import find_statement, installation, load, statements
-from tooling.checks.resolved_templates import ACCOUNT, REGION, Stack
+from tooling.resolved_templates import ACCOUNT, REGION, Stack
 
 pytestmark = pytest.mark.joint
 

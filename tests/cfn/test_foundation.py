@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.templates import find_statement, installation, load, statements
-from tooling.checks.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, walk
+from tooling.resolved_templates import ACCOUNT, REGION, REQUIRED_VALUES, walk
 
 pytestmark = pytest.mark.joint
 

@@ -7,8 +7,8 @@ import pytest
 from tests.support.repository import ROOT
 from tests.support.templates import NAMES, installation, load
 from tooling.checks import iam_policies, mutations
-from tooling.checks.resolved_templates import OPTIONAL_VALUES, walk
 from tooling.environment import ensure
+from tooling.resolved_templates import OPTIONAL_VALUES, walk
 
 pytestmark = pytest.mark.joint
 

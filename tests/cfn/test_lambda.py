@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.templates import installation, load, statements
-from tooling.checks.resolved_templates import ACCOUNT, REGION
+from tooling.resolved_templates import ACCOUNT, REGION
 
 pytestmark = pytest.mark.joint
 

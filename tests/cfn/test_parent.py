@@ -10,7 +10,7 @@ import pytest
 
 from signwatch.detection import verdict
 from tests.support.templates import installation, load
-from tooling.checks.resolved_templates import (
+from tooling.resolved_templates import (
     ACCOUNT,
     REGION,
     REQUIRED_VALUES,

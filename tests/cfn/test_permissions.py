@@ -17,14 +17,14 @@ from tests.support.repository import ROOT
 from tests.support.templates import NAMES, installation, load, resources_of, statements
 from tooling.checks.grants import HANDLER_PERMISSIONS
 from tooling.checks.iam_policies import as_list
-from tooling.checks.resolved_templates import (
+from tooling.checks.role_checks import HANDLER_STEPS
+from tooling.resolved_templates import (
     ACCOUNT,
     OPTIONAL_VALUES,
     REGION,
     REQUIRED_VALUES,
     STACK,
 )
-from tooling.checks.role_checks import HANDLER_STEPS
 from tooling.terraform import parse_hcl
 
 if TYPE_CHECKING:

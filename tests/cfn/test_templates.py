@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.templates import NAMES, installation, load, resources_of, statements, text
-from tooling.checks.resolved_templates import ACCOUNT, walk
+from tooling.resolved_templates import ACCOUNT, walk
 
 pytestmark = pytest.mark.joint
 

@@ -10,7 +10,7 @@ from tests.support.repository import ROOT
 from tests.support.templates import statements
 from tooling.checks import iam_policies
 from tooling.checks.iam_policies import Policy, as_list, list_principals
-from tooling.checks.resolved_templates import ACCOUNT
+from tooling.resolved_templates import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

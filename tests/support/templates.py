@@ -6,12 +6,11 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from tests.support.repository import ROOT
-from tooling import templates
-from tooling.checks import resolved_templates
+from tooling import resolved_templates, templates
 from tooling.checks.iam_policies import as_list
 
 if TYPE_CHECKING:
-    from tooling.checks.resolved_templates import Stack
+    from tooling.resolved_templates import Stack
 
 FOLDER = ROOT / "cfn"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tooling import invocation
-from tooling.checks import iam_policies, resolved_templates, role_checks, statement_checks
+from tooling import invocation, resolved_templates
+from tooling.checks import iam_policies, role_checks, statement_checks
 from tooling.checks.authorization_reference import Reference
 from tooling.errors import RefusedError
 

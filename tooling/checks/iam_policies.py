@@ -16,21 +16,21 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tooling.checks.resolved_templates import (
+from tooling.errors import RefusedError
+from tooling.resolved_templates import (
     ACCOUNT,
     OPTIONAL_VALUES,
     REGION,
     REQUIRED_VALUES,
     walk,
 )
-from tooling.errors import RefusedError
 from tooling.terraform import Terraform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tooling.checks.resolved_templates import Stack
+    from tooling.resolved_templates import Stack
 
 # The real provider writes policy documents without any call, so it needs no credentials.
 PROVIDER = """\

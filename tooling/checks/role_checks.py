@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tooling.checks.authorization_reference import covers_all
 from tooling.checks.iam_policies import as_list, is_allow, list_conditions, list_principals
-from tooling.checks.resolved_templates import REQUIRED_VALUES
+from tooling.resolved_templates import REQUIRED_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

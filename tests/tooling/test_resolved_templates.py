@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tooling.checks.resolved_templates import ACCOUNT, REGION, resolve
 from tooling.errors import RefusedError
+from tooling.resolved_templates import ACCOUNT, REGION, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
