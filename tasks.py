@@ -620,7 +620,7 @@ COVERAGE_HELP = {
 def coverage(_c: Context, target: Target, templates: str | None = None) -> None:
     """Show each way to sign in and the rule for it.
 
-    Exits with status 1 if one has no rule.
+    Exits with status 1 if a rule, a forwarder or the trail loses one.
     """
     from tooling.analysis import coverage
 

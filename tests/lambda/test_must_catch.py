@@ -20,6 +20,7 @@ from tests.support.repository import ROOT
 from tests.support.sign_ins import NETWORKS, event
 from tooling import templates
 from tooling.analysis import coverage, trail_filter
+from tooling.resolved_templates import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +141,8 @@ def test_by_the_bus(emulator: Emulator) -> None:
 
 
 def test_by_the_trail() -> None:
-    names = trail_filter.load_names(ROOT / "cfn")
+    names, problems = trail_filter.judge(resolve(ROOT / "cfn", {}), frozenset())
+    assert problems == []
 
     def hand_over(sign_in: dict[str, Any]) -> object:
         is_handed_on = sign_in["detail"]["eventName"] in names

@@ -1,6 +1,8 @@
 """``invoke coverage``: shows each sign-in path, and how its event reaches the function.
 
-There are two ways: a rule sends it, and the filter on the trail's log group hands it on.
+There are three ways: a rule on the home Region's bus sends it to the function, a forwarder of
+another Region brings it to that rule, and the filter on the trail's log group hands it on some
+minutes later.
 
 A sign-in path is one way to sign in; ``sign_in_paths.json`` has them, each with an example of its
 event. A rule of EventBridge sends the events that its pattern matches to its targets; the templates
@@ -27,8 +29,8 @@ from signwatch.detection import networks
 from signwatch.detection.record import as_object
 from signwatch.detection.signin import SignIn, Step, read
 from signwatch.detection.verdict import judge
-from tooling import templates
-from tooling.analysis import buses, trail_filter
+from tooling import resolved_templates, templates
+from tooling.analysis import buses, forwarding, trail_filter
 from tooling.analysis.explain_report import CLASS_NAMES, format_level
 from tooling.deploy.aws_ranges import is_aws_address
 from tooling.errors import FailedError, RefusedError
@@ -49,7 +51,16 @@ FUNCTION_ARN = {"Ref": "FunctionArn"}  # the parameter has this name in every te
 ENABLED_WITH_READS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 # All addresses in the examples are in these networks (RFC 5737 and 3849, for documentation).
 EXAMPLE_NETWORKS = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24,2001:db8::/32"
-COLUMNS = ("sign-in path", "rule", "trail", "class", "unrecognised", "recognised", "Region")
+COLUMNS = ("sign-in path", "rule", "class", "unrecognised", "recognised", "Region: its ways")
+HOME_BUS, FORWARDER, TRAIL = "home bus", "forwarder", "trail"  # the ways
+FORWARDER_IF_ANY = "forwarder if any"
+# The choices of an owner for which the ways are judged; the first are the defaults.
+MODES: dict[str, dict[str, str]] = {
+    "": {},
+    "with EventBusName set, ": {"EventBusName": buses.CUSTOM_BUS},
+    "with TrailMode existing, ": {"TrailMode": "existing", "TrailLogGroupName": "/a/trail"},
+    "with OrganizationId set, ": {"OrganizationId": "o-a1b2c3d4e5"},
+}
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,8 @@ class Row:
     rules: tuple[str, ...]  # the names of those that send the event to the function
     disabled_rules: tuple[str, ...]  # "NAME is DISABLED": why others that match do not get it
     is_pending: bool = False  # a step that the function checks again later
+    is_forwarded: bool = False  # a forwarder sends the event from its Region
+    is_by_trail: bool = False  # the trail's log group hands it on
 
     @property
     def is_required(self) -> bool:
@@ -134,20 +147,59 @@ class Row:
         """Whether the function needs the event (``is_required``) and no rule sends it."""
         return self.is_required and not self.rules
 
-    def format_cells(self, trail_names: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """Return one cell for each of COLUMNS; ``trail_names`` are those of the trail's filter."""
+    @property
+    def event_name(self) -> str:
+        """The name of its event; AWS's own alert has none."""
+        return str(self.path.event["detail"].get("eventName", ""))
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the trail can bring its event; of AWS's own alert, no trail has a record."""
+        return trail_filter.is_recorded(self.path.event)
+
+    def list_ways(self, region: str) -> list[str]:
+        """Return by which ways the event comes if ``region`` is where AWS records it.
+
+        A Region that only words describe has a forwarder only if the owner has chosen it.
+        """
+        ways = [HOME_BUS] if self.rules else []
+        if self.is_forwarded:
+            has_forwarder = region in forwarding.FORWARDED_REGIONS
+            ways.append(FORWARDER if has_forwarder else FORWARDER_IF_ANY)
+        return [*ways, TRAIL] if self.is_by_trail else ways
+
+    def list_regions_without_way(self) -> list[str]:
+        """Return the Regions whose sign-ins are lost, unless that Region is the home Region."""
+        if not (self.is_required and self.is_recorded):
+            return []
+        certain = {FORWARDER, TRAIL}
+        return [
+            name for name in self.path.regions if not certain.intersection(self.list_ways(name))
+        ]
+
+    def format_cells(self) -> tuple[str, ...]:
+        """Return one cell for each of COLUMNS."""
         rules = ", ".join(self.rules) or "; ".join(self.disabled_rules)
         if not rules:
             rules = "none" if self.is_required else "-"
         return (
             self.path.name + self.path.mark,
             rules,
-            trail_filter.format_cell(self.path.event, trail_names, is_required=self.is_required),
             self.class_name,
             self.unrecognised,
             self.recognised,
-            ", ".join(self.path.regions),
+            self._format_regions(),
         )
+
+    def _format_regions(self) -> str:
+        """Return the Regions, each with its ways; those with the same ways stand together."""
+        if not self.is_required:
+            return ", ".join(self.path.regions)
+        regions_by_ways: dict[str, list[str]] = {}
+        for region in self.path.regions:
+            ways = ", ".join(self.list_ways(region)) or "none"
+            regions_by_ways.setdefault(ways, []).append(region)
+        return "; ".join(f"{', '.join(names)}: {ways}" for ways, names in regions_by_ways.items())
 
 
 def load_paths(file: Path = PATHS_FILE) -> list[SignInPath]:
@@ -328,34 +380,67 @@ def run(
 
     ``eventbridge`` yields a boto3 client. ``account_label`` says where its requests go:
     "account 111122223333" or "the local AWS emulator".
-    Raises RefusedError as ``load_rules`` does, FailedError if a required event is lost, or if the
-    trail's filter lacks it: the trail is the second way, for what the bus loses.
+    Raises RefusedError as ``load_rules`` does, and if the templates cannot be resolved. Raises
+    FailedError if a required event is lost by a rule, by a forwarder or by the trail: each of the
+    last two is the only way for what another Region's bus, or any bus, loses.
     """
     paths, rules = load_paths(), load_rules(folder)
     rules_on_custom_bus = load_rules(folder, buses.CUSTOM_BUS)
+    deployments = {
+        mode: resolved_templates.resolve(folder, changes) for mode, changes in MODES.items()
+    }
+    stacks = deployments[""]
+    forwarders = [
+        _build_rule(folder, name, properties)
+        for name, properties in forwarding.list_forwarders(stacks).items()
+    ]
     counts = f"{len(paths)} paths, {len(rules)} rules"
     screen.announce(Ongoing(f"asking EventBridge of {account_label}: {counts}"))
     with eventbridge as client:
         matches = make_matcher(client)
         rows = build_rows(paths, rules, matches)
         rows_on_custom_bus = build_rows(paths, rules_on_custom_bus, matches)
-    names = trail_filter.load_names(folder)
-    cells = [row.format_cells(names) for row in rows]
-    lost_by_trail = [
-        row.path.name for row, line in zip(rows, cells, strict=True) if line[2] == "none"
+        forwarded_rows = build_rows(paths, forwarders, matches)
+    names = _list_names_for_trail(rows)
+    handed_on, _ = trail_filter.judge(stacks, names)
+    rows = [
+        replace(
+            row,
+            is_forwarded=bool(forwarded.rules),
+            is_by_trail=row.is_recorded and row.event_name in handed_on,
+        )
+        for row, forwarded in zip(rows, forwarded_rows, strict=True)
     ]
-    is_red = [row.is_lost or row.path.name in lost_by_trail for row in rows]
-    screen.print_table(COLUMNS, cells, is_red)
-    by_trail = sum(
-        line[2] == "yes" for row, line in zip(rows, cells, strict=True) if row.is_required
-    )
-    screen.announce(f"by the trail, some minutes later: {by_trail}/{by_trail + len(lost_by_trail)}")
+    _show(screen, rows)
     if rules_on_custom_bus != rules:
         screen.announce(f"with EventBusName set, {_format_total(rows_on_custom_bus)}")
     screen.announce(_format_total(rows))
     _refuse_dead_buses(folder, [*rules, *rules_on_custom_bus])
     _refuse_losses(folder, {"": rows, "with EventBusName set, ": rows_on_custom_bus})
-    trail_filter.refuse_losses(folder, lost_by_trail, names)
+    _refuse_dead_ways(folder, rows, forwarded_rows, _find_problems(deployments, names))
+
+
+def _list_names_for_trail(rows: Sequence[Row]) -> frozenset[str]:
+    """Return the event names that the trail must hand to the function."""
+    return frozenset(row.event_name for row in rows if row.is_required and row.is_recorded)
+
+
+def _show(screen: Screen, rows: Sequence[Row]) -> None:
+    """Print the table, and how many of the required events come from other Regions by each way."""
+    needs = [row for row in rows if row.is_required]
+    is_red = [
+        row.is_required
+        and (row.is_lost or not row.is_forwarded or row.is_by_trail != row.is_recorded)
+        for row in rows
+    ]
+    screen.print_table(COLUMNS, [row.format_cells() for row in rows], is_red)
+    forwarded = sum(row.is_forwarded for row in needs)
+    screen.announce(f"by a Region's forwarder, at once: {forwarded}/{len(needs)}")
+    by_trail, recorded = (
+        sum(row.is_by_trail for row in needs),
+        sum(row.is_recorded for row in needs),
+    )
+    screen.announce(f"by the trail, some minutes later: {by_trail}/{recorded}")
 
 
 def _format_total(rows: Sequence[Row]) -> str:
@@ -392,3 +477,57 @@ def _refuse_dead_buses(folder: Path, rules: Sequence[Rule]) -> None:
             what = f"rule {rule.name} is on bus {rule.bus}, which receives nothing"
             remedy = "put it on the default bus, or forward every sign-in from there"
             raise FailedError(str(folder), what, remedy)
+
+
+def _find_problems(
+    deployments: Mapping[str, Mapping[str, resolved_templates.Stack]], names: frozenset[str]
+) -> dict[str, str]:
+    """Return what is wrong with the trail or between buses, with the remedy of each.
+
+    ``deployments`` has the stacks for each of MODES; what is wrong in several is told of the first.
+    """
+    remedies: dict[str, str] = {}
+    found: set[str] = set()
+    for mode, stacks in deployments.items():
+        _, of_trail = trail_filter.judge(stacks, names)
+        for problem in [*of_trail, *forwarding.find_problems(stacks)]:
+            text = f"{problem.where}: {problem.what}"
+            if text not in found:
+                remedies[mode + text] = problem.remedy
+            found.add(text)
+    return remedies
+
+
+def _refuse_dead_ways(
+    folder: Path, rows: Sequence[Row], forwarded_rows: Sequence[Row], problems: Mapping[str, str]
+) -> None:
+    """Raise FailedError if a forwarder or the trail does not bring what it must, with each cause.
+
+    ``forwarded_rows`` have the rules of a forwarder. ``problems`` are those of _find_problems.
+    """
+    required = [row for row in rows if row.is_required]
+    without_forwarder = [
+        f"{row.path.name} ({', '.join(row.disabled_rules) or 'no rule of forwarder.yaml sends it'})"
+        for row in forwarded_rows
+        if row.is_lost
+    ]
+    losses = {
+        "by the trail": [row.path.name for row in required if row.is_recorded > row.is_by_trail],
+        "by a forwarder": without_forwarder,
+        "at all from another Region": [
+            f"{row.path.name} ({', '.join(regions)})"
+            for row in required
+            if (regions := row.list_regions_without_way())
+        ],
+    }
+    counts = [
+        f"{len(paths)} sign-in paths have no way {way}: {'; '.join(paths)}"
+        for way, paths in losses.items()
+        if paths
+    ]
+    remedies = list(problems.values())
+    if without_forwarder and not remedies:
+        remedies = ["give the rule in forwarder.yaml the pattern and state of ForwardingRule"]
+    if problems or counts:
+        what = "; ".join([*problems, *counts])
+        raise FailedError(str(folder), what, "; ".join(dict.fromkeys(remedies)))

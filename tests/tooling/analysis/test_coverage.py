@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,10 @@ from signwatch.detection.record import open_record
 from tests.support.emulator import EmulatorAccount
 from tests.support.refusals import refusal_of
 from tests.support.repository import ROOT, blocks
-from tooling.analysis import coverage, trail_filter
+from tooling.analysis import coverage
+from tooling.analysis.forwarding import FORWARDED_REGIONS
 from tooling.deploy.aws_ranges import is_aws_address
+from tooling.operate.forwarders import SIGN_IN_REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +145,8 @@ class TestRow:
         lost = row(ROOT_USER, WITH_READS, "SwitchRole")
         assert lost.is_lost
         verdicts = ("alert high", "alert high")
-        assert lost.format_cells() == (ROOT_USER, "none", "none", "sign-in", *verdicts, "us-east-1")
+        cells = (ROOT_USER, "none", "sign-in", *verdicts, "us-east-1: none")
+        assert lost.format_cells() == cells
 
     def test_a_path_whose_record_aws_does_not_document_is_marked(self) -> None:
         name = "console: role session goes on"
@@ -154,22 +158,56 @@ class TestRow:
     )
     def test_an_event_that_is_no_sign_in_is_not_required(self, name: str, class_name: str) -> None:
         assert not row(name).is_lost
-        assert row(name).format_cells()[1:6] == ("-", "-", class_name, "ignored", "ignored")
+        assert row(name).format_cells()[1:5] == ("-", class_name, "ignored", "ignored")
 
     @pytest.mark.parametrize(
         "name", ["console: second factor asked for", "Identity Center: factor right"]
     )
     def test_a_step_that_the_function_looks_at_twice_is_required(self, name: str) -> None:
         assert row(name).is_lost
-        assert row(name).format_cells()[1:4] == ("none", "none", "step")
+        assert row(name).format_cells()[1:3] == ("none", "step")
 
-    def test_the_trail_hands_on_the_names_of_its_filter(self) -> None:
-        names = frozenset({"ConsoleLogin"})
-        assert row(ROOT_USER).format_cells(names)[2] == "yes"
-        assert row(ROLE_KEYS).format_cells(names)[2] == "none"
+    @pytest.mark.parametrize(
+        ("is_forwarded", "is_by_trail", "cell", "without_way"),
+        [
+            (
+                True,
+                True,
+                (
+                    "us-east-1: home bus, forwarder, trail; "
+                    "the SAML endpoint's: home bus, forwarder if any, trail"
+                ),
+                [],
+            ),
+            (False, True, "us-east-1, the SAML endpoint's: home bus, trail", []),
+            (
+                True,
+                False,
+                "us-east-1: home bus, forwarder; the SAML endpoint's: home bus, forwarder if any",
+                ["the SAML endpoint's"],
+            ),
+            (
+                False,
+                False,
+                "us-east-1, the SAML endpoint's: home bus",
+                ["us-east-1", "the SAML endpoint's"],
+            ),
+        ],
+    )
+    def test_each_region_has_its_ways(
+        self, is_forwarded: bool, is_by_trail: bool, cell: str, without_way: list[str]
+    ) -> None:
+        sent = row("console: federated user", WITH_READS, "ConsoleLogin")
+        judged = replace(sent, is_forwarded=is_forwarded, is_by_trail=is_by_trail)
+        assert judged.format_cells()[-1] == cell
+        assert judged.list_regions_without_way() == without_way
 
     def test_the_anomaly_alert_of_aws_is_in_no_trail(self) -> None:
-        assert row(ANOMALY).format_cells()[2] == "-"
+        assert not row(ANOMALY).is_recorded
+        assert row(ANOMALY).list_regions_without_way() == []
+
+    def test_the_regions_with_a_forwarder_are_those_of_a_deploy(self) -> None:
+        assert (*SIGN_IN_REGIONS, "the instance's") == FORWARDED_REGIONS
 
     def test_a_failed_sign_in_is_required(self) -> None:
         lost = row("Identity Center: factor wrong")
@@ -177,36 +215,6 @@ class TestRow:
 
     def test_a_rule_without_a_pattern_matches_nothing(self) -> None:
         assert row_with({}, ROOT_USER).is_lost
-
-
-class TestTrailFilter:
-    FILTER = """
-Resources:
-  Filter:
-    Type: AWS::Logs::SubscriptionFilter
-    Properties:
-      DestinationArn: !Ref FunctionArn
-      FilterPattern: "{ ($.eventName = ConsoleLogin) || ($.eventName = CheckMfa) }"
-"""
-
-    @pytest.mark.parametrize(
-        ("old", "new", "names"),
-        [
-            ("", "", {"ConsoleLogin", "CheckMfa"}),
-            (" || ($.eventName = CheckMfa)", "", {"ConsoleLogin"}),
-            ("||", "&&", set()),
-            ("($.eventName = CheckMfa)", "CheckMfa", set()),
-            ("{ ", "", set()),
-            ("!Ref FunctionArn", "!Ref StreamArn", set()),
-            ("AWS::Logs::SubscriptionFilter", "AWS::Logs::MetricFilter", set()),
-        ],
-    )
-    def test_its_names_are_those_of_its_conditions(
-        self, tmp_path: Path, old: str, new: str, names: set[str]
-    ) -> None:
-        assert old in self.FILTER
-        (tmp_path / "a.yaml").write_text(self.FILTER.replace(old, new, 1) if old else self.FILTER)
-        assert trail_filter.load_names(tmp_path) == names
 
 
 class TestLoadRules:
@@ -318,32 +326,24 @@ class TestTask:
         assert f"{ROLE_KEYS} (IdentityCenterSignInRule is ENABLED)" in process.stderr
         assert ROOT_USER not in process.stderr
 
-    @pytest.mark.parametrize(
-        ("old", "new", "lost", "count"),
-        [
-            (" || ($.eventName = GetRoleCredentials)", "", ROLE_KEYS, 1),
-            ("AWS::Logs::SubscriptionFilter", "AWS::Logs::MetricFilter", ROOT_USER, 37),
-        ],
-        ids=["a name is missing", "no filter"],
-    )
     def test_a_path_without_a_way_by_the_trail_is_a_finding(
-        self, aws: EmulatorAccount, tmp_path: Path, old: str, new: str, lost: str, count: int
+        self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
-        templates = copy_templates(tmp_path, old, new, "cloudtrail.yaml")
+        name = " || ($.eventName = GetRoleCredentials)"
+        templates = copy_templates(tmp_path, name, "", "cloudtrail.yaml")
         process = run_in_process(tmp_path, {"--templates": str(templates)}, aws)
         assert process.returncode == 1
-        assert f"{count} sign-in paths have no way by the trail" in process.stderr
-        assert lost in process.stderr
-        assert f"by the trail, some minutes later: {37 - count}/37" in process.stdout
+        assert f"1 sign-in paths have no way by the trail: {ROLE_KEYS}" in process.stderr
+        assert "by the trail, some minutes later: 36/37" in process.stdout
 
     def test_a_lost_path_is_in_the_table_and_missing_from_the_total(
         self, aws: EmulatorAccount, tmp_path: Path
     ) -> None:
         templates = copy_templates(tmp_path, "GetRoleCredentials", "GetRole")
-        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws, width="160")
+        process = run_in_process(tmp_path, {"--templates": str(templates)}, aws, width="200")
         lines = process.stdout.splitlines()
         (line,) = [line for line in lines if line.startswith(ROLE_KEYS)]
-        assert line.removeprefix(ROLE_KEYS).split()[:3] == ["none", "yes", "sign-in"]
+        assert line.removeprefix(ROLE_KEYS).split()[:2] == ["none", "sign-in"]
         rows = coverage.build_rows(list(PATHS.values()), [], matches_name)
         required = sum(row.is_required for row in rows)
         total = f"{required - 1}/{required}"

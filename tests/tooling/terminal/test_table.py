@@ -180,7 +180,7 @@ def test_a_column_is_never_squeezed_until_it_cannot_be_read(
     """At 60 columns, the cells of a sign-in path are below each other, with their names."""
     shown = capture(60, show_coverage, capsys).splitlines()
     first = shown.index("console: IAM user")
-    assert [line.split()[0] for line in shown[first + 1 : first + 3]] == ["rule", "trail"]
+    assert [line.split()[0] for line in shown[first + 1 : first + 3]] == ["rule", "class"]
 
 
 def test_numbers_are_on_the_right_of_their_column() -> None:
