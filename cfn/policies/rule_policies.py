@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RULE, PERMISSION = "AWS::Events::Rule", "AWS::Lambda::Permission"
 FUNCTION, LOG_GROUP, QUEUE = "AWS::Lambda::Function", "AWS::Logs::LogGroup", "AWS::SQS::Queue"
 BUS, BUS_POLICY, ROLE = "AWS::Events::EventBus", "AWS::Events::EventBusPolicy", "AWS::IAM::Role"
+STACK = "AWS::CloudFormation::Stack"
 EVENTBRIDGE, PUT_EVENTS = "events.amazonaws.com", "events:PutEvents"
 FOREIGN_ROLE = "${ForwarderRoleArn}"  # as FOREIGN_BUS: a parameter of cfn/forwarder.yaml
 ENABLED_FOR_ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
@@ -200,6 +201,39 @@ def bus_admits_forwarders_alone(bus_policy: Resource, installation: Installation
         {"aws:PrincipalArn": f"arn:${{AWS::Partition}}:iam::*:role/{name}"}
         for name in in_any_region
     ]
+
+
+@policy("CKV_SIGNWATCH_37", BUS_POLICY)
+def bus_policy_is_on_its_bus(bus_policy: Resource, installation: Installation) -> bool:
+    """A bus policy is on the bus of the rules, and its statement names the bus of that template."""
+    buses = [
+        rule.properties.get("EventBusName")
+        for rule in installation.resources_of(RULE)
+        if not is_forwarding(rule)
+    ]
+    # forwarding_reaches_bus checks that the parent passes the right one.
+    bus_arn = installation.resolve(bus_policy.file, {"Ref": "EventBusArn"})
+    names_bus = bus_policy.properties["Statement"].get("Resource") == bus_arn
+    return names_bus and bus_policy.properties.get("EventBusName") in buses
+
+
+@policy("CKV_SIGNWATCH_38", STACK)
+def organisation_is_admitted(_stack: Resource, installation: Installation) -> bool:
+    """If the owner can name an organisation, a bus policy admits accounts by a condition."""
+    # bus_admits_forwarders_alone checks the condition.
+    if "OrganizationId" not in installation.root_parameters():
+        return True
+    statements = [properties["Statement"] for properties in installation.properties_of(BUS_POLICY)]
+    return any(statement.get("Principal") == "*" for statement in statements)
+
+
+@policy("CKV_SIGNWATCH_39", STACK)
+def other_regions_have_a_forwarder(_stack: Resource, installation: Installation) -> bool:
+    """A template for the other Regions has a rule that forwards to the bus of the rules."""
+    return any(
+        is_forwarding(rule) and is_in_other_region(rule, installation)
+        for rule in installation.resources_of(RULE)
+    )
 
 
 @policy("CKV_SIGNWATCH_24", RULE)

@@ -167,6 +167,14 @@ def trail_waits_for_bucket_policy(trail: Resource, installation: Installation) -
     return bucket_policy_names <= set(as_list(trail.body.get("DependsOn")))
 
 
+@policy("CKV_SIGNWATCH_16", FILTER)
+def filter_waits_for_permission(subscription: Resource, installation: Installation) -> bool:
+    """A filter is created after a permission, since CloudWatch Logs invokes the function then."""
+    # log_group_is_allowed_to_invoke checks that the permission is there, and is right.
+    others = {each.name for each in installation.resources if each.kind != PERMISSION}
+    return bool(set(as_list(subscription.body.get("DependsOn"))) - others)
+
+
 @policy("CKV_SIGNWATCH_14", TRAIL)
 def trail_hands_sign_ins_to_function(trail: Resource, installation: Installation) -> bool:
     """A filter on the trail's log group hands every kind of sign-in to the function."""
