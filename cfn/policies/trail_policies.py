@@ -175,6 +175,27 @@ def filter_waits_for_permission(subscription: Resource, installation: Installati
     return bool(set(as_list(subscription.body.get("DependsOn"))) - others)
 
 
+@policy("CKV_SIGNWATCH_17", FILTER)
+def existing_log_group_is_allowed_to_invoke(
+    subscription: Resource, installation: Installation
+) -> bool:
+    """A filter on the log group of an existing trail has a permission for that log group."""
+    own_groups = [group.reference for group in installation.resources_of("AWS::Logs::LogGroup")]
+    choices = possible_values(subscription.body["Properties"]["LogGroupName"])
+    groups = [installation.resolve(subscription.file, choice) for choice in choices]
+    source_arns = [
+        source_arn
+        for permission in installation.properties_of(PERMISSION)
+        if permission.get("Principal") == "logs.amazonaws.com"
+        for source_arn in possible_values(permission.get("SourceArn"))
+    ]
+    start = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
+    # log_group_is_allowed_to_invoke checks that there is a permission, and that of our own group.
+    return not source_arns or all(
+        f"{start}{group}:*" in source_arns for group in groups if group not in own_groups
+    )
+
+
 @policy("CKV_SIGNWATCH_14", TRAIL)
 def trail_hands_sign_ins_to_function(trail: Resource, installation: Installation) -> bool:
     """A filter on the trail's log group hands every kind of sign-in to the function."""
