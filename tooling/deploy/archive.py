@@ -65,7 +65,7 @@ def copy(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def blank_documentation(folder: Path) -> None:
-    """Remove the comments of the Python files in ``folder``, and blank their docstrings.
+    """Remove comments and the imports for type checkers from Python files, and blank docstrings.
 
     The line numbers of a traceback stay those of the sources.
     Raises RefusedError if a file is not valid Python.
@@ -73,7 +73,8 @@ def blank_documentation(folder: Path) -> None:
     for path in folder.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
         try:
-            path.write_text(_blank_docstrings(_remove_comments(source)), encoding="utf-8")
+            code = _blank_type_imports(_blank_docstrings(_remove_comments(source)))
+            path.write_text(code, encoding="utf-8")
         except (SyntaxError, tokenize.TokenError) as error:
             where = path.relative_to(folder).as_posix()
             raise RefusedError(where, f"is not valid Python: {error}", "fix this file") from error
@@ -109,6 +110,19 @@ def _blank_docstrings(source: str) -> str:
     return "".join(lines)
 
 
+def _blank_type_imports(source: str) -> str:
+    """Return the source with blank lines in place of each ``if TYPE_CHECKING`` of the module.
+
+    It is false when the code runs, and annotations are not evaluated then. It has no ``else``.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = ["\n"] * (last - node.lineno + 1)
+    return "".join(lines)
+
+
 def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:
     """Add byte-code to the Python files in ``folder``, compiled by the Python ``interpreter``.
 
@@ -130,11 +144,12 @@ def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:
 
 def write(folder: Path, target: Path) -> None:
     """Zip all files of ``folder`` as ``target``."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(target, "w") as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 entry = _make_entry(path.relative_to(folder).as_posix())
-                archive.writestr(entry, path.read_bytes())
+                # The level of the archive does not hold for an entry that was made before.
+                archive.writestr(entry, path.read_bytes(), compresslevel=9)
 
 
 def _make_entry(name: str) -> zipfile.ZipInfo:
