@@ -131,20 +131,27 @@ def _process_delivery(delivery: Delivery, dependencies: Dependencies) -> dict[st
 def _close_burst(content: object, dependencies: Dependencies) -> dict[str, Any]:
     """Send the closing message of events that were only counted, unless it was sent.
 
-    Raises NotYetError if it is too early, DeliveryError if it has not reached everybody.
+    Raises NotYetError if it is too early or a further part follows, DeliveryError if it has not
+    reached everybody.
     """
+    from signwatch import later
     from signwatch.alerting.delivery import deliver
     from signwatch.alerting.message import compose_closing
-    from signwatch.enrichment.closing import find_closing
+    from signwatch.enrichment.closing import find_closing, renew
 
     now = dependencies.clock()
-    due = find_closing(content, now, dependencies)
-    verdict = "ignored"
-    if due:
-        message = compose_closing(due.closing, label=dependencies.settings.account_label)
-        deliver(message, due.key, dependencies, send_text=due.is_texted)
-        due.finish()
-        verdict = "alert"
+    due, verdict = None, "ignored"
+    try:
+        due = find_closing(content, now, dependencies)
+        if due:
+            label = dependencies.settings.get_label(due.key.partition("#")[0])
+            message = compose_closing(due.closing, label=label)
+            deliver(message, due.key, dependencies, send_text=due.is_texted)
+            verdict = "alert"
+            due.finish()
+    except later.NotYetError:
+        if not renew(content, now, dependencies):
+            raise
     key = due.key if due else ""
     values = {"level": "INFO", "event_id": key, "kind": "Closing message", "verdict": verdict}
     log.write(values, {}, now)

@@ -94,7 +94,7 @@ def test_burst_is_counted_claimed_and_closed(dynamodb: Any) -> None:
         ("Anaya",),
     )
     assert sorted(stream.sources) == sorted(f"198.51.100.{number}" for number in range(10))
-    store.finish_closing(closing)
+    store.finish_closing(closing, "event-1", NOW + 7200)
     assert store.find_closing("event-1", NOW + 7200) is None
     assert "Anaya" not in str(store.get())
     assert count(13).needs_closing

@@ -20,6 +20,7 @@ from signwatch.detection.verdict import (
     DEVICE_CODE,
     NO_MFA,
     RECOVERIES,
+    REFUSED_ROOT_SESSIONS,
     RIGHT_PASSWORD,
     RIGHT_PASSWORDS,
     SESSION_ELSEWHERE,
@@ -118,6 +119,7 @@ def advise_on_stream(stream: str) -> str:
         RECOVERIES: ROOT_RECOVERY,
         UNREADABLE_EVENTS: UNREADABLE,
         RIGHT_PASSWORDS: PASSWORD_KNOWN,
+        REFUSED_ROOT_SESSIONS: ASSUME_ROOT,
     }
     return advice.get(stream, GUESSING)
 

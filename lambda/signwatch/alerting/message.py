@@ -166,11 +166,11 @@ def _make_burst_parts(closing: BurstClosing) -> _ClosingParts:
         names = [f'"{gsm7.escape_name(name)}"' for name in each.names]
         body += ["", number]
         if sources:
-            body.append(f"From, the first few: {', '.join(sources)}")
+            body.append(f"From, the latest few: {', '.join(sources)}")
         if names:
-            body.append(f"Who, the first few: {', '.join(names)}")
+            body.append(f"Who, the latest few: {', '.join(names)}")
         body.append(advise_on_stream(each.stream))
-    return _ClosingParts("; ".join(numbers), [*numbers, "The e-mail says from where."], body)
+    return _ClosingParts("; ".join(numbers), [*numbers, "See the e-mail."], body)
 
 
 def _make_texts_parts(closing: TextsClosing) -> _ClosingParts:

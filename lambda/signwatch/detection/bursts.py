@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from signwatch.detection.verdict import (
     RECOVERIES,
+    REFUSED_ROOT_SESSIONS,
     RIGHT_PASSWORDS,
     ROOT_FAILURES,
     UNREADABLE_EVENTS,
@@ -19,9 +20,11 @@ from signwatch.detection.verdict import (
 
 LEVELS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 TEXT_MIN_LEVEL = 3  # from here on by text too
+# Streams that nobody without credentials can cause. What others cause must not silence them.
+CREDENTIAL_STREAMS = (RIGHT_PASSWORDS, REFUSED_ROOT_SESSIONS)
 # Of these streams the first event is worth a text: it is about root, or may be, or somebody knows a
 # password.
-TEXTED_AT_FIRST = (ROOT_FAILURES, RECOVERIES, UNREADABLE_EVENTS, RIGHT_PASSWORDS)
+TEXTED_AT_FIRST = (ROOT_FAILURES, RECOVERIES, UNREADABLE_EVENTS, *CREDENTIAL_STREAMS)
 HOUR_SECONDS = 3600
 RUN_MAX_HOURS = 24
 
@@ -45,7 +48,7 @@ class StreamClosing(NamedTuple):
     stream: str
     number: int
     hours: int
-    sources: tuple[str, ...]  # untrusted, as the names; the first few
+    sources: tuple[str, ...]  # untrusted, as the names; the latest few
     names: tuple[str, ...]
     last_hour: int = 0  # of its run
 
@@ -56,6 +59,8 @@ class BurstClosing(NamedTuple):
     account: str
     streams: tuple[StreamClosing, ...]
     is_texted: bool
+    number: int = 0  # of events ever counted in the account
+    part: int = 0  # of the message; another follows if events come while it is sent
 
 
 class TextsClosing(NamedTuple):
@@ -63,6 +68,7 @@ class TextsClosing(NamedTuple):
 
     number: int  # of alerts that were sent by e-mail only
     texts_an_hour: int
+    part: int = 0  # as that of a BurstClosing
 
 
 class FurtherEvent(NamedTuple):

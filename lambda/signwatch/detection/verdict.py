@@ -45,24 +45,27 @@ ROOT_SUCCESS = "root success"
 ROOT_SESSION = "root session"
 ASSUME_ROOT = "assume root"
 UNKNOWN_SUCCESS = "success of an unknown kind of user"
-# Such alerts are never counted together, and their texts have no limit: they are about root, or may
-# be, or AWS itself sends them.
+# Successes with such a reason are never counted together, and their texts have no limit: they are
+# about root, or may be, or AWS itself sends them.
 UNLIMITED_REASONS = frozenset(
     {ROOT_SUCCESS, ROOT_SESSION, ASSUME_ROOT, UNKNOWN_SUCCESS, AWS_ANOMALY}
 )
 
-# The streams of events that anybody can cause, or many of them (see detection/bursts).
+# The streams of events that somebody without a sign-in can cause, or many of them (see
+# detection/bursts).
 ROOT_FAILURES = "root"
 OTHER_FAILURES = "others"
 RECOVERIES = "recoveries"
 UNREADABLE_EVENTS = "unreadable"
 RIGHT_PASSWORDS = "passwords"
+REFUSED_ROOT_SESSIONS = "sessions"
 STREAMS = {  # what a message calls the events of each stream
     ROOT_FAILURES: "failed sign-ins of root",
     OTHER_FAILURES: "failed sign-ins",
     RECOVERIES: "password recoveries of root",
-    UNREADABLE_EVENTS: "unreadable sign-in events",
+    UNREADABLE_EVENTS: "unreadable sign-ins",
     RIGHT_PASSWORDS: "right passwords without a sign-in",
+    REFUSED_ROOT_SESSIONS: "refused root sessions",
 }
 
 # Kinds of path (see sign_in_paths)
@@ -217,11 +220,6 @@ def mark_text_skipped(verdict: Verdict) -> Verdict:
     return verdict._replace(reasons=(*verdict.reasons, "too many texts"), send_text=False)
 
 
-def mark_uncounted(verdict: Verdict) -> Verdict:
-    """Return the verdict on an event of a stream as a note, because it could not be counted."""
-    return Verdict("note", "", (*verdict.reasons, "not counted"), grouped=verdict.grouped)
-
-
 def apply_count(verdict: Verdict, number: int, hours: int) -> Verdict:
     """Add the number of the events of its stream, within so many hours, to the verdict on one."""
     reasons = verdict.reasons
@@ -297,6 +295,8 @@ def _judge_always_alerting(sign_in: SignIn, source_reason: str) -> Verdict:
     verdict = Verdict("alert", severity, (reason, source_reason), causes)
     if reason == PASSWORD_RECOVERY:
         return verdict._replace(stream=RECOVERIES)
+    if reason == ASSUME_ROOT and sign_in.outcome != "success":
+        return verdict._replace(stream=REFUSED_ROOT_SESSIONS)
     return verdict
 
 

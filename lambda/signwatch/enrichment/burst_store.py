@@ -1,17 +1,18 @@
 """Counts the events of bursts in DynamoDB (see detection.bursts).
 
 An account has one item. It holds the number of events by stream and hour, who told which level, and
-the first few addresses and names for the closing message. A marker, an item for each event, makes
+the latest addresses and names for the closing message. A marker, an item for each event, makes
 sure that an event is counted once, however often and in whatever order it arrives. The event that
 reaches a level claims it by a conditional write, so exactly one is reported; a retry finds its
 claim and is reported again. An event that is only counted costs two calls.
-The item stays below 20 KB and expires two days after the last event.
+The item stays below 20 KB and expires two days after the last event or try of a closing message.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+import json
+from typing import Any, NamedTuple, Self
 
 from signwatch.detection.bursts import (
     HOUR_SECONDS,
@@ -24,17 +25,17 @@ from signwatch.detection.bursts import (
 )
 from signwatch.detection.record import digest
 from signwatch.detection.verdict import STREAMS
+from signwatch.enrichment.text_budget import EMAIL, NOTHING
 from signwatch.later import NotYetError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 MARKER_SECONDS = 14 * 24 * HOUR_SECONDS  # no queue keeps an event for longer
 ITEM_SECONDS = 2 * RUN_MAX_HOURS * HOUR_SECONDS
 CLAIM_TRIES = 10  # each is lost only to an event that claimed a level
 MAX_CLAIMS = 20  # of a stream, the latest
-MAX_ORIGINS = 10  # addresses, and names, of a stream
+MAX_ORIGINS = 10  # of a stream
 ORIGIN_MAX_CHARS = 64
+ORIGIN_MINUTES = RUN_MAX_HOURS * 60  # an older one belongs to another run
+UNDECIDED = "?"
 # Longer than an hour, so that a burst of an hour has one closing message; a little less than five
 # quarters, because SQS may deliver a message early.
 CLOSING_DELAY_SECONDS = HOUR_SECONDS + 14 * 60
@@ -44,22 +45,32 @@ RECENT_HOURS = 2  # a closing message tells of events that came so long before i
 
 
 class Claim(NamedTuple):
-    """A level that an event claimed. The table stores it as "498802 10 12 2 event-id"."""
+    """A level that an event claimed. The table stores it as "498802 10 12 2 text event-id"."""
 
     hour: int
     level: int
     number: int  # of events in the run, and the run's hours
     hours: int
+    granted: str  # by text_budget; UNDECIDED until then
     event_id: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse the string that the table stores."""
-        hour, level, number, hours, event_id = text.split(" ", 4)
-        return cls(int(hour), int(level), int(number), int(hours), event_id)
+        hour, level, number, hours, granted, event_id = text.split(" ", 5)
+        return cls(int(hour), int(level), int(number), int(hours), granted, event_id)
 
     def __str__(self) -> str:
         return " ".join(map(str, self))
+
+
+class Origin(NamedTuple):
+    """Where an event came from. The table stores it as a JSON list."""
+
+    minute: int  # of its arrival, since 1970
+    stream: str
+    source: str  # untrusted, as the name
+    who: str
 
 
 class Count(NamedTuple):
@@ -69,6 +80,7 @@ class Count(NamedTuple):
     hours: int  # of the run
     level: int  # that the event claimed; 0 if it is only counted
     needs_closing: bool  # it is not told, and no closing message waits
+    granted: str = UNDECIDED  # to an event that claimed a level
 
 
 class BurstStore(NamedTuple):
@@ -90,23 +102,35 @@ class BurstStore(NamedTuple):
         """
         item, is_new = self._add(stream, event_id, hour, now, origin)
         for _ in range(CLAIM_TRIES):
-            closing_at = int(item.get("closing_at", {"N": "0"})["N"])
+            closing_at = _get_number(item, "closing_at")
             has_closing = closing_at > now - CLOSING_LOST_SECONDS
-            stored = list(_get_set(item, f"told_{stream}"))
-            claims = sorted(map(Claim.parse, stored))
+            claims = _get_claims(item, stream)
             for claim in claims:
                 if claim.event_id == event_id:
-                    return Count(claim.number, claim.hours, claim.level, not has_closing)
+                    number, hours, granted = claim.number, claim.hours, claim.granted
+                    return Count(number, hours, claim.level, not has_closing, granted)
             run = find_run(_read_numbers(item, stream), hour)
             level = find_level(run.number)
-            claims_of_run = _of_run(claims, run)
-            if level <= max((claim.level for claim in claims_of_run), default=0):
-                is_told = not is_new and run.number <= max(claim.number for claim in claims_of_run)
+            if level <= max((claim.level for claim in _of_run(claims, run)), default=0):
+                is_told = not is_new and run.number <= _count_told(claims, run)
                 return Count(run.number, run.hours, 0, not (is_told or has_closing))
-            claim = Claim(hour, level, run.number, run.hours, event_id)
-            if self._claim(stream, stored, [*claims, claim][-MAX_CLAIMS:], item):
+            claim = Claim(hour, level, run.number, run.hours, UNDECIDED, event_id)
+            if self._replace_claims(stream, claims, [*claims, claim][-MAX_CLAIMS:], item):
                 return Count(run.number, run.hours, level, not has_closing)
             item = self.get()
+        raise TimeoutError
+
+    def record_grant(self, stream: str, event_id: str, granted: str) -> None:
+        """Record what was granted to an event that claimed a level: only then has it been told."""
+        for _ in range(CLAIM_TRIES):
+            item = self.get()
+            claims = _get_claims(item, stream)
+            new = [
+                claim._replace(granted=granted) if claim.event_id == event_id else claim
+                for claim in claims
+            ]
+            if new == claims or self._replace_claims(stream, claims, new, item):
+                return
         raise TimeoutError
 
     def start_closing(self, event_id: str, now: float) -> None:
@@ -130,30 +154,59 @@ class BurstStore(NamedTuple):
         item = self.get()
         if item.get("closing_id", {}).get("S") != closing_id:
             return None
-        closing_at = int(item["closing_at"]["N"])
+        closing_at, part = _get_number(item, "closing_at"), _get_number(item, "closing_part")
         if now < closing_at + CLOSING_DELAY_SECONDS:
             raise NotYetError
+        oldest_hour = closing_at // HOUR_SECONDS - RECENT_HOURS
         streams, is_texted = [], False
         for stream in STREAMS:
-            run = _find_last_run(item, stream, closing_at // HOUR_SECONDS - RECENT_HOURS)
-            if run:
-                sources, names = _get_set(item, f"from_{stream}"), _get_set(item, f"who_{stream}")
-                streams.append(
-                    StreamClosing(stream, run.number, run.hours, sources, names, run.last_hour)
-                )
-                told = _count_told(item, stream, run)
+            claims = _get_claims(item, stream)
+            end_hour = int(now) // HOUR_SECONDS + 1
+            for run in _list_runs(item, stream, oldest_hour):
+                told = _count_told(claims, run)
+                if not part or run.number > told:
+                    streams.append(_describe_run(item, stream, run, end_hour))
                 is_texted |= run.number - told >= max(told, TEXT_MIN_UNTOLD_EVENTS)
-        return BurstClosing(self.account, tuple(streams), is_texted)
+                end_hour = run.first_hour
+        number = _get_number(item, "event_count")
+        closing = BurstClosing(self.account, tuple(streams), is_texted, number, part)
+        if not streams:
+            self.finish_closing(closing, closing_id, now)
+            return None
+        self._update(
+            "SET expires_at = :expires_at",  # until it has been sent
+            {":expires_at": {"N": str(int(now) + ITEM_SECONDS)}},
+        )
+        return closing
 
-    def finish_closing(self, closing: BurstClosing) -> None:
-        """Record that the closing message was sent; forget the addresses and names."""
-        origins = [f"{part}_{stream}" for part in ("from", "who") for stream in STREAMS]
-        told = {
-            f"told_{each.stream}": str(Claim(each.last_hour, 0, each.number, each.hours, "closing"))
-            for each in closing.streams
+    def finish_closing(self, closing: BurstClosing, closing_id: str, now: float) -> None:
+        """Record that the closing message was sent; forget the addresses and names.
+
+        Raises NotYetError if events have come meanwhile: a further part follows, as late as the
+        first.
+        """
+        told: dict[str, list[str]] = {}
+        for each in closing.streams:
+            claim = Claim(each.last_hour, 0, each.number, each.hours, EMAIL, "closing")
+            told.setdefault(f"told_{each.stream}", []).append(str(claim))
+        values: dict[str, Any] = {
+            ":id": {"S": closing_id},
+            ":now": {"N": str(int(now))},
+            ":part": {"N": str(closing.part + 1)},
         }
-        expression = "REMOVE " + ", ".join(["closing_id", "closing_at", *origins])
-        self._update(expression + _format_add(told), _make_sets(told))
+        values |= {f":{name}": {"SS": claims} for name, claims in told.items()}
+        expression = "SET closing_at = :now, closing_part = :part"
+        if told:
+            expression += " ADD " + ", ".join(f"{name} :{name}" for name in told)
+        self._update(expression, values, "closing_id = :id")
+        try:
+            self._update(
+                "REMOVE closing_id, closing_at, closing_part, origins",
+                {":number": {"N": str(closing.number)}},
+                "event_count = :number",
+            )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            raise NotYetError from None
 
     def get(self) -> dict[str, Any]:
         """Return the account's item in DynamoDB's form; empty if there is none."""
@@ -179,21 +232,17 @@ class BurstStore(NamedTuple):
         except self.dynamodb.exceptions.ConditionalCheckFailedException:
             return self.get(), False
         item = self._update(
-            f"SET expires_at = :expires_at ADD {stream}_{hour} :one",
+            f"SET expires_at = :expires_at ADD {stream}_{hour} :one, event_count :one",
             {":expires_at": {"N": str(int(now) + ITEM_SECONDS)}, ":one": {"N": "1"}},
         )
-        source, who = (text.strip()[:ORIGIN_MAX_CHARS] for text in origin)
-        new = {
-            name: text
-            for name, text in ((f"from_{stream}", source), (f"who_{stream}", who))
-            if text and text not in _get_set(item, name) and _has_room(item, name)
-        }
-        if new:
-            item = self._update(_format_add(new).strip(), _make_sets(new))
+        origins = _add_origin(_get_origins(item), stream, int(now) // 60, origin)
+        if origins:
+            stored = [json.dumps(each) for each in origins]
+            item = self._update("SET origins = :origins", {":origins": {"SS": stored}})
         return item, True
 
-    def _claim(
-        self, stream: str, stored: list[str], claims: list[Claim], item: dict[str, Any]
+    def _replace_claims(
+        self, stream: str, stored: list[Claim], claims: list[Claim], item: dict[str, Any]
     ) -> bool:
         """Store the claims of a stream if it still has those of ``stored``. Forget old hours."""
         oldest_hour = claims[-1].hour - 2 * RUN_MAX_HOURS
@@ -208,7 +257,7 @@ class BurstStore(NamedTuple):
         condition = f"attribute_not_exists(told_{stream})"
         if stored:
             condition = f"told_{stream} = :stored"
-            values[":stored"] = {"SS": stored}
+            values[":stored"] = {"SS": list(map(str, stored))}
         if old:
             expression += " REMOVE " + ", ".join(old)
         try:
@@ -250,34 +299,69 @@ def _of_run(claims: list[Claim], run: Run) -> list[Claim]:
     return [claim for claim in claims if run.first_hour <= claim.hour <= run.last_hour]
 
 
-def _find_last_run(item: dict[str, Any], stream: str, oldest_hour: int) -> Run | None:
-    """Return the last run of a stream; None if it ended before ``oldest_hour``."""
-    numbers = _read_numbers(item, stream)
-    last_hour = max(numbers, default=0)
-    return find_run(numbers, last_hour) if last_hour >= oldest_hour else None
+def _list_runs(item: dict[str, Any], stream: str, oldest_hour: int) -> list[Run]:
+    """Return the runs of a stream, the latest first, without those before ``oldest_hour``.
+
+    A closing message may be late, and a new run may have begun.
+    """
+    numbers, runs = _read_numbers(item, stream), list[Run]()
+    while numbers and max(numbers) >= oldest_hour:
+        run = find_run(numbers, max(numbers))
+        runs.append(run)
+        numbers = {hour: number for hour, number in numbers.items() if hour < run.first_hour}
+    return runs
 
 
-def _count_told(item: dict[str, Any], stream: str, run: Run) -> int:
+def _describe_run(item: dict[str, Any], stream: str, run: Run, end_hour: int) -> StreamClosing:
+    """Return what is told about a run, with the origins of before ``end_hour``."""
+    origins = [
+        each
+        for each in _get_origins(item)
+        if each.stream == stream and run.first_hour <= each.minute // 60 < end_hour
+    ]
+    sources = tuple(dict.fromkeys(each.source for each in origins if each.source))
+    names = tuple(dict.fromkeys(each.who for each in origins if each.who))
+    return StreamClosing(stream, run.number, run.hours, sources, names, run.last_hour)
+
+
+def _get_claims(item: dict[str, Any], stream: str) -> list[Claim]:
+    """Return the claims of a stream, sorted by hour."""
+    return sorted(map(Claim.parse, item.get(f"told_{stream}", {}).get("SS", ())))
+
+
+def _count_told(claims: list[Claim], run: Run) -> int:
     """Return the number of events of a run that the last message told."""
-    claims = list(map(Claim.parse, _get_set(item, f"told_{stream}")))
-    return max((claim.number for claim in _of_run(claims, run)), default=0)
+    told = (
+        claim.number for claim in _of_run(claims, run) if claim.granted not in (NOTHING, UNDECIDED)
+    )
+    return max(told, default=0)
 
 
-def _get_set(item: dict[str, Any], name: str) -> tuple[str, ...]:
-    """Return a set of strings; empty if there is none."""
-    return tuple(item.get(name, {}).get("SS", ()))
+def _add_origin(
+    origins: list[Origin], stream: str, minute: int, origin: tuple[str, str]
+) -> list[Origin]:
+    """Return the origins with that of an event; empty if they stay the same.
+
+    The latest are kept, not the first, which an attacker could fill before the attack. If a stream
+    has as many as it may, they change once a minute, so that most events need no second write.
+    """
+    recent = [each for each in origins if each.minute > minute - ORIGIN_MINUTES]
+    of_stream = [each for each in recent if each.stream == stream]
+    source, who = (text.strip()[:ORIGIN_MAX_CHARS] for text in origin)
+    new = Origin(minute, stream, source, who)
+    is_full = len(of_stream) >= MAX_ORIGINS
+    if new[2:] in [each[2:] for each in of_stream] or (is_full and of_stream[-1].minute == minute):
+        return []
+    if is_full:
+        recent.remove(of_stream[0])
+    return [*recent, new]
 
 
-def _has_room(item: dict[str, Any], name: str) -> bool:
-    return len(_get_set(item, name)) < MAX_ORIGINS
+def _get_origins(item: dict[str, Any]) -> list[Origin]:
+    """Return the origins of all streams, the earliest first."""
+    return sorted(Origin(*json.loads(text)) for text in item.get("origins", {}).get("SS", ()))
 
 
-def _format_add(strings: Collection[str]) -> str:
-    """Return the clause that adds a string to each set of these names; empty without a name."""
-    clauses = ", ".join(f"{name} :{name}" for name in strings)
-    return f" ADD {clauses}" if clauses else ""
-
-
-def _make_sets(strings: dict[str, str]) -> dict[str, Any]:
-    """Return the values of that clause."""
-    return {f":{name}": {"SS": [text]} for name, text in strings.items()}
+def _get_number(item: dict[str, Any], name: str) -> int:
+    """Return a number of the item; 0 if there is none."""
+    return int(item.get(name, {}).get("N", "0"))

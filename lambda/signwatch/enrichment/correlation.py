@@ -1,6 +1,6 @@
 """Adjusts a verdict by earlier events kept in DynamoDB.
 
-If the table cannot be read, the alert is sent unchanged. Terms:
+If the table cannot be read, the alert of a sign-in is sent unchanged. Terms:
 
 - A device code signs in a program (``aws sso login``). A person approves it in a browser, after a
   portal sign-in: a sign-in to IAM Identity Center. Both should come from the same address, so time
@@ -9,7 +9,7 @@ If the table cannot be read, the alert is sent unchanged. Terms:
 - A session use is an event with a session that a sign-in opened, such as a refreshed token. It is
   nothing new at the site (network of a home, a hotel) where the person last signed in.
 - A stream is a kind of event that anybody can cause, such as wrong passwords. Its events are
-  counted (see burst_store), and few of them are sent.
+  counted (see burst_store), and few of them are sent. What cannot be counted is left to a retry.
 - A claim holds back other alerts with the same deduplication key while one of them is delivered. If
   that one reaches somebody, the claim becomes a report, which suppresses them for a day.
 
@@ -22,9 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from signwatch import later, log
-from signwatch.detection.bursts import HOUR_SECONDS, is_texted
-from signwatch.detection.envelope import BURST_END
+from signwatch import log
+from signwatch.detection.bursts import CREDENTIAL_STREAMS, HOUR_SECONDS, is_texted
 from signwatch.detection.networks import pack_address
 from signwatch.detection.record import digest, parse_time
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
@@ -39,10 +38,9 @@ from signwatch.detection.verdict import (
     mark_repeated,
     mark_site_of_last_sign_in,
     mark_text_skipped,
-    mark_uncounted,
 )
-from signwatch.enrichment import sign_in_group, text_budget
-from signwatch.enrichment.burst_store import BurstStore
+from signwatch.enrichment import closing, sign_in_group, text_budget
+from signwatch.enrichment.burst_store import UNDECIDED, BurstStore
 from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS, State
 
 if TYPE_CHECKING:
@@ -55,14 +53,20 @@ CLAIM_SECONDS = 5 * 60  # covers Lambda's two retries of a delivery
 SESSION_SECONDS = 90 * DAY_SECONDS
 ANSWER_SECONDS = 14 * DAY_SECONDS  # no queue keeps an event for longer
 MAX_STORED_SIGN_INS = 20  # of one person, within a day
+STORE_TRIES = 10  # each is lost only to another sign-in that was stored
 REPORTED = " reported"  # behind the event's id, once an alert has reached somebody
 RECOGNISED_WORD = "recognised"  # in the string of a StoredSignIn
 # An older event has come back from a queue. It counts as if it had happened this long ago.
 MAX_COUNTED_AGE_SECONDS = 2 * HOUR_SECONDS
-# The last resort while the table is down: alerts of streams that one process sends in an hour.
+# While the table is down: alerts of one stream that one process sends in an hour.
 UNCOUNTED_ALERTS_AN_HOUR = 3
 
-_uncounted_alerts: dict[str, float] = {}  # when this process sent them, by event id
+# When this process sent them, by stream and event id.
+_uncounted_alerts: dict[tuple[str, str], float] = {}
+
+
+class NotCountedError(Exception):
+    """An event of a stream could not be counted; raised so that it comes back."""
 
 
 class StoredSignIn(NamedTuple):
@@ -198,7 +202,12 @@ def _make_stored_form(sign_in: SignIn, now: float, *, recognised: bool) -> Store
 
 def _get_recent(key: str, now: float, state: State) -> list[StoredSignIn]:
     """Return the recent sign-ins under ``key``, the earliest first; expired ones do not count."""
-    return [StoredSignIn.parse(text) for text in state.get(key, now).split(",") if text]
+    return _parse_recent(state.get(key, now))
+
+
+def _parse_recent(text: str) -> list[StoredSignIn]:
+    """Parse what _store_recent stores."""
+    return [StoredSignIn.parse(part) for part in text.split(",") if part]
 
 
 def _store_recent(key: str, sign_in: StoredSignIn, now: float, state: State) -> list[StoredSignIn]:
@@ -206,13 +215,17 @@ def _store_recent(key: str, sign_in: StoredSignIn, now: float, state: State) -> 
 
     Those that are a day older than the last one are dropped.
     """
-    recent = _get_recent(key, now, state)
-    if sign_in not in recent:
+    for _ in range(STORE_TRIES):
+        stored = state.get(key, now)
+        recent = _parse_recent(stored)
+        if sign_in in recent:
+            return recent
         recent = sorted([*recent, sign_in])[-MAX_STORED_SIGN_INS:]
         start = recent[-1].seconds - DAY_SECONDS
-        recent = [stored for stored in recent if stored.seconds > start]
-        state.put(key, ",".join(map(str, recent)), now, DAY_SECONDS)
-    return recent
+        recent = [each for each in recent if each.seconds > start]
+        if state.replace(key, stored, ",".join(map(str, recent)), now, DAY_SECONDS):
+            return recent
+    raise TimeoutError
 
 
 def apply_correlation(
@@ -229,7 +242,7 @@ def apply_correlation(
     A repeated alert becomes a note, and so do a session use where the person last signed in, most
     events of a stream, and what one Identity Center sign-in causes after its first alert. A console
     sign-in is marked if it follows a console link. If too many texts were sent within the hour, the
-    alert is sent by e-mail only. Other verdicts are returned unchanged.
+    alert is sent by e-mail only. Other verdicts are returned unchanged. Raises NotCountedError.
     """
     try:
         state = _open_state(dependencies)
@@ -351,22 +364,21 @@ def _apply_count(
 ) -> Verdict:
     """Count an event of a stream. It becomes a note unless it is the first to reach a level.
 
-    An event without an id is not counted, because its retry would be counted again.
+    An event without an id is counted by its content, which is the same in a retry.
     """
-    event_id, stream = sign_in.event_id, verdict.stream
-    if not event_id:
-        return _limit_uncounted(verdict, event_id, now)
+    stream, event_id = verdict.stream, sign_in.event_id or digest(repr(sign_in))
     seconds = max(min(_read_event_seconds(sign_in, now), now), now - MAX_COUNTED_AGE_SECONDS)
     store = BurstStore(state.dynamodb, state.table, sign_in.account)
     origin = (sign_in.source, sign_in.who)
     count = store.count_event(stream, event_id, int(seconds) // HOUR_SECONDS, now, origin=origin)
     counted = apply_count(verdict, count.number, count.hours)
     if count.level:
-        wants_text = is_texted(stream, count.level)
-        group = text_budget.LATE
-        if count.level <= text_budget.MAX_FIRST_LEVEL:
-            group = text_budget.FIRST
-        granted = _grant(event_id, group, now, state, dependencies, wants_text=wants_text)
+        granted = count.granted
+        if granted == UNDECIDED:
+            wants_text = is_texted(stream, count.level)
+            group = _choose_group(stream, count.level)
+            granted = _grant(event_id, group, now, state, dependencies, wants_text=wants_text)
+            store.record_grant(stream, event_id, granted)
         if granted != text_budget.NOTHING:
             return counted._replace(send_text=granted == text_budget.TEXT)
     if count.needs_closing:
@@ -375,6 +387,13 @@ def _apply_count(
         _queue_closing(content, now, dependencies)
         store.start_closing(event_id, now)
     return mark_counted(counted)
+
+
+def _choose_group(stream: str, level: int) -> str:
+    """Return the group of the budget from which an event is granted its messages."""
+    if stream in CREDENTIAL_STREAMS:
+        return text_budget.CREDENTIALS
+    return text_budget.FIRST if level <= text_budget.MAX_FIRST_LEVEL else text_budget.LATE
 
 
 def _apply_text_limit(
@@ -443,25 +462,28 @@ def _grant(
 
 def _queue_closing(content: dict[str, str], now: float, dependencies: Dependencies) -> None:
     """Queue what ends in a closing message. Raises TimeoutError if that fails."""
-    delay_seconds, event_id = later.MAX_DELAY_SECONDS, content["id"]
-    if not later.enqueue(BURST_END, content, delay_seconds, now, dependencies, event_id=event_id):
+    if not closing.enqueue(content, now, dependencies):
         raise TimeoutError
 
 
 def _limit_uncounted(verdict: Verdict, event_id: str, now: float) -> Verdict:
-    """Return the verdict on an event that could not be counted, unchanged; from some on, as a note.
+    """Return the verdict on an event that could not be counted, unchanged.
 
     A stranger can cause any number of events of a stream, and the table may be down for hours. Then
-    each process sends UNCOUNTED_ALERTS_AN_HOUR of them. Successes are always sent.
+    each process sends UNCOUNTED_ALERTS_AN_HOUR of a stream. For a further one NotCountedError is
+    raised, so that the queues bring it back until it is counted. Successes and what needs
+    credentials are always sent.
     """
-    if not verdict.stream:
+    stream = verdict.stream
+    if not stream or stream in CREDENTIAL_STREAMS:
         return verdict
-    for sent_id, sent_at in list(_uncounted_alerts.items()):
+    for key, sent_at in list(_uncounted_alerts.items()):
         if sent_at <= now - HOUR_SECONDS:
-            del _uncounted_alerts[sent_id]
-    key = event_id or f"{now} {len(_uncounted_alerts)}"
-    if key not in _uncounted_alerts and len(_uncounted_alerts) >= UNCOUNTED_ALERTS_AN_HOUR:
-        return mark_uncounted(verdict)
+            del _uncounted_alerts[key]
+    key = (stream, event_id)
+    number = sum(each_stream == stream for each_stream, _ in _uncounted_alerts)
+    if key not in _uncounted_alerts and number >= UNCOUNTED_ALERTS_AN_HOUR:
+        raise NotCountedError(stream)
     _uncounted_alerts[key] = now
     return verdict
 

@@ -6,6 +6,9 @@ person, from the same address and VPC endpoint, at most 15 minutes before or aft
 severe. Such events are only counted, and a closing e-mail tells them under the id of the first.
 
 A person is known by the user id and by the name, because not every record has both.
+
+What became of an event is stored by its id, so that a retry is the same: the group may have been
+replaced by a more severe one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from signwatch.detection.bursts import FurtherEvent, SignInClosing
 from signwatch.detection.networks import pack_address
 from signwatch.detection.sign_in_paths import IDENTITY_CENTER, SESSION_USE
 from signwatch.detection.signin import WHAT_BY_IDENTITY
-from signwatch.enrichment.state import WINDOW_SECONDS
+from signwatch.enrichment.state import DAY_SECONDS, WINDOW_SECONDS
 from signwatch.later import NotYetError
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from signwatch.detection.verdict import Verdict
     from signwatch.enrichment.state import State
 
-STORAGE_SECONDS = 3600  # the trail may bring an event minutes later
+STORAGE_SECONDS = 14 * DAY_SECONDS  # no queue keeps an event, or a closing message, for longer
 MAX_EVENTS = 50  # of a group, in the closing e-mail
 TRIES = 10  # each is lost only to another event of the group
 
@@ -41,12 +44,16 @@ class Group(NamedTuple):
 
 
 def can_group(sign_in: SignIn) -> bool:
-    """Return whether it can be one of several events of a sign-in to Identity Center."""
+    """Return whether it can be one of several events of a sign-in to Identity Center.
+
+    Without an address, two strangers may have come from the same source.
+    """
     is_success = sign_in.outcome == "success" and sign_in.kind != SESSION_USE
     # The console sign-in of a role is described so only if AWS alone can have made the role.
     is_console = sign_in.what == WHAT_BY_IDENTITY[IDENTITY_CENTER]
     is_of_identity_center = sign_in.identity == IDENTITY_CENTER or is_console
-    return is_success and is_of_identity_center and sign_in.who != "unknown"
+    is_known = sign_in.who != "unknown" and pack_address(sign_in.source) is not None
+    return is_success and is_of_identity_center and is_known
 
 
 def join(
@@ -63,18 +70,25 @@ def join(
     ``queue_closing`` is called with that id before an event is only counted, so that a closing
     e-mail follows. Raises if that or the state fails.
     """
-    keys = _make_keys(sign_in)
+    own_id, keys = sign_in.event_id, _make_keys(sign_in)
+    event_key = f"sign-in of#{own_id}"
+    group_id = state.get(event_key, now)
     for _ in range(TRIES):
+        if group_id:
+            state.put(event_key, group_id, now, STORAGE_SECONDS)
+            return "" if group_id == own_id else group_id
         stored = {key: state.get(key, now) for key in keys}
-        for text in stored.values():
-            group = _parse(text) if text else None
-            if group and group.event_id == sign_in.event_id:
-                return ""
-            if group and _belongs_to(group, verdict, seconds):
-                return _add_event(sign_in, group, now, state, queue_closing)
-        value = f"{seconds} {verdict.severity} {sign_in.event_id}"
-        if all(state.replace(key, stored[key], value, now, STORAGE_SECONDS) for key in keys):
-            return ""
+        groups = [_parse(text) for text in stored.values() if text]
+        group = next((each for each in groups if _belongs_to(each, own_id, verdict, seconds)), None)
+        value = f"{seconds} {verdict.severity} {own_id}"
+        if group and group.event_id != own_id:
+            group_id = _add_event(sign_in, group, now, state, queue_closing)
+        elif (
+            group
+            or any(each.seconds > seconds for each in groups)  # it came late
+            or all(state.replace(key, stored[key], value, now, STORAGE_SECONDS) for key in keys)
+        ):
+            group_id = own_id
     raise TimeoutError
 
 
@@ -112,9 +126,10 @@ def _parse(text: str) -> Group:
     return Group(int(seconds), severity, event_id)
 
 
-def _belongs_to(group: Group, verdict: Verdict, seconds: int) -> bool:
+def _belongs_to(group: Group, event_id: str, verdict: Verdict, seconds: int) -> bool:
     is_more_severe = verdict.severity == "high" and group.severity != "high"
-    return abs(seconds - group.seconds) <= WINDOW_SECONDS and not is_more_severe
+    is_near = abs(seconds - group.seconds) <= WINDOW_SECONDS
+    return group.event_id == event_id or (is_near and not is_more_severe)
 
 
 def _add_event(
@@ -124,7 +139,10 @@ def _add_event(
     state: State,
     queue_closing: Callable[[str], None],
 ) -> str:
-    """Add an event to the list of its group, once, and return the group's id; "" if it is full."""
+    """Add an event to the list of its group, once, and return the group's id.
+
+    Return the event's own id if the list is full: so many are worth a text.
+    """
     key = _make_list_key(group.event_id)
     for _ in range(TRIES):
         stored = state.get(key, now)
@@ -132,7 +150,7 @@ def _add_event(
         if any(event_id == sign_in.event_id for event_id, *_ in events):
             return group.event_id
         if len(events) >= MAX_EVENTS:
-            return ""  # so many are worth a text
+            return sign_in.event_id
         if not events:
             queue_closing(group.event_id)
         new_events = json.dumps([*events, _make_further_event(sign_in)])
@@ -149,7 +167,7 @@ def _make_further_event(sign_in: SignIn) -> FurtherEvent:
 
 def _make_keys(sign_in: SignIn) -> list[str]:
     """Return the keys of the person at this address: by user id, and by name."""
-    address = pack_address(sign_in.source) or sign_in.source
+    address = pack_address(sign_in.source)  # see can_group
     people = dict.fromkeys((sign_in.user_id, sign_in.who))
     place = f"{address!r}#{sign_in.vpc_endpoint}"
     return [f"sign-in#{person}#{place}" for person in people if person]

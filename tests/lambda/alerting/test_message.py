@@ -826,7 +826,7 @@ class TestClosing:
             assert PHONE not in text
             assert "\u202e" not in text
 
-    def test_burst_has_a_number_the_first_addresses_and_names_and_advice_for_each_stream(
+    def test_burst_has_a_number_the_latest_addresses_and_names_and_advice_for_each_stream(
         self,
     ) -> None:
         stream = bursts.StreamClosing("root", 12, 2, ("198.51.100.7", "203.0.113.9"), ())
@@ -835,7 +835,7 @@ class TestClosing:
         assert composed.text.splitlines() == [
             "AWS SIGN-IN ALERT account shop",
             "Failed sign-ins of root: 12 in 2 h",
-            "The e-mail says from where.",
+            "See the e-mail.",
         ]
         assert composed.subject == (
             "AWS sign-in alert, account shop: Failed sign-ins of root: 12 in 2 h"
@@ -843,7 +843,7 @@ class TestClosing:
         lines = composed.body.splitlines()
         assert lines[3:5] == [
             "Failed sign-ins of root: 12 in 2 h",
-            "From, the first few: 198.51.100.7, 203.0.113.9",
+            "From, the latest few: 198.51.100.7, 203.0.113.9",
         ]
         assert "somebody is guessing passwords" in lines[5]
         bodies = message.compose_closing(LONGEST_BURST, label="").body
@@ -851,6 +851,7 @@ class TestClosing:
             "the mailbox of root",
             "in a form that is not known yet",
             "knows the password",
+            "look up the caller in the management account",
         ):
             assert advice in bodies
 

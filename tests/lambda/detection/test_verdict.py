@@ -367,7 +367,7 @@ def test_pending_alert_is_a_note_with_its_reasons() -> None:
         ("iam-user-signs-in-with-mfa", ""),
         ("root-signs-in-with-mfa", ""),
         ("organisation-takes-a-root-session", ""),
-        ("organisation-is-refused-a-root-session", ""),
+        ("organisation-is-refused-a-root-session", "sessions"),
         ("aws-itself-sees-an-anomaly", ""),
     ],
 )
