@@ -110,6 +110,31 @@ class TestDeviceCode:
         )
         assert decide(world, code, capsys)["reasons"][0] == "device code elsewhere"
 
+    def test_two_approvals_at_once_are_both_stored(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """While the later one is stored, the earlier one is, too."""
+        put_item, nested = world.table.put_item, list[str]()
+
+        def interrupt(**request: Any) -> None:
+            if not nested and request["Item"]["alert"]["S"].startswith("kept#"):
+                nested.append("earlier")
+                earlier = make_event(
+                    PORTAL, "earlier", sourceIPAddress="203.0.113.66", eventTime=at("09:57:00")
+                )
+                process(earlier, world.dependencies(known_networks=NETWORKS["recognised"]))
+            put_item(**request)
+
+        world.table.put_item = interrupt  # type: ignore[method-assign] # the race
+        later = make_event(
+            PORTAL, "later", sourceIPAddress="203.0.113.10", eventTime=at("09:59:00")
+        )
+        decide(world, later, capsys)
+        code = make_event(
+            DEVICE_CODE, "code", sourceIPAddress="203.0.113.10", eventTime=at("09:58:00")
+        )
+        assert decide(world, code, capsys)["reasons"][0] == "device code elsewhere"
+
     def test_second_of_two_approvals_in_one_second_counts(
         self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
