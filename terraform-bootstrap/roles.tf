@@ -22,8 +22,9 @@ locals {
   forwarder_stack_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:stack/${var.prefix}-forwarder/*"
   forwarder_rule_arn  = "arn:${local.partition}:events:*:${var.account_id}:rule/${var.prefix}-forwarder"
   # The bus that the stack makes, and those that its rules can be on.
-  own_bus_arn = "arn:${local.partition}:events:${local.region_and_account}:event-bus/${var.prefix}-*"
-  bus_arns    = [local.own_bus_arn, "arn:${local.partition}:events:${local.region_and_account}:event-bus/default"]
+  own_bus_arn     = "arn:${local.partition}:events:${local.region_and_account}:event-bus/${var.prefix}-*"
+  default_bus_arn = "arn:${local.partition}:events:${local.region_and_account}:event-bus/default"
+  bus_arns        = [local.own_bus_arn, local.default_bus_arn]
   # The deploy task and AWS generate the names of change sets, AWS the ids of event source mappings.
   change_set_arn = "arn:${local.partition}:cloudformation:*:${var.account_id}:changeSet/*"
   mapping_arn    = "arn:${local.partition}:lambda:${local.region_and_account}:event-source-mapping:*"

@@ -195,10 +195,10 @@ data "aws_iam_policy_document" "service_resources" {
     ]
   }
   statement {
-    # The policy of a bus is read with it.
-    sid       = "ReadTheBus"
+    # Its policy is read with it.
+    sid       = "ReadTheDefaultBus"
     actions   = ["events:DescribeEventBus"]
-    resources = local.bus_arns
+    resources = [local.default_bus_arn]
   }
   statement {
     sid = "Alarms"
@@ -256,6 +256,7 @@ data "aws_iam_policy_document" "service_foundation" {
     actions = [
       "events:CreateEventBus",
       "events:DeleteEventBus",
+      "events:DescribeEventBus",
       "events:ListTagsForResource",
       "events:TagResource",
       "events:UntagResource",

@@ -380,17 +380,15 @@ run "rights_are_limited_to_the_resources_of_this_prefix" {
   assert {
     condition = {
       for statement in concat(
+        jsondecode(data.aws_iam_policy_document.service_resources.json).Statement,
         jsondecode(data.aws_iam_policy_document.service_foundation.json).Statement,
         jsondecode(data.aws_iam_policy_document.boundary.json).Statement,
       ) : statement.Sid => toset(flatten([statement.Resource]))
       if anytrue([for action in flatten([try(statement.Action, [])]) :
-        endswith(action, "EventBus") || action == "events:PutEvents"])
+      endswith(action, "EventBus") || action == "events:PutEvents"])
       } == {
-      Bus = toset(["arn:aws:events:eu-west-1:111122223333:event-bus/guard-*"])
-      ReadTheBus = toset([
-        "arn:aws:events:eu-west-1:111122223333:event-bus/default",
-        "arn:aws:events:eu-west-1:111122223333:event-bus/guard-*",
-      ])
+      Bus               = toset(["arn:aws:events:eu-west-1:111122223333:event-bus/guard-*"])
+      ReadTheDefaultBus = toset(["arn:aws:events:eu-west-1:111122223333:event-bus/default"])
       Forwarders = toset([
         "arn:aws:events:eu-west-1:111122223333:event-bus/default",
         "arn:aws:events:eu-west-1:111122223333:event-bus/guard-*",

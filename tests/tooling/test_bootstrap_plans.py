@@ -48,7 +48,7 @@ LONGEST_VALUES = {
 SIZES = {
     "policy boundary": (2650, 6144),
     "policy service_foundation": (5950, 6144),
-    "policy service_resources": (6144, 6144),
+    "policy service_resources": (6100, 6144),
     "inline policies of deploy": (10150, 10240),
     "inline policies of github-deploy": (450, 10240),
     "inline policies of github-preview": (2950, 10240),
