@@ -384,21 +384,28 @@ def test_origins_of_streams_without_a_new_event_are_forgotten_too(scene: Scene) 
     assert "192.0.2.9" not in str(scene.world.table.items)
 
 
-def test_events_counted_while_the_closing_message_is_sent_are_told_after_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+def fail_during_the_closing_message(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
+    """Count two failures, and let ``count`` more come while their closing message is sent."""
     send_failures(scene, [NOW, NOW + 1])
     real_deliver = delivery.deliver
 
     def deliver(*arguments: Any, **options: Any) -> None:
         monkeypatch.setattr(delivery, "deliver", real_deliver)
-        for number in range(3):  # the first is the third, and is told by itself
+        for number in range(count):
             scene.process(make_event("iam-user-fails", f"meanwhile-{number}", NOW + HOUR))
         real_deliver(*arguments, **options)
 
     scene.move_to(NOW + 70 * 60)
     monkeypatch.setattr(delivery, "deliver", deliver)
     scene.move_to(NOW + 80 * 60)
+
+
+def test_events_counted_while_the_closing_message_is_sent_are_told_after_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_during_the_closing_message(scene, monkeypatch, 3)
     scene.process(make_event("iam-user-fails", "soon after", NOW + HOUR))
     scene.move_to(NOW + 4 * HOUR)
     assert scene.subjects == [
@@ -410,6 +417,15 @@ def test_events_counted_while_the_closing_message_is_sent_are_told_after_it(
     send_failures(scene, [scene.world.now] * 2, prefix="late")
     scene.move_to(scene.world.now + 2 * HOUR)
     assert scene.subjects[-1] == "Failed sign-ins: 2 in 1 h"
+    assert scene.waiting == []
+
+
+def test_event_that_was_told_itself_during_the_closing_message_is_not_told_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_during_the_closing_message(scene, monkeypatch, 1)
+    scene.move_to(NOW + 4 * HOUR)
+    assert scene.subjects[1:] == ["Console sign-in FAILED, 3 in 2 h", "Failed sign-ins: 2 in 1 h"]
     assert scene.waiting == []
 
 
@@ -472,11 +488,19 @@ def test_level_that_was_not_sent_is_not_told(scene: Scene) -> None:
         scene.process(make_event("root-fails", f"r-{number}", NOW, recipientAccountId=account))
     texts, emails = scene.texts, scene.emails
     for _ in range(2):  # both ways
-        send_failures(scene, [NOW + 1] * 20)
+        send_failures(scene, [NOW + 1] * 15)
     assert (scene.texts, scene.emails) == (texts, emails + 2)
     scene.move_to(NOW + 3 * HOUR)
-    assert "Failed sign-ins: 20 in 1 h" in scene.subjects
-    assert any("Failed sign-ins: 20 in 1 h" in body for body in scene.bodies)
+    assert "Failed sign-ins: 15 in 1 h" in scene.subjects
+    assert any("Failed sign-ins: 15 in 1 h" in body for body in scene.bodies)
+
+
+def test_closing_message_after_levels_that_were_sent_is_not_texted(scene: Scene) -> None:
+    send_failures(scene, [NOW] * 15)
+    texts = scene.texts
+    scene.move_to(NOW + 3 * HOUR)
+    assert scene.subjects[-1] == "Failed sign-ins: 15 in 1 h"
+    assert scene.texts == texts
 
 
 class TestCredentials:
@@ -638,6 +662,14 @@ class TestTextsAnHour:
         for number in range(7):
             scene.process(make_event(SUCCESS, f"s-{number}", NOW))
         assert scene.texts == 3 + 6
+
+    def test_successes_take_no_text_of_a_failure(self, scene: Scene) -> None:
+        scene.settings = {"texts_an_hour": "4"}
+        for number in range(4):
+            scene.process(make_event(SUCCESS, f"s-{number}", NOW))
+        for name in KINDS:
+            send_failures(scene, [NOW] * 3, name, prefix=name)
+        assert scene.texts == 4 + 2
 
     def test_retry_is_granted_the_same_for_as_long_as_a_queue_keeps_it(self) -> None:
         state = State(Table(), SETTINGS.ledger_table_name)
