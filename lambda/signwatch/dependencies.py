@@ -21,6 +21,7 @@ class Dependencies(NamedTuple):
     clock: Callable[[], float]  # returns the time in seconds since 1970
     client: Callable[..., Any]  # get_client
     seconds_left: Callable[[], float]  # returns the time until Lambda's timeout
+    texts_wait: bool = False  # no text is sent now, so that the other alerts get their e-mails
 
     @classmethod
     def make(cls, settings: Settings, context: Any) -> Self:

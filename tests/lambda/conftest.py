@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from signwatch import dependencies
 from signwatch.alerting import sms
 from signwatch.enrichment import allowance_store, correlation, identity_store
-from tests.support.dependencies import KEYS, World
+from tests.support.dependencies import KEYS, NOW, World
 from tests.support.twilio import Twilio
 from tooling.local.twilio_server import TwilioServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+LATER = NOW + 365 * 24 * 3600
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +27,10 @@ def twilio_server() -> Iterator[TwilioServer]:
 
 
 @pytest.fixture
-def twilio(twilio_server: TwilioServer) -> Twilio:
+def twilio(twilio_server: TwilioServer, monkeypatch: pytest.MonkeyPatch) -> Twilio:
+    """Return the server without messages; its clock is ahead of that of every test."""
     twilio_server.forget_messages()  # the function looks for its texts in Twilio's list
+    monkeypatch.setattr("tooling.local.twilio_server.formatdate", lambda: formatdate(LATER))
     return Twilio(twilio_server)
 
 

@@ -284,5 +284,5 @@ def test_no_answer_of_twilio_keeps_the_email_back(capsys: pytest.CaptureFixture[
     for name, cell in cells.items():
         assert cell.has_channel, name
         assert (cell.texts, cell.emails) == (0, 1), name
-        is_transient = name.startswith(("408", "429", "5")) or "21611" in name
+        is_transient = name.startswith(("401", "403", "408", "429", "5")) or "21611" in name
         assert cell.is_retried is is_transient, name

@@ -5,8 +5,10 @@ became of an alert in each. It is written after a delivery: a crash in between r
 which is better than losing one.
 
 The texts are sent side by side, the e-mail after them, because it says what became of them. Each
-step ends in time for the next. Altogether an alert takes 45 seconds at most: 5 each for the ledger,
-the secret, the e-mail, a mark and a message to the queue, and TEXTS_SECONDS.
+step ends in time for the next, by the clock on the wall: up to 15 seconds for the claim in the
+ledger, which can be three calls, 5 for the secret, TEXTS_SECONDS, or what is left of them before
+EMAIL_SECONDS, and EMAIL_SECONDS. What may then not fit into the function's time is the last mark,
+without which the next invocation waits for the end of the lease.
 """
 
 from __future__ import annotations
@@ -33,22 +35,38 @@ if TYPE_CHECKING:
 
 EMAIL = "email"
 TEXTS_SECONDS = 20.0  # for the texts to all recipients
-EMAIL_SECONDS = 20.0  # left after the texts for their marks, the e-mail and its mark
+# Left after the texts, 5 for each: their marks, the queue "later", the e-mail, and its mark.
+EMAIL_SECONDS = 20.0
+TEXT_PREFIX = "text_"  # of a recipient's channel
 # While Twilio cannot be asked whether it accepted a text, none is sent again; after this it is.
 ASK_SECONDS = 24 * 3600
 OUTCOME_DELAY_SECONDS = 15 * 60  # then Twilio is asked what became of a text
+# An event comes both ways, and each is retried by itself. After so many tries, a text is tried at
+# most once in this time, so that one of the ways tries it in each quarter of an hour.
+QUICK_TRIES, RETRY_SECONDS = 3, 600
 ANNOUNCED = "announced"  # reason in the e-mail's channel: it says that texts are tried again
+CREDENTIALS_SECONDS = 3600  # after this, credentials that Twilio refuses are not tried again
+TEXTS_WAIT = "the texts are tried again later, since those of another alert failed or took long"
 
 
 class DeliveryError(Exception):
     """The alert has not reached everybody yet; raised so that Lambda retries.
 
-    ``reached_somebody`` says that a text or the e-mail was sent, now or by an earlier invocation.
+    ``reached_somebody`` says that a text or the e-mail was sent, now or by an earlier invocation;
+    it is None if another invocation is sending the alert at this moment.
     """
 
-    def __init__(self, reason: str, *, reached_somebody: bool) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        reached_somebody: bool | None,
+        is_mailed: bool = False,
+        have_texts_failed: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reached_somebody = reached_somebody
+        self.is_mailed, self.have_texts_failed = is_mailed, have_texts_failed
 
 
 class TextReport(NamedTuple):
@@ -69,29 +87,40 @@ def deliver(
     dependencies: Dependencies,
     *,
     send_text: bool = True,
+    is_quiet: bool = False,
     on_first: Callable[[], None] = lambda: None,
 ) -> None:
     """Send the texts and the e-mail, except to the channels that already have the alert.
 
     ``key`` is the alert's key in the ledger, empty for an event without an id. If ``send_text`` is
-    false, only the e-mail is sent. ``on_first`` is called if the ledger did not have the alert, so
-    that it is counted once. Raises DeliveryError if a retry may help, or while another invocation
-    delivers the alert.
+    false, only the e-mail is sent, unless an earlier invocation began to send texts. An alert that
+    is quiet, since strangers can cause it, brings no second e-mail: nobody asks what became of its
+    texts, and none says that they were sent in the end. ``on_first`` is called if the ledger did
+    not have the alert, so that it is counted once. Raises DeliveryError if a retry may help, or
+    while another invocation delivers the alert.
     """
-    ledger = SafeLedger(key, dependencies)
+    ledger = SafeLedger(key, dependencies, is_quiet=is_quiet)
     ledger.claim()
     if ledger.entry.is_first:
         on_first()
     if ledger.entry.finished:
         return
-    report = _try_texts(message, ledger, dependencies) if send_text else NO_TEXTS_WANTED
-    email_outcome = _send_email(message, report, ledger, dependencies)
+    report = NO_TEXTS_WANTED
+    # What an e-mail announced is sent, even if there have been too many texts since.
+    if send_text or ledger.list_texts() or ledger.get(EMAIL).reason == ANNOUNCED:
+        report = _try_texts(message, ledger, dependencies)
+    email_outcome = send_email(message, report, ledger, dependencies)
     _log_delivery(ledger.event_id, report, email_outcome, dependencies)
     if report.can_retry or email_outcome == "failed":
         ledger.release()
         reason = "; ".join((*report.failures, f"e-mail: {email_outcome}"))
-        reached_somebody = report.reached_recipients > 0 or email_outcome != "failed"
-        raise DeliveryError(reason, reached_somebody=reached_somebody)
+        is_mailed = email_outcome != "failed"
+        raise DeliveryError(
+            reason,
+            reached_somebody=report.reached_recipients > 0 or is_mailed,
+            is_mailed=is_mailed,
+            have_texts_failed=report.can_retry,
+        )
     ledger.finish()
 
 
@@ -100,14 +129,17 @@ def format_channel(recipient: str) -> str:
 
     It contains a hash, so that the phone number itself is not stored.
     """
-    return f"text_{digest(recipient, length=12)}"
+    return f"{TEXT_PREFIX}{digest(recipient, length=12)}"
 
 
 class SafeLedger:
-    """A Ledger whose errors are logged, so that they do not stop the alert."""
+    """A Ledger whose errors are logged, so that they do not stop the alert.
 
-    def __init__(self, key: str, dependencies: Dependencies) -> None:
-        self.key = key
+    ``is_quiet`` is that of deliver.
+    """
+
+    def __init__(self, key: str, dependencies: Dependencies, *, is_quiet: bool = False) -> None:
+        self.key, self.is_quiet = key, is_quiet
         self.event_id = key.partition("#")[2]
         self.now = dependencies.clock()
         self.entry = Entry({})
@@ -119,13 +151,18 @@ class SafeLedger:
         """Whether what is written is found again by the next invocation."""
         return self._ledger is not None and bool(self.key)
 
+    def list_texts(self) -> list[Channel]:
+        """Return what became of the alert in the channels of texts."""
+        channels = self.entry.channels.items()
+        return [channel for name, channel in channels if name.startswith(TEXT_PREFIX)]
+
     def claim(self) -> None:
         """Lease the alert's entry. Raises DeliveryError if another invocation has the lease."""
         try:
             self.entry = self._open().claim(self.now)
         except LeaseHeldError:
             reason = "another invocation is sending this alert"
-            raise DeliveryError(reason, reached_somebody=False) from None
+            raise DeliveryError(reason, reached_somebody=None) from None
         except Exception as error:  # noqa: BLE001 - a failed ledger must never stop an alert
             self._ledger = None  # a second failure would waste time
             self.log_failure("ledger", error)
@@ -184,19 +221,25 @@ class _Credentials:
         self.secret = secret
         self._dependencies = dependencies
         self._lock, self._is_fresh = Lock(), False
+        self.may_be_old = False
 
     def read_again(self) -> Secret:
-        """Return the secret as Secrets Manager has it; the present one if it cannot be read."""
+        """Return the secret as Secrets Manager has it; the present one if it cannot be read.
+
+        ``may_be_old`` then says that it could not.
+        """
         from signwatch.alerting import sms
 
         with self._lock:
             if not self._is_fresh:
                 self._is_fresh = True
                 arn, now = self._dependencies.settings.twilio_secret_arn, self._dependencies.clock()
-                with contextlib.suppress(sms.NoSecretError):
+                try:
                     self.secret = sms.load_secret(
                         self._dependencies.client, arn, now, prefer_cache=False
                     )
+                except sms.NoSecretError as error:
+                    self.may_be_old = error.can_retry
             return self.secret
 
 
@@ -223,7 +266,7 @@ class _Texter(NamedTuple):
             self.ledger.log_failure("texts", error)
             channel = before._replace(state="transient", reason=type(error).__name__)
         self.ledger.put(name, channel)
-        if channel.has_alert and not self.instead_of:
+        if channel.has_alert and not (self.instead_of or self.ledger.is_quiet):
             self._ask_later(name, channel, position)
 
     def _send(self, recipient: str, before: Channel) -> Channel:
@@ -236,7 +279,9 @@ class _Texter(NamedTuple):
         secret, base_url = self.credentials.secret, self.dependencies.settings.twilio_base_url
         now, unclear = int(self.dependencies.clock()), before.unclear
         if before.text:
-            found = sms.find_text(secret, recipient, before.text, base_url, self.deadline)
+            found = sms.find_text(
+                secret, recipient, before.text, before.since, base_url, self.deadline
+            )
             if found.state == "sent":
                 return Channel("sent", now, found.sid, tries=before.tries)
             if found.state == "unclear" and now < before.at + ASK_SECONDS:
@@ -249,18 +294,24 @@ class _Texter(NamedTuple):
             if new_secret != secret:
                 text = self.message.text
                 outcome = sms.send(new_secret, recipient, text, base_url, self.deadline)
-        is_unclear = outcome.state == "unclear"
-        state = "failed" if outcome.state == "credentials" else outcome.state
-        if outcome.may_be_sent and state == "transient":
-            state = "doubtful"
+        tries = before.tries + outcome.tries
+        if outcome.state == "sent":
+            return Channel("sent", now, outcome.sid, tries=tries)
+        state, is_unclear = outcome.state, outcome.state == "unclear"
+        since = before.since if state == before.state else now
+        may_be_old = self.credentials.may_be_old
+        if state == "credentials" and now >= since + CREDENTIALS_SECONDS and not may_be_old:
+            state = "failed"
         return Channel(
             state,
             now,
-            outcome.sid,
+            "",
             outcome.reason,
-            before.tries + outcome.tries,
+            tries,
+            since,
             unclear + is_unclear,
-            digest(self.message.text, length=12) if outcome.may_be_sent else "",
+            before.unclear_in_all + is_unclear,
+            sms.make_mark(self.message.text) if is_unclear else "",
         )
 
     def _ask_later(self, name: str, channel: Channel, position: str) -> None:
@@ -285,6 +336,9 @@ class _Texter(NamedTuple):
 
 def _try_texts(message: Message, ledger: SafeLedger, dependencies: Dependencies) -> TextReport:
     """Send the texts that are missing. Never raises, so that the e-mail is sent in any case."""
+    if dependencies.texts_wait:
+        reached_recipients = sum(channel.has_alert for channel in ledger.list_texts())
+        return TextReport(0, reached_recipients, (TEXTS_WAIT,), can_retry=True)
     try:
         return send_texts(message, ledger, dependencies)
     except Exception as error:  # noqa: BLE001 - including an ImportError if the layer is missing
@@ -321,6 +375,8 @@ def send_texts(
     }
     channels = {each: _name_channel(each, instead_of) for each in positions}
     missing = [each for each, name in channels.items() if not ledger.get(name).is_settled]
+    pause = RETRY_SECONDS if ledger.entry.tries > QUICK_TRIES else 0
+    due = [each for each in missing if ledger.now >= ledger.get(channels[each]).at + pause]
     seconds = min(TEXTS_SECONDS, dependencies.seconds_left() - EMAIL_SECONDS)
     texter = _Texter(
         message,
@@ -330,10 +386,12 @@ def send_texts(
         time.monotonic() + seconds,
         instead_of,
     )
+    with contextlib.suppress(Exception):  # it fails again in the threads, where it is logged
+        dependencies.client("sqs")  # made here, because threads cannot share the making of clients
     time_limit.call_side_by_side(
         [
             partial(texter.send, each, positions[each])
-            for each in _take_turns(missing, ledger.key, ledger.entry.tries)
+            for each in _take_turns(due, ledger.key, ledger.entry.tries)
         ]
     )
     results = {positions[each]: ledger.get(name) for each, name in channels.items()}
@@ -377,24 +435,32 @@ def _describe_failure(channel: Channel, position: str, *, is_last_try: bool) -> 
 
     ``position`` is such as "1 of 2".
     """
-    may_be_sent = channel.state in ("unclear", "doubtful")
+    may_be_sent = channel.state == "unclear"
     what = "may not have been sent" if may_be_sent else "was not sent"
+    if may_be_sent and is_last_try:
+        what += ", and is given up"
     retry = "" if is_last_try else ", and is tried again"
     return f"the text to recipient {position} {what}{retry}: {channel.reason}"
 
 
-def _send_email(
-    message: Message, report: TextReport, ledger: SafeLedger, dependencies: Dependencies
+def send_email(
+    message: Message,
+    report: TextReport,
+    ledger: SafeLedger,
+    dependencies: Dependencies,
+    *,
+    name: str = EMAIL,
 ) -> str:
     """E-mail the alert and the failures of the texts; or later, how the announced texts ended.
 
-    Return "sent", "failed", or "had" if an earlier invocation sent it. Never raises.
+    ``name`` is the e-mail's channel. Return "sent", "failed", or "had" if an earlier invocation
+    sent it. Never raises.
     """
-    before = ledger.get(EMAIL)
+    before = ledger.get(name)
     is_closing = before.has_alert and before.reason == ANNOUNCED and not report.can_retry
-    if before.has_alert and not is_closing:
-        return "had"
     sentences = [failure[:1].upper() + failure[1:] + "." for failure in report.failures]
+    if before.has_alert and (not is_closing or (ledger.is_quiet and not sentences)):
+        return "had"
     if is_closing:
         is_complete = not sentences
         summary = "All texts of this alert have now been sent."
@@ -409,7 +475,7 @@ def _send_email(
         return "failed"
     reason = ANNOUNCED if report.can_retry else ""
     ledger.put(
-        EMAIL, Channel("sent", int(dependencies.clock()), reason=reason, tries=before.tries + 1)
+        name, Channel("sent", int(dependencies.clock()), reason=reason, tries=before.tries + 1)
     )
     return "sent"
 

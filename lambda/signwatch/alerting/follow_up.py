@@ -2,8 +2,8 @@
 
 A carrier can drop a text after Twilio accepted it; nothing but the text's status tells. The
 question waits in the queue ``later``. If the text failed, the other recipients get it with the
-reason, and so does the e-mail. While its fate is open, the question returns to the queue; after two
-hours an e-mail says so.
+reason, and so does the e-mail; while one of these texts is tried again, the question returns to the
+queue. So it does while the fate of the first text is open; after two hours an e-mail says so.
 
 Sources: Twilio docs, "Messages resource" (status) and "Error and warning dictionary".
 """
@@ -14,11 +14,19 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from signwatch import gsm7, later, log
-from signwatch.alerting.delivery import SafeLedger, publish, send_texts
+from signwatch.alerting.delivery import (
+    ANNOUNCED,
+    EMAIL,
+    SafeLedger,
+    publish,
+    send_email,
+    send_texts,
+)
 from signwatch.alerting.message import TEXT_MAX_SEPTETS, Message
 from signwatch.detection.record import get_string
 
 if TYPE_CHECKING:
+    from signwatch.alerting.ledger import Channel
     from signwatch.dependencies import Dependencies
 
 OPEN_SECONDS = 2 * 3600  # then an e-mail says that nobody knows what became of the text
@@ -36,6 +44,11 @@ class Question(NamedTuple):
     sid: str  # Twilio's id of the text
     sent_at: int  # in seconds since 1970
     message: Message
+
+    @property
+    def email_channel(self) -> str:
+        """The channel of the e-mail about the text, in the ledger."""
+        return f"{EMAIL}_{self.channel}"
 
     @classmethod
     def parse(cls, content: object) -> Self:
@@ -58,8 +71,12 @@ def ask(content: object, dependencies: Dependencies) -> str:
     ledger = SafeLedger(question.key, dependencies)
     ledger.read()
     channel = ledger.get(question.channel)
-    if channel.state in ("delivered", "failed") and channel.sid == question.sid:
+    is_known = channel.state in ("delivered", "failed") and channel.sid == question.sid
+    if is_known and ledger.get(question.email_channel).reason != ANNOUNCED:
         return channel.state  # the queue delivered the question twice
+    if is_known:
+        _tell_failure(question, channel, ledger, dependencies)
+        return "failed"
     arn, base_url = dependencies.settings.twilio_secret_arn, dependencies.settings.twilio_base_url
     try:
         secret = sms.load_secret(dependencies.client, arn, ledger.now)
@@ -74,49 +91,46 @@ def ask(content: object, dependencies: Dependencies) -> str:
     if status in BAD_STATUSES:
         reason = reason or f"Twilio reports it as {status}"
         failed = channel._replace(state="failed", reason=reason)
-        ledger.entry.channels[question.channel] = failed
-        _tell_failure(question, reason, ledger, dependencies)
-        ledger.put(question.channel, failed)
+        _tell_failure(question, failed, ledger, dependencies)
         return "failed"
     if ledger.now < question.sent_at + OPEN_SECONDS:
         raise later.NotYetError(status)
     reason = reason or STATUS_MEANINGS.get(status) or f"Twilio reports it as {status}"
-    _email(
-        question,
-        f"is not known to have arrived after two hours: {reason}",
-        "",
-        ledger,
-        dependencies,
-    )
+    email = _compose(question, f"is not known to have arrived after two hours: {reason}")
+    if not publish(*email, ledger, dependencies):
+        raise later.NotYetError("the e-mail failed")
     _log(question, status, ledger.now, reason)
     return "open"
 
 
 def _tell_failure(
-    question: Question, reason: str, ledger: SafeLedger, dependencies: Dependencies
+    question: Question, failed: Channel, ledger: SafeLedger, dependencies: Dependencies
 ) -> None:
     """Send the text to the other recipients, and e-mail why it failed.
 
-    Raises NotYetError if the e-mail cannot be sent.
+    Raises NotYetError if the e-mail or one of the texts is to be tried again.
     """
+    name, reason = question.email_channel, failed.reason
+    is_first = not ledger.get(name).has_alert
     text = f"Recipient {question.position} did not get this ({reason}): {question.message.text}"
     message = question.message._replace(text=gsm7.truncate(text, TEXT_MAX_SEPTETS))
+    ledger.entry.channels[question.channel] = failed
     report = send_texts(message, ledger, dependencies, instead_of=question.channel)
-    others = "\n".join(failure[:1].upper() + failure[1:] + "." for failure in report.failures)
-    if report.sent_count:
-        others = "The other recipients have now got a text about this.\n" + others
-    _log(question, "failed", ledger.now, reason, texts_sent=report.sent_count)
-    _email(question, f"did not arrive: {reason}", others, ledger, dependencies)
-
-
-def _email(
-    question: Question, what: str, more: str, ledger: SafeLedger, dependencies: Dependencies
-) -> None:
-    """E-mail what became of the text. Raises NotYetError if that fails."""
-    subject, body = f"Text: {question.message.subject}", question.message.body
-    sentence = f"The text to recipient {question.position} of this alert {what}."
-    if not publish(subject, f"{sentence}\n{more}\n{body}", ledger, dependencies):
+    others = "The other recipients have now got a text about this.\n" if report.sent_count else ""
+    _log(question, "failed", ledger.now, reason * is_first, texts_sent=report.sent_count)
+    subject, body = _compose(question, f"did not arrive: {reason}", others)
+    message = message._replace(subject=subject, body=body)
+    if send_email(message, report, ledger, dependencies, name=name) == "failed":
         raise later.NotYetError("the e-mail failed")
+    ledger.put(question.channel, failed)
+    if report.can_retry and ledger.can_be_used:  # else every retry would e-mail it again
+        raise later.NotYetError("a text failed")
+
+
+def _compose(question: Question, what: str, more: str = "") -> tuple[str, str]:
+    """Return subject and body of an e-mail that says what became of the text."""
+    sentence = f"The text to recipient {question.position} of this alert {what}."
+    return f"Text: {question.message.subject}", f"{sentence}\n{more}\n{question.message.body}"
 
 
 def _log(

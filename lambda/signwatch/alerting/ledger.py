@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Self
 RETENTION_SECONDS = 14 * 24 * 3600  # no queue keeps an event for longer
 LEASE_SECONDS = 60  # the function's timeout
 TAKE_OVER_CONDITION = "attribute_not_exists(lease_until) OR lease_until = :old"
-MAX_UNCLEAR_TRIES = 2  # of a text that may have been sent
+# How often a text is sent that may have been sent before: without asking Twilio, and in all.
+MAX_UNCLEAR_TRIES, MAX_UNCLEAR_TRIES_IN_ALL = 2, 6
 
 
 class LeaseHeldError(Exception):
@@ -26,8 +27,8 @@ class Channel(NamedTuple):
     """What became of an alert in one channel; the default is one in which nothing was tried.
 
     ``state`` is "sent" (the provider accepted it), "delivered", "failed" (for good), "transient"
-    (not sent, a retry may help), "doubtful" (the same, but it may have been sent, after an error of
-    the provider's server) or "unclear" (nobody knows, since the answer is missing).
+    (not sent, a retry may help), "credentials" (the same, since the provider refused them) or
+    "unclear" (it may have been sent).
     """
 
     state: str = ""
@@ -35,8 +36,10 @@ class Channel(NamedTuple):
     sid: str = ""  # the provider's id of the message
     reason: str = ""  # why it was not sent
     tries: int = 0
-    unclear: int = 0  # tries after which it may have been sent, and Twilio does not tell
-    text: str = ""  # a digest of the text that may have been sent
+    since: int = 0  # the time of the first try in a row that ended in this state
+    unclear: int = 0  # tries that may have sent it, since Twilio's list was last without it
+    unclear_in_all: int = 0
+    text: str = ""  # of sms.make_mark: the text that may have been sent
 
     @property
     def has_alert(self) -> bool:
@@ -46,8 +49,9 @@ class Channel(NamedTuple):
     @property
     def is_settled(self) -> bool:
         """Whether nothing is to be tried again."""
-        is_given_up = self.state == "unclear" and self.unclear >= MAX_UNCLEAR_TRIES
-        return self.has_alert or self.state == "failed" or is_given_up
+        is_over = self.unclear_in_all >= MAX_UNCLEAR_TRIES_IN_ALL
+        is_given_up = self.unclear >= MAX_UNCLEAR_TRIES or is_over
+        return self.has_alert or self.state == "failed" or (self.state == "unclear" and is_given_up)
 
     def encode(self) -> dict[str, Any]:
         """Return the channel in DynamoDB's form, without empty values."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import re
 import time
+from email.utils import mktime_tz, parsedate_tz
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -33,6 +35,7 @@ CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 3.0, 7.0  # for each address, an
 ATTEMPT_SECONDS = 10.0  # for one whole request
 MIN_ATTEMPT_SECONDS = 4.0  # none starts with less time
 LIST_SIZE = 100  # texts among which one is looked for
+CLOCK_MARGIN_SECONDS = 600  # by which Twilio's clock may be behind
 MAX_ATTEMPTS = 3  # of one text in one invocation
 PAUSE_SECONDS = 1.0  # the longest before the second attempt; it doubles before each further one
 SECRET_CACHE_SECONDS = 300.0
@@ -112,7 +115,6 @@ class Outcome(NamedTuple):
 
     state: str
     reason: str = ""  # why it was not accepted
-    may_be_sent: bool = False  # Twilio may have accepted the text all the same
     sid: str = ""  # Twilio's id of an accepted text
     retry_after_seconds: int = 0  # Twilio asks for this pause
     tries: int = 1
@@ -130,9 +132,9 @@ def load_secret(
 ) -> Secret:
     """Return the secret, from the cache if it was read less than five minutes ago.
 
-    Without ``prefer_cache``, read it again in any case. If it cannot be read now, return the cached
-    value, however old. Raises NoSecretError if there is no cached value, or if the value read is
-    empty or malformed. ``get_client`` returns the AWS client of a service.
+    If it cannot be read now, return the cached value, however old. Without ``prefer_cache``, the
+    cache is not used at all. Raises NoSecretError if there is no value to return, or if the value
+    read is empty or malformed. ``get_client`` returns the AWS client of a service.
     """
     cached = _cache.get(arn)
     if cached and prefer_cache and now - cached.read_at < SECRET_CACHE_SECONDS:
@@ -141,7 +143,7 @@ def load_secret(
         answer = get_client("secretsmanager").get_secret_value(SecretId=arn)
         value = answer.get("SecretString", "")
     except Exception as error:  # noqa: BLE001 - whatever fails, the e-mail must be sent
-        if cached:
+        if cached and prefer_cache:
             return cached.secret
         error_name = type(error).__name__
         is_empty = error_name == EMPTY_VALUE_ERROR_NAME
@@ -180,7 +182,7 @@ def send(secret: Secret, recipient: str, text: str, base_url: str, deadline: flo
     and are at least what Twilio asks for. If Twilio may have accepted the text, this function does
     not try again.
     """
-    outcome, may_be_sent = Outcome("transient", "there was no time left", tries=0), False
+    outcome = Outcome("transient", "there was no time left", tries=0)
     for attempt in range(MAX_ATTEMPTS):
         pause = float(outcome.retry_after_seconds)
         if attempt:
@@ -190,12 +192,15 @@ def send(secret: Secret, recipient: str, text: str, base_url: str, deadline: flo
             break
         time.sleep(pause)
         outcome = _send_once(secret, recipient, text, base_url, min(seconds_left, ATTEMPT_SECONDS))
-        may_be_sent |= outcome.may_be_sent
         outcome = outcome._replace(tries=attempt + 1)
         if outcome.state != "transient":
             break
-    is_sent = outcome.state == "sent"
-    return outcome if is_sent else outcome._replace(may_be_sent=may_be_sent)
+    return outcome
+
+
+def make_mark(text: str) -> str:
+    """Return what find_text needs of a text: its length and a digest, "160-0123456789ab"."""
+    return f"{len(text)}-{digest(text, length=12)}"
 
 
 def find_status(secret: Secret, sid: str, base_url: str) -> TextStatus:
@@ -217,12 +222,14 @@ def find_status(secret: Secret, sid: str, base_url: str) -> TextStatus:
 
 
 def find_text(
-    secret: Secret, recipient: str, text_digest: str, base_url: str, deadline: float
+    secret: Secret, recipient: str, mark: str, since: float, base_url: str, deadline: float
 ) -> Outcome:
     """Ask Twilio whether it accepted a text, among the last LIST_SIZE to a recipient. Never raises.
 
     The state is "sent", "absent", "unclear" (Twilio cannot be asked now) or "failed" (it refuses).
-    ``text_digest`` is the text's in the ledger, ``deadline`` as in send.
+    ``mark`` is of make_mark, ``since`` the time in seconds since 1970 of the first try, since an
+    earlier text may read the same; ``deadline`` is as in send. Twilio's own filter by date would
+    leave out a text that still waits in the sender's queue.
     """
     query = {"To": recipient, "PageSize": str(LIST_SIZE)}
     ask = partial(_request, secret, "GET", "", base_url, query)
@@ -235,13 +242,21 @@ def find_text(
     messages = answer.get("messages")
     if status != OK or not isinstance(messages, list):
         refusal = classify(status, _read_error_code(answer))
-        is_lasting = status != OK and refusal.state != "transient"
+        is_lasting = status != OK and refusal.state in ("credentials", "failed")
         return Outcome("failed" if is_lasting else "unclear", refusal.reason)
     for message in filter(_is_object, messages):
-        is_text = digest(str(message.get("body")), length=12) == text_digest
-        if is_text and message.get("to") == recipient:
+        # A trial account puts words before a text.
+        ending = str(message.get("body"))[-int(mark.partition("-")[0]) :]
+        is_text = make_mark(ending) == mark and message.get("to") == recipient
+        if is_text and _read_creation(message) >= since - CLOCK_MARGIN_SECONDS:
             return Outcome("sent", sid=str(message.get("sid")))
     return Outcome("absent")
+
+
+def _read_creation(message: dict[str, Any]) -> float:
+    """Return when Twilio accepted a text, in seconds since 1970; infinity if that is unreadable."""
+    date = parsedate_tz(str(message.get("date_created")))
+    return mktime_tz(date) if date else math.inf
 
 
 def _is_object(value: object) -> bool:
@@ -266,7 +281,7 @@ def _send_once(secret: Secret, recipient: str, text: str, base_url: str, seconds
         sid = str(answer.get("sid"))
         if MESSAGE_SID.fullmatch(sid):
             return Outcome("sent", sid=sid)
-        return Outcome("unclear", NO_MESSAGE_ID, may_be_sent=True)
+        return Outcome("unclear", NO_MESSAGE_ID)
     outcome = classify(status, _read_error_code(answer))
     return outcome._replace(retry_after_seconds=_read_retry_after(headers))
 
@@ -302,7 +317,7 @@ def _classify_exception(error: Exception, *, has_begun: bool) -> Outcome:
         return Outcome("transient", f"Twilio could not be reached ({name})")
     is_late = name in ("ReadTimeout", "TimeoutError")
     reason = NO_ANSWER if is_late else f"the connection to Twilio failed ({name})"
-    return Outcome("unclear", reason, may_be_sent=True)
+    return Outcome("unclear", reason)
 
 
 def _request(
@@ -402,7 +417,7 @@ def classify(status: int, code: int | None) -> Outcome:
         reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
     if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
         may_be_sent = status != SERVICE_UNAVAILABLE
-        return Outcome("transient", reason, may_be_sent=may_be_sent)
+        return Outcome("unclear" if may_be_sent else "transient", reason)
     if code is None or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
         return Outcome("transient", reason)
     if status == UNAUTHORIZED or code in ACCOUNT_ERROR_CODES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ def send(world: World, twilio: Twilio, key: str = KEY) -> bool:
 
 
 def retry(world: World, twilio: Twilio) -> None:
-    """Deliver the alert again, once the lease of the earlier invocation has ended."""
-    world.now += 60
+    """Deliver the alert again, as a queue does."""
+    world.now += 900
     send(world, twilio)
 
 
@@ -235,7 +236,22 @@ class TestPartialFailure:
             failures_left += 1
         assert failures_left == 3
         last_email = world.topic.emails[-1]["Message"]
-        assert "The text to recipient 1 of 2 may not have been sent: " in last_email
+        assert "recipient 1 of 2 may not have been sent, and is given up: " in last_email
+        assert len(world.topic.emails) == 2
+
+    def test_text_that_may_have_been_sent_is_given_up_after_six_tries(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        """Although Twilio's list is each time without it."""
+        twilio.fail(500, times=6, to=FIRST)
+        for _ in range(5):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+        for _ in range(2):
+            retry(world, twilio)
+        assert twilio.recipients == [SECOND]
+        last_email = world.topic.emails[-1]["Message"]
+        assert "recipient 1 of 2 may not have been sent, and is given up: " in last_email
         assert len(world.topic.emails) == 2
 
     def test_text_that_twilio_accepted_without_an_answer_is_not_sent_again(
@@ -277,7 +293,7 @@ class TestPartialFailure:
         assert twilio.recipients == [SECOND, FIRST]
 
     def test_outage_does_not_use_up_the_tries_of_a_text(self, world: World, twilio: Twilio) -> None:
-        twilio.fail(500, times=30, to=FIRST)
+        twilio.fail(503, times=30, to=FIRST)
         for _ in range(10):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -292,7 +308,7 @@ class TestPartialFailure:
         twilio.fail(reset=True, to=FIRST)
         send(world, twilio)
         (email,) = world.topic.emails
-        assert "recipient 1 of 2 may not have been sent: " in email["Message"]
+        assert "recipient 1 of 2 may not have been sent, and is given up: " in email["Message"]
 
     def test_text_that_may_have_been_sent_is_not_called_unsent(
         self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
@@ -372,6 +388,78 @@ class TestPartialFailure:
         assert len(world.table.items[KEY]["channels"]["M"]) == 2
 
 
+class TestLaterInvocations:
+    def test_announced_texts_are_sent_although_there_are_too_many_texts_now(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        twilio.fail(503, times=6)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        dependencies = world.dependencies(twilio_base_url=twilio.url)
+        deliver(MESSAGE, KEY, dependencies, send_text=False)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert "All texts of this alert have now been sent" in world.topic.emails[1]["Message"]
+
+    def test_texts_that_wait_are_announced_and_sent_by_the_retry(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        dependencies = world.dependencies(twilio_base_url=twilio.url)
+        with pytest.raises(DeliveryError) as caught:
+            deliver(MESSAGE, KEY, dependencies._replace(texts_wait=True))
+        assert caught.value.is_mailed
+        assert twilio.messages == []
+        assert "The texts are tried again later, since " in world.topic.emails[0]["Message"]
+        deliver(MESSAGE, KEY, dependencies, send_text=False)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_text_is_tried_once_in_a_quarter_of_an_hour_after_the_first_tries(
+        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The event comes both ways, and each is retried by itself."""
+        times: list[float] = []
+
+        def fail(*_: Any) -> sms.Outcome:
+            times.append(world.now - NOW)
+            return sms.Outcome("transient", "down")
+
+        monkeypatch.setattr(sms, "send", fail)
+        fill(world, recipients=[FIRST])
+        for seconds in (0, 60, 180, 200, 300, 360, 480, 490, 1100, 1390, 2000, 2290):
+            world.now = NOW + seconds
+            with pytest.raises(DeliveryError, match="was not sent, and is tried again: down"):
+                send(world, twilio)
+        assert times == [0, 60, 180, 1100, 2000]
+
+    def test_quiet_alert_brings_no_question_and_no_second_email(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        """Strangers can cause it, and an hour has so many e-mails."""
+        dependencies = world.dependencies(twilio_base_url=twilio.url)
+        twilio.fail(503, times=3, to=FIRST)
+        with pytest.raises(DeliveryError):
+            deliver(MESSAGE, KEY, dependencies, is_quiet=True)
+        deliver(MESSAGE, KEY, dependencies, is_quiet=True)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+        assert questions(world) == []
+        assert len(world.topic.emails) == 1
+
+
+def test_client_of_the_queue_is_made_before_the_threads(
+    world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3's session makes one client at a time (boto3 guide, "Session reference")."""
+    threads = {}
+    make_client = world.client
+
+    def note_thread(service: str, **options: Any) -> Any:
+        threads.setdefault(service, threading.current_thread())
+        return make_client(service, **options)
+
+    monkeypatch.setattr(world, "client", note_thread)
+    send(world, twilio)
+    assert threads["sqs"] is threading.main_thread()
+
+
 class TestLease:
     def test_two_deliveries_at_the_same_moment_send_once(
         self, world: World, twilio: Twilio
@@ -400,7 +488,7 @@ class TestLease:
     def test_killed_invocation_is_taken_over_after_the_lease(
         self, world: World, twilio: Twilio
     ) -> None:
-        def die(*_: Any) -> None:
+        def die(*_: Any, **__: Any) -> None:
             raise SystemExit
 
         with pytest.MonkeyPatch.context() as patch:
@@ -482,7 +570,8 @@ class TestFallback:
     def test_rotated_credentials_are_read_again_once(self, world: World, twilio: Twilio) -> None:
         fill(world, api_key_secret="revoked")
         fill_cache = world.dependencies(twilio_base_url=twilio.url, ledger_table_name="none")
-        deliver(MESSAGE, "1#warm", fill_cache)
+        with pytest.raises(DeliveryError):
+            deliver(MESSAGE, "1#warm", fill_cache)
         assert twilio.messages == []
         world.topic.emails.clear()
         world.secrets.calls.clear()
@@ -502,12 +591,39 @@ class TestFallback:
             return send_text(*arguments)
 
         monkeypatch.setattr(sms, "send", spy)
-        send(world, twilio)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
         assert sorted(recipients) == [FIRST, SECOND]  # the same credentials are not tried twice
         assert twilio.messages == []
         body = world.topic.emails[0]["Message"]
-        assert "recipient 1 of 2 was not sent: Twilio answered 401" in body
+        assert "recipient 1 of 2 was not sent, and is tried again: Twilio answered 401" in body
         assert KEY_SECRET not in body
+
+    def test_revoked_credentials_are_tried_for_an_hour(self, world: World, twilio: Twilio) -> None:
+        fill(world, api_key_secret="revoked")
+        for seconds in (0, 900, 2700):
+            world.now = NOW + seconds
+            with pytest.raises(DeliveryError, match="and is tried again: Twilio answered 401"):
+                send(world, twilio)
+        world.now = NOW + 3600
+        send(world, twilio)
+        first, last = world.topic.emails
+        assert "recipient 1 of 2 was not sent: Twilio answered 401" in last["Message"]
+
+    def test_credentials_are_not_given_up_while_the_secret_cannot_be_read_again(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        fill(world, api_key_secret="revoked")
+        sms.load_secret(world.client, SETTINGS.twilio_secret_arn, NOW)
+        world.secrets.fails = {"get_secret_value"}
+        for seconds in (0, 7200):
+            world.now = NOW + seconds
+            with pytest.raises(DeliveryError):
+                send(world, twilio)
+        world.secrets.fails = set()
+        fill(world)
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
 
     def test_refusal_is_in_the_email_if_the_new_secret_is_malformed(
         self, world: World, twilio: Twilio
@@ -515,10 +631,11 @@ class TestFallback:
         fill(world, api_key_secret="revoked")
         sms.load_secret(world.client, SETTINGS.twilio_secret_arn, NOW)
         world.secrets.text = "{}"
-        send(world, twilio)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
         body = world.topic.emails[0]["Message"]
         for number in (1, 2):
-            assert f"recipient {number} of 2 was not sent: Twilio answered 401" in body
+            assert f"{number} of 2 was not sent, and is tried again: Twilio answered 401" in body
 
     def test_email_is_sent_if_the_layer_cannot_be_imported(
         self,
@@ -572,7 +689,7 @@ class TestFailures:
         works = {"dynamodb": ledger, "secretsmanager": secret, "sns": topic}
         world.missing = {name for name, is_up in works.items() if not is_up}
         if secret and not texts:
-            twilio.fail(500, times=6)
+            twilio.fail(503, times=6)
         if topic and secret and texts:
             send(world, twilio)
         else:

@@ -127,10 +127,31 @@ def test_email_is_sent_although_something_else_is_down(
         world.missing = {"dynamodb"}
     else:
         twilio.fail(503, times=3, to=SECOND)
-    assert ask(world, twilio, question) == "failed"
+    if fault == "ledger":
+        assert ask(world, twilio, question) == "failed"
+    else:
+        with pytest.raises(NotYetError):
+            ask(world, twilio, question)
     (email,) = world.topic.emails
     assert "did not arrive: error 30003" in email["Message"]
     assert ("recipient 2 of 2 was not sent" in email["Message"]) is (fault == "texts")
+
+
+def test_text_about_a_failed_one_is_tried_again_and_a_last_email_says_so(
+    world: World, twilio: Twilio
+) -> None:
+    question = send(world, twilio, "undelivered", 30003)
+    twilio.fail(503, times=6, to=SECOND)
+    for _ in range(2):
+        with pytest.raises(NotYetError):
+            ask(world, twilio, question)
+        assert len(world.topic.emails) == 1
+    for _ in range(3):
+        assert ask(world, twilio, question) == "failed"
+    assert twilio.messages[-1]["body"].startswith("Recipient 1 of 2 did not get this")
+    assert len(twilio.messages) == 3
+    _, last = world.topic.emails
+    assert last["Message"].startswith("All texts of this alert have now been sent.")
 
 
 @pytest.mark.parametrize("status", ["queued", "accepted", "sending", "sent", ""])

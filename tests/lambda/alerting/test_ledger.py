@@ -164,9 +164,11 @@ def test_error_of_the_table_is_raised(call: str) -> None:
         (Channel("delivered"), True),
         (Channel("failed"), True),
         (Channel("transient", tries=9), False),
-        (Channel("doubtful", tries=9), False),
+        (Channel("credentials", tries=9), False),
         (Channel("unclear", unclear=1), False),
         (Channel("unclear", unclear=2), True),
+        (Channel("unclear", unclear=1, unclear_in_all=5), False),
+        (Channel("unclear", unclear=1, unclear_in_all=6), True),
         (Channel("transient", unclear=2), False),
     ],
 )
