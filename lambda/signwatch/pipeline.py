@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from signwatch.dependencies import Dependencies
 
 WithName = Callable[[], Any]  # see _prepare_name_lookup
-MIN_SECONDS_FOR_ALERT = 35.0  # until the timeout; the texts of one alert may take 30
+# Until the timeout. Without texts, an alert needs up to 15 for its claim in the ledger, and 5 each
+# for its e-mail and a mark. The texts may take 20 more.
+MIN_SECONDS_FOR_ALERT, MIN_SECONDS_FOR_TEXTS = 25.0, 45.0
 
 
 def process(event: object, dependencies: Dependencies) -> dict[str, Any]:
@@ -78,23 +80,33 @@ def _process_batch(deliveries: list[Delivery], dependencies: Dependencies) -> li
     """Process each event of a batch; the failure of one does not stop the others.
 
     Then raise an error if one failed, so that Lambda retries the batch; the ledger knows which
-    alerts are out. The batch begins at another event each time, so that one that takes long or
-    fails cannot keep the others from their turn. Stop if too little time is left for an alert.
+    alerts are out. Once a text is to be tried again, or little time is left, the other alerts get
+    their e-mails, and their texts by the retry. Stop if too little time is left for an e-mail.
     """
-    now = dependencies.clock()
-    start = int(now) % len(deliveries) if deliveries else 0
+    from signwatch.enrichment.state import DONE, MAILED, BatchProgress
+
+    progress = BatchProgress([delivery.event for delivery in deliveries], dependencies)
     decisions: list[dict[str, Any]] = []
     errors: list[Exception] = []
-    for delivery in deliveries[start:] + deliveries[:start]:
-        if dependencies.seconds_left() < MIN_SECONDS_FOR_ALERT:
+    for index in progress.take_turns():
+        seconds_left = dependencies.seconds_left()
+        if seconds_left < MIN_SECONDS_FOR_ALERT:
             errors.append(TimeoutError("the rest of the batch is left for a retry"))
             break
+        if seconds_left < MIN_SECONDS_FOR_TEXTS:
+            dependencies = dependencies._replace(texts_wait=True)
         try:
-            decisions.append(_process_delivery(delivery, dependencies))
+            decisions.append(_process_delivery(deliveries[index], dependencies))
+            progress.marks[index] = DONE
         except Exception as error:  # noqa: BLE001 - raised below, once all have had their turn
-            log.write_failure("batch", error, now)
+            log.write_failure("batch", error, dependencies.clock())
             errors.append(error)
+            if getattr(error, "is_mailed", False):  # a DeliveryError
+                progress.marks[index] = MAILED
+            if getattr(error, "have_texts_failed", False):
+                dependencies = dependencies._replace(texts_wait=True)
     if errors:
+        progress.save()
         raise errors[0]
     return decisions
 
@@ -146,7 +158,7 @@ def _close_burst(content: object, dependencies: Dependencies) -> dict[str, Any]:
         if due:
             label = dependencies.settings.get_label(due.key.partition("#")[0])
             message = compose_closing(due.closing, label=label)
-            deliver(message, due.key, dependencies, send_text=due.is_texted)
+            deliver(message, due.key, dependencies, send_text=due.is_texted, is_quiet=True)
             verdict = "alert"
             due.finish()
     except later.NotYetError:
@@ -371,8 +383,9 @@ def _send_alert(
 ) -> None:
     """Compose and deliver an alert, then record whether it reached somebody.
 
-    The record lets apply_correlation suppress a repeat of the alert. ``delay_seconds`` is the
-    time since the sign-in, None if unknown. Raises DeliveryError if a retry may help.
+    The record lets apply_correlation suppress a repeat of the alert. While another invocation sends
+    the alert, it is that one which records it. ``delay_seconds`` is the time since the sign-in,
+    None if unknown. Raises DeliveryError if a retry may help.
     """
     from signwatch.alerting.delivery import DeliveryError, deliver
     from signwatch.alerting.message import compose
@@ -380,7 +393,7 @@ def _send_alert(
 
     settings = dependencies.settings
     sign_in_to_show = sign_in
-    reached_somebody = False
+    reached_somebody: bool | None = False
     try:
         sign_in_to_show = with_name()
         message = compose(
@@ -397,6 +410,7 @@ def _send_alert(
             ledger_key,
             dependencies,
             send_text=verdict.send_text,
+            is_quiet=bool(verdict.stream),
             on_first=lambda: _count_alert(sign_in.event_id, via, delay_seconds, now),
         )
         reached_somebody = True  # deliver raises DeliveryError if a channel must be retried
@@ -404,7 +418,8 @@ def _send_alert(
         reached_somebody = error.reached_somebody
         raise
     finally:
-        record_alert(verdict, sign_in, now, dependencies, reached_somebody=reached_somebody)
+        if reached_somebody is not None:
+            record_alert(verdict, sign_in, now, dependencies, reached_somebody=reached_somebody)
 
 
 def _list_recognised_networks(

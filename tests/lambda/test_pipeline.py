@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from signwatch.alerting import message
+from signwatch.alerting import delivery, message, sms
 from signwatch.alerting.delivery import DeliveryError
 from signwatch.pipeline import process
 from tests.support.deliveries import queue_delivery, trail_batch
@@ -283,6 +283,30 @@ def test_no_mutant_raises_and_each_alert_is_emailed(
         assert len(world.topic.emails) == int(result["verdict"] == "alert")
 
 
+def test_copy_of_an_alert_that_is_being_sent_releases_no_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways bring it at once, and meanwhile another one that is sent once a day."""
+    world.secrets.text = None
+    known = world.dependencies(known_networks=NETWORKS["recognised"])
+    first, other = (event("iam-user-signs-in-without-mfa") for _ in range(2))
+    other["detail"]["eventID"] = "another"
+    verdicts: list[str] = []
+    send_email = delivery.send_email
+
+    def send_meanwhile(*arguments: Any, **options: Any) -> str:
+        monkeypatch.undo()
+        with pytest.raises(DeliveryError, match="another invocation"):
+            process(first, known)
+        verdicts.append(process(other, known)["verdict"])
+        return send_email(*arguments, **options)
+
+    monkeypatch.setattr(delivery, "send_email", send_meanwhile)
+    process(first, known)
+    assert verdicts == ["note"]
+    assert len(world.topic.emails) == 1
+
+
 def metrics(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return the metrics that were counted since the last call."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -418,10 +442,81 @@ class TestBatch:
     def test_batch_stops_before_the_timeout_and_goes_on_elsewhere(self, world: World) -> None:
         world.secrets.text = None
         batch = trail_batch(*map(json.dumps, self.records(3)))
-        for second in range(3):
-            world.now += 1
-            seconds_left = iter((60.0, 30.0))
+        for _ in range(100):
+            emails, seconds_left = len(world.topic.emails), iter((60.0, 24.9))
             world.seconds_left = lambda left=seconds_left: next(left)  # type: ignore[misc]
             with pytest.raises(TimeoutError):
                 process(batch, world.dependencies())
-            assert len(world.topic.emails) == second + 1
+            assert len(world.topic.emails) - emails <= 1
+        assert len(world.topic.emails) == 3
+
+    @pytest.mark.parametrize("seconds", [0, 20])
+    def test_alerts_after_one_whose_texts_failed_are_mailed_at_once(
+        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch, seconds: int
+    ) -> None:
+        """The first may take so long that no other one could wait for its texts too."""
+        tries: list[float] = []
+
+        def hang(*_: Any) -> sms.Outcome:
+            tries.append(world.now)
+            world.now = start + seconds
+            return sms.Outcome("unclear", "no answer")
+
+        send_text = sms.send
+        monkeypatch.setattr(sms, "send", hang)
+        start = world.now
+        world.seconds_left = lambda: 60 - (world.now - start)
+        batch = trail_batch(*map(json.dumps, self.records(6)))
+        with pytest.raises(DeliveryError):
+            process(batch, world.dependencies())
+        assert len(world.topic.emails) == 6
+        assert len(tries) == 2
+        monkeypatch.setattr(sms, "send", send_text)
+        world.seconds_left = lambda: 60.0
+        process(batch, world.dependencies(twilio_base_url=twilio.url))
+        assert len(twilio.messages) == 12
+        assert len(world.topic.emails) == 12
+
+    def test_no_text_begins_if_it_could_keep_an_email_back(
+        self, world: World, twilio: Twilio
+    ) -> None:
+        world.seconds_left = lambda: 44.9
+        dependencies = world.dependencies(twilio_base_url=twilio.url)
+        with pytest.raises(DeliveryError):
+            process(trail_batch(*map(json.dumps, self.records(2))), dependencies)
+        assert len(world.topic.emails) == 2
+        assert twilio.messages == []
+
+    def test_batch_that_is_too_large_for_one_invocation_ends(self, world: World) -> None:
+        """All its alerts are out, but to ask the ledger about each of them takes too long."""
+        world.secrets.text = None
+        records = self.records(600)
+        batch = trail_batch(*map(json.dumps, records))
+        for record in records:
+            process({"detail": record}, world.dependencies())
+        call = world.table.call
+
+        def call_slowly(name: str) -> None:
+            world.now += 0.035
+            call(name)
+
+        world.table.call = call_slowly  # type: ignore[method-assign] # every call takes time
+        emails, invocations = len(world.topic.emails), 0
+        while True:
+            start, invocations = world.now, invocations + 1
+            world.seconds_left = lambda start=start: 60 - (world.now - start)  # type: ignore[misc]
+            try:
+                process(batch, world.dependencies())
+                break
+            except TimeoutError:
+                (progress,) = (item for key, item in world.table.items.items() if "kept#" in key)
+                assert progress["value"]["S"].count("d") > 325
+                assert invocations < 5
+        assert invocations > 1
+        assert len(world.topic.emails) == emails == 600
+
+    def test_small_batch_leaves_no_progress(self, world: World) -> None:
+        world.topic.fails, world.secrets.text = {"publish"}, None
+        with pytest.raises(DeliveryError):
+            process(trail_batch(*map(json.dumps, self.records(3))), world.dependencies())
+        assert not [key for key in world.table.items if key.startswith("kept#")]

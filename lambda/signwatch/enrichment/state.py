@@ -4,14 +4,23 @@ It is stored in the same DynamoDB table as the ledger; the table's primary key i
 ``alert``. An item holds a value. Keys are stored as digests, so that the table contains no names.
 Every item expires at most a day after it was last useful; the site of a person's last sign-in is
 kept for as long as a session can last. If the table cannot be read, callers send the alert
-unchanged. Bursts are counted in items of another form (see burst_store).
+unchanged. Bursts are counted in items of another form (see burst_store). BatchProgress alone asks
+the state without being about sign-ins.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import json
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from signwatch import log
 from signwatch.detection.record import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from signwatch.dependencies import Dependencies
 
 DAY_SECONDS = 24 * 3600
 WINDOW_SECONDS = 15 * 60  # of what belongs together: a console link and its use, one sign-in
@@ -20,6 +29,8 @@ CLAIM_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now OR #value =
 # DynamoDB writes only if there is no value, or it has expired; only if it is the one read before.
 NO_VALUE_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now"
 SAME_VALUE_CONDITION = "#value = :old"
+TODO, MAILED, DONE = "-md"  # the marks of BatchProgress; MAILED: only a text is missing
+LOAD_SECONDS = 3.0  # from the start of a batch; most are done by then
 
 
 class State(NamedTuple):
@@ -103,3 +114,51 @@ def _make_value_item(key: str, value: str, now: float, storage_seconds: int) -> 
 def _make_table_key(key: str) -> dict[str, Any]:
     """Return the primary key of the item that holds the value under ``key``."""
     return {"alert": {"S": f"kept#{digest(key)}"}}
+
+
+class BatchProgress:
+    """How far invocations got in a batch of the trail, so that the next one goes on there.
+
+    The ledger knows what became of each alert, but to ask it about hundreds of them takes longer
+    than an invocation may. So the state holds a mark for each event of a batch that takes long. No
+    method raises.
+    """
+
+    def __init__(self, events: Sequence[Any], dependencies: Dependencies) -> None:
+        self.marks = [TODO] * len(events)
+        self._events, self._dependencies = events, dependencies
+        self._start = dependencies.clock()
+        self._key = ""  # once the stored marks are loaded
+
+    def take_turns(self) -> Iterator[int]:
+        """Yield the index of each event that is not done, in an order that differs each time.
+
+        An event that takes long or fails thus cannot keep the others from their turn. Once the
+        stored marks are loaded, alerts without an e-mail come first.
+        """
+        waiting = random.sample(range(len(self.marks)), len(self.marks))  # the last is the next
+        while waiting:
+            if self._key or self._dependencies.clock() < self._start + LOAD_SECONDS:
+                yield waiting.pop()
+                continue
+            self._key = f"batch#{digest(json.dumps(self._events), length=32)}"
+            stored = self._use(lambda state, now: state.get(self._key, now)) or ""
+            for index, mark in enumerate(stored):
+                self.marks[index] = max(mark, self.marks[index], key=(TODO, MAILED, DONE).index)
+            waiting = [index for index in waiting if self.marks[index] != DONE]
+            waiting.sort(key=lambda index: self.marks[index] == TODO)
+
+    def save(self) -> None:
+        """Store the marks if the batch has taken long."""
+        if self._key:
+            marks, seconds = "".join(self.marks), 14 * DAY_SECONDS  # no queue keeps it for longer
+            self._use(lambda state, now: state.put(self._key, marks, now, seconds))
+
+    def _use(self, call: Callable[[State, float], str | None]) -> str | None:
+        """Return what ``call`` returns; None if it fails."""
+        now, table = self._dependencies.clock(), self._dependencies.settings.ledger_table_name
+        try:
+            return call(State(self._dependencies.client("dynamodb", quick=True), table), now)
+        except Exception as error:  # noqa: BLE001 - then the ledger is asked about each event
+            log.write_failure("state", error, now)
+            return None
