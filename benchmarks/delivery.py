@@ -11,8 +11,8 @@ accepted them, and is down for an hour. ``benchmarks/simulation`` says what is a
 function, and so shows what each is worth.
 
 The last line has three figures: alerts of which no text arrived at anybody; texts accepted beyond
-one for each recipient and alert; requests to send a text, or to look for it in Twilio's list, for
-each recipient and alert. Ends with 1 if one of them is over its limit.
+one for each recipient and alert; requests to send texts, or to look for them in Twilio's list, for
+each alert, which has two recipients. Ends with 1 if one of them is over its limit.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from benchmarks.simulation.stack import StackSettings
 from benchmarks.simulation.threads import replace_time_and_threads
 from benchmarks.simulation.traffic import SimulatedSignIn, make_sign_ins
 from benchmarks.simulation.twilio import Twilio
-from tests.support.dependencies import NOW, World
+from tests.support.dependencies import NOW, Topic, World
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -56,6 +56,20 @@ class TimedClient:
         return call
 
 
+class TimedTopic(Topic):
+    """The topic of the e-mails, with the time of each."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self._scheduler = scheduler
+
+    def publish(self, **request: str) -> None:
+        """Send an e-mail."""
+        super().publish(**request)
+        self.times.append(self._scheduler.now)
+
+
 class SqsClient:
     """The client with which the function sends to its one queue."""
 
@@ -80,7 +94,8 @@ class Day:
         self.sign_ins = make_sign_ins(sign_in_count, NOW, DAY_SECONDS, rng)
         self.scheduler = Scheduler(NOW)
         self.twilio = Twilio(self.scheduler, rng, (outage_start, outage_start + OUTAGE_SECONDS))
-        self.world = World()
+        self.topic = TimedTopic(self.scheduler)
+        self.world = World(topic=self.topic)
         self.logged_problems: Counter[str] = Counter()
         stack = StackSettings.load(ROOT / "cfn").leave_out(without)
         self.function = Function(self.scheduler, stack, self._handle, rng, self._send_dead_letter)

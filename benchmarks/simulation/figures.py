@@ -42,8 +42,9 @@ class Figures:
         self._posts: Counter[tuple[str, str]] = Counter()
         for (body, recipient), count in day.twilio.posts.items():
             self._posts[find_tag(body, by_source), recipient] += count
-        emails = day.world.topic.emails
-        self._emailed_tags = {find_tag(email["Message"], by_source) for email in emails}
+        self._email_times: dict[str, float] = {}  # of the first e-mail of each alert
+        for email, sent_at in zip(day.topic.emails, day.topic.times, strict=True):
+            self._email_times.setdefault(find_tag(email["Message"], by_source), sent_at)
 
     @property
     def lost_count(self) -> int:
@@ -58,7 +59,7 @@ class Figures:
     @property
     def unmailed_count(self) -> int:
         """Alerts without an e-mail."""
-        return len(self._tags - self._emailed_tags)
+        return len(self._tags - self._email_times.keys())
 
     @property
     def missing_count(self) -> int:
@@ -77,8 +78,8 @@ class Figures:
 
     @property
     def requests(self) -> float:
-        """Requests to send a text or to look for it, for each recipient and alert: the mean."""
-        return self._day.twilio.request_count / self._wanted_count
+        """Requests to send texts or to look for them, for each alert: the mean."""
+        return self._day.twilio.request_count / len(self._tags)
 
     @property
     def max_requests(self) -> int:
@@ -87,11 +88,18 @@ class Figures:
 
     def list_delays(self) -> list[float]:
         """Return the seconds from each sign-in to the first text that arrived, sorted."""
-        first_times = self._find_first_times()
+        return self._list_delays(self._find_first_times())
+
+    def list_email_delays(self) -> list[float]:
+        """Return the seconds from each sign-in to its e-mail, sorted."""
+        return self._list_delays(self._email_times)
+
+    def _list_delays(self, times: dict[str, float]) -> list[float]:
+        """Return the seconds from each sign-in to its time in ``times``, by tag; sorted."""
         return sorted(
-            first_times[sign_in.tag] - sign_in.seconds
+            times[sign_in.tag] - sign_in.seconds
             for sign_in in self._day.sign_ins
-            if sign_in.tag in first_times
+            if sign_in.tag in times
         )
 
     def list_delays_after_outage(self) -> list[float]:
@@ -132,6 +140,7 @@ class Figures:
             f"alerts of which Twilio accepted no text: {self.unaccepted_count}",
             f"requests to one recipient about one alert: at most {self.max_requests}",
             f"e-mails: {len(day.world.topic.emails)}; alerts without one {self.unmailed_count}",
+            f"e-mail: {_describe(self.list_email_delays())} after the sign-in",
             f"first text: {_describe(self.list_delays())} after the sign-in",
             f"after the outage: {_describe(self.list_delays_after_outage())} from its end",
             self._make_last_line(),

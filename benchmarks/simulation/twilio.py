@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -175,6 +176,7 @@ class Twilio:
             "error_code": error_code,
             "error_message": None,
             "to": text.recipient,
+            "date_created": formatdate(text.accepted_at),
             "body": text.body,
         }
 
