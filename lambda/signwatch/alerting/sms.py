@@ -36,8 +36,8 @@ ATTEMPT_SECONDS = 10.0  # for one whole request
 MIN_ATTEMPT_SECONDS = 4.0  # none starts with less time
 LIST_SIZE = 100  # texts among which one is looked for
 CLOCK_MARGIN_SECONDS = 600  # by which Twilio's clock may be behind
-MAX_ATTEMPTS = 3  # of one text in one invocation
-PAUSE_SECONDS = 1.0  # the longest before the second attempt; it doubles before each further one
+MAX_ATTEMPTS = 2  # of one text in one invocation; a retry follows after a minute
+PAUSE_SECONDS = 1.0  # the longest before the second attempt
 SECRET_CACHE_SECONDS = 300.0
 NO_ANSWER = "Twilio did not answer in time"
 NO_MESSAGE_ID = "Twilio's answer names no message"
@@ -186,7 +186,7 @@ def send(secret: Secret, recipient: str, text: str, base_url: str, deadline: flo
     for attempt in range(MAX_ATTEMPTS):
         pause = float(outcome.retry_after_seconds)
         if attempt:
-            pause += random.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1))  # noqa: S311 - no secret
+            pause += random.uniform(0, PAUSE_SECONDS)  # noqa: S311 - no secret
         seconds_left = deadline - time.monotonic() - pause
         if seconds_left < MIN_ATTEMPT_SECONDS:
             break

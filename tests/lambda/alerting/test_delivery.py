@@ -169,7 +169,7 @@ class TestPartialFailure:
     def test_retry_texts_only_recipients_not_reached_before(
         self, world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        twilio.fail(503, times=3, to=FIRST)
+        twilio.fail(503, times=2, to=FIRST)
         with pytest.raises(
             DeliveryError, match="recipient 1 of 2 was not sent, and is tried again"
         ):
@@ -184,7 +184,7 @@ class TestPartialFailure:
     def test_email_that_announced_a_retry_is_closed_by_a_last_one(
         self, world: World, twilio: Twilio
     ) -> None:
-        twilio.fail(503, times=6, to=FIRST)
+        twilio.fail(503, times=4, to=FIRST)
         for _ in range(2):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -199,7 +199,7 @@ class TestPartialFailure:
     def test_last_email_says_which_text_was_given_up_and_why(
         self, world: World, twilio: Twilio
     ) -> None:
-        twilio.fail(503, times=3, to=FIRST)
+        twilio.fail(503, times=2, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
         twilio.fail(400, 30034, to=FIRST)
@@ -211,7 +211,7 @@ class TestPartialFailure:
         )
 
     def test_last_email_is_tried_again_if_it_fails(self, world: World, twilio: Twilio) -> None:
-        twilio.fail(503, times=3, to=FIRST)
+        twilio.fail(503, times=2, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
         world.topic.fails = {"publish"}
@@ -283,7 +283,7 @@ class TestPartialFailure:
         twilio.fail(reset=True, to=FIRST)
         with pytest.raises(DeliveryError):
             send(world, twilio)
-        twilio.fail(503, times=3)
+        twilio.fail(503, times=2)
         for _ in range(2):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -293,7 +293,7 @@ class TestPartialFailure:
         assert twilio.recipients == [SECOND, FIRST]
 
     def test_outage_does_not_use_up_the_tries_of_a_text(self, world: World, twilio: Twilio) -> None:
-        twilio.fail(503, times=30, to=FIRST)
+        twilio.fail(503, times=20, to=FIRST)
         for _ in range(10):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -335,7 +335,7 @@ class TestPartialFailure:
         self, world: World, twilio: Twilio
     ) -> None:
         fill(world, recipients=[FIRST, UNSUBSCRIBED])
-        twilio.fail(503, times=3, to=FIRST)
+        twilio.fail(503, times=2, to=FIRST)
         with pytest.raises(DeliveryError, match="recipient 1 of 2 was not sent, and is tried"):
             send(world, twilio)
         retry(world, twilio)
@@ -392,7 +392,7 @@ class TestLaterInvocations:
     def test_announced_texts_are_sent_although_there_are_too_many_texts_now(
         self, world: World, twilio: Twilio
     ) -> None:
-        twilio.fail(503, times=6)
+        twilio.fail(503, times=4)
         with pytest.raises(DeliveryError):
             send(world, twilio)
         dependencies = world.dependencies(twilio_base_url=twilio.url)
@@ -435,7 +435,7 @@ class TestLaterInvocations:
     ) -> None:
         """Strangers can cause it, and an hour has so many e-mails."""
         dependencies = world.dependencies(twilio_base_url=twilio.url)
-        twilio.fail(503, times=3, to=FIRST)
+        twilio.fail(503, times=2, to=FIRST)
         with pytest.raises(DeliveryError):
             deliver(MESSAGE, KEY, dependencies, is_quiet=True)
         deliver(MESSAGE, KEY, dependencies, is_quiet=True)
@@ -607,7 +607,7 @@ class TestFallback:
                 send(world, twilio)
         world.now = NOW + 3600
         send(world, twilio)
-        first, last = world.topic.emails
+        _, last = world.topic.emails
         assert "recipient 1 of 2 was not sent: Twilio answered 401" in last["Message"]
 
     def test_credentials_are_not_given_up_while_the_secret_cannot_be_read_again(
@@ -689,7 +689,7 @@ class TestFailures:
         works = {"dynamodb": ledger, "secretsmanager": secret, "sns": topic}
         world.missing = {name for name, is_up in works.items() if not is_up}
         if secret and not texts:
-            twilio.fail(503, times=6)
+            twilio.fail(503, times=4)
         if topic and secret and texts:
             send(world, twilio)
         else:
@@ -723,7 +723,7 @@ def test_no_number_and_no_credential_is_in_the_log_or_an_error(
     world: World, twilio: Twilio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(world, recipients=[FIRST, UNSUBSCRIBED, SECOND])
-    twilio.fail(503, times=3, to=FIRST)
+    twilio.fail(503, times=2, to=FIRST)
     world.topic.fails = {"publish"}
     with pytest.raises(DeliveryError) as error:
         send(world, twilio)

@@ -126,7 +126,7 @@ def test_email_is_sent_although_something_else_is_down(
     if fault == "ledger":
         world.missing = {"dynamodb"}
     else:
-        twilio.fail(503, times=3, to=SECOND)
+        twilio.fail(503, times=2, to=SECOND)
     if fault == "ledger":
         assert ask(world, twilio, question) == "failed"
     else:
@@ -141,7 +141,7 @@ def test_text_about_a_failed_one_is_tried_again_and_a_last_email_says_so(
     world: World, twilio: Twilio
 ) -> None:
     question = send(world, twilio, "undelivered", 30003)
-    twilio.fail(503, times=6, to=SECOND)
+    twilio.fail(503, times=4, to=SECOND)
     for _ in range(2):
         with pytest.raises(NotYetError):
             ask(world, twilio, question)
