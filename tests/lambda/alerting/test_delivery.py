@@ -448,7 +448,7 @@ def test_client_of_the_queue_is_made_before_the_threads(
     world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """boto3's session makes one client at a time (boto3 guide, "Session reference")."""
-    threads = {}
+    threads: dict[str, threading.Thread] = {}
     make_client = world.client
 
     def note_thread(service: str, **options: Any) -> Any:
