@@ -295,7 +295,7 @@ def test_copy_of_an_alert_that_is_being_sent_releases_no_claim(
     send_email = delivery.send_email
 
     def send_meanwhile(*arguments: Any, **options: Any) -> str:
-        monkeypatch.undo()
+        monkeypatch.setattr(delivery, "send_email", send_email)
         with pytest.raises(DeliveryError, match="another invocation"):
             process(first, known)
         verdicts.append(process(other, known)["verdict"])

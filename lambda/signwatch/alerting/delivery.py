@@ -215,13 +215,17 @@ class SafeLedger:
 
 
 class _Credentials:
-    """The secret, which all recipients' threads share; it is read again once if Twilio refuses."""
+    """What all recipients' threads share: the secret, and whether Twilio's list answers.
+
+    The secret is read again once if Twilio refuses it.
+    """
 
     def __init__(self, secret: Secret, dependencies: Dependencies) -> None:
         self.secret = secret
         self._dependencies = dependencies
         self._lock, self._is_fresh = Lock(), False
         self.may_be_old = False
+        self.list_lock, self.is_list_down = Lock(), False
 
     def read_again(self) -> Secret:
         """Return the secret as Secrets Manager has it; the present one if it cannot be read.
@@ -279,16 +283,21 @@ class _Texter(NamedTuple):
         secret, base_url = self.credentials.secret, self.dependencies.settings.twilio_base_url
         now, unclear = int(self.dependencies.clock()), before.unclear
         if before.text:
-            found = sms.find_text(
-                secret, recipient, before.text, before.since, base_url, self.deadline
-            )
+            with self.credentials.list_lock:  # one asks first, and if that fails, no other one
+                found = sms.Outcome("unclear")
+                if not self.credentials.is_list_down:
+                    found = sms.find_text(
+                        secret, recipient, before.text, before.since, base_url, self.deadline
+                    )
+                self.credentials.is_list_down = found.state == "unclear"
             if found.state == "sent":
                 return Channel("sent", now, found.sid, tries=before.tries)
             if found.state == "unclear" and now < before.at + ASK_SECONDS:
                 return before
             if found.state == "absent":
                 unclear = 0
-        outcome = sms.send(secret, recipient, self.message.text, base_url, self.deadline)
+        attempts = 1 if before.tries else sms.MAX_ATTEMPTS  # after a failure, Twilio may be down
+        outcome = sms.send(secret, recipient, self.message.text, base_url, self.deadline, attempts)
         if outcome.state == "credentials":
             new_secret = self.credentials.read_again()
             if new_secret != secret:

@@ -175,15 +175,22 @@ def _is_nonempty_string(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def send(secret: Secret, recipient: str, text: str, base_url: str, deadline: float) -> Outcome:
-    """Send one text; try again after a transient failure. Never raises.
+def send(
+    secret: Secret,
+    recipient: str,
+    text: str,
+    base_url: str,
+    deadline: float,
+    attempts: int = MAX_ATTEMPTS,
+) -> Outcome:
+    """Send one text; try again after a transient failure, if ``attempts`` allows. Never raises.
 
     No attempt ends after ``deadline``, a time of ``time.monotonic``. The pauses have full jitter
     and are at least what Twilio asks for. If Twilio may have accepted the text, this function does
     not try again.
     """
     outcome = Outcome("transient", "there was no time left", tries=0)
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(attempts):
         pause = float(outcome.retry_after_seconds)
         if attempt:
             pause += random.uniform(0, PAUSE_SECONDS)  # noqa: S311 - no secret

@@ -184,7 +184,7 @@ class TestPartialFailure:
     def test_email_that_announced_a_retry_is_closed_by_a_last_one(
         self, world: World, twilio: Twilio
     ) -> None:
-        twilio.fail(503, times=4, to=FIRST)
+        twilio.fail(503, times=3, to=FIRST)
         for _ in range(2):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -293,7 +293,7 @@ class TestPartialFailure:
         assert twilio.recipients == [SECOND, FIRST]
 
     def test_outage_does_not_use_up_the_tries_of_a_text(self, world: World, twilio: Twilio) -> None:
-        twilio.fail(503, times=20, to=FIRST)
+        twilio.fail(503, times=11, to=FIRST)
         for _ in range(10):
             with pytest.raises(DeliveryError):
                 retry(world, twilio)
@@ -429,6 +429,36 @@ class TestLaterInvocations:
             with pytest.raises(DeliveryError, match="was not sent, and is tried again: down"):
                 send(world, twilio)
         assert times == [0, 60, 180, 1100, 2000]
+
+    def test_silent_list_is_asked_once_for_all_recipients(
+        self, world: World, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        twilio.fail(reset=True, times=2)
+        with pytest.raises(DeliveryError):
+            send(world, twilio)
+        asked: list[str] = []
+        find_text = sms.find_text
+
+        def ask(_: Any, recipient: str, *__: Any) -> sms.Outcome:
+            asked.append(recipient)
+            return sms.Outcome("unclear", "TimeoutError")
+
+        monkeypatch.setattr(sms, "find_text", ask)
+        with pytest.raises(DeliveryError, match="may not have been sent, and is tried again"):
+            retry(world, twilio)
+        assert len(asked) == 1
+        monkeypatch.setattr(sms, "find_text", find_text)
+        retry(world, twilio)
+        assert sorted(twilio.recipients) == [FIRST, SECOND]
+
+    def test_retry_makes_one_attempt(self, world: World, twilio: Twilio) -> None:
+        fill(world, recipients=[FIRST])
+        twilio.fail(503, times=3)  # two attempts, then one
+        for _ in range(2):
+            with pytest.raises(DeliveryError):
+                retry(world, twilio)
+        retry(world, twilio)
+        assert twilio.recipients == [FIRST]
 
     def test_quiet_alert_brings_no_question_and_no_second_email(
         self, world: World, twilio: Twilio
