@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ENTRY_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 UNIX_SYSTEM = 3  # the system on which the entry was made, which says how its mode is read
 DIGEST_LENGTH_CHARS = 32
-DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED_NODES = (ast.Module, ast.ClassDef, *FUNCTIONS)
 
 
 def digest(parts: Iterable[tuple[str, bytes]]) -> str:
@@ -65,7 +66,7 @@ def copy(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def blank_documentation(folder: Path) -> None:
-    """Remove comments and the imports for type checkers from Python files, and blank docstrings.
+    """Remove comments and all for type checkers alone from Python files, and blank docstrings.
 
     The line numbers of a traceback stay those of the sources.
     Raises RefusedError if a file is not valid Python.
@@ -74,7 +75,7 @@ def blank_documentation(folder: Path) -> None:
         source = path.read_text(encoding="utf-8")
         try:
             code = _blank_type_imports(_blank_docstrings(_remove_comments(source)))
-            path.write_text(code, encoding="utf-8")
+            path.write_text(_remove_annotations(code), encoding="utf-8")
         except (SyntaxError, tokenize.TokenError) as error:
             where = path.relative_to(folder).as_posix()
             raise RefusedError(where, f"is not valid Python: {error}", "fix this file") from error
@@ -121,6 +122,30 @@ def _blank_type_imports(source: str) -> str:
             last = node.end_lineno or node.lineno
             lines[node.lineno - 1 : last] = ["\n"] * (last - node.lineno + 1)
     return "".join(lines)
+
+
+def _remove_annotations(source: str) -> str:
+    """Return the source without the annotations of functions that are on one line.
+
+    Those of a class stay, because a NamedTuple needs them. Raises SyntaxError.
+    """
+    lines = [line.encode() for line in source.splitlines(keepends=True)]
+    spans = []  # line from 0, and the columns of an annotation in bytes
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg) and node.annotation:
+            start = node.col_offset + len(node.arg.encode())
+            spans.append((node.lineno, start, node.annotation))
+        elif isinstance(node, FUNCTIONS) and node.returns:
+            number = node.returns.lineno
+            start = lines[number - 1].rfind(b" ->", 0, node.returns.col_offset)
+            spans.append((number, start, node.returns))
+    for number, start, annotation in sorted(spans, key=lambda span: span[:2], reverse=True):
+        if annotation.end_lineno == number and start >= 0:
+            line = lines[number - 1]
+            lines[number - 1] = line[:start] + line[annotation.end_col_offset :]
+    stripped = b"".join(lines).decode()
+    ast.parse(stripped)  # so that no file is broken
+    return stripped
 
 
 def compile_tree(interpreter: str, folder: Path, mount_path: str) -> None:

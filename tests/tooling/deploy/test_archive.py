@@ -121,6 +121,40 @@ def test_documentation_is_blanked_and_line_numbers_stay(tmp_path: Path) -> None:
     assert [line for *_, line in numbers[0]] == [line for *_, line in numbers[1]]
 
 
+def test_annotations_of_functions_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("""class Pair(NamedTuple):
+    first: int = 1
+
+def add(a: int, *rest: dict[str, list[int]], größe: str = "->", **more: int) -> tuple[int, str]:
+    sum: int = a + 1
+    return sum, größe
+
+def show(
+    value: int,
+) -> list[
+    int
+]: ...
+""")
+    archive.blank_documentation(tmp_path)
+    assert (
+        path.read_text()
+        == """class Pair(NamedTuple):
+    first: int = 1
+
+def add(a, *rest, größe = "->", **more):
+    sum: int = a + 1
+    return sum, größe
+
+def show(
+    value,
+) -> list[
+    int
+]: ...
+"""
+    )
+
+
 def test_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def f(:\n")
     with pytest.raises(RefusedError, match=r"broken\.py: is not valid Python"):
