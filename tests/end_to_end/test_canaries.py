@@ -92,7 +92,7 @@ def run(
         sign_in(deployment, "198.51.100.1")
         twilio_server.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
         sign_in(deployment, "198.51.100.2")
-        twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}", times=3)
+        twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}")
         sign_in(deployment, "198.51.100.3")
         not_json = f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
         put_secret(deployment, not_json)
