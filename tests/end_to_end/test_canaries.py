@@ -92,11 +92,11 @@ def run(
         sign_in(deployment, "198.51.100.1")
         twilio_server.fail(400, 21211, f"The 'To' number {RECIPIENT} is not a valid phone number.")
         sign_in(deployment, "198.51.100.2")
-        twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}")
+        twilio_server.fail(500, message=f"{KEY}:{KEY_SECRET}", times=2)
         sign_in(deployment, "198.51.100.3")
         not_json = f'{{"api_key_secret": "{ROTATED}", "recipients": "{RECIPIENT}"'
         put_secret(deployment, not_json)
-        twilio_server.fail(401, times=1)
+        twilio_server.fail(401, to=RECIPIENT)  # not the look-up of a text before a retry
         sign_in(deployment, "198.51.100.4")
         add_aws_contents(deployment, traces, mailbox.url)
         for message in twilio_server.messages:
@@ -126,7 +126,15 @@ def put_secret(deployment: LocalDeployment, text: str) -> None:
 def sign_in(deployment: LocalDeployment, address: str) -> None:
     event = rehearsal.as_event_now(copy.deepcopy(IAM_USER), ACCOUNT, deployment.settings.region)
     event["detail"]["sourceIPAddress"] = address
-    assert deployment.sign_in(event).decision["verdict"] == "alert"
+    result = deployment.sign_in(event)
+    assert result.decision["verdict"] == "alert"
+    deployment.wait_until(
+        lambda: [
+            line
+            for line in deployment.log_lines()
+            if result.event_id in line and '"delivery"' in line
+        ]
+    )
 
 
 def add_aws_contents(deployment: LocalDeployment, traces: Traces, mailbox_url: str) -> None:

@@ -40,7 +40,7 @@ KINDS = (
     "record-without-an-outcome",
 )
 SUCCESS = "iam-user-signs-in-with-mfa"
-RIGHT_PASSWORD = "second-factor-is-asked-for"
+STEP = "second-factor-is-asked-for"
 REFUSED_ROOT_SESSION = "organisation-is-refused-a-root-session"
 PORTAL = "identity-center-user-signs-in-with-totp"
 
@@ -511,7 +511,7 @@ class TestCredentials:
 
     @staticmethod
     def second_look(event_id: str, **detail: Any) -> dict[str, Any]:
-        record = make_event(RIGHT_PASSWORD, event_id, NOW, **detail)
+        record = make_event(STEP, event_id, NOW, **detail)
         return make_delivery(json.dumps({"later": "second-look", "content": record}))
 
     def test_right_password_is_told_beside_failures_in_many_accounts(self, scene: Scene) -> None:

@@ -118,6 +118,7 @@ class Outcome(NamedTuple):
     sid: str = ""  # Twilio's id of an accepted text
     retry_after_seconds: int = 0  # Twilio asks for this pause
     tries: int = 1
+    is_server_error: bool = False  # Twilio's answer says so; it is tried again at once
 
 
 class TextStatus(NamedTuple):
@@ -186,8 +187,8 @@ def send(
     """Send one text; try again after a transient failure, if ``attempts`` allows. Never raises.
 
     No attempt ends after ``deadline``, a time of ``time.monotonic``. The pauses have full jitter
-    and are at least what Twilio asks for. If Twilio may have accepted the text, this function does
-    not try again.
+    and are at least what Twilio asks for. If Twilio may have accepted the text, this function tries
+    again only after a server error, since Twilio has most likely not processed it then.
     """
     outcome = Outcome("transient", "there was no time left", tries=0)
     for attempt in range(attempts):
@@ -198,9 +199,12 @@ def send(
         if seconds_left < MIN_ATTEMPT_SECONDS:
             break
         time.sleep(pause)
+        may_be_sent = outcome.state == "unclear"
         outcome = _send_once(secret, recipient, text, base_url, min(seconds_left, ATTEMPT_SECONDS))
         outcome = outcome._replace(tries=attempt + 1)
-        if outcome.state != "transient":
+        if may_be_sent and outcome.state == "transient":
+            outcome = outcome._replace(state="unclear")
+        if outcome.state != "transient" and not outcome.is_server_error:
             break
     return outcome
 
@@ -424,7 +428,8 @@ def classify(status: int, code: int | None) -> Outcome:
         reason = f"the answer was HTTP status {status}, without an error code of Twilio's"
     if status == REQUEST_TIMEOUT or status >= SERVER_ERROR:
         may_be_sent = status != SERVICE_UNAVAILABLE
-        return Outcome("unclear" if may_be_sent else "transient", reason)
+        state = "unclear" if may_be_sent else "transient"
+        return Outcome(state, reason, is_server_error=may_be_sent)
     if code is None or code in TRANSIENT_ERROR_CODES or status == TOO_MANY_REQUESTS:
         return Outcome("transient", reason)
     if status == UNAUTHORIZED or code in ACCOUNT_ERROR_CODES:
