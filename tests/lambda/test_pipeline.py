@@ -444,7 +444,7 @@ class TestBatch:
         batch = trail_batch(*map(json.dumps, self.records(3)))
         for _ in range(100):
             emails, seconds_left = len(world.topic.emails), iter((60.0, 24.9))
-            world.seconds_left = lambda left=seconds_left: next(left)  # type: ignore[misc]
+            world.seconds_left = lambda left=seconds_left: next(left)  # type: ignore[misc] # a method
             with pytest.raises(TimeoutError):
                 process(batch, world.dependencies())
             assert len(world.topic.emails) - emails <= 1
@@ -504,7 +504,7 @@ class TestBatch:
         emails, invocations = len(world.topic.emails), 0
         while True:
             start, invocations = world.now, invocations + 1
-            world.seconds_left = lambda start=start: 60 - (world.now - start)  # type: ignore[misc]
+            world.seconds_left = lambda start=start: 60 - (world.now - start)  # type: ignore[misc] # a method
             try:
                 process(batch, world.dependencies())
                 break

@@ -761,7 +761,7 @@ def _read_arn_account(arn: str) -> str:
 def _is_identity_center_role(arn: str) -> bool:
     """Return whether ``arn`` is that of a role that Identity Center made, with its path."""
     parts = arn.split(":", 5)  # "arn", partition, service, Region, account, resource
-    if len(parts) != 6 or not parts[5].startswith(IDENTITY_CENTER_ROLE_START):  # noqa: PLR2004
+    if not parts[-1].startswith(IDENTITY_CENTER_ROLE_START):
         return False
     return parts[0] == "arn" and parts[2:4] == ["iam", ""] and _is_account_id(parts[4])
 

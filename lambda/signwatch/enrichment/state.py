@@ -29,7 +29,7 @@ CLAIM_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now OR #value =
 # DynamoDB writes only if there is no value, or it has expired; only if it is the one read before.
 NO_VALUE_CONDITION = "attribute_not_exists(alert) OR expires_at <= :now"
 SAME_VALUE_CONDITION = "#value = :old"
-TODO, MAILED, DONE = "-md"  # the marks of BatchProgress; MAILED: only a text is missing
+OPEN, MAILED, DONE = "-md"  # the marks of BatchProgress; MAILED: only a text is missing
 LOAD_SECONDS = 3.0  # from the start of a batch; most are done by then
 
 
@@ -125,7 +125,7 @@ class BatchProgress:
     """
 
     def __init__(self, events: Sequence[Any], dependencies: Dependencies) -> None:
-        self.marks = [TODO] * len(events)
+        self.marks = [OPEN] * len(events)
         self._events, self._dependencies = events, dependencies
         self._start = dependencies.clock()
         self._key = ""  # once the stored marks are loaded
@@ -144,9 +144,9 @@ class BatchProgress:
             self._key = f"batch#{digest(json.dumps(self._events), length=32)}"
             stored = self._use(lambda state, now: state.get(self._key, now)) or ""
             for index, mark in enumerate(stored):
-                self.marks[index] = max(mark, self.marks[index], key=(TODO, MAILED, DONE).index)
+                self.marks[index] = max(mark, self.marks[index], key=(OPEN, MAILED, DONE).index)
             waiting = [index for index in waiting if self.marks[index] != DONE]
-            waiting.sort(key=lambda index: self.marks[index] == TODO)
+            waiting.sort(key=lambda index: self.marks[index] == OPEN)
 
     def save(self) -> None:
         """Store the marks if the batch has taken long."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from signwatch.enrichment.state import DONE, MAILED, TODO, BatchProgress
+from signwatch.enrichment.state import DONE, MAILED, OPEN, BatchProgress
 
 if TYPE_CHECKING:
     from tests.support.dependencies import World
 
 EVENTS = [{"id": str(number)} for number in range(12)]
-MARKS = [TODO, DONE, MAILED] * 4
+MARKS = [OPEN, DONE, MAILED] * 4
 
 
 def start(world: World, seconds: float = 3) -> BatchProgress:
@@ -32,7 +32,7 @@ def store(world: World) -> None:
 def test_next_invocation_leaves_out_what_is_done_and_begins_with_the_emails(world: World) -> None:
     store(world)
     kinds = [MARKS[index] for index in start(world).take_turns()]
-    assert kinds == [TODO] * 4 + [MAILED] * 4
+    assert kinds == [OPEN] * 4 + [MAILED] * 4
 
 
 def test_order_is_another_one_each_time(world: World) -> None:
